@@ -1,0 +1,1 @@
+//! Evidence and endorsements and policy and now: a verdict

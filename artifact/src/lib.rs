@@ -1,0 +1,1 @@
+//! What makes a model trusted: manifest, signatures, sealing

@@ -1,0 +1,2 @@
+//! The verifier service
+fn main() {}

@@ -1,0 +1,1 @@
+//! The attested channel for applications

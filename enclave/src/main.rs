@@ -1,0 +1,2 @@
+//! The measured workload
+fn main() {}

@@ -1,0 +1,1 @@
+//! JWS, JWE and JWK for key release

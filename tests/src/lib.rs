@@ -1,0 +1,1 @@
+//! End-to-end, arrow, interop and fault tests against real peers

@@ -1,0 +1,303 @@
+//! The closed list of refusal codes: what a peer is told, who is at fault, and what a person may try.
+//!
+//! A code is stable: scripts, dashboards and peers match on it. Adding one is a minor change, renaming one is not made.
+
+use core::fmt;
+
+/// Who has to act for a refusal to go away. It decides the exit code of a command and the status class of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// What a peer or a file says does not hold. Exit 1.
+    Refused,
+    /// Wrong usage or configuration of ours. Exit 2.
+    Configuration,
+    /// Network, disk, a missing runtime. Exit 3.
+    Environment,
+    /// A bug of Strongroom's. Exit 3.
+    Bug,
+}
+
+impl Fault {
+    /// The exit code that the command line promises (`CONTRACTS`).
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Refused => 1,
+            Self::Configuration => 2,
+            Self::Environment | Self::Bug => 3,
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $fault:ident, $advice:literal;)*) => {
+        /// Why something was refused: stable, kebab-case on the wire.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code { $($(#[doc = $doc])* $name,)* }
+
+        impl Code {
+            /// Every code, in the order of this file.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The code as peers and scripts see it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// Who has to act.
+            pub const fn fault(self) -> Fault {
+                match self { $(Self::$name => Fault::$fault,)* }
+            }
+
+            /// One line of advice, printed by the command line only. Empty where there is nothing useful to say.
+            pub const fn advice(self) -> &'static str {
+                match self { $(Self::$name => $advice,)* }
+            }
+
+            /// The code of a text on the wire.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    // ── Input ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    /// Bytes do not have the shape their format demands.
+    Malformed = "malformed", Refused, "check that the file or message is what you think it is";
+    /// Longer than the named limit for that input.
+    TooLarge = "too-large", Refused, "the limits are listed in wire/src/limits.rs";
+    /// A format version that this release does not speak.
+    VersionUnsupported = "version-unsupported", Refused, "upgrade the older of the two sides";
+    /// A platform that this release does not judge.
+    PlatformUnsupported = "platform-unsupported", Refused, "AMD SEV-SNP evidence is judged by this release";
+    /// A JSON or TOML document has a member that is not known.
+    UnknownField = "unknown-field", Configuration, "remove the field, or upgrade to a release that knows it";
+
+    // ── Evidence: authentication ───────────────────────────────────────────────────────────────────────────────────
+    /// No VCEK or VLEK was given for a report.
+    EndorsementMissing = "endorsement-missing", Refused, "fetch the VCEK with `strongroom evidence fetch-endorsements`, or pass the host's certificate table";
+    /// An intermediate certificate of the chain was not given and is not built in.
+    IntermediateMissing = "intermediate-missing", Refused, "pass the ASK or ASVK with --endorsement";
+    /// The chain ends at a root that is not trusted here.
+    RootUntrusted = "root-untrusted", Refused, "the evidence belongs to another realm; name its root with --root only if you mean to trust it";
+    /// A certificate's signature does not verify under its issuer.
+    CertificateSignatureInvalid = "certificate-signature-invalid", Refused, "";
+    /// A certificate is not an acceptable one for its place in the chain.
+    CertificateUnsuitable = "certificate-unsuitable", Refused, "";
+    /// `now` is before a certificate's notBefore.
+    CertificateNotYetValid = "certificate-not-yet-valid", Refused, "check the clock, or pass --at";
+    /// `now` is after a certificate's notAfter.
+    CertificateExpired = "certificate-expired", Refused, "fetch a fresh endorsement, or pass --at to judge a past moment";
+    /// A certificate is on its issuer's revocation list.
+    CertificateRevoked = "certificate-revoked", Refused, "the vendor withdrew this key; the platform needs new endorsements";
+    /// Policy demands a revocation list and none was given.
+    CrlMissing = "crl-missing", Refused, "fetch the CRL, or let the policy say why it is not needed";
+    /// A revocation list's signature does not verify.
+    CrlSignatureInvalid = "crl-signature-invalid", Refused, "";
+    /// A revocation list is not yet valid or past its nextUpdate.
+    CrlExpired = "crl-expired", Refused, "fetch the current revocation list";
+    /// The evidence's own signature does not verify.
+    EvidenceSignatureInvalid = "evidence-signature-invalid", Refused, "the report was changed after it was signed, or another chip signed it";
+    /// The report names a signing key that cannot be judged.
+    SigningKeyUnsupported = "signing-key-unsupported", Refused, "";
+    /// The report's chip id is not the endorsement certificate's.
+    ChipIdMismatch = "chip-id-mismatch", Refused, "the endorsement belongs to another chip";
+    /// The report's REPORTED_TCB is not the endorsement certificate's.
+    TcbMismatch = "tcb-mismatch", Refused, "fetch the endorsement for the TCB that the report names";
+    /// The report's product is not the endorsement certificate's.
+    ProductMismatch = "product-mismatch", Refused, "";
+    /// A field that must be zero is not.
+    ReservedNotZero = "reserved-not-zero", Refused, "";
+
+    // ── Evidence: appraisal ────────────────────────────────────────────────────────────────────────────────────────
+    /// The guest may be debugged by its host.
+    DebugEnabled = "debug-enabled", Refused, "boot the guest without the debug bit; a debugged guest has no secrets";
+    /// A migration agent may move the guest.
+    MigrationAgentEnabled = "migration-agent-enabled", Refused, "";
+    /// The report was requested at another privilege level.
+    VmplMismatch = "vmpl-mismatch", Refused, "";
+    /// The platform's firmware is older than the policy's floor.
+    TcbTooOld = "tcb-too-old", Refused, "update the platform's firmware, or lower the floor knowingly";
+    /// The launch measurement is none of the approved ones.
+    MeasurementNotApproved = "measurement-not-approved", Refused, "approve the measurement in the policy if this is your image";
+    /// HOST_DATA is none of the approved deployment documents.
+    DeploymentNotApproved = "deployment-not-approved", Refused, "approve the document's digest in the policy if this is your deployment";
+    /// The deployment document is not the one that the hardware names.
+    DeploymentMismatch = "deployment-mismatch", Refused, "launch the guest with HOST_DATA = SHA-256 of the very document it is given";
+    /// There is no deployment document, or the hardware names none.
+    DeploymentMissing = "deployment-missing", Refused, "launch the guest with HOST_DATA set";
+    /// The platform is none of those the policy names.
+    PlatformNotApproved = "platform-not-approved", Refused, "";
+    /// Another guest-policy or platform bit is not as the policy demands.
+    PlatformStateMismatch = "platform-state-mismatch", Refused, "";
+    /// Report data does not commit to nonce, key and workload.
+    ReportDataMismatch = "report-data-mismatch", Refused, "the evidence was made for another nonce, key or workload: someone is in between, or it is old";
+    /// The nonce is not the one that was drawn.
+    NonceMismatch = "nonce-mismatch", Refused, "the evidence is old or was made for somebody else";
+    /// The nonce was already used.
+    NonceUsed = "nonce-used", Refused, "start a new session";
+    /// The session is over.
+    SessionExpired = "session-expired", Refused, "start a new session";
+    /// There is no such session, or no session or token was presented.
+    SessionUnknown = "session-unknown", Refused, "start a new session with POST /kbs/v0/auth";
+    /// A token does not verify.
+    TokenInvalid = "token-invalid", Refused, "";
+
+    // ── The attested channel ───────────────────────────────────────────────────────────────────────────────────────
+    /// The TLS peer could not prove possession of the key it shows.
+    HandshakeSignatureInvalid = "handshake-signature-invalid", Refused, "somebody shows a certificate whose key it does not have";
+    /// The TLS connection ends at another key than the attested one.
+    ChannelKeyMismatch = "channel-key-mismatch", Refused, "somebody relays evidence of a genuine enclave: do not send it anything";
+    /// The TLS peer's key is not the pinned one.
+    PinMismatch = "pin-mismatch", Refused, "the service has another key than the one that was approved";
+    /// The TLS handshake failed for another reason.
+    TlsFailed = "tls-failed", Refused, "";
+    /// Policy does not fix measurement, deployment and model.
+    NoReferenceValues = "no-reference-values", Configuration, "write a policy that fixes measurement, deployment document and the model's digest or signer";
+    /// The enclave serves another workload than the one pinned.
+    WorkloadMismatch = "workload-mismatch", Refused, "";
+    /// The enclave serves a model that the policy does not name.
+    ModelNotApproved = "model-not-approved", Refused, "";
+
+    // ── Models ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    /// No acceptable signature exists on the manifest.
+    ModelUnsigned = "model-unsigned", Refused, "sign and push it with `strongroom model push`";
+    /// Signatures exist, and none by a signer whom the trust file names for this repository.
+    SignerUntrusted = "signer-untrusted", Refused, "add the signer's key to the trust file if you trust it for this repository";
+    /// A signature by a trusted key does not verify, or states something else.
+    SignatureInvalid = "signature-invalid", Refused, "";
+    /// No rule of the trust file covers this repository.
+    RepositoryUntrusted = "repository-untrusted", Refused, "add a rule for the repository to the trust file";
+    /// The manifest's bytes are not those of the digest.
+    ManifestDigestMismatch = "manifest-digest-mismatch", Refused, "";
+    /// A layer's bytes are not those of the digest.
+    LayerDigestMismatch = "layer-digest-mismatch", Refused, "the registry or the network changed the layer";
+    /// A layer's length is not the descriptor's.
+    LayerSizeMismatch = "layer-size-mismatch", Refused, "";
+    /// The data key is not the one that the signed manifest commits to.
+    KeyCommitmentMismatch = "key-commitment-mismatch", Refused, "this is not the key that the artifact was sealed with";
+    /// A sealed stream does not authenticate.
+    SealInvalid = "seal-invalid", Refused, "wrong key, or the ciphertext was changed, cut or moved";
+    /// A sealed model was given, and no key for it.
+    KeyMissing = "key-missing", Configuration, "pass --key-file";
+    /// A key has not the length or form it must have.
+    KeyInvalid = "key-invalid", Configuration, "";
+    /// The files are not those that the model's signed statement lists.
+    StatementMismatch = "statement-mismatch", Refused, "the directory is not what was signed";
+    /// The model has no signed statement over its files.
+    StatementMissing = "statement-missing", Refused, "";
+    /// A path in an artifact leaves its directory or is not portable.
+    PathUnsafe = "path-unsafe", Refused, "";
+    /// An artifact is not a model, or not one that can be served.
+    ModelUnsupported = "model-unsupported", Refused, "";
+    /// The directory has nothing to sign.
+    ModelEmpty = "model-empty", Configuration, "";
+    /// The directory holds something other than plain files.
+    ModelNotPlain = "model-not-plain", Configuration, "replace links and special files by plain files";
+
+    // ── Registry ───────────────────────────────────────────────────────────────────────────────────────────────────
+    /// The reference is not `host[:port]/repo[:tag|@sha256:…]`.
+    ReferenceInvalid = "reference-invalid", Configuration, "write host[:port]/repo[:tag|@sha256:…]";
+    /// The registry has no such thing.
+    RegistryNotFound = "registry-not-found", Environment, "";
+    /// The registry wants other credentials.
+    RegistryUnauthorized = "registry-unauthorized", Environment, "log in with a tool that writes docker's config.json";
+    /// The registry answered with an error or against its specification.
+    RegistryFailed = "registry-failed", Environment, "";
+    /// A registry that the configuration does not name.
+    RegistryNotAllowed = "registry-not-allowed", Refused, "add the registry to the verifier's configuration";
+
+    // ── Keys and release ───────────────────────────────────────────────────────────────────────────────────────────
+    /// No policy exists that could allow a release.
+    NoPolicy = "no-policy", Refused, "write one with `strongroom policy set`: without a policy nothing is released";
+    /// The policy is not a valid one.
+    PolicyInvalid = "policy-invalid", Configuration, "";
+    /// There is no such key.
+    KeyUnknown = "key-unknown", Refused, "list the keys with `strongroom key list`";
+    /// The key is disabled.
+    KeyDisabled = "key-disabled", Refused, "";
+    /// A key of that id exists with another value.
+    KeyExists = "key-exists", Configuration, "a data key is immutable at its id: choose a new id";
+    /// No model of the deployment document is sealed with that key.
+    KeyNotInDeployment = "key-not-in-deployment", Refused, "the deployment must name a signed model whose manifest names this key";
+    /// The administrator's token is missing or wrong.
+    AdminUnauthorized = "admin-unauthorized", Refused, "pass --admin-token-file with the file that the verifier reads";
+    /// A store belongs to another realm.
+    RealmMismatch = "realm-mismatch", Configuration, "test and vendor roots never share a store, a process or a configuration";
+
+    // ── Serving ────────────────────────────────────────────────────────────────────────────────────────────────────
+    /// No bearer key, or an unknown one.
+    Unauthenticated = "unauthenticated", Refused, "send `Authorization: Bearer …` with a key whose hash the deployment document lists";
+    /// A queue is full.
+    Busy = "busy", Refused, "try again after the time in Retry-After";
+    /// The request is not one that the API takes.
+    RequestInvalid = "request-invalid", Refused, "";
+    /// There is no such model.
+    ModelUnknown = "model-unknown", Refused, "";
+    /// There is no such route.
+    RouteUnknown = "route-unknown", Refused, "";
+    /// The enclave is not ready yet.
+    NotReady = "not-ready", Environment, "";
+    /// The runtime library is not the one that the deployment document names.
+    RuntimeMismatch = "runtime-mismatch", Refused, "";
+
+    // ── Ourselves and our environment ──────────────────────────────────────────────────────────────────────────────
+    /// Command-line arguments do not make sense together.
+    Usage = "usage", Configuration, "see --help";
+    /// A configuration file is wrong.
+    ConfigurationInvalid = "configuration-invalid", Configuration, "";
+    /// A file is readable by others than its owner.
+    FileModeUnsafe = "file-mode-unsafe", Configuration, "chmod 600 the file";
+    /// A file or directory could not be read or written.
+    Io = "io", Environment, "";
+    /// A connection could not be made or broke.
+    Network = "network", Environment, "";
+    /// A peer took longer than the limit.
+    Timeout = "timeout", Environment, "";
+    /// The hardware's attestation interface failed.
+    AttesterFailed = "attester-failed", Environment, "is this an SEV-SNP guest with configfs mounted?";
+    /// The database failed.
+    StoreFailed = "store-failed", Environment, "";
+    /// The inference runtime failed.
+    RuntimeFailed = "runtime-failed", Environment, "";
+    /// Something that cannot happen happened.
+    Internal = "internal", Bug, "please report this";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl serde::Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Code {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not a refusal code")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_code_is_kebab_case_unique_and_parses_back() {
+        let mut seen = BTreeSet::new();
+        for code in Code::ALL {
+            let text = code.as_str();
+            assert!(text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{text}");
+            assert!(seen.insert(text), "{text} twice");
+            assert_eq!(Code::parse(text), Some(*code));
+        }
+        assert_eq!(Code::parse("no-such-code"), None);
+    }
+}

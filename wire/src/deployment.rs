@@ -1,0 +1,203 @@
+//! The deployment document: Confidential Containers' initdata, in which `strongroom.toml` holds everything that trust
+//! hangs on. The hardware names its digest (SNP: HOST_DATA), over the raw bytes as delivered. It holds no secrets.
+
+use crate::digest::Sha256;
+use crate::trust::TrustFile;
+use crate::{Code, Refusal, Result, Root, document, limits};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A parsed deployment document together with the bytes that its digest is over.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    raw: Vec<u8>,
+    digest: Sha256,
+    settings: Settings,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct InitData {
+    version: String,
+    algorithm: String,
+    data: BTreeMap<String, String>,
+}
+
+const SETTINGS: &str = "strongroom.toml";
+
+/// The entry `strongroom.toml` of a deployment document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// Version of this format: 1.
+    pub version: u32,
+    /// The root that evidence of this guest ends at. A test root makes the whole deployment one of the test realm.
+    pub root: Root,
+    /// Where the guest gets its evidence.
+    pub attester: Attester,
+    /// The one verifier that this guest asks for keys.
+    pub verifier: Verifier,
+    /// The inference runtime.
+    pub runtime: Runtime,
+    /// The registries that this guest may pull from.
+    #[serde(rename = "registry")]
+    pub registries: Vec<Registry>,
+    /// The models that this guest serves.
+    #[serde(rename = "model")]
+    pub models: Vec<Model>,
+    /// Who may sign them.
+    pub trust: TrustFile,
+    /// Who may call the inference API.
+    #[serde(rename = "principal", default, skip_serializing_if = "Vec::is_empty")]
+    pub principals: Vec<Principal>,
+}
+
+/// Where a guest gets its evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Attester {
+    /// Linux' `configfs-tsm` report interface.
+    ConfigfsTsm,
+    /// A security processor played by another process behind a Unix socket ([`crate::attester`]); evidence it gives is of
+    /// a test root, since nobody else signs for it.
+    Socket,
+}
+
+/// The verifier and how it is recognised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Verifier {
+    /// `https://host:port`, without a path.
+    pub url: String,
+    /// SHA-256 of the SubjectPublicKeyInfo of its TLS key.
+    pub pin: Sha256,
+    /// Base64 DER SubjectPublicKeyInfo of the P-256 key that signs its tokens.
+    pub token_key: String,
+}
+
+/// The inference runtime, by digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Runtime {
+    /// SHA-256 of the ONNX Runtime shared library.
+    pub onnxruntime: Sha256,
+}
+
+/// A registry and how it is reached. Nothing that comes from it is trusted, so this only says how, not why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Registry {
+    /// `host[:port]`, as in references.
+    pub host: String,
+    /// Speak HTTP without TLS.
+    #[serde(default)]
+    pub plain_http: bool,
+    /// PEM certificates of the authority that signed its TLS certificate; absent: the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+}
+
+/// A model to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Model {
+    /// The name that requests use.
+    pub name: String,
+    /// `host[:port]/repo@sha256:…`: always with the digest of the manifest.
+    pub reference: String,
+}
+
+/// A caller of the inference API, known by the hash of its bearer key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Principal {
+    /// What logs call it.
+    pub name: String,
+    /// SHA-256 of its bearer key, which has at least 128 bits of entropy.
+    pub key_sha256: Sha256,
+}
+
+impl Model {
+    /// `host[:port]/repo` and the manifest's digest.
+    pub fn repository_and_digest(&self) -> Result<(&str, Sha256)> {
+        let (repository, digest) = self.reference.split_once('@').ok_or_else(|| {
+            Refusal::new(Code::ReferenceInvalid, "model of a deployment")
+                .got(&self.reference)
+                .want("host/repo@sha256:…")
+        })?;
+        Ok((repository, Sha256::from_oci(digest)?))
+    }
+}
+
+impl Deployment {
+    /// Parses the raw bytes of a document of at most [`limits::DEPLOYMENT`] bytes.
+    pub fn parse(raw: &[u8]) -> Result<Self> {
+        if raw.is_empty() {
+            return Err(Refusal::new(Code::DeploymentMissing, "deployment document").got("empty"));
+        }
+        let init: InitData = document::parse_toml(raw, "deployment document", limits::DEPLOYMENT, Code::Malformed)?;
+        if init.version != "0.1.0" {
+            return Err(Refusal::new(Code::VersionUnsupported, "initdata version").got(init.version).want("0.1.0"));
+        }
+        if init.algorithm != "sha256" {
+            return Err(Refusal::new(Code::Malformed, "initdata algorithm").got(init.algorithm).want("sha256"));
+        }
+        let text = init.data.get(SETTINGS).ok_or_else(|| {
+            Refusal::new(Code::DeploymentMissing, "deployment document").got("no such entry").want(SETTINGS)
+        })?;
+        let settings: Settings = document::parse_toml(text.as_bytes(), SETTINGS, limits::DEPLOYMENT, Code::Malformed)?;
+        settings.verify_shape()?;
+        Ok(Self { raw: raw.to_vec(), digest: Sha256::of(raw), settings })
+    }
+
+    /// The bytes of a document with these settings.
+    pub fn render(settings: &Settings) -> Result<Vec<u8>> {
+        let text = toml::to_string(settings).map_err(|e| Refusal::malformed(SETTINGS, e))?;
+        let data = BTreeMap::from([(SETTINGS.to_owned(), text)]);
+        let init = InitData { version: "0.1.0".into(), algorithm: "sha256".into(), data };
+        toml::to_string(&init).map(String::into_bytes).map_err(|e| Refusal::malformed("deployment document", e))
+    }
+
+    /// The bytes as delivered.
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// SHA-256 of [`Self::raw`]: what HOST_DATA must be.
+    pub const fn digest(&self) -> Sha256 {
+        self.digest
+    }
+
+    /// What it says.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+impl Settings {
+    fn verify_shape(&self) -> Result<()> {
+        if self.version != 1 {
+            return Err(Refusal::new(Code::VersionUnsupported, SETTINGS).got(self.version).want(1));
+        }
+        if matches!((self.attester, self.root), (Attester::Socket, Root::Amd | Root::Intel)) {
+            return Err(Refusal::new(Code::RealmMismatch, "attester `socket`").got(self.root).want("test:…"));
+        }
+        if !self.verifier.url.starts_with("https://") {
+            return Err(Refusal::new(Code::Malformed, "verifier url").got(&self.verifier.url).want("https://…"));
+        }
+        if self.models.is_empty() || self.models.len() > limits::MODELS {
+            return Err(Refusal::new(Code::Malformed, "models of a deployment")
+                .got(self.models.len())
+                .want(format!("1 to {}", limits::MODELS)));
+        }
+        let mut names = BTreeSet::new();
+        for model in &self.models {
+            let (repository, _) = model.repository_and_digest()?;
+            self.trust.rule_for(repository)?;
+            if model.name.is_empty() || model.name.len() > limits::MODEL_NAME || !names.insert(&model.name) {
+                return Err(Refusal::malformed("model name", "empty, too long or given twice").got(&model.name));
+            }
+        }
+        self.trust.verify_shape()
+    }
+}

@@ -1,0 +1,169 @@
+//! The evidence answer of an enclave: `GET /.well-known/strongroom/evidence?nonce=<64 hex>`.
+//!
+//! Nothing in it is believed. The client recomputes the workload digest from [`Workload`], the Merkle root from its own
+//! nonce and the path, report data from both and the TLS key it sees, and compares all of it with signed evidence.
+
+use crate::binding::{Purpose, ServedModel, report_data, workload_digest};
+use crate::digest::Sha256;
+use crate::merkle::Sibling;
+use crate::{Code, Refusal, Result, bytes, document, limits, merkle};
+use serde::{Deserialize, Serialize};
+
+/// The path of the evidence endpoint.
+pub const PATH: &str = "/.well-known/strongroom/evidence";
+
+/// The answer, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceAnswer {
+    /// Version of this format: 1.
+    pub v: u32,
+    /// `snp`.
+    pub platform: String,
+    /// Base64 of the raw evidence.
+    pub evidence: String,
+    /// What is needed to authenticate it.
+    pub endorsements: Vec<Endorsement>,
+    /// Base64 DER SubjectPublicKeyInfo of the enclave's TLS key.
+    pub channel_key: String,
+    /// What runs behind that key.
+    pub workload: Workload,
+    /// The nonce of the request, 64 hex digits.
+    pub nonce: Sha256,
+    /// From the nonce to the root that the evidence commits to.
+    pub path: Vec<Sibling>,
+}
+
+/// One stapled endorsement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endorsement {
+    /// `certificate-table` (GHCB), `certificate` or `crl` (DER).
+    pub r#type: String,
+    /// Base64.
+    pub data: String,
+}
+
+/// What an enclave runs, in the form that the workload digest is computed from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Base64 of the raw deployment document.
+    pub deployment: String,
+    /// The models served.
+    pub models: Vec<WorkloadModel>,
+}
+
+/// A model in a [`Workload`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadModel {
+    /// The name that requests use.
+    pub name: String,
+    /// Digest of its OCI manifest.
+    pub manifest: Sha256,
+    /// Commitment to its OMS statement.
+    pub statement: Sha256,
+}
+
+impl EvidenceAnswer {
+    /// Parses an answer of at most [`limits::EVIDENCE_ANSWER`] bytes.
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        let answer: Self = document::parse_json(json, "evidence answer", limits::EVIDENCE_ANSWER, Code::Malformed)?;
+        if answer.v != 1 {
+            return Err(Refusal::new(Code::VersionUnsupported, "evidence answer").got(answer.v).want(1));
+        }
+        if answer.endorsements.len() > limits::ENDORSEMENTS {
+            return Err(Refusal::too_large("endorsements", answer.endorsements.len(), limits::ENDORSEMENTS));
+        }
+        Ok(answer)
+    }
+
+    /// The report data that evidence must carry for `nonce` and a TLS peer whose key is `spki`.
+    ///
+    /// First-fail: the answer must repeat the nonce (`nonce-mismatch`) and name the peer's key (`channel-key-mismatch`).
+    pub fn expected_report_data(&self, nonce: &[u8; 32], spki: &[u8]) -> Result<[u8; 64]> {
+        if self.nonce.0 != *nonce {
+            return Err(Refusal::new(Code::NonceMismatch, "evidence answer").got(self.nonce).want(Sha256(*nonce)));
+        }
+        let named = bytes::from_base64(&self.channel_key, "channel key")?;
+        if named != spki {
+            return Err(Refusal::new(Code::ChannelKeyMismatch, "key of the TLS peer")
+                .got(format!("sha256:{}", Sha256::of(spki)))
+                .want(format!("sha256:{}, the key that the evidence names", Sha256::of(&named))));
+        }
+        let root = merkle::root_of(nonce, &self.path)?;
+        Ok(report_data(Purpose::ClientChannel, &root, spki, &self.workload.digest()?))
+    }
+}
+
+impl Workload {
+    /// The raw deployment document.
+    pub fn deployment(&self) -> Result<Vec<u8>> {
+        bytes::from_base64(&self.deployment, "deployment document")
+    }
+
+    /// [`workload_digest`] of what is listed here.
+    pub fn digest(&self) -> Result<Sha256> {
+        let models: Vec<ServedModel> = self
+            .models
+            .iter()
+            .map(|m| ServedModel { name: m.name.clone(), manifest: m.manifest, statement: m.statement })
+            .collect();
+        workload_digest(&self.deployment()?, &models)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn answer(nonce: [u8; 32], spki: &[u8]) -> EvidenceAnswer {
+        EvidenceAnswer {
+            v: 1,
+            platform: "snp".into(),
+            evidence: String::new(),
+            endorsements: vec![],
+            channel_key: bytes::to_base64(spki),
+            workload: Workload { deployment: bytes::to_base64(b"doc"), models: vec![] },
+            nonce: Sha256(nonce),
+            path: vec![],
+        }
+    }
+
+    #[test]
+    fn answer_for_this_nonce_and_key_accepted() {
+        let workload = workload_digest(b"doc", &[]).unwrap();
+        let (root, _) = merkle::tree(&[[1; 32]]);
+        let want = report_data(Purpose::ClientChannel, &root, b"key", &workload);
+        assert_eq!(answer([1; 32], b"key").expected_report_data(&[1; 32], b"key").unwrap(), want);
+    }
+
+    #[test]
+    fn answer_for_another_nonce_refused() {
+        let refused = answer([2; 32], b"key").expected_report_data(&[1; 32], b"key").unwrap_err();
+        assert_eq!(refused.code, Code::NonceMismatch);
+    }
+
+    #[test]
+    fn answer_for_another_key_refused() {
+        let refused = answer([1; 32], b"other").expected_report_data(&[1; 32], b"key").unwrap_err();
+        assert_eq!(refused.code, Code::ChannelKeyMismatch);
+    }
+
+    #[test]
+    fn answer_survives_json_and_unknown_members_are_refused() {
+        let json = serde_json::to_string(&answer([1; 32], b"key")).unwrap();
+        assert_eq!(EvidenceAnswer::parse(json.as_bytes()).unwrap(), answer([1; 32], b"key"));
+        let more = json.replacen('{', r#"{"x":1,"#, 1);
+        assert_eq!(EvidenceAnswer::parse(more.as_bytes()).unwrap_err().code, Code::UnknownField);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            prop_assert!(EvidenceAnswer::parse(&bytes).is_err());
+        }
+    }
+}

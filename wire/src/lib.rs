@@ -1,0 +1,28 @@
+//! Every byte format that crosses a trust boundary of Strongroom, and the one definition of each commitment.
+//!
+//! Evidence ([`snp`]), what binds it to software, channel and model ([`binding`], [`merkle`]), what a guest is told
+//! ([`deployment`], [`trust`]), what it answers ([`evidence`]), how it asks for keys ([`kbs`], [`ear`]), how anything
+//! is refused ([`Refusal`], [`Code`]) and how much is read before it is ([`limits`]).
+//!
+//! This crate does not sign, verify a signature, decrypt, open a socket or a file, or read a clock. It hashes.
+
+pub mod attester;
+pub mod binding;
+pub mod bytes;
+mod code;
+pub mod deployment;
+pub mod digest;
+pub mod document;
+pub mod ear;
+pub mod evidence;
+pub mod kbs;
+pub mod limits;
+pub mod merkle;
+mod refusal;
+mod root;
+pub mod snp;
+pub mod trust;
+
+pub use code::{Code, Fault};
+pub use refusal::{Check, Refusal, Result};
+pub use root::{Realm, Root};

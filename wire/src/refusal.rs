@@ -1,0 +1,133 @@
+//! The one error of Strongroom: a stable code, what was looked at, what was found and what was wanted.
+//!
+//! Three readers: the operator sees all of it ([`fmt::Display`], never a secret), calling code matches on [`Refusal::code`],
+//! the remote peer gets the code alone unless the answer's own specification says otherwise.
+
+use crate::{Code, Fault};
+use core::fmt;
+use serde::{Deserialize, Serialize};
+
+/// What every fallible function of Strongroom's libraries returns.
+pub type Result<T> = core::result::Result<T, Refusal>;
+
+/// Something that was not done, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The stable code.
+    pub code: Code,
+    /// What was looked at or attempted: lower case, one line, no full stop.
+    pub what: String,
+    /// What was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub got: Option<String>,
+    /// What would have been accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub want: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal of `code` about `what`.
+    pub fn new(code: Code, what: impl Into<String>) -> Self {
+        Self { code, what: what.into(), got: None, want: None }
+    }
+
+    /// Adds what was found. Never a secret.
+    #[must_use]
+    pub fn got(mut self, got: impl fmt::Display) -> Self {
+        self.got = Some(got.to_string());
+        self
+    }
+
+    /// Adds what would have been accepted.
+    #[must_use]
+    pub fn want(mut self, want: impl fmt::Display) -> Self {
+        self.want = Some(want.to_string());
+        self
+    }
+
+    /// Adds the cause after a colon.
+    #[must_use]
+    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.what = format!("{}: {cause}", self.what);
+        self
+    }
+
+    /// Says where it happened, before what happened.
+    #[must_use]
+    pub fn within(mut self, place: impl fmt::Display) -> Self {
+        self.what = format!("{place}: {}", self.what);
+        self
+    }
+
+    /// Bytes without the shape that `format` demands.
+    pub fn malformed(format: impl Into<String>, cause: impl fmt::Display) -> Self {
+        Self::new(Code::Malformed, format).because(cause)
+    }
+
+    /// An input over its limit, both in bytes (or items).
+    pub fn too_large(what: impl Into<String>, got: impl fmt::Display, limit: impl fmt::Display) -> Self {
+        Self::new(Code::TooLarge, what).got(got).want(format!("at most {limit}"))
+    }
+
+    /// A failed system call on `path`.
+    pub fn io(path: impl fmt::Display, error: &std::io::Error) -> Self {
+        Self::new(Code::Io, format!("`{path}`")).because(error)
+    }
+
+    /// Who has to act.
+    pub const fn fault(&self) -> Fault {
+        self.code.fault()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.what)?;
+        if let Some(got) = &self.got {
+            write!(f, ", got `{got}`")?;
+        }
+        if let Some(want) = &self.want {
+            write!(f, ", want `{want}`")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// One check of an appraisal, held or not. An appraisal makes all of them and reports all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The check's stable name, kebab-case.
+    pub name: String,
+    /// Whether it held. A check that could not run did not hold.
+    pub ok: bool,
+    /// The refusal code where it did not hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+    /// What was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub got: Option<String>,
+    /// What policy or specification demands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub want: Option<String>,
+}
+
+impl Check {
+    /// A check whose outcome is `ok`; `code` is what it refuses with.
+    pub fn new(name: &str, ok: bool, code: Code, got: impl fmt::Display, want: impl fmt::Display) -> Self {
+        Self {
+            name: name.to_owned(),
+            ok,
+            code: (!ok).then_some(code),
+            got: Some(got.to_string()),
+            want: Some(want.to_string()),
+        }
+    }
+
+    /// The refusal of a check that did not hold.
+    pub fn refusal(&self) -> Option<Refusal> {
+        let code = self.code.filter(|_| !self.ok)?;
+        Some(Refusal { code, what: self.name.clone(), got: self.got.clone(), want: self.want.clone() })
+    }
+}

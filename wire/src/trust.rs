@@ -1,0 +1,147 @@
+//! The trust file: who may sign which model. Never empty; part of the deployment document, and a file of its own for the
+//! command line.
+//!
+//! ```toml
+//! [[rule]]
+//! repository = "registry.example/models/*"     # exact, or a prefix followed by `*`
+//! threshold = 1                                # distinct signers of the manifest
+//! [[rule.signer]]
+//! name = "release"
+//! key = """-----BEGIN PUBLIC KEY----- …"""     # PEM SubjectPublicKeyInfo
+//! [[rule.statement-signer]]                    # of the OMS statement over the files; absent: the signers above
+//! name = "training"
+//! key = """…"""
+//! ```
+
+use crate::{Code, Refusal, Result, document, limits};
+use serde::{Deserialize, Serialize};
+
+/// A whole trust file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustFile {
+    /// The rules, none of which may cover a repository twice with different outcomes: the first that covers it decides.
+    #[serde(rename = "rule")]
+    pub rules: Vec<Rule>,
+}
+
+/// Who may sign the models of some repositories.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Rule {
+    /// `host[:port]/repo`, or a prefix of it that ends in `/*`.
+    pub repository: String,
+    /// How many distinct signers must have signed the manifest. At least one.
+    #[serde(default = "one")]
+    pub threshold: usize,
+    /// Those who may sign the manifest.
+    #[serde(rename = "signer")]
+    pub signers: Vec<Signer>,
+    /// Those who may sign the statement over the files. Empty: the same as [`Self::signers`].
+    #[serde(rename = "statement-signer", default, skip_serializing_if = "Vec::is_empty")]
+    pub statement_signers: Vec<Signer>,
+}
+
+const fn one() -> usize {
+    1
+}
+
+/// A signer and its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signer {
+    /// What people call it; appears in logs and results.
+    pub name: String,
+    /// PEM SubjectPublicKeyInfo.
+    pub key: String,
+}
+
+impl TrustFile {
+    /// Parses a trust file and refuses one that could never accept, or accepts nobody in particular.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let file: Self = document::parse_toml(bytes, "trust file", limits::POLICY, Code::ConfigurationInvalid)?;
+        file.verify_shape()?;
+        Ok(file)
+    }
+
+    /// Refuses an empty file, a rule without signers, and a threshold that is zero or above the number of signers.
+    pub fn verify_shape(&self) -> Result<()> {
+        let wrong = |what: &str| Err(Refusal::new(Code::ConfigurationInvalid, format!("trust file: {what}")));
+        if self.rules.is_empty() {
+            return wrong("no rule: name at least one repository and its signers");
+        }
+        for rule in &self.rules {
+            let prefix = rule.repository.strip_suffix("/*").unwrap_or(&rule.repository);
+            if prefix.is_empty() || prefix.contains('*') {
+                return wrong("a repository is `host/repo` or `host/prefix/*`");
+            }
+            if rule.threshold == 0 || rule.threshold > rule.signers.len() {
+                return wrong("a threshold is at least 1 and at most the number of signers");
+            }
+        }
+        Ok(())
+    }
+
+    /// The first rule that covers `host[:port]/repo`.
+    pub fn rule_for(&self, repository: &str) -> Result<&Rule> {
+        self.rules.iter().find(|rule| rule.covers(repository)).ok_or_else(|| {
+            let known = self.rules.iter().map(|rule| rule.repository.as_str()).collect::<Vec<_>>().join(", ");
+            Refusal::new(Code::RepositoryUntrusted, "repository").got(repository).want(known)
+        })
+    }
+}
+
+impl Rule {
+    fn covers(&self, repository: &str) -> bool {
+        match self.repository.strip_suffix("/*") {
+            Some(prefix) => repository.strip_prefix(prefix).is_some_and(|rest| rest.len() > 1 && rest.starts_with('/')),
+            None => self.repository == repository,
+        }
+    }
+
+    /// Those who may sign the statement over the files.
+    pub fn statement_signers(&self) -> &[Signer] {
+        if self.statement_signers.is_empty() { &self.signers } else { &self.statement_signers }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(rule: &str) -> Result<TrustFile> {
+        TrustFile::parse(format!("[[rule]]\n{rule}\n[[rule.signer]]\nname='a'\nkey='k'\n").as_bytes())
+    }
+
+    #[test]
+    fn prefix_covers_what_is_below_it_and_nothing_beside_it() {
+        let file = file("repository = 'r:5000/models/*'").unwrap();
+        assert!(file.rule_for("r:5000/models/a").is_ok());
+        assert!(file.rule_for("r:5000/models/a/b").is_ok());
+        for beside in ["r:5000/models", "r:5000/models/", "r:5000/models-evil/a", "q:5000/models/a"] {
+            assert_eq!(file.rule_for(beside).unwrap_err().code, Code::RepositoryUntrusted, "{beside}");
+        }
+    }
+
+    #[test]
+    fn exact_repository_covers_only_itself() {
+        let file = file("repository = 'r/a'").unwrap();
+        assert!(file.rule_for("r/a").is_ok());
+        assert_eq!(file.rule_for("r/a/b").unwrap_err().code, Code::RepositoryUntrusted);
+    }
+
+    #[test]
+    fn empty_file_and_senseless_rules_refused() {
+        assert_eq!(TrustFile::parse(b"rule = []").unwrap_err().code, Code::ConfigurationInvalid);
+        for rule in [
+            "repository='*'",
+            "repository='/*'",
+            "repository='a/*/b'",
+            "repository='a'\nthreshold=0",
+            "repository='a'\nthreshold=2",
+        ] {
+            assert_eq!(file(rule).unwrap_err().code, Code::ConfigurationInvalid, "{rule}");
+        }
+        assert_eq!(file("repository='a'\nkeys=[]").unwrap_err().code, Code::UnknownField);
+    }
+}

@@ -1,1 +1,12 @@
-//! Fake vendor hierarchies, report builders and a registry, for every crate's tests
+//! What tests and the demo need in place of vendors, hardware and other people's services: a fake AMD hierarchy made fresh
+//! ([`amd`]), reports signed by it ([`report`]), a security processor that answers with them ([`psp`]), a ciphertext that
+//! opens under two keys ([`two_key`]) and an OCI registry that can be told to misbehave ([`registry`]).
+//!
+//! This crate does not weaken any check: the same verification code runs over what it makes, under a root that no vendor
+//! vouches for. It is never part of an image, and no product crate depends on it outside tests.
+
+pub mod amd;
+pub mod psp;
+pub mod registry;
+pub mod report;
+pub mod two_key;

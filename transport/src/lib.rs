@@ -1,1 +1,25 @@
-//! Every socket Strongroom opens or accepts
+//! Every socket Strongroom opens or accepts, so that TLS, timeouts and limits are decided in one place.
+//!
+//! Outgoing: whom to believe ([`ServerTrust`], [`client_config`]), the HTTP client ([`HttpClient`]), and the one
+//! connection whose peer is judged after the handshake ([`connect_provisional`]). Incoming: who we are
+//! ([`ServerIdentity`], [`server_config`]) and the server loop ([`serve()`]).
+//!
+//! TLS 1.3 (RFC 8446) of rustls over aws-lc-rs. No session is ever resumed, no ticket issued or kept, no early data
+//! sent or taken, no key logged; whatever is not known about a peer's certificate, its CertificateVerify is verified.
+//!
+//! This crate does not appraise evidence, follow redirects, decide which peers may be called, or read a file or an
+//! environment variable.
+
+mod failure;
+pub mod http;
+pub mod identity;
+pub mod pace;
+pub mod provisional;
+pub mod serve;
+pub mod trust;
+
+pub use http::{Body, BoxError, HttpClient, read_body};
+pub use identity::{ServerIdentity, server_config};
+pub use provisional::{ProvisionalStream, connect_provisional};
+pub use serve::{Bound, PeerAddr, ServeLimits, bind, serve, shutdown_signal};
+pub use trust::{Protocol, ServerTrust, client_config, client_config_for, install_crypto};

@@ -153,6 +153,8 @@ codes! {
     PinMismatch = "pin-mismatch", Refused, "the service has another key than the one that was approved";
     /// The TLS handshake failed for another reason.
     TlsFailed = "tls-failed", Refused, "";
+    /// A connection without TLS where only TLS is allowed.
+    PlaintextRefused = "plaintext-refused", Configuration, "use https, or allow plain http explicitly";
     /// Policy does not fix measurement, deployment and model.
     NoReferenceValues = "no-reference-values", Configuration, "write a policy that fixes measurement, deployment document and the model's digest or signer";
     /// The enclave serves another workload than the one pinned.
@@ -221,6 +223,8 @@ codes! {
     KeyExists = "key-exists", Configuration, "a data key is immutable at its id: choose a new id";
     /// No model of the deployment document is sealed with that key.
     KeyNotInDeployment = "key-not-in-deployment", Refused, "the deployment must name a signed model whose manifest names this key";
+    /// A resource that was wrapped to a guest's key does not open with it.
+    WrappedKeyInvalid = "wrapped-key-invalid", Refused, "the answer was changed on its way, or was made for another key";
     /// The administrator's token is missing or wrong.
     AdminUnauthorized = "admin-unauthorized", Refused, "pass --admin-token-file with the file that the verifier reads";
     /// A store belongs to another realm.

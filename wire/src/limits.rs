@@ -26,6 +26,14 @@ pub const LAYERS: usize = 10_000;
 pub const BUNDLE: usize = 16 * 1024 * 1024;
 /// Signatures (referrers, layers of a `.sig` image) that are looked at for one manifest; a registry could list any number.
 pub const SIGNATURES: usize = 64;
+/// A model reference: host and name of at most 255, a tag of at most 128, and a digest of 71 characters.
+pub const REFERENCE: usize = 512;
+/// The body of a registry's error answer; what is longer is no such answer.
+pub const REGISTRY_ERROR: usize = 16 * 1024;
+/// Pages of a referrers list that are asked for; each has room for thousands of descriptors.
+pub const REFERRER_PAGES: usize = 16;
+/// The `config.json` of a container tool.
+pub const CREDENTIALS_FILE: usize = 1024 * 1024;
 /// A KBS request: evidence as JSON numbers (6 KiB), certificates as JSON numbers (about 4 characters a byte), and the deployment document.
 pub const KBS_BODY: usize = 2 * 1024 * 1024;
 /// An answer of a KBS: a token or a wrapped key.
@@ -46,3 +54,17 @@ pub const API_INPUTS: usize = 2048;
 pub const CONFIGURATION: usize = 256 * 1024;
 /// A key file (PEM or cosign's encrypted JSON).
 pub const KEY_FILE: usize = 64 * 1024;
+/// A path inside a model; Linux' own limit is 4096, and annotations repeat it.
+pub const PATH: usize = 1024;
+/// Parts that one file of a model is split into: 4 TiB at 4 GiB a part.
+pub const PARTS: u32 = 1024;
+/// The plaintext of a whole model, in bytes.
+pub const MODEL: u64 = 16 << 40;
+/// A digest list of a sealed directory (`strongroom-seal.json`), of as many files as a manifest has layers.
+pub const SEAL_INDEX: usize = 16 * 1024 * 1024;
+/// scrypt's N of an encrypted key file. 128·N·r bytes are allocated before the password is known to be right; cosign uses 65,536.
+pub const SCRYPT_N: u64 = 1 << 17;
+/// scrypt's r of an encrypted key file.
+pub const SCRYPT_R: u32 = 8;
+/// scrypt's p of an encrypted key file, which multiplies the time.
+pub const SCRYPT_P: u32 = 4;

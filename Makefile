@@ -1,0 +1,45 @@
+# Entry points; each brings what it needs. `make help` says what there is.
+
+CARGO ?= cargo
+WITH_ENV := dev/setup/with-env
+BINARIES := -p strongroom-tools -p strongroom-attestation-verifier -p strongroom-enclave -p strongroom-dev
+# Where cargo puts binaries, also when CARGO_TARGET_DIR or a cargo configuration says otherwise.
+TARGET_DIR = $(shell $(CARGO) metadata --format-version 1 --no-deps --locked | \
+	sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+
+.NOTPARALLEL:
+.PHONY: help demo test setup peers format lint models unit documents
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: setup ## the whole system on this machine, without a TEE; KEEP=1 leaves it running
+	$(CARGO) build --locked --bins $(BINARIES)
+	$(WITH_ENV) "$(TARGET_DIR)/debug/strongroom-dev" demo $(if $(filter-out 0,$(KEEP)),--keep)
+
+test: setup peers format lint models unit documents ## every check that CI runs
+
+setup:
+	dev/setup/run
+
+peers:
+	tests/peers/setup
+
+format:
+	$(CARGO) fmt --all --check
+
+lint:
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+# That what our own converter writes is ONNX, by the word of the reference implementation.
+models: setup peers
+	$(WITH_ENV) sh -c 'if [ -n "$${PEERS_PYTHON:-}" ]; then "$$PEERS_PYTHON" tests/peers/check_models.py; \
+		else echo "models: skipped, no Python peers"; fi'
+
+# nextest where it is installed: it runs the test binaries side by side.
+unit: setup peers
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then run='nextest run --no-tests=fail'; else run=test; fi; \
+		set -x; $(WITH_ENV) $(CARGO) $$run --workspace --locked
+
+documents:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked

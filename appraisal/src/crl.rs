@@ -1,0 +1,79 @@
+//! Revocation lists of AMD's hierarchy (RFC 5280 §5): signed by the ARK, they name withdrawn ASKs and ASVKs by serial.
+
+use crate::UnixTime;
+use crate::certificate::{Certificate, Signed, common_name};
+use der::Decode;
+use strongroom_wire::{Code, Refusal, Result};
+use x509_cert::crl::TbsCertList;
+
+/// A parsed revocation list. Nothing about it is verified.
+#[derive(Debug, Clone)]
+pub(crate) struct Crl {
+    signed: Signed,
+    tbs: TbsCertList,
+    /// Common name of the issuer.
+    pub(crate) issuer: String,
+}
+
+/// The lists of one issuer that were signed by it, at least one of which is current.
+pub(crate) struct Revocations<'a> {
+    lists: Vec<&'a Crl>,
+}
+
+impl Crl {
+    /// Parses one DER CertificateList.
+    pub(crate) fn parse(der: &[u8]) -> Result<Self> {
+        let signed = Signed::split(der, "revocation list")?;
+        let list =
+            x509_cert::crl::CertificateList::from_der(der).map_err(|e| Refusal::malformed("revocation list", e))?;
+        let issuer = common_name(&list.tbs_cert_list.issuer)?;
+        Ok(Self { signed, tbs: list.tbs_cert_list, issuer })
+    }
+
+    fn is_current(&self, now: UnixTime) -> bool {
+        let begins = self.tbs.this_update.to_unix_duration().as_secs();
+        let ends = self.tbs.next_update.map(|time| time.to_unix_duration().as_secs());
+        begins <= now && ends.is_some_and(|ends| now <= ends)
+    }
+}
+
+impl<'a> Revocations<'a> {
+    /// Those of `crls` that `issuer` signed. `None` where no list of that issuer was given.
+    ///
+    /// A list under the issuer's name whose signature fails is refused, and so are lists none of which is current. Beside
+    /// a current list, an older one still counts for what it revokes.
+    pub(crate) fn verify(crls: &'a [Crl], issuer: &Certificate, now: UnixTime) -> Result<Option<Self>> {
+        let lists: Vec<&Crl> = crls.iter().filter(|crl| crl.issuer == issuer.subject).collect();
+        if lists.is_empty() {
+            return Ok(None);
+        }
+        if lists.iter().any(|crl| crl.signed.verify(&issuer.spki).is_err()) {
+            return Err(Refusal::new(Code::CrlSignatureInvalid, &issuer.subject));
+        }
+        if !lists.iter().any(|crl| crl.is_current(now)) {
+            let windows: Vec<String> = lists.iter().map(|crl| crl.window()).collect();
+            return Err(Refusal::new(Code::CrlExpired, &issuer.subject).got(now).want(windows.join(" or ")));
+        }
+        Ok(Some(Self { lists }))
+    }
+
+    /// Refuses a certificate whose serial stands on one of the lists.
+    pub(crate) fn verify_absent(&self, certificate: &Certificate) -> Result<()> {
+        let revoked = self.lists.iter().flat_map(|crl| crl.tbs.revoked_certificates.iter().flatten());
+        let serials = revoked.map(|entry| entry.serial_number.as_bytes());
+        if serials.into_iter().any(|serial| serial == certificate.serial()) {
+            return Err(Refusal::new(Code::CertificateRevoked, &certificate.subject)
+                .got(format!("serial {}", hex::encode(certificate.serial())))
+                .want("a serial that its issuer has not revoked"));
+        }
+        Ok(())
+    }
+}
+
+impl Crl {
+    fn window(&self) -> String {
+        let begins = self.tbs.this_update.to_unix_duration().as_secs();
+        let ends = self.tbs.next_update.map_or(begins, |time| time.to_unix_duration().as_secs());
+        format!("{begins}..{ends}")
+    }
+}

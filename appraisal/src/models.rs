@@ -1,0 +1,85 @@
+//! What an enclave serves, against the `[model]` section of a policy.
+
+use crate::Policy;
+use crate::endorsements::read_pem;
+use crate::policy::{OciDigest, Rule};
+use std::collections::BTreeSet;
+use strongroom_wire::deployment::Deployment;
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::evidence::{Workload, WorkloadModel};
+use strongroom_wire::{Check, Code, Refusal, Result};
+
+/// Judges every model of `workload`. The caller has compared `deployment` with the hardware's field and `workload` with
+/// report data; a policy without a `[model]` section gives one check that did not hold.
+///
+/// Each model must be one that the deployment document names with that very digest, and satisfy manifest and signer rules.
+/// A signer rule holds where the document's trust rule for the model's repository cannot be met without an allowed key.
+pub fn appraise_models(policy: &Policy, deployment: &Deployment, workload: &Workload) -> Vec<Check> {
+    let Some(wanted) = policy.model() else {
+        return vec![Check::new("model", false, Code::NoReferenceValues, "no [model] section", "manifest or signer")];
+    };
+    let mut checks = vec![Check::new(
+        "models",
+        workload.models.len() == deployment.settings().models.len(),
+        Code::WorkloadMismatch,
+        workload.models.len(),
+        deployment.settings().models.len(),
+    )];
+    for model in &workload.models {
+        let name = |check: &str| format!("{check} of model {}", model.name);
+        let repository = named_repository(deployment, model);
+        let found = repository.as_ref().map_or_else(ToString::to_string, ToString::to_string);
+        checks.push(Check::new(
+            &name("deployment entry"),
+            repository.is_ok(),
+            Code::WorkloadMismatch,
+            found,
+            "the digest that the deployment document names",
+        ));
+        checks.push(Check::new(
+            &name("manifest"),
+            wanted.manifest.allows(&OciDigest(model.manifest)),
+            Code::ModelNotApproved,
+            model.manifest.oci(),
+            wanted.manifest.describe(|digest| digest.0.oci()),
+        ));
+        let (held, shown) = repository
+            .and_then(|repository| signer_is_needed(deployment, &repository, &wanted.signer))
+            .unwrap_or_else(|refusal| (!wanted.signer.is_fixed(), refusal.to_string()));
+        checks.push(Check::new(
+            &name("signer"),
+            held,
+            Code::SignerUntrusted,
+            shown,
+            wanted.signer.describe(Sha256::to_string),
+        ));
+    }
+    checks
+}
+
+/// The repository of the deployment document's entry with this model's name and digest.
+fn named_repository(deployment: &Deployment, model: &WorkloadModel) -> Result<String> {
+    let entry = deployment.settings().models.iter().find(|entry| entry.name == model.name);
+    let entry = entry.ok_or_else(|| Refusal::new(Code::WorkloadMismatch, "model that the document does not name"))?;
+    let (repository, digest) = entry.repository_and_digest()?;
+    if digest == model.manifest {
+        return Ok(repository.to_owned());
+    }
+    Err(Refusal::new(Code::WorkloadMismatch, "manifest").got(model.manifest).want(digest))
+}
+
+/// Whether the trust rule of `repository` cannot be met without a key that `wanted` allows, and the rule's keys in words.
+fn signer_is_needed(deployment: &Deployment, repository: &str, wanted: &Rule<Sha256>) -> Result<(bool, String)> {
+    let trust = deployment.settings().trust.rule_for(repository)?;
+    let keys = trust.signers.iter().map(|signer| key_digest(&signer.key)).collect::<Result<BTreeSet<_>>>()?;
+    let others = keys.iter().filter(|key| !wanted.allows(key)).count();
+    let shown = keys.iter().map(Sha256::to_string).collect::<Vec<_>>().join(", ");
+    Ok((others < trust.threshold, format!("{} of {shown}", trust.threshold)))
+}
+
+fn key_digest(pem: &str) -> Result<Sha256> {
+    match read_pem(pem.as_bytes())?.as_slice() {
+        [(label, der)] if label == "PUBLIC KEY" => Ok(Sha256::of(der)),
+        _ => Err(Refusal::malformed("signer key", "not exactly one PUBLIC KEY")),
+    }
+}

@@ -1,0 +1,5 @@
+//! Each check of authentication and appraisal as a pair that differs in one thing, and captured evidence of real machines.
+#![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+
+mod pairs;
+mod vectors;

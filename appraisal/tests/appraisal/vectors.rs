@@ -1,0 +1,124 @@
+//! Captured evidence of real machines, read from `../shared/vectors` beside the workspace.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use strongroom_appraisal::{Endorsements, Expected, Policy, Roots, appraise, authenticate};
+use strongroom_wire::Code;
+use strongroom_wire::snp::{Report, SigningKey};
+
+fn folder() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("skipped: `../shared/vectors` is absent");
+    None
+}
+
+fn entries(folder: &Path) -> Vec<Value> {
+    let index: Value = serde_json::from_slice(&std::fs::read(folder.join("index.json")).unwrap()).unwrap();
+    index.as_array().unwrap().iter().filter(|entry| entry["kind"] == "snp-report").cloned().collect()
+}
+
+fn endorsements(folder: &Path, entry: &Value) -> Endorsements {
+    let mut endorsements = Endorsements::new();
+    for name in ["vek", "ask", "ark"] {
+        if let Some(file) = entry[name].as_str() {
+            endorsements.add(&std::fs::read(folder.join(file)).unwrap()).unwrap();
+        }
+    }
+    endorsements
+}
+
+/// Noon of the first day of validity; seconds since 1970 of an ISO date, by the civil-calendar formula.
+fn noon(date: &str) -> u64 {
+    let mut parts = date.split('-').map(|part| part.parse::<u64>().unwrap());
+    let (y, m, d) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+    let (y, m) = if m <= 2 { (y - 1, m + 9) } else { (y, m - 3) };
+    let days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + d - 1 - 719_468;
+    days * 86_400 + 43_200
+}
+
+#[test]
+fn every_captured_report_has_the_stated_verdict() {
+    let Some(folder) = folder() else { return };
+    let roots = Roots::builtin().unwrap();
+    let mut seen = 0;
+    for entry in entries(&folder) {
+        let file = entry["file"].as_str().unwrap();
+        let evidence = std::fs::read(folder.join(file)).unwrap();
+        let begins = entry["vek_validity"][0].as_str().map_or(1_750_000_000, noon) + 86_400;
+        let result = authenticate(&evidence, &endorsements(&folder, &entry), &roots, begins);
+        match entry["verdict"].as_str().unwrap() {
+            "VALID" => {
+                let authentic = result.unwrap_or_else(|refusal| panic!("{file}: {refusal}"));
+                assert_eq!(authentic.product(), entry["product"].as_str().unwrap(), "{file}");
+                let defaults = appraise(&authentic, &Policy::platform_defaults(), &Expected::default());
+                let debug = entry["debug"].as_bool().unwrap();
+                let vmpl = entry["vmpl"].as_u64().unwrap();
+                let want = [(debug, Code::DebugEnabled), (vmpl != 0, Code::VmplMismatch)];
+                let want: Vec<Code> = want.into_iter().filter(|(is, _)| *is).map(|(_, code)| code).collect();
+                let got: Vec<Code> = defaults.checks.iter().filter_map(|check| check.code).collect();
+                assert_eq!(got, want, "{file}");
+            }
+            "NO-VEK" => assert_eq!(result.unwrap_err().code, Code::EndorsementMissing, "{file}"),
+            verdict => assert!(result.is_err(), "{file}: {verdict} accepted"),
+        }
+        seen += 1;
+    }
+    assert!(seen >= 30, "{seen}");
+}
+
+#[test]
+fn every_parsed_field_equals_the_index() {
+    let Some(folder) = folder() else { return };
+    for entry in entries(&folder) {
+        let file = entry["file"].as_str().unwrap();
+        let parsed = Report::parse(&std::fs::read(folder.join(file)).unwrap());
+        if entry["version"] == 1 {
+            // Of a firmware that nobody may run any more.
+            assert_eq!(parsed.unwrap_err().code, Code::VersionUnsupported, "{file}");
+            continue;
+        }
+        let report = parsed.unwrap();
+        let tcb = report.tcb_layout().read(report.reported_tcb);
+        let key = if report.key_info.signing_key() == SigningKey::Vlek { "VLEK" } else { "VCEK" };
+        assert_eq!(entry["version"], report.version, "{file}");
+        assert_eq!(entry["debug"], report.policy.debug(), "{file}");
+        assert_eq!(entry["vmpl"], report.vmpl, "{file}");
+        assert_eq!(entry["measurement"], hex::encode(report.measurement), "{file}");
+        assert_eq!(entry["host_data"], hex::encode(report.host_data), "{file}");
+        assert_eq!(entry["report_data"], hex::encode(report.report_data), "{file}");
+        let got = [tcb.bootloader, tcb.tee, tcb.snp, tcb.microcode];
+        let names = ["bl", "tee", "snp", "ucode"];
+        assert_eq!(names.map(|name| entry["reported_tcb"][name].as_u64().unwrap()), got.map(u64::from), "{file}");
+        if entry["verdict"] == "VALID" {
+            assert_eq!(entry["signing_key"], key, "{file}");
+        }
+    }
+}
+
+#[test]
+fn revoked_ask_of_genoa_on_amds_own_list_refused() {
+    let Some(folder) = folder() else { return };
+    let roots = Roots::builtin().unwrap();
+    let read = |file: &str| std::fs::read(folder.join("snp/_amd").join(file)).unwrap();
+    let genoa =
+        entries(&folder).into_iter().find(|entry| entry["product"] == "Genoa" && entry["verdict"] == "VALID").unwrap();
+    let evidence = std::fs::read(folder.join(genoa["file"].as_str().unwrap())).unwrap();
+    let mut given = endorsements(&folder, &genoa);
+    given.add(&read("crl-genoa-20241023.der")).unwrap();
+    let now = noon("2025-07-01");
+    assert!(authenticate(&evidence, &given, &roots, now).unwrap().revocation_judged());
+    // AMD withdrew the first ASK before it signed any of the captured keys; under it the chain does not hold at all.
+    let mut revoked = Endorsements::new();
+    revoked.add(&std::fs::read(folder.join(genoa["vek"].as_str().unwrap())).unwrap()).unwrap();
+    revoked.add(&read("ask-genoa-REVOKED-serial-20001.der")).unwrap();
+    revoked.add(&read("crl-genoa-20241023.der")).unwrap();
+    // The built-in ASK takes its place; the list is of the same issuer and names only the old one.
+    assert!(authenticate(&evidence, &revoked, &roots, now).is_ok());
+    // One second outside the list's window it is no list at all.
+    let end = 1_762_131_600; // 2025-11-03T01:00:00Z
+    assert!(authenticate(&evidence, &given, &roots, end).is_ok());
+    assert_eq!(authenticate(&evidence, &given, &roots, end + 1).unwrap_err().code, Code::CrlExpired);
+}

@@ -1,0 +1,169 @@
+//! The service's configuration file: addresses, paths and registries. Trust is not in it: who gets a key is decided by the
+//! release policies in the store, and whose evidence counts by the vendors' roots, or by one test root in their place.
+
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use strongroom_appraisal::Roots;
+use strongroom_registry_client::{Access, Credentials, Password};
+use strongroom_wire::{Code, Refusal, Result, document, limits};
+
+use crate::private_file;
+
+/// The configuration of a verifier. Unknown keys are refused.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// `host:port` of the KBS protocol.
+    pub listen: String,
+    /// `host:port` of the admin API.
+    pub admin_listen: String,
+    /// Folder of the store and of the identity files; made at first start.
+    pub state: PathBuf,
+    /// File of the key that encrypts the stored keys: 32 bytes, or 64 hex digits. Made at first start.
+    pub master_key: PathBuf,
+    /// File of the administrator's token. Made at first start.
+    pub admin_token: PathBuf,
+    /// PEM of one root certificate that evidence is verified under, in place of AMD's. It makes this a verifier of the
+    /// test realm, whose store no other realm opens.
+    #[serde(default)]
+    pub test_root: Option<PathBuf>,
+    /// Names in the TLS certificate. Clients pin its key and do not look at them.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// Filter of the log on stderr, as `tracing` understands it.
+    #[serde(default = "info")]
+    pub log: String,
+    /// Seconds from SIGTERM until open requests are cut off.
+    #[serde(default = "grace")]
+    pub grace: u64,
+    /// The registries that manifests and signatures may be fetched from.
+    #[serde(rename = "registry", default)]
+    pub registries: Vec<Registry>,
+}
+
+/// A registry and how it is reached. Nothing that comes from it is trusted.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Registry {
+    /// `host[:port]`, as in references.
+    pub host: String,
+    /// Speak HTTP without TLS.
+    #[serde(default)]
+    pub plain_http: bool,
+    /// PEM certificates of the authority that signed its TLS certificate, as in a deployment document; absent: the
+    /// public ones.
+    #[serde(default)]
+    pub ca: Option<String>,
+    /// The user to log in as.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// File of the password, mode 0600.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+}
+
+fn info() -> String {
+    "info".to_owned()
+}
+
+const fn grace() -> u64 {
+    30
+}
+
+impl Config {
+    /// Loads a configuration of at most [`limits::CONFIGURATION`] bytes.
+    ///
+    /// # Errors
+    /// `io`, `configuration-invalid`, `unknown-field`.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| Refusal::io(path.display(), &e))?;
+        Self::parse(&bytes).map_err(|refusal| refusal.within(path.display()))
+    }
+
+    /// Parses a configuration.
+    ///
+    /// # Errors
+    /// `configuration-invalid`, `unknown-field`, `too-large`.
+    pub fn parse(toml: &[u8]) -> Result<Self> {
+        let config: Self =
+            document::parse_toml(toml, "configuration", limits::CONFIGURATION, Code::ConfigurationInvalid)?;
+        for registry in &config.registries {
+            if registry.username.is_some() != registry.password_file.is_some() {
+                return Err(Refusal::new(Code::ConfigurationInvalid, format!("registry `{}`", registry.host))
+                    .want("`username` and `password-file` together"));
+            }
+        }
+        Ok(config)
+    }
+
+    /// The roots that evidence is verified under; with them, the realm of this verifier.
+    ///
+    /// # Errors
+    /// `io`, and those of [`Roots::test`].
+    pub fn roots(&self) -> Result<Roots> {
+        match &self.test_root {
+            None => Roots::builtin(),
+            Some(path) => {
+                let bytes = std::fs::read(path).map_err(|e| Refusal::io(path.display(), &e))?;
+                Roots::test(&bytes).map_err(|refusal| refusal.within(path.display()))
+            }
+        }
+    }
+
+    /// The time to finish open requests after SIGTERM.
+    pub const fn grace(&self) -> Duration {
+        Duration::from_secs(self.grace)
+    }
+}
+
+impl Registry {
+    /// How the registry is reached, its password read from its file.
+    ///
+    /// # Errors
+    /// Those of reading a private file; `configuration-invalid` where the password is not text.
+    pub fn access(&self) -> Result<Access> {
+        let credentials = match (&self.username, &self.password_file) {
+            (Some(username), Some(path)) => {
+                let bytes = private_file::load(path)?;
+                let password = core::str::from_utf8(&bytes)
+                    .map_err(|_| Refusal::new(Code::ConfigurationInvalid, path.display().to_string()).want("text"))?;
+                let password = Password::new(password.trim_end_matches(['\r', '\n']).to_owned());
+                Some(Credentials { username: username.clone(), password })
+            }
+            _ => None,
+        };
+        Ok(Access { plain_http: self.plain_http, ca: self.ca.clone(), credentials, ..Access::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "listen = 'a:1'\nadmin-listen = 'a:2'\nstate = 's'\nmaster-key = 'm'\nadmin-token = 't'\n";
+
+    fn code(more: &str) -> Option<Code> {
+        Config::parse(format!("{MINIMAL}{more}").as_bytes()).err().map(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn minimal_configuration_accepted_and_unknown_keys_refused() {
+        assert_eq!(code(""), None);
+        assert_eq!(code("insecure = true"), Some(Code::UnknownField));
+        assert_eq!(code("[[registry]]\nhost = 'r'\nskip-verify = true"), Some(Code::UnknownField));
+        assert_eq!(Config::parse(b"listen = 'a:1'").unwrap_err().code, Code::ConfigurationInvalid);
+    }
+
+    #[test]
+    fn user_without_password_refused() {
+        assert_eq!(code("[[registry]]\nhost = 'r'\nusername = 'u'"), Some(Code::ConfigurationInvalid));
+        assert_eq!(code("[[registry]]\nhost = 'r'\nusername = 'u'\npassword-file = 'p'"), None);
+    }
+
+    #[test]
+    fn without_a_test_root_the_vendors_roots_are_trusted() {
+        let config = Config::parse(MINIMAL.as_bytes()).unwrap();
+        assert_eq!(config.roots().unwrap().realm(), strongroom_wire::Realm::Vendor);
+    }
+}

@@ -1,0 +1,117 @@
+//! Files that only their owner may read: refused where others can, made with mode 0600, and never half written.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+use strongroom_wire::{Code, Refusal, Result, limits};
+use zeroize::Zeroizing;
+
+/// Bits of a mode that let others than the owner in.
+const OTHERS: u32 = 0o077;
+
+/// Reads a private file of at most [`limits::KEY_FILE`] bytes. The mode is read from the opened file, so nothing can be
+/// swapped in between.
+///
+/// # Errors
+/// `file-mode-unsafe`: group or others may read or write it, or it is not a plain file; `io`; `too-large`.
+pub(crate) fn load(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let io = |e| Refusal::io(path.display(), &e);
+    let file = File::open(path).map_err(io)?;
+    let metadata = file.metadata().map_err(io)?;
+    let mode = metadata.permissions().mode();
+    if !metadata.is_file() || mode & OTHERS != 0 {
+        return Err(Refusal::new(Code::FileModeUnsafe, path.display().to_string())
+            .got(format!("mode {:o}", mode & 0o7777))
+            .want("a plain file of mode 600"));
+    }
+    let limit = u64::try_from(limits::KEY_FILE).unwrap_or(u64::MAX);
+    // One allocation: a vector that grows leaves copies of a secret behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(limits::KEY_FILE.saturating_add(1)));
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() > limits::KEY_FILE {
+        return Err(Refusal::too_large(path.display().to_string(), "more bytes", limits::KEY_FILE));
+    }
+    Ok(bytes)
+}
+
+/// [`load`], or where the file is absent, makes it of `make`'s bytes first.
+pub(crate) fn load_or_create(
+    path: &Path,
+    make: impl FnOnce() -> Result<Zeroizing<Vec<u8>>>,
+) -> Result<Zeroizing<Vec<u8>>> {
+    if !path.try_exists().map_err(|e| Refusal::io(path.display(), &e))? {
+        create(path, &make()?)?;
+    }
+    load(path)
+}
+
+/// Writes a new private file durably: under another name first, so that a crash leaves either all of it or nothing.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let temporary = Path::new(&name);
+    let io = |e: std::io::Error| Refusal::io(path.display(), &e);
+    match std::fs::remove_file(temporary) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(io(e)),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary).map_err(io)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io)?;
+    std::fs::rename(temporary, path).map_err(io)?;
+    sync_folder(path)
+}
+
+/// Makes a folder that only its owner may enter, unless it is there.
+pub(crate) fn create_folder(path: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| Refusal::io(path.display(), &e))
+}
+
+fn sync_folder(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| Refusal::io(folder.display(), &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{Permissions, set_permissions};
+
+    #[test]
+    fn file_of_mode_600_accepted_and_of_other_modes_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        create(&path, b"secret").unwrap();
+        assert_eq!(load(&path).unwrap().as_slice(), b"secret");
+        for mode in [0o640, 0o604, 0o620, 0o666, 0o644] {
+            set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(load(&path).unwrap_err().code, Code::FileModeUnsafe, "{mode:o}");
+        }
+        set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
+        assert!(load(&path).is_ok());
+    }
+
+    #[test]
+    fn absent_file_made_once_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let make = |text: &'static [u8]| move || Ok(Zeroizing::new(text.to_vec()));
+        assert_eq!(load_or_create(&path, make(b"first")).unwrap().as_slice(), b"first");
+        assert_eq!(load_or_create(&path, make(b"second")).unwrap().as_slice(), b"first");
+    }
+
+    #[test]
+    fn folder_in_place_of_a_file_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(load(folder.path()).unwrap_err().code, Code::FileModeUnsafe);
+    }
+
+    #[test]
+    fn file_over_the_limit_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        create(&path, &vec![0; limits::KEY_FILE + 1]).unwrap();
+        assert_eq!(load(&path).unwrap_err().code, Code::TooLarge);
+    }
+}

@@ -1,0 +1,176 @@
+//! Files that exist in the guest's memory only: memfds, sealed once they are written (`memfd_create(2)`, `F_ADD_SEALS`).
+//!
+//! The runtimes that read models want paths. A memfd has one, `/proc/self/fd/N`, with no disk behind it, and a sealed one
+//! cannot be changed between the moment it was verified and the moment it is read.
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use strongroom_registry_client::ModelSink;
+use strongroom_wire::{Code, Refusal, Result};
+
+/// A file in memory that can no longer be changed.
+#[derive(Debug)]
+pub struct SealedFile {
+    file: File,
+    len: u64,
+}
+
+/// A file in memory that is being written.
+#[derive(Debug)]
+pub struct MemoryFile {
+    file: File,
+    len: u64,
+}
+
+impl MemoryFile {
+    /// `len` zero bytes. No memory is taken before they are written.
+    ///
+    /// # Errors
+    /// `io` the kernel has no memfd, or no file descriptor left.
+    pub fn create(len: u64) -> Result<Self> {
+        let fd = memfd_create(c"strongroom", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+            .map_err(|e| Refusal::new(Code::Io, "memfd").because(e))?;
+        let file = File::from(fd);
+        file.set_len(len).map_err(|e| Refusal::io("memfd", &e))?;
+        Ok(Self { file, len })
+    }
+
+    /// Writes `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// `layer-size-mismatch` beyond the end; `io` no memory is left.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let end = u64::try_from(bytes.len()).ok().and_then(|n| offset.checked_add(n));
+        if end.is_none_or(|end| end > self.len) {
+            return Err(Refusal::new(Code::LayerSizeMismatch, "file in memory")
+                .got(format!("{} bytes at {offset}", bytes.len()))
+                .want(format!("within {}", self.len)));
+        }
+        self.file.write_all_at(bytes, offset).map_err(|e| Refusal::io("memfd", &e))
+    }
+
+    /// Seals the file: not its bytes, its length nor its seals change from here on.
+    ///
+    /// # Errors
+    /// `io` the kernel refused.
+    pub fn seal(self) -> Result<SealedFile> {
+        let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        fcntl_add_seals(&self.file, seals).map_err(|e| Refusal::new(Code::Io, "sealing a memfd").because(e))?;
+        Ok(SealedFile { file: self.file, len: self.len })
+    }
+}
+
+impl SealedFile {
+    /// The path at which this process can open the file, for as long as this value lives.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// All of it, where that is at most `limit` bytes; `what` names it in refusals.
+    ///
+    /// # Errors
+    /// `too-large`, `io`.
+    pub fn read(&self, limit: usize, what: &str) -> Result<Vec<u8>> {
+        let len = usize::try_from(self.len).unwrap_or(usize::MAX);
+        if len > limit {
+            return Err(Refusal::too_large(what, format!("{} bytes", self.len), limit));
+        }
+        let mut bytes = vec![0; len];
+        self.file.read_exact_at(&mut bytes, 0).map_err(|e| Refusal::io(what, &e))?;
+        Ok(bytes)
+    }
+}
+
+/// The files of one model, by path.
+#[derive(Debug, Default)]
+pub struct ModelFiles {
+    open: BTreeMap<String, MemoryFile>,
+    sealed: BTreeMap<String, SealedFile>,
+}
+
+impl ModelFiles {
+    /// The file at `path` of the model.
+    pub fn get(&self, path: &str) -> Option<&SealedFile> {
+        self.sealed.get(path)
+    }
+}
+
+impl ModelSink for ModelFiles {
+    fn create(&mut self, path: &str, size: u64) -> Result<()> {
+        if self.open.contains_key(path) || self.sealed.contains_key(path) {
+            return Err(Refusal::new(Code::PathUnsafe, "path twice in one model").got(path));
+        }
+        self.open.insert(path.to_owned(), MemoryFile::create(size)?);
+        Ok(())
+    }
+
+    fn write(&mut self, path: &str, offset: u64, bytes: &[u8]) -> Result<()> {
+        let file = self.open.get(path).ok_or_else(|| unopened(path))?;
+        file.write(offset, bytes).map_err(|refusal| refusal.within(path))
+    }
+
+    fn close(&mut self, path: &str) -> Result<()> {
+        let file = self.open.remove(path).ok_or_else(|| unopened(path))?;
+        self.sealed.insert(path.to_owned(), file.seal()?);
+        Ok(())
+    }
+}
+
+fn unopened(path: &str) -> Refusal {
+    Refusal::new(Code::Internal, "file of a model that is not open").got(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(bytes: &[u8]) -> SealedFile {
+        let file = MemoryFile::create(bytes.len() as u64).unwrap();
+        file.write(0, bytes).unwrap();
+        file.seal().unwrap()
+    }
+
+    #[test]
+    fn file_is_read_back_by_value_and_by_path() {
+        let file = sealed(b"weights");
+        assert_eq!(file.read(7, "file").unwrap(), b"weights");
+        assert_eq!(std::fs::read(file.path()).unwrap(), b"weights");
+        assert_eq!(file.read(6, "file").unwrap_err().code, Code::TooLarge);
+    }
+
+    #[test]
+    fn sealed_file_cannot_be_changed_nor_unsealed() {
+        let file = sealed(b"weights");
+        let again = File::options().read(true).write(true).open(file.path()).unwrap();
+        assert!(again.write_at(b"x", 0).is_err());
+        assert!(again.set_len(1).is_err());
+        assert!(again.set_len(100).is_err());
+        assert!(fcntl_add_seals(&again, SealFlags::FUTURE_WRITE).is_err());
+        assert_eq!(file.read(7, "file").unwrap(), b"weights");
+    }
+
+    #[test]
+    fn write_up_to_the_end_accepted_and_past_it_refused() {
+        let file = MemoryFile::create(4).unwrap();
+        file.write(2, b"ab").unwrap();
+        assert_eq!(file.write(3, b"ab").unwrap_err().code, Code::LayerSizeMismatch);
+        assert_eq!(file.write(u64::MAX, b"ab").unwrap_err().code, Code::LayerSizeMismatch);
+    }
+
+    #[test]
+    fn model_is_written_in_parts_and_readable_once_closed() {
+        let mut files = ModelFiles::default();
+        files.create("a/b.json", 4).unwrap();
+        files.write("a/b.json", 2, b"cd").unwrap();
+        files.write("a/b.json", 0, b"ab").unwrap();
+        assert!(files.get("a/b.json").is_none());
+        files.close("a/b.json").unwrap();
+        assert_eq!(files.get("a/b.json").unwrap().read(4, "file").unwrap(), b"abcd");
+        assert_eq!(files.create("a/b.json", 4).unwrap_err().code, Code::PathUnsafe);
+        assert_eq!(files.write("a/b.json", 0, b"x").unwrap_err().code, Code::Internal);
+    }
+}

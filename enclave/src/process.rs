@@ -1,0 +1,48 @@
+//! What the process refuses to leave behind: no core dump, no debugger, no panic message with data in it, no log of others.
+
+use crate::config::LogLevel;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use std::io::Write as _;
+use strongroom_wire::{Code, Refusal, Result};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// Forbids core dumps and tracing by other processes of the same user (`PR_SET_DUMPABLE`, `RLIMIT_CORE`).
+///
+/// # Errors
+/// `io` the kernel does not comply.
+pub fn forbid_dumps() -> Result<()> {
+    let failed = |error: rustix::io::Errno| Refusal::new(Code::Io, "forbidding core dumps").because(error);
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed)?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(failed)
+}
+
+/// Makes panics say where they were and nothing else: their messages may quote what was being worked on.
+pub fn hide_panic_messages() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map_or_else(String::new, ToString::to_string);
+        // Nothing is left to tell where standard error is closed.
+        drop(writeln!(std::io::stderr(), r#"{{"panic":{{"at":"{place}"}}}}"#));
+    }));
+}
+
+/// Logs as JSON lines on standard error. Only Strongroom's own crates are heard: what a dependency would log was not written
+/// with prompts in mind.
+///
+/// # Errors
+/// `internal` the process logs already.
+pub fn start_log(level: LogLevel) -> Result<()> {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+    };
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+    tracing_subscriber::registry()
+        .with(Targets::new().with_target("strongroom", level))
+        .with(lines)
+        .try_init()
+        .map_err(|e| Refusal::new(Code::Internal, "log").because(e))
+}

@@ -1,0 +1,58 @@
+//! How far the boot is, for `/readyz` and the log.
+
+use core::fmt;
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// The stages of [`crate::boot`], in their order. Each is the one being worked on; `Serving` is the last and lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Reading the deployment document and comparing it with the hardware's field.
+    Measuring,
+    /// Fetching manifests and signatures, and verifying them.
+    Pulling,
+    /// Attesting to the verifier and receiving keys.
+    Attesting,
+    /// Opening the models into memory.
+    Opening,
+    /// Loading them into the runtime.
+    Loading,
+    /// Answering requests.
+    Serving,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Measuring => "measuring",
+            Self::Pulling => "pulling",
+            Self::Attesting => "attesting",
+            Self::Opening => "opening",
+            Self::Loading => "loading",
+            Self::Serving => "serving",
+        })
+    }
+}
+
+/// Where the boot says how far it is.
+#[derive(Debug)]
+pub struct Progress {
+    stage: watch::Sender<Stage>,
+    entered: Instant,
+}
+
+impl Progress {
+    /// At [`Stage::Measuring`], and a watch on what follows.
+    pub fn start() -> (Self, watch::Receiver<Stage>) {
+        let (stage, watched) = watch::channel(Stage::Measuring);
+        (Self { stage, entered: Instant::now() }, watched)
+    }
+
+    /// Leaves the current stage for `next`, and logs how long it took.
+    pub fn enter(&mut self, next: Stage) {
+        let done = self.stage.send_replace(next);
+        let elapsed = u64::try_from(self.entered.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(%done, milliseconds = elapsed, %next, "boot");
+        self.entered = Instant::now();
+    }
+}

@@ -1,0 +1,197 @@
+//! Tokens: JWT (RFC 7519) in compact JWS (RFC 7515 §7.1), signed by ES256 (RFC 7518 §3.4) and nothing else.
+
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use strongroom_wire::bytes::{from_base64url, to_base64url};
+use strongroom_wire::kbs::TeePubKey;
+use strongroom_wire::{Code, Refusal, Result, limits};
+use zeroize::Zeroizing;
+
+use crate::jwk::{Curve, thumbprint};
+
+/// How far in the future `iat` may be, in seconds: two hosts' clocks.
+pub const SKEW: u64 = 60;
+
+/// The DER of every P-256 SubjectPublicKeyInfo up to its point (RFC 5480 §2): id-ecPublicKey, prime256v1, a bit string.
+const P256_SPKI: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+/// The key that signs tokens.
+pub struct TokenSigner {
+    pair: EcdsaKeyPair,
+    spki: Vec<u8>,
+    jwk: TeePubKey,
+    kid: String,
+}
+
+impl core::fmt::Debug for TokenSigner {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("TokenSigner").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+impl TokenSigner {
+    /// A fresh P-256 key.
+    pub fn generate() -> Result<Self> {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
+            .map_err(|_| Refusal::new(Code::Internal, "random token key"))?;
+        Self::of(pair)
+    }
+
+    /// The key in a DER PKCS#8 document (RFC 5208).
+    ///
+    /// # Errors
+    /// `key-invalid`: not PKCS#8, or not a P-256 key.
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self> {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
+            .map_err(|e| Refusal::new(Code::KeyInvalid, "token key").because(e).want("a P-256 key in PKCS#8"))?;
+        Self::of(pair)
+    }
+
+    fn of(pair: EcdsaKeyPair) -> Result<Self> {
+        let unable = |_| Refusal::new(Code::Internal, "public half of the token key");
+        let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(unable)?;
+        let spki = spki.as_ref().to_vec();
+        let (x, y) = Curve::P256.coordinates(pair.public_key().as_ref())?;
+        let jwk = TeePubKey::Ec { crv: Curve::P256.name().into(), alg: "ES256".into(), x, y };
+        let kid = thumbprint(&jwk)?;
+        Ok(Self { pair, spki, jwk, kid })
+    }
+
+    /// The key as DER PKCS#8, to be kept in a file that only its owner reads.
+    pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>> {
+        let document = self.pair.to_pkcs8v1().map_err(|_| Refusal::new(Code::Internal, "token key as PKCS#8"))?;
+        Ok(Zeroizing::new(document.as_ref().to_vec()))
+    }
+
+    /// The public key as DER SubjectPublicKeyInfo: what a deployment document names.
+    pub fn spki_der(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// The public key as a JWK set (RFC 7517 §5); `kid` is its RFC 7638 thumbprint, as in the tokens' headers.
+    pub fn jwks(&self) -> Value {
+        let TeePubKey::Ec { crv, alg, x, y } = &self.jwk else { return json!({ "keys": [] }) };
+        json!({ "keys": [{ "kty": "EC", "crv": crv, "alg": alg, "use": "sig", "kid": self.kid, "x": x, "y": y }] })
+    }
+
+    /// Signs `claims`, which serialise to a JSON object.
+    pub fn sign<T: Serialize>(&self, claims: &T) -> Result<String> {
+        let unable = |e: serde_json::Error| Refusal::new(Code::Internal, "token claims").because(e);
+        // No `jwk`: a token that brings the key it is verified with invites somebody to do so.
+        let header = json!({ "alg": "ES256", "kid": self.kid, "typ": "JWT" }).to_string();
+        let payload = serde_json::to_vec(claims).map_err(unable)?;
+        let input = format!("{}.{}", to_base64url(header.as_bytes()), to_base64url(&payload));
+        let signature = self
+            .pair
+            .sign(&SystemRandom::new(), input.as_bytes())
+            .map_err(|_| Refusal::new(Code::Internal, "signing a token"))?;
+        Ok(format!("{input}.{}", to_base64url(signature.as_ref())))
+    }
+}
+
+/// Verifies tokens of one issuer, known beforehand by its public key.
+#[derive(Debug, Clone)]
+pub struct TokenVerifier {
+    point: Vec<u8>,
+}
+
+/// What of a header is looked at. A key in it (`jwk`, `jku`, `x5c`, `x5u`) is not.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(default)]
+    crit: Option<Value>,
+}
+
+/// The registered claims that every token must carry here (RFC 7519 §4.1).
+#[derive(Deserialize)]
+struct Registered {
+    aud: Audience,
+    iat: u64,
+    exp: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Audience {
+    fn names(&self, audience: &str) -> bool {
+        match self {
+            Self::One(one) => one == audience,
+            Self::Many(many) => many.iter().any(|one| one == audience),
+        }
+    }
+}
+
+impl TokenVerifier {
+    /// A verifier for tokens by the P-256 key in this DER SubjectPublicKeyInfo.
+    ///
+    /// # Errors
+    /// `key-invalid`: anything else.
+    pub fn new(spki_der: &[u8]) -> Result<Self> {
+        let invalid = || Refusal::new(Code::KeyInvalid, "token key").want("a P-256 SubjectPublicKeyInfo in DER");
+        let point = spki_der.strip_prefix(&P256_SPKI).filter(|point| point.len() == 65).ok_or_else(invalid)?;
+        let parsed = aws_lc_rs::signature::ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
+        parsed.map_err(|_| invalid().because("not a point on the curve"))?;
+        Ok(Self { point: point.to_vec() })
+    }
+
+    /// The claims of a token that this issuer signed for `audience` and that is valid at `now` (seconds since 1970).
+    ///
+    /// # Errors
+    /// `token-invalid`: another `alg` than ES256, a `crit` header, a signature that does not verify, another `aud`, `iat`
+    /// more than [`SKEW`] ahead, `exp` reached, or claims that are not of type `T`. `too-large`: over [`limits::TOKEN`].
+    pub fn verify<T: DeserializeOwned>(&self, token: &str, now: u64, audience: &str) -> Result<T> {
+        if token.len() > limits::TOKEN {
+            return Err(Refusal::too_large("token", token.len(), limits::TOKEN));
+        }
+        let (input, signature) = token.rsplit_once('.').ok_or_else(|| invalid("not three parts"))?;
+        let (header, payload) = input.split_once('.').ok_or_else(|| invalid("not three parts"))?;
+
+        let header: Header = serde_json::from_slice(&part(header)?).map_err(|e| invalid("header").because(e))?;
+        if header.alg != "ES256" {
+            return Err(invalid("alg").got(header.alg).want("ES256"));
+        }
+        if header.crit.is_some() {
+            return Err(invalid("crit").want("none"));
+        }
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.point)
+            .verify(input.as_bytes(), &part(signature)?)
+            .map_err(|_| invalid("signature does not verify"))?;
+
+        let payload = part(payload)?;
+        let registered: Registered =
+            serde_json::from_slice(&payload).map_err(|e| invalid("registered claims").because(e))?;
+        if !registered.aud.names(audience) {
+            return Err(invalid("aud").want(audience));
+        }
+        if registered.iat > now.saturating_add(SKEW) {
+            return Err(invalid("iat is in the future").got(registered.iat).want(format!("at most {now} + {SKEW}")));
+        }
+        if now >= registered.exp {
+            return Err(invalid("expired").got(registered.exp).want(format!("more than {now}")));
+        }
+        serde_json::from_slice(&payload).map_err(|e| invalid("claims").because(e))
+    }
+}
+
+fn part(text: &str) -> Result<Vec<u8>> {
+    from_base64url(text, "part").map_err(|r| Refusal { code: Code::TokenInvalid, ..r }.within("token"))
+}
+
+fn invalid(what: &str) -> Refusal {
+    Refusal::new(Code::TokenInvalid, what).within("token")
+}

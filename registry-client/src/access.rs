@@ -1,0 +1,203 @@
+//! How a registry is reached, and as whom.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use core::fmt;
+use core::time::Duration;
+use http::HeaderValue;
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+use std::path::Path;
+use strongroom_wire::{Code, Refusal, Result, document, limits};
+use zeroize::Zeroizing;
+
+/// How one registry is reached. The default: TLS to a host of the public web, anonymously.
+#[derive(Debug, Default)]
+pub struct Access {
+    /// Speak HTTP without TLS. What is pulled is verified all the same; credentials are not confidential.
+    pub plain_http: bool,
+    /// PEM certificates of the authorities that vouch for the registry and for every host that it refers to; `None`: the
+    /// public ones.
+    pub ca: Option<String>,
+    /// As whom; `None`: anonymously.
+    pub credentials: Option<Credentials>,
+    /// How long a slow or failing registry is waited for.
+    pub patience: Patience,
+}
+
+/// How often, and after what waits, a request is repeated that met a broken connection, silence, `429` or `5xx`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// How often the same thing is attempted before its failure is reported. Zero counts as one.
+    pub attempts: u32,
+    /// The wait before the second attempt; each further one is twice as long.
+    pub first_wait: Duration,
+    /// The longest wait, also where `Retry-After` (RFC 9110 §10.2.3) asks for more.
+    pub longest_wait: Duration,
+    /// How long the registry may think, or take nothing of an upload.
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    /// 5 attempts, waiting 250 ms, 500 ms, 1 s, 2 s, and up to 30 s where the registry asks for it; a minute for an answer.
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            first_wait: Duration::from_millis(250),
+            longest_wait: Duration::from_secs(30),
+            answer: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A user and a password, or a token that stands for one.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The user.
+    pub username: String,
+    /// The password.
+    pub password: Password,
+}
+
+/// A password. It is never shown, and zeroised when dropped.
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// Takes a password over.
+    pub fn new(password: String) -> Self {
+        Self(Zeroizing::new(password))
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Password {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password")
+    }
+}
+
+impl Credentials {
+    /// `Authorization: Basic …` (RFC 7617 §2).
+    ///
+    /// # Errors
+    /// `configuration-invalid`: the user's name has a colon.
+    pub(crate) fn basic(&self) -> Result<HeaderValue> {
+        let invalid = |why: &str| Refusal::new(Code::ConfigurationInvalid, "registry credentials").because(why);
+        if self.username.contains(':') {
+            return Err(invalid("a user's name has no colon"));
+        }
+        let pair = Zeroizing::new(format!("{}:{}", self.username, self.password.expose()));
+        let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+        let mut value = HeaderValue::from_str(&text).map_err(|_| invalid("not a header value"))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    /// The credentials for `host` in a container tool's `config.json`: `auths.<host>.auth`, base64 of `user:password`.
+    /// Entries of another form (identity tokens, credential helpers) are none.
+    ///
+    /// # Errors
+    /// `configuration-invalid`: not such a file.
+    pub fn from_config_json(json: &[u8], host: &str) -> Result<Option<Self>> {
+        let what = "config.json";
+        let file: ConfigJson =
+            document::parse_json(json, what, limits::CREDENTIALS_FILE, Code::ConfigurationInvalid)?;
+        let Some(auth) = file.auths.get(host).and_then(|entry| entry.auth.as_ref()).map(Password::expose).filter(|auth| !auth.is_empty())
+        else {
+            return Ok(None);
+        };
+        // The cause would show a part of the secret.
+        let invalid = || Refusal::new(Code::ConfigurationInvalid, what).got(format!("auth of `{host}`"));
+        let pair = Zeroizing::new(STANDARD.decode(auth).map_err(|_| invalid().want("base64"))?);
+        let pair = core::str::from_utf8(&pair).map_err(|_| invalid().want("text"))?;
+        let (username, password) = pair.split_once(':').ok_or_else(|| invalid().want("user:password"))?;
+        Ok(Some(Self { username: username.to_owned(), password: Password::new(password.to_owned()) }))
+    }
+
+    /// The credentials for `host` in the `config.json` of `folder`: `$DOCKER_CONFIG`, else `~/.docker`, as the command line
+    /// finds it. `None` where there is no such file. Services are given their credentials by their configuration.
+    ///
+    /// # Errors
+    /// `io`: the file cannot be read; else as [`Self::from_config_json`].
+    pub fn load(folder: &Path, host: &str) -> Result<Option<Self>> {
+        let path = folder.join("config.json");
+        match std::fs::read(&path).map(Zeroizing::new) {
+            Ok(json) => Self::from_config_json(&json, host).map_err(|refusal| refusal.within(path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Refusal::io(path.display(), &error)),
+        }
+    }
+}
+
+/// Members that are not known are passed over: the file belongs to other tools.
+#[derive(Deserialize)]
+struct ConfigJson {
+    #[serde(default)]
+    auths: BTreeMap<String, Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    auth: Option<Password>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"{"auths":{"r:5000":{"auth":"YW5uYTpwYTpzcw=="},"h:1":{}},"credsStore":"x"}"#;
+
+    #[test]
+    fn basic_entry_of_the_host_read() {
+        let credentials = Credentials::from_config_json(CONFIG.as_bytes(), "r:5000").unwrap().unwrap();
+        assert_eq!((credentials.username.as_str(), credentials.password.expose()), ("anna", "pa:ss"));
+        assert_eq!(credentials.basic().unwrap(), "Basic YW5uYTpwYTpzcw==");
+    }
+
+    #[test]
+    fn host_without_basic_entry_has_no_credentials() {
+        for host in ["r", "r:5001", "h:1"] {
+            assert!(Credentials::from_config_json(CONFIG.as_bytes(), host).unwrap().is_none(), "{host}");
+        }
+    }
+
+    #[test]
+    fn entry_that_is_not_a_pair_refused_without_its_text() {
+        for auth in ["!secret", "c2VjcmV0"] {
+            let json = format!(r#"{{"auths":{{"r:1":{{"auth":"{auth}"}}}}}}"#);
+            let refusal = Credentials::from_config_json(json.as_bytes(), "r:1").unwrap_err();
+            assert_eq!(refusal.code, Code::ConfigurationInvalid);
+            assert!(!refusal.to_string().contains(auth) && !refusal.to_string().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn folder_without_file_has_no_credentials() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Credentials::load(folder.path(), "r:5000").unwrap().is_none());
+        std::fs::write(folder.path().join("config.json"), CONFIG).unwrap();
+        assert!(Credentials::load(folder.path(), "r:5000").unwrap().is_some());
+    }
+
+    #[test]
+    fn password_is_not_shown() {
+        let credentials = Credentials { username: "anna".to_owned(), password: Password::new("geheim".to_owned()) };
+        let access = Access { credentials: Some(credentials), ..Access::default() };
+        assert!(!format!("{access:?}").contains("geheim"));
+    }
+
+    #[test]
+    fn user_with_colon_refused() {
+        let credentials = Credentials { username: "an:na".to_owned(), password: Password::new(String::new()) };
+        assert_eq!(credentials.basic().unwrap_err().code, Code::ConfigurationInvalid);
+    }
+}

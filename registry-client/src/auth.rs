@@ -1,0 +1,158 @@
+//! Authorization at a registry: `Basic`, and tokens of a token service (distribution's token authentication).
+//!
+//! What was obtained for a registry is sent to that registry's origin and to nobody else. User and password go to the
+//! registry, and to the token service that it names.
+
+use crate::access::{Credentials, Password};
+use crate::challenge::Challenge;
+use crate::status;
+use core::time::Duration;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use strongroom_transport::{HttpClient, http as bodies, read_body};
+use strongroom_wire::{Code, Refusal, Result, document, limits};
+use zeroize::Zeroizing;
+
+/// What a request wants to do with a repository: what a token has to allow.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Scope {
+    repository: String,
+    push: bool,
+}
+
+impl Scope {
+    /// Read from `repository`.
+    pub(crate) fn pull(repository: &str) -> Self {
+        Self { repository: repository.to_owned(), push: false }
+    }
+
+    /// Read from `repository` and write to it.
+    pub(crate) fn push(repository: &str) -> Self {
+        Self { repository: repository.to_owned(), push: true }
+    }
+
+    /// `repository:<name>:<actions>` (distribution, "Token Scope Documentation").
+    fn text(&self) -> String {
+        format!("repository:{}:{}", self.repository, if self.push { "pull,push" } else { "pull" })
+    }
+}
+
+/// The answer of a token service; some call the token `access_token`.
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<Password>,
+    access_token: Option<Password>,
+}
+
+/// Who we are at one registry, and what it gave us for that.
+#[derive(Debug)]
+pub(crate) struct Authorizer {
+    credentials: Option<Credentials>,
+    granted: Mutex<HashMap<Scope, HeaderValue>>,
+}
+
+impl Authorizer {
+    pub(crate) fn new(credentials: Option<Credentials>) -> Self {
+        Self { credentials, granted: Mutex::default() }
+    }
+
+    /// The `Authorization` that was last obtained for `scope`.
+    pub(crate) fn granted(&self, scope: &Scope) -> Option<HeaderValue> {
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner).get(scope).cloned()
+    }
+
+    /// Answers the challenges of a 401: a token where the registry has a token service, else user and password.
+    ///
+    /// # Errors
+    /// `registry-unauthorized`: no challenge that can be answered, or the token service said no. `registry-failed`: the token
+    /// service gave no token.
+    pub(crate) async fn answer(
+        &self,
+        http: &HttpClient,
+        scope: &Scope,
+        challenge: &HeaderMap,
+        timeout: Duration,
+    ) -> Result<()> {
+        let values = challenge.get_all(header::WWW_AUTHENTICATE).into_iter().filter_map(|value| value.to_str().ok());
+        let challenges: Vec<_> = values.flat_map(Challenge::parse).collect();
+        let bearer = challenges.iter().find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
+        let value = match (bearer, &self.credentials) {
+            (Some(bearer), _) => self.fetch_token(http, scope, bearer, timeout).await?,
+            (None, Some(credentials)) if challenges.contains(&Challenge::Basic) => credentials.basic()?,
+            (None, credentials) => {
+                let got = if credentials.is_some() { "a challenge of another kind" } else { "no credentials" };
+                return Err(Refusal::new(Code::RegistryUnauthorized, "registry").got(got).want("Basic or Bearer"));
+            }
+        };
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner).insert(scope.clone(), value);
+        Ok(())
+    }
+
+    async fn fetch_token(
+        &self,
+        http: &HttpClient,
+        scope: &Scope,
+        challenge: &Challenge,
+        timeout: Duration,
+    ) -> Result<HeaderValue> {
+        let Challenge::Bearer { realm, service, scope: named } = challenge else {
+            return Err(Refusal::new(Code::Internal, "challenge without a token service"));
+        };
+        let what = "token service";
+        let failed = || Refusal::new(Code::RegistryFailed, what);
+        let wanted = named.clone().unwrap_or_else(|| scope.text());
+        let mut uri = format!("{realm}{}scope={}", if realm.contains('?') { '&' } else { '?' }, query(&wanted));
+        if let Some(service) = service {
+            uri.push_str("&service=");
+            uri.push_str(&query(service));
+        }
+        let mut request = Request::get(uri);
+        if let Some(credentials) = &self.credentials {
+            request = request.header(header::AUTHORIZATION, credentials.basic()?);
+        }
+        let request = request.body(bodies::empty()).map_err(|e| failed().because(e).got(realm).want("a url"))?;
+
+        let response = http.send(request, timeout).await.map_err(|refusal| refusal.within(what))?;
+        let response = status::expect(response, &[StatusCode::OK], what).await?;
+        let body = Zeroizing::new(read_body(response.into_body(), limits::TOKEN, what).await?.to_vec());
+        let answer: TokenAnswer = document::parse_json(&body, what, limits::TOKEN, Code::RegistryFailed)
+            // The cause could show a part of the token.
+            .map_err(|_| failed().got("another document").want("a token"))?;
+        let token = answer.token.or(answer.access_token).filter(|token| !token.expose().is_empty());
+        let token = token.ok_or_else(|| failed().got("no token"))?;
+        let mut value = HeaderValue::from_str(&Zeroizing::new(format!("Bearer {}", token.expose())))
+            .map_err(|_| failed().got("a token that is no header value"))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+/// `text` for a query (RFC 3986 §3.4): all but unreserved characters escaped.
+pub(crate) fn query(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(char::from(byte)),
+            other => escaped.push_str(&format!("%{other:02X}")),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_escapes_all_but_unreserved() {
+        assert_eq!(query("repository:a/b:pull,push &ä"), "repository%3Aa%2Fb%3Apull%2Cpush%20%26%C3%A4");
+    }
+
+    #[test]
+    fn scope_names_its_actions() {
+        assert_eq!(Scope::pull("a/b").text(), "repository:a/b:pull");
+        assert_eq!(Scope::push("a/b").text(), "repository:a/b:pull,push");
+    }
+}

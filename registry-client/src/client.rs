@@ -1,0 +1,268 @@
+//! One registry: how requests reach it, are authorized, redirected and repeated.
+
+use crate::access::{Access, Patience};
+use crate::auth::{Authorizer, Scope};
+use crate::content::Content;
+use crate::reference::{Reference, is_host};
+use crate::status;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use hyper::body::Incoming;
+use std::sync::Arc;
+use strongroom_transport::{HttpClient, Protocol, ServerTrust};
+use strongroom_wire::{Code, Refusal, Result};
+use tokio::time::{sleep, timeout};
+
+/// Redirects of one request that are followed; content networks take one or two.
+const REDIRECTS: u32 = 4;
+
+/// A client of one registry. Clones share connections and authorization.
+#[derive(Debug, Clone)]
+pub struct RegistryClient {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    host: String,
+    scheme: &'static str,
+    http: HttpClient,
+    authorizer: Authorizer,
+    patience: Patience,
+}
+
+/// A request that can be made again.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) content: Content,
+    pub(crate) scope: Scope,
+}
+
+impl Call {
+    /// `method` on `uri`, without headers and content.
+    pub(crate) fn new(method: Method, uri: Uri, scope: Scope) -> Self {
+        Self { method, uri, headers: HeaderMap::new(), content: Content::Empty, scope }
+    }
+
+    /// Adds a header.
+    pub(crate) fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Sends `content`, of the media type `kind`.
+    pub(crate) fn content(mut self, kind: HeaderValue, content: Content) -> Self {
+        self.content = content;
+        self.header(header::CONTENT_TYPE, kind)
+    }
+}
+
+impl RegistryClient {
+    /// A client of the registry at `host[:port]`. No connection is made yet.
+    ///
+    /// # Errors
+    /// `reference-invalid`: `host` is not of the form that references have; `configuration-invalid`: the CA bundle.
+    pub fn new(host: &str, access: Access) -> Result<Self> {
+        if !is_host(host) {
+            return Err(Refusal::new(Code::ReferenceInvalid, "registry").got(host).want("host[:port]"));
+        }
+        let Access { plain_http, ca, credentials, patience } = access;
+        let trust = ca.map_or(ServerTrust::WebPki, |pem| ServerTrust::Ca(pem.into_bytes()));
+        // Some registries have no TLS 1.3. What they answer is verified by digest and signature whoever sent it.
+        let http = HttpClient::with_protocol(&trust, plain_http, Protocol::Tls12Allowed)?;
+        let scheme = if plain_http { "http" } else { "https" };
+        let authorizer = Authorizer::new(credentials);
+        Ok(Self { inner: Arc::new(Inner { host: host.to_owned(), scheme, http, authorizer, patience }) })
+    }
+
+    /// `host[:port]` of the registry.
+    pub fn host(&self) -> &str {
+        &self.inner.host
+    }
+
+    /// Refuses references to another registry: this one could answer for none of them.
+    pub(crate) fn serves(&self, reference: &Reference) -> Result<()> {
+        if reference.host() == self.host() {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::Internal, "client of another registry").got(reference.host()).want(self.host()))
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        self.inner.patience
+    }
+
+    /// The URL of `path` below `/v2/`. Parts of references are of their grammar, so nothing has to be escaped.
+    pub(crate) fn url(&self, path: &str) -> Result<Uri> {
+        let text = format!("{}://{}/v2/{path}", self.inner.scheme, self.inner.host);
+        Uri::try_from(text).map_err(|e| Refusal::new(Code::ReferenceInvalid, "registry url").because(e))
+    }
+
+    /// Makes `call`, repeated with growing waits while the connection breaks, nothing comes or the registry is out of order.
+    /// Any status that is left is the caller's to judge.
+    pub(crate) async fn send(&self, call: &Call) -> Result<Response<Incoming>> {
+        let mut attempt = 1;
+        loop {
+            let outcome = self.send_once(call).await;
+            let asked = match &outcome {
+                Ok(response) if status::is_passing(response.status()) => retry_after(response.headers()),
+                Err(refusal) if is_passing(refusal) => None,
+                _ => return outcome,
+            };
+            if attempt >= self.inner.patience.attempts {
+                return outcome;
+            }
+            self.wait(attempt, asked).await;
+            attempt += 1;
+        }
+    }
+
+    /// Waits before attempt number `attempt + 1`, at least as long as the registry `asked` for, within our patience.
+    pub(crate) async fn wait(&self, attempt: u32, asked: Option<Duration>) {
+        let patience = self.inner.patience;
+        let doubled = patience.first_wait.saturating_mul(1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX));
+        let wait = doubled.max(asked.unwrap_or_default()).min(patience.longest_wait);
+        tracing::debug!(attempt, ?wait, registry = self.host(), "request will be repeated");
+        sleep(wait).await;
+    }
+
+    /// Makes `call` once: authorizes where it is asked to, follows redirects of what only reads.
+    pub(crate) async fn send_once(&self, call: &Call) -> Result<Response<Incoming>> {
+        let reads = call.method == Method::GET || call.method == Method::HEAD;
+        let mut uri = call.uri.clone();
+        let mut authorized = false;
+        for _ in 0..=REDIRECTS {
+            let response = self.exchange(call, &uri).await?;
+            let status = response.status();
+            if status == StatusCode::UNAUTHORIZED && self.is_own(&uri) && !authorized {
+                let (http, wait) = (&self.inner.http, self.inner.patience.answer);
+                self.inner.authorizer.answer(http, &call.scope, response.headers(), wait).await?;
+                authorized = true;
+            } else if is_redirect(status) && reads {
+                uri = resolve(&uri, status::demanded(response.headers(), &header::LOCATION, "redirect")?)?;
+            } else {
+                return Ok(response);
+            }
+        }
+        Err(Refusal::new(Code::RegistryFailed, "redirects").got("another").want(format!("at most {REDIRECTS}")))
+    }
+
+    /// One request and its answer's head. The registry may take as long as it likes for an upload, but not stand still.
+    async fn exchange(&self, call: &Call, uri: &Uri) -> Result<Response<Incoming>> {
+        let sent = Arc::new(AtomicU64::new(0));
+        let internal = |e: http::Error| Refusal::new(Code::Internal, "request").because(e);
+        let mut request = Request::new(call.content.body(&sent).await?);
+        *request.method_mut() = call.method.clone();
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = call.headers.clone();
+        if matches!(call.content, Content::File { .. }) {
+            let length = HeaderValue::from(call.content.length());
+            request.headers_mut().try_insert(header::CONTENT_LENGTH, length).map_err(|e| internal(e.into()))?;
+        }
+        if let Some(value) = self.inner.authorizer.granted(&call.scope).filter(|_| self.is_own(uri)) {
+            request.headers_mut().try_insert(header::AUTHORIZATION, value).map_err(|e| internal(e.into()))?;
+        }
+        let answer = self.inner.http.send(request, Duration::MAX);
+        let mut answer = core::pin::pin!(answer);
+        let patience = self.inner.patience.answer;
+        let mut before = 0;
+        loop {
+            if let Ok(answer) = timeout(patience, &mut answer).await {
+                return answer;
+            }
+            let now = sent.load(Ordering::Relaxed);
+            if now == before {
+                let what = format!("{} on registry `{}`", call.method, self.inner.host);
+                return Err(Refusal::new(Code::Timeout, what).got("silence").want(format!("at most {patience:?}")));
+            }
+            before = now;
+        }
+    }
+
+    /// Whether `uri` is of the registry's own origin (RFC 6454 §4), which alone sees what was obtained for it.
+    fn is_own(&self, uri: &Uri) -> bool {
+        uri.scheme_str() == Some(self.inner.scheme)
+            && uri.authority().is_some_and(|authority| authority.as_str().eq_ignore_ascii_case(&self.inner.host))
+    }
+}
+
+/// Whether the same attempt may succeed a little later.
+pub(crate) fn is_passing(refusal: &Refusal) -> bool {
+    matches!(refusal.code, Code::Network | Code::Timeout)
+}
+
+/// The seconds of `Retry-After`. A date is passed over: it would need a clock that agrees with the registry's.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// What `location` means in an answer from `base` (RFC 3986 §5.2): an absolute URL, one without a scheme, or a path from the
+/// root; registries send no other.
+///
+/// # Errors
+/// `registry-failed`: anything else.
+pub(crate) fn resolve(base: &Uri, location: &str) -> Result<Uri> {
+    let scheme = base.scheme_str().unwrap_or_default();
+    let authority = base.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+    let text = match location {
+        rooted if rooted.starts_with("//") => format!("{scheme}:{rooted}"),
+        rooted if rooted.starts_with('/') => format!("{scheme}://{authority}{rooted}"),
+        other => other.to_owned(),
+    };
+    let text = text.split('#').next().unwrap_or_default();
+    Uri::try_from(text).ok().filter(|uri| uri.scheme().is_some() && uri.authority().is_some()).ok_or_else(|| {
+        Refusal::new(Code::RegistryFailed, "location").got("another form").want("a url or a path from the root")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_resolved_against_their_origin() {
+        let base = Uri::from_static("http://r:5000/v2/a/blobs/uploads/");
+        for (location, want) in [
+            ("/v2/x?y=z", "http://r:5000/v2/x?y=z"),
+            ("https://cdn.example/x#part", "https://cdn.example/x"),
+            ("//cdn.example/x", "http://cdn.example/x"),
+        ] {
+            assert_eq!(resolve(&base, location).unwrap().to_string(), want);
+        }
+        for location in ["", "x", "../x", "?x", "http://"] {
+            assert_eq!(resolve(&base, location).unwrap_err().code, Code::RegistryFailed, "{location}");
+        }
+    }
+
+    #[test]
+    fn retry_after_in_seconds_read_and_date_passed_over() {
+        let headers = |text| HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(text))]);
+        assert_eq!(retry_after(&headers("7")), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after(&headers("Wed, 21 Oct 2026 07:28:00 GMT")), None);
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn only_the_registrys_own_origin_is_own() {
+        let client = RegistryClient::new("r.example:5000", Access::default()).unwrap();
+        assert!(client.is_own(&Uri::from_static("https://R.example:5000/x")));
+        for other in ["http://r.example:5000/", "https://r.example/", "https://r.example:5001/", "https://u@r.example:5000/"] {
+            assert!(!client.is_own(&Uri::from_static(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn host_that_no_reference_has_refused() {
+        for host in ["", "a/b", "https://a", "a", "a:b"] {
+            assert_eq!(RegistryClient::new(host, Access::default()).unwrap_err().code, Code::ReferenceInvalid, "{host}");
+        }
+    }
+}

@@ -7,7 +7,9 @@
 //! is handed ([`directory`], [`local`]).
 
 mod data_key;
+mod keys;
 pub mod path;
 pub mod seal;
 
 pub use data_key::{ArtifactId, DataKey};
+pub use keys::{PublicKey, SecretPem, SigningKey};

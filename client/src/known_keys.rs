@@ -1,9 +1,7 @@
 //! The keys that were attested a short while ago, so that further connections to them need no evidence of their own.
 
-use crate::Verified;
 use core::time::Duration;
 use std::collections::HashMap;
-use std::sync::Arc;
 use strongroom_wire::digest::Sha256;
 use tokio::time::Instant;
 
@@ -14,37 +12,92 @@ const FRESH_FOR: Duration = Duration::from_secs(600);
 /// all attested, can make us keep.
 const MOST_KEYS: usize = 256;
 
-/// Attested keys, by key and by the policy that they were accepted under.
-#[derive(Debug, Default)]
-pub(crate) struct KnownKeys {
-    keys: HashMap<(Sha256, Sha256), Known>,
+/// A key and the policy that it was accepted under, by digest. Under another policy it is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct KeyUnderPolicy {
+    /// SHA-256 of the SubjectPublicKeyInfo.
+    pub(crate) key: Sha256,
+    /// SHA-256 of the policy document.
+    pub(crate) policy: Sha256,
+}
+
+/// Attested keys, each with the proof `P` of it.
+#[derive(Debug)]
+pub(crate) struct KnownKeys<P> {
+    keys: HashMap<KeyUnderPolicy, Known<P>>,
 }
 
 #[derive(Debug)]
-struct Known {
-    verified: Arc<Verified>,
+struct Known<P> {
+    proof: P,
     since: Instant,
 }
 
-impl KnownKeys {
-    /// What was verified of `key` under `policy`, where that was no longer than ten minutes before `now`.
-    pub(crate) fn fresh(&self, key: Sha256, policy: Sha256, now: Instant) -> Option<Arc<Verified>> {
-        self.keys.get(&(key, policy)).filter(|known| known.is_fresh(now)).map(|known| Arc::clone(&known.verified))
+impl<P: Clone> KnownKeys<P> {
+    pub(crate) fn new() -> Self {
+        Self { keys: HashMap::new() }
     }
 
-    /// Remembers what was verified at `since`: the moment before its nonce was drawn.
-    pub(crate) fn remember(&mut self, verified: Arc<Verified>, since: Instant) {
+    /// The proof of `key`, where it is no older than ten minutes at `now`.
+    pub(crate) fn fresh(&self, key: KeyUnderPolicy, now: Instant) -> Option<P> {
+        self.keys.get(&key).filter(|known| known.is_fresh(now)).map(|known| known.proof.clone())
+    }
+
+    /// Remembers what was proven at `since`: the moment before its nonce was drawn.
+    pub(crate) fn remember(&mut self, key: KeyUnderPolicy, proof: P, since: Instant) {
         self.keys.retain(|_, known| known.is_fresh(since));
         if self.keys.len() >= MOST_KEYS {
-            let oldest = self.keys.iter().min_by_key(|(_, known)| known.since).map(|(name, _)| *name);
-            oldest.and_then(|name| self.keys.remove(&name));
+            let oldest = self.keys.iter().min_by_key(|(_, known)| known.since).map(|(key, _)| *key);
+            oldest.and_then(|key| self.keys.remove(&key));
         }
-        self.keys.insert((verified.channel_key(), verified.policy()), Known { verified, since });
+        self.keys.insert(key, Known { proof, since });
     }
 }
 
-impl Known {
+impl<P> Known<P> {
     fn is_fresh(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.since) <= FRESH_FOR
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(key: u8, policy: u8) -> KeyUnderPolicy {
+        KeyUnderPolicy { key: Sha256([key; 32]), policy: Sha256([policy; 32]) }
+    }
+
+    #[test]
+    fn key_known_for_ten_minutes_and_not_a_second_longer() {
+        let (mut known, start) = (KnownKeys::new(), Instant::now());
+        known.remember(key(1, 1), "proof", start);
+        assert_eq!(known.fresh(key(1, 1), start + Duration::from_secs(600)), Some("proof"));
+        assert_eq!(known.fresh(key(1, 1), start + Duration::from_secs(601)), None);
+    }
+
+    #[test]
+    fn other_key_and_other_policy_not_known() {
+        let (mut known, now) = (KnownKeys::new(), Instant::now());
+        known.remember(key(1, 1), "proof", now);
+        assert_eq!(known.fresh(key(2, 1), now), None);
+        assert_eq!(known.fresh(key(1, 2), now), None);
+    }
+
+    #[test]
+    fn oldest_key_gives_way_to_one_too_many() {
+        let (mut known, start) = (KnownKeys::new(), Instant::now());
+        let name = |i: usize| {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&i.to_le_bytes());
+            KeyUnderPolicy { key: Sha256(bytes), policy: Sha256([0; 32]) }
+        };
+        for i in 0..=MOST_KEYS {
+            known.remember(name(i), i, start + Duration::from_millis(u64::try_from(i).unwrap()));
+        }
+        assert_eq!(known.keys.len(), MOST_KEYS);
+        assert_eq!(known.fresh(name(0), start), None);
+        assert_eq!(known.fresh(name(1), start), Some(1));
+        assert_eq!(known.fresh(name(MOST_KEYS), start), Some(MOST_KEYS));
     }
 }

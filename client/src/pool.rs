@@ -1,6 +1,6 @@
 //! Connections to one enclave address, each let in by the same gate: its key was attested on it, or is known to be.
 
-use crate::known_keys::KnownKeys;
+use crate::known_keys::{KeyUnderPolicy, KnownKeys};
 use crate::{Attested, Provisional, ResponseBody, Terms, Verified, system_time};
 use core::fmt;
 use core::time::Duration;
@@ -63,7 +63,7 @@ struct Pool {
     slots: Arc<Semaphore>,
     /// The last one returned is the first one used, so that others may grow old.
     idle: Mutex<Vec<Idle>>,
-    known: Mutex<KnownKeys>,
+    known: Mutex<KnownKeys<Arc<Verified>>>,
 }
 
 struct Idle {
@@ -104,7 +104,7 @@ impl AttestedClient {
             return Err(Refusal::new(Code::ConfigurationInvalid, "connections of a client").got(options.connections));
         }
         let slots = Arc::new(Semaphore::new(options.connections));
-        let (idle, known) = (Mutex::default(), Mutex::default());
+        let (idle, known) = (Mutex::default(), Mutex::new(KnownKeys::new()));
         Ok(Self { pool: Arc::new(Pool { authority, terms, options, slots, idle, known }) })
     }
 
@@ -194,16 +194,17 @@ impl Pool {
     async fn open(&self) -> Result<Attested> {
         let since = Instant::now();
         let provisional = Provisional::connect(&self.terms, &self.authority, self.options.connect_timeout).await?;
-        let known = lock(&self.known).fresh(provisional.key(), self.terms.policy_digest(), since);
+        let key = KeyUnderPolicy { key: provisional.key(), policy: self.terms.policy_digest() };
+        // Looked up before the match, whose arms must not hold the lock.
+        let known = lock(&self.known).fresh(key, since);
         if let Some(verified) = known {
             return Attested::new(provisional.into_channel(), verified);
         }
-        let key = provisional.key();
         let attested = provisional.attest((self.options.clock)()).await.inspect_err(|refusal| {
-            tracing::warn!(authority = %self.authority, %key, %refusal, "not attested");
+            tracing::warn!(authority = %self.authority, key = %key.key, %refusal, "not attested");
         })?;
-        tracing::info!(authority = %self.authority, %key, root = %attested.verified().root(), "attested");
-        lock(&self.known).remember(Arc::clone(attested.verified()), since);
+        tracing::info!(authority = %self.authority, key = %key.key, root = %attested.verified().root(), "attested");
+        lock(&self.known).remember(key, Arc::clone(attested.verified()), since);
         Ok(attested)
     }
 }

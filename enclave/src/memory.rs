@@ -9,20 +9,21 @@ use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use strongroom_registry_client::ModelSink;
+use std::sync::Arc;
+use strongroom_registry_client::{FileSink, ModelSink};
 use strongroom_wire::{Code, Refusal, Result};
+
+/// A file in memory that is being written, by several threads at once. Clones are the same file.
+#[derive(Debug, Clone)]
+pub struct MemoryFile {
+    file: Arc<File>,
+    len: u64,
+}
 
 /// A file in memory that can no longer be changed.
 #[derive(Debug)]
 pub struct SealedFile {
-    file: File,
-    len: u64,
-}
-
-/// A file in memory that is being written.
-#[derive(Debug)]
-pub struct MemoryFile {
-    file: File,
+    file: Arc<File>,
     len: u64,
 }
 
@@ -36,14 +37,22 @@ impl MemoryFile {
             .map_err(|e| Refusal::new(Code::Io, "memfd").because(e))?;
         let file = File::from(fd);
         file.set_len(len).map_err(|e| Refusal::io("memfd", &e))?;
-        Ok(Self { file, len })
+        Ok(Self { file: Arc::new(file), len })
     }
 
-    /// Writes `bytes` at `offset`.
+    /// Seals the file for every clone: neither its bytes, its length nor its seals change from here on.
     ///
     /// # Errors
-    /// `layer-size-mismatch` beyond the end; `io` no memory is left.
-    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+    /// `io` the kernel refused.
+    pub fn seal(self) -> Result<SealedFile> {
+        let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        fcntl_add_seals(&*self.file, seals).map_err(|e| Refusal::new(Code::Io, "sealing a memfd").because(e))?;
+        Ok(SealedFile { file: self.file, len: self.len })
+    }
+}
+
+impl FileSink for MemoryFile {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let end = u64::try_from(bytes.len()).ok().and_then(|n| offset.checked_add(n));
         if end.is_none_or(|end| end > self.len) {
             return Err(Refusal::new(Code::LayerSizeMismatch, "file in memory")
@@ -51,16 +60,6 @@ impl MemoryFile {
                 .want(format!("within {}", self.len)));
         }
         self.file.write_all_at(bytes, offset).map_err(|e| Refusal::io("memfd", &e))
-    }
-
-    /// Seals the file: not its bytes, its length nor its seals change from here on.
-    ///
-    /// # Errors
-    /// `io` the kernel refused.
-    pub fn seal(self) -> Result<SealedFile> {
-        let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-        fcntl_add_seals(&self.file, seals).map_err(|e| Refusal::new(Code::Io, "sealing a memfd").because(e))?;
-        Ok(SealedFile { file: self.file, len: self.len })
     }
 }
 
@@ -85,43 +84,42 @@ impl SealedFile {
     }
 }
 
-/// The files of one model, by path.
+/// The files of a model that is being opened, by path.
 #[derive(Debug, Default)]
-pub struct ModelFiles {
-    open: BTreeMap<String, MemoryFile>,
-    sealed: BTreeMap<String, SealedFile>,
+pub struct OpeningFiles(BTreeMap<String, MemoryFile>);
+
+/// The files of an opened model, by path.
+#[derive(Debug)]
+pub struct ModelFiles(BTreeMap<String, SealedFile>);
+
+impl ModelSink for OpeningFiles {
+    type File = MemoryFile;
+
+    fn create(&mut self, path: &str, size: u64) -> Result<MemoryFile> {
+        let file = MemoryFile::create(size)?;
+        match self.0.insert(path.to_owned(), file.clone()) {
+            None => Ok(file),
+            Some(_) => Err(Refusal::new(Code::PathUnsafe, "path twice in one model").got(path)),
+        }
+    }
+}
+
+impl OpeningFiles {
+    /// Seals every file, once all of them are written and verified.
+    ///
+    /// # Errors
+    /// As [`MemoryFile::seal`].
+    pub fn seal(self) -> Result<ModelFiles> {
+        let sealed = self.0.into_iter().map(|(path, file)| Ok((path, file.seal()?)));
+        sealed.collect::<Result<_>>().map(ModelFiles)
+    }
 }
 
 impl ModelFiles {
     /// The file at `path` of the model.
     pub fn get(&self, path: &str) -> Option<&SealedFile> {
-        self.sealed.get(path)
+        self.0.get(path)
     }
-}
-
-impl ModelSink for ModelFiles {
-    fn create(&mut self, path: &str, size: u64) -> Result<()> {
-        if self.open.contains_key(path) || self.sealed.contains_key(path) {
-            return Err(Refusal::new(Code::PathUnsafe, "path twice in one model").got(path));
-        }
-        self.open.insert(path.to_owned(), MemoryFile::create(size)?);
-        Ok(())
-    }
-
-    fn write(&mut self, path: &str, offset: u64, bytes: &[u8]) -> Result<()> {
-        let file = self.open.get(path).ok_or_else(|| unopened(path))?;
-        file.write(offset, bytes).map_err(|refusal| refusal.within(path))
-    }
-
-    fn close(&mut self, path: &str) -> Result<()> {
-        let file = self.open.remove(path).ok_or_else(|| unopened(path))?;
-        self.sealed.insert(path.to_owned(), file.seal()?);
-        Ok(())
-    }
-}
-
-fn unopened(path: &str) -> Refusal {
-    Refusal::new(Code::Internal, "file of a model that is not open").got(path)
 }
 
 #[cfg(test)]
@@ -130,7 +128,7 @@ mod tests {
 
     fn sealed(bytes: &[u8]) -> SealedFile {
         let file = MemoryFile::create(bytes.len() as u64).unwrap();
-        file.write(0, bytes).unwrap();
+        file.write_at(0, bytes).unwrap();
         file.seal().unwrap()
     }
 
@@ -146,7 +144,7 @@ mod tests {
     fn sealed_file_cannot_be_changed_nor_unsealed() {
         let file = sealed(b"weights");
         let again = File::options().read(true).write(true).open(file.path()).unwrap();
-        assert!(again.write_at(b"x", 0).is_err());
+        assert!(FileExt::write_at(&again, b"x", 0).is_err());
         assert!(again.set_len(1).is_err());
         assert!(again.set_len(100).is_err());
         assert!(fcntl_add_seals(&again, SealFlags::FUTURE_WRITE).is_err());
@@ -156,21 +154,27 @@ mod tests {
     #[test]
     fn write_up_to_the_end_accepted_and_past_it_refused() {
         let file = MemoryFile::create(4).unwrap();
-        file.write(2, b"ab").unwrap();
-        assert_eq!(file.write(3, b"ab").unwrap_err().code, Code::LayerSizeMismatch);
-        assert_eq!(file.write(u64::MAX, b"ab").unwrap_err().code, Code::LayerSizeMismatch);
+        file.write_at(2, b"ab").unwrap();
+        assert_eq!(file.write_at(3, b"ab").unwrap_err().code, Code::LayerSizeMismatch);
+        assert_eq!(file.write_at(u64::MAX, b"ab").unwrap_err().code, Code::LayerSizeMismatch);
     }
 
     #[test]
-    fn model_is_written_in_parts_and_readable_once_closed() {
-        let mut files = ModelFiles::default();
-        files.create("a/b.json", 4).unwrap();
-        files.write("a/b.json", 2, b"cd").unwrap();
-        files.write("a/b.json", 0, b"ab").unwrap();
-        assert!(files.get("a/b.json").is_none());
-        files.close("a/b.json").unwrap();
-        assert_eq!(files.get("a/b.json").unwrap().read(4, "file").unwrap(), b"abcd");
-        assert_eq!(files.create("a/b.json", 4).unwrap_err().code, Code::PathUnsafe);
-        assert_eq!(files.write("a/b.json", 0, b"x").unwrap_err().code, Code::Internal);
+    fn model_is_written_in_parts_and_read_once_sealed() {
+        let mut files = OpeningFiles::default();
+        let file = files.create("a/b.json", 4).unwrap();
+        file.write_at(2, b"cd").unwrap();
+        file.write_at(0, b"ab").unwrap();
+        let sealed = files.seal().unwrap();
+        assert_eq!(sealed.get("a/b.json").unwrap().read(4, "file").unwrap(), b"abcd");
+        assert!(sealed.get("a").is_none());
+        assert_eq!(file.write_at(0, b"x").unwrap_err().code, Code::Io);
+    }
+
+    #[test]
+    fn path_twice_in_one_model_refused() {
+        let mut files = OpeningFiles::default();
+        assert!(files.create("a", 1).is_ok());
+        assert_eq!(files.create("a", 1).unwrap_err().code, Code::PathUnsafe);
     }
 }

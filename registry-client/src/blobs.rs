@@ -6,6 +6,7 @@ use crate::client::{Call, RegistryClient, is_passing, retry_after};
 use crate::status;
 use aws_lc_rs::digest;
 use bytes::{Bytes, BytesMut};
+use core::fmt;
 use core::time::Duration;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
@@ -20,7 +21,6 @@ const PROGRESS: u64 = 1024 * 1024;
 
 /// A blob on its way. Chunks come in order, each byte once; they are those of the digest only once [`Self::next`] has
 /// returned `None`.
-#[derive(Debug)]
 pub struct BlobStream {
     client: RegistryClient,
     call: Call,
@@ -72,6 +72,12 @@ impl RegistryClient {
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes.freeze())
+    }
+}
+
+impl fmt::Debug for BlobStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlobStream").field("what", &self.what).field("received", &self.received).finish_non_exhaustive()
     }
 }
 
@@ -206,7 +212,7 @@ impl BlobStream {
         Ok(())
     }
 
-    fn size_mismatch(&self, got: impl core::fmt::Display) -> Refusal {
+    fn size_mismatch(&self, got: impl fmt::Display) -> Refusal {
         Refusal::new(Code::LayerSizeMismatch, &self.what).got(got).want(self.size)
     }
 }

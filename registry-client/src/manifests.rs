@@ -38,8 +38,8 @@ pub struct FetchedManifest {
 pub struct PushedManifest {
     /// The digest of the bytes that were pushed.
     pub digest: Sha256,
-    /// Whether the registry has put it into the referrers list of its subject (`OCI-Subject`).
-    pub subject_recorded: bool,
+    /// The subject in whose referrers list the registry says that it is now (`OCI-Subject`).
+    pub recorded_subject: Option<Sha256>,
 }
 
 impl RegistryClient {
@@ -113,6 +113,7 @@ impl RegistryClient {
         if let Some(stated) = stated.and_then(|text| Sha256::from_oci(text).ok()).filter(|stated| *stated != digest) {
             return mismatch(stated, digest);
         }
-        Ok(PushedManifest { digest, subject_recorded: response.headers().contains_key(&SUBJECT) })
+        let recorded = response.headers().get(&SUBJECT).and_then(|value| value.to_str().ok());
+        Ok(PushedManifest { digest, recorded_subject: recorded.and_then(|text| Sha256::from_oci(text).ok()) })
     }
 }

@@ -40,12 +40,13 @@ pub struct ServeLimits {
 }
 
 impl Default for ServeLimits {
-    /// 1024 connections (a tenth of what one process may usually have in file descriptors is left to others), 10 s for a
-    /// handshake, 20 s for a head (longer than [`crate::HttpClient`] keeps idle connections), 30 s of silence, heads of
-    /// 32 KiB (an EAR token in a header fits), 30 s of grace (what supervisors usually wait before they kill).
+    /// 512 connections (half of the 1024 file descriptors that a process usually has; the others are for files and
+    /// outgoing connections), 10 s for a handshake, 20 s for a head (longer than [`crate::HttpClient`] keeps idle
+    /// connections), 30 s of silence, heads of 32 KiB (an EAR token in a header fits), 30 s of grace (what supervisors usually
+    /// wait before they kill).
     fn default() -> Self {
         Self {
-            max_connections: 1024,
+            max_connections: 512,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(30),

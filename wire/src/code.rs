@@ -227,6 +227,8 @@ codes! {
     WrappedKeyInvalid = "wrapped-key-invalid", Refused, "the answer was changed on its way, or was made for another key";
     /// The administrator's token is missing or wrong.
     AdminUnauthorized = "admin-unauthorized", Refused, "pass --admin-token-file with the file that the verifier reads";
+    /// A verifier refused without saying which of these codes was why.
+    VerifierRefused = "verifier-refused", Refused, "read the verifier's log";
     /// A store belongs to another realm.
     RealmMismatch = "realm-mismatch", Configuration, "test and vendor roots never share a store, a process or a configuration";
 

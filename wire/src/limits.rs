@@ -68,3 +68,13 @@ pub const SCRYPT_N: u64 = 1 << 17;
 pub const SCRYPT_R: u32 = 8;
 /// scrypt's p of an encrypted key file, which multiplies the time.
 pub const SCRYPT_P: u32 = 4;
+/// The ONNX Runtime shared library: 30 MB as of 1.31, and ten times that with every execution provider.
+pub const RUNTIME_LIBRARY: u64 = 512 * 1024 * 1024;
+/// A model's `tokenizer.json`; the largest multilingual ones are about 20 MB.
+pub const TOKENIZER: usize = 64 * 1024 * 1024;
+/// A model's other JSON files that are read to serve it.
+pub const MODEL_SETTINGS: usize = 1024 * 1024;
+/// Tokens of one input: attention takes memory by their square, and 8192 is the longest embedding models are made for.
+pub const SEQUENCE: usize = 8192;
+/// Tokens of one embeddings request, all inputs together (OpenAI's own limit).
+pub const API_TOKENS: usize = 300_000;

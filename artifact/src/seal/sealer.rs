@@ -143,10 +143,11 @@ mod tests {
         let mut plain = Vec::new();
         for (index, segment) in sealed.chunks(SEGMENT).enumerate() {
             let segment = if index == 0 { &segment[HEADER..] } else { segment };
-            let mut nonce = sealed[33..40].to_vec();
-            nonce.extend_from_slice(&u32::try_from(index).unwrap().to_be_bytes());
-            nonce.push(u8::from(index == last));
-            plain.extend(cipher.decrypt(aes_gcm::Nonce::from_slice(&nonce), segment).unwrap());
+            let mut nonce = [0; 12];
+            nonce[..7].copy_from_slice(&sealed[33..40]);
+            nonce[7..11].copy_from_slice(&u32::try_from(index).unwrap().to_be_bytes());
+            nonce[11] = u8::from(index == last);
+            plain.extend(cipher.decrypt(&nonce.into(), segment).unwrap());
         }
         plain
     }

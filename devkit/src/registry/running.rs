@@ -60,7 +60,7 @@ impl RunningRegistry {
     /// stays on the disk.
     ///
     /// # Errors
-    /// Those of [`serve`].
+    /// Those of [`serve()`].
     pub async fn stop(self) -> Result<()> {
         let _already_ended = self.stop.send(());
         match self.task.await {

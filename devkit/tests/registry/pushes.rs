@@ -2,6 +2,8 @@ use crate::client::{Fixture, OCI_MANIFEST};
 use http::{Method, StatusCode};
 use std::fs;
 use strongroom_wire::digest::Sha256;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 fn incoming(fixture: &Fixture) -> usize {
     fs::read_dir(fixture.root.path().join("incoming")).unwrap().count()
@@ -55,6 +57,25 @@ async fn chunk_of_another_length_than_it_says_refused() {
     long.assert_error(413, "SIZE_INVALID");
     let odd = fixture.send(Method::PATCH, &session, &[("content-range", "bytes 4-4/9")], b"4").await;
     odd.assert_error(400, "BLOB_UPLOAD_INVALID");
+}
+
+#[tokio::test]
+async fn chunk_cut_off_by_its_connection_is_resumed_where_it_broke() {
+    let fixture = Fixture::start().await;
+    let session = fixture.start_upload("a").await;
+    let mut stream = TcpStream::connect(fixture.registry.addr()).await.unwrap();
+    let request = format!("PATCH {session} HTTP/1.1\r\nhost: registry\r\ncontent-length: 10\r\n\r\n0123");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    // The session's status waits for the chunk to end, as it does with the connection.
+    while fixture.registry.requests().count(&Method::PATCH, &session) == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(fixture.get(&session).await.header("range"), Some("0-3"));
+    let digest = Sha256::of(b"0123456789").oci();
+    let path = format!("{session}?digest={digest}");
+    let reply = fixture.send(Method::PUT, &path, &[("content-range", "4-9")], b"456789").await;
+    assert_eq!(reply.status, StatusCode::CREATED);
 }
 
 #[tokio::test]

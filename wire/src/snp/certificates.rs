@@ -1,5 +1,7 @@
 //! The certificate table that a host hands its guest (GHCB specification, "SNP Extended Guest Request"): entries of GUID,
-//! offset and length, closed by a zero entry, then the certificates. Little-endian; GUIDs in their mixed-endian form.
+//! offset and length, closed by a zero entry, then the certificates. Integers are little-endian. GUIDs are written in the
+//! byte order of their text, as AMD's own tools do, and read in that order or in the mixed-endian one that some hosts use:
+//! the two never collide, and what an entry is called decides nothing about whether it is trusted.
 
 use crate::bytes::Cursor;
 use crate::{Code, Refusal, Result, limits};
@@ -52,7 +54,8 @@ pub struct CertificateTable {
 
 impl CertificateKind {
     fn of(guid: [u8; 16]) -> Self {
-        KINDS.iter().find(|(_, known)| mixed(*known) == guid).map_or(Self::Other(guid), |(kind, _)| *kind)
+        let same = |known: [u8; 16]| known == guid || mixed(known) == guid;
+        KINDS.iter().find(|(_, known)| same(*known)).map_or(Self::Other(guid), |(kind, _)| *kind)
     }
 
     fn guid(self) -> [u8; 16] {
@@ -60,7 +63,7 @@ impl CertificateKind {
             Self::Other(guid) => guid,
             // The table has one GUID for the intermediate, whether ASK or ASVK.
             Self::Asvk => Self::Ask.guid(),
-            kind => KINDS.iter().find(|(known, _)| *known == kind).map_or([0; 16], |(_, guid)| mixed(*guid)),
+            kind => KINDS.iter().find(|(known, _)| *known == kind).map_or([0; 16], |(_, guid)| *guid),
         }
     }
 }
@@ -127,11 +130,15 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn guid_of_the_vcek_has_the_bytes_that_linux_hands_out() {
+    fn guid_of_the_vcek_read_in_both_byte_orders() {
         let table = CertificateTable { entries: vec![TableEntry { kind: CertificateKind::Vcek, data: vec![9] }] };
-        let bytes = table.encode().unwrap();
-        assert_eq!(hex::encode(&bytes[..16]), "8d75da6364e66445adc5f4b93be8accd");
-        assert_eq!(bytes.last(), Some(&9));
+        let mut bytes = table.encode().unwrap();
+        assert_eq!(hex::encode(&bytes[..16]), "63da758de6644564adc5f4b93be8accd");
+        assert_eq!(CertificateTable::parse(&bytes).unwrap(), table);
+        bytes[..16].copy_from_slice(&hex::decode("8d75da6364e66445adc5f4b93be8accd").unwrap());
+        assert_eq!(CertificateTable::parse(&bytes).unwrap(), table);
+        bytes[0] ^= 1;
+        assert!(matches!(CertificateTable::parse(&bytes).unwrap().entries[0].kind, CertificateKind::Other(_)));
     }
 
     #[test]

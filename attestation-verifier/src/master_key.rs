@@ -1,0 +1,133 @@
+//! The key that the stored keys are encrypted under: AES-256-GCM (NIST SP 800-38D), 96-bit random IVs, the key's id as
+//! additional data, so that no stored key can be passed off as another.
+
+use crate::private_file;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::rand;
+use std::path::Path;
+use strongroom_wire::{Code, Refusal, Result};
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// The master key. Never shown, cloned or serialised; erased on drop by the crypto backend.
+pub struct MasterKey(RandomizedNonceKey);
+
+impl core::fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("MasterKey")
+    }
+}
+
+impl MasterKey {
+    /// Loads the key from a private file, which is made where it is absent and `first_start` says that nothing was
+    /// encrypted under it yet.
+    ///
+    /// # Errors
+    /// `key-invalid`: not 32 bytes or 64 hex digits; `key-missing`: absent beside a store that exists;
+    /// `file-mode-unsafe`; `io`.
+    pub fn load(path: &Path, first_start: bool) -> Result<Self> {
+        let absent = !path.try_exists().map_err(|e| Refusal::io(path.display(), &e))?;
+        if absent && !first_start {
+            return Err(Refusal::new(Code::KeyMissing, path.display().to_string()).want("the store's master key"));
+        }
+        let bytes = private_file::load_or_create(path, || {
+            let mut key = Zeroizing::new(vec![0; 32]);
+            rand::fill(&mut key).map_err(|_| Refusal::new(Code::Internal, "random master key"))?;
+            Ok(key)
+        })?;
+        Self::from_file_bytes(&bytes)
+    }
+
+    /// The key in 32 raw bytes, or 64 hex digits with or without an end of line.
+    ///
+    /// # Errors
+    /// `key-invalid`.
+    pub fn from_file_bytes(bytes: &[u8]) -> Result<Self> {
+        let invalid = || Refusal::new(Code::KeyInvalid, "master key").want("32 bytes or 64 hex digits");
+        let mut key = [0; 32];
+        if let Ok(raw) = <[u8; 32]>::try_from(bytes) {
+            key = raw;
+        } else {
+            hex::decode_to_slice(bytes.trim_ascii_end(), &mut key).map_err(|_| invalid())?;
+        }
+        let made = RandomizedNonceKey::new(&AES_256_GCM, &key).map_err(|_| invalid());
+        key.zeroize();
+        made.map(Self)
+    }
+
+    /// `IV ‖ ciphertext ‖ tag` of a value under the name it is stored at.
+    pub fn seal(&self, name: &str, value: &[u8]) -> Result<Vec<u8>> {
+        let mut text = value.to_vec();
+        let sealed = self.0.seal_in_place_append_tag(Aad::from(aad(name)), &mut text);
+        let nonce = sealed.map_err(|_| {
+            text.zeroize();
+            Refusal::new(Code::Internal, "encrypting a stored value")
+        })?;
+        let mut out = nonce.as_ref().to_vec();
+        out.append(&mut text);
+        Ok(out)
+    }
+
+    /// The value that [`Self::seal`] encrypted under this name.
+    ///
+    /// # Errors
+    /// `store-failed`: another key, another name, or other bytes.
+    pub fn open(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        let failed = || Refusal::new(Code::StoreFailed, format!("stored value `{name}` does not authenticate"));
+        let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(failed)?;
+        let mut text = Zeroizing::new(text.to_vec());
+        let length = self
+            .0
+            .open_in_place(Nonce::from(nonce), Aad::from(aad(name)), &mut text)
+            .map(|plain| plain.len())
+            .map_err(|_| failed())?;
+        text.truncate(length);
+        Ok(text)
+    }
+}
+
+fn aad(name: &str) -> Vec<u8> {
+    [b"strongroom/stored-key/v1\0", name.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(fill: u8) -> MasterKey {
+        MasterKey::from_file_bytes(&[fill; 32]).unwrap()
+    }
+
+    #[test]
+    fn value_opens_under_its_own_key_and_name_only() {
+        let sealed = key(1).seal("a/b/c", b"secret").unwrap();
+        assert_eq!(key(1).open("a/b/c", &sealed).unwrap().as_slice(), b"secret");
+        assert_eq!(key(2).open("a/b/c", &sealed).unwrap_err().code, Code::StoreFailed);
+        assert_eq!(key(1).open("a/b/d", &sealed).unwrap_err().code, Code::StoreFailed);
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert_eq!(key(1).open("a/b/c", &changed).unwrap_err().code, Code::StoreFailed, "byte {at}");
+            assert_eq!(key(1).open("a/b/c", &sealed[..at]).unwrap_err().code, Code::StoreFailed, "{at} bytes");
+        }
+        assert_ne!(sealed, key(1).seal("a/b/c", b"secret").unwrap());
+    }
+
+    #[test]
+    fn raw_bytes_and_hex_digits_are_the_same_key() {
+        let sealed = MasterKey::from_file_bytes(format!("{}\n", "07".repeat(32)).as_bytes()).unwrap();
+        let sealed = sealed.seal("n", b"v").unwrap();
+        assert!(key(7).open("n", &sealed).is_ok());
+        for bad in [&[0; 31][..], &[0; 33], b"", "zz".repeat(32).as_bytes()] {
+            assert_eq!(MasterKey::from_file_bytes(bad).unwrap_err().code, Code::KeyInvalid);
+        }
+    }
+
+    #[test]
+    fn master_key_is_made_at_first_start_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("master");
+        assert_eq!(MasterKey::load(&path, false).unwrap_err().code, Code::KeyMissing);
+        let sealed = MasterKey::load(&path, true).unwrap().seal("n", b"v").unwrap();
+        assert!(MasterKey::load(&path, false).unwrap().open("n", &sealed).is_ok());
+    }
+}

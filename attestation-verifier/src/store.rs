@@ -1,0 +1,168 @@
+//! Everything that outlives a restart, in one SQLite file: keys (encrypted), release policies, the audit log, and the
+//! stamps of realm and master key.
+//!
+//! Write-ahead log with `synchronous = FULL`: what was committed survives a power cut. One connection, so that rows of the
+//! audit log are appended one after the other.
+
+mod decisions;
+mod keys;
+mod policies;
+
+pub use decisions::Recorded;
+pub use keys::{KeyMetadata, Put, StoredKey};
+pub use policies::{PolicyMetadata, StoredPolicy};
+
+use crate::master_key::MasterKey;
+use crate::private_file;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Row as _, SqlSafeStr as _};
+use std::path::Path;
+use strongroom_wire::{Code, Realm, Refusal, Result};
+
+/// The store of one verifier.
+#[derive(Debug)]
+pub struct Store {
+    pool: SqlitePool,
+    master: MasterKey,
+}
+
+/// What [`CHECK`] opens to.
+const CHECK_TEXT: &[u8] = b"strongroom master key";
+/// No key id, since it has no slashes.
+const CHECK: &str = "master-key-check";
+
+impl Store {
+    /// Opens the store in `path`, makes it where it is absent, brings its schema up to date and verifies its audit log.
+    /// `master_key` is the file of its master key, made together with the store.
+    ///
+    /// # Errors
+    /// `realm-mismatch`: it was made in another realm; `key-invalid`: another master key; `key-missing`;
+    /// `store-failed`: no such database, or its audit log was changed; `file-mode-unsafe`; `io`.
+    pub async fn open(path: &Path, master_key: &Path, realm: Realm) -> Result<Self> {
+        let first_start = !path.try_exists().map_err(|e| Refusal::io(path.display(), &e))?;
+        let master = MasterKey::load(master_key, first_start)?;
+        if first_start {
+            // SQLite gives its other files the mode of this one.
+            private_file::create(path, b"")?;
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .disable_statement_logging();
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
+        let store = Self { pool: pool.map_err(failed("opening"))?, master };
+        migrations().run(&store.pool).await.map_err(|e| failed("migrations")(e.into()))?;
+        store.stamp(realm).await?;
+        store.verify_audit().await?;
+        Ok(store)
+    }
+
+    /// Answers only where the database does.
+    pub async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1").execute(&self.pool).await.map(drop).map_err(failed("ping"))
+    }
+
+    async fn stamp(&self, realm: Realm) -> Result<()> {
+        let realm = realm.to_string();
+        match self.meta("realm").await? {
+            None => self.set_meta("realm", realm.as_bytes()).await?,
+            Some(stamped) if stamped == realm.as_bytes() => {}
+            Some(stamped) => {
+                return Err(Refusal::new(Code::RealmMismatch, "store")
+                    .got(String::from_utf8_lossy(&stamped))
+                    .want(realm));
+            }
+        }
+        match self.meta(CHECK).await? {
+            None => self.set_meta(CHECK, &self.master.seal(CHECK, CHECK_TEXT)?).await,
+            Some(sealed) => match self.master.open(CHECK, &sealed) {
+                Ok(text) if text.as_slice() == CHECK_TEXT => Ok(()),
+                _ => Err(Refusal::new(Code::KeyInvalid, "master key").got("not the one that this store was made with")),
+            },
+        }
+    }
+
+    async fn meta(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let row = sqlx::query("SELECT value FROM meta WHERE name = ?").bind(name).fetch_optional(&self.pool).await;
+        row.and_then(|row| row.map(|row| row.try_get(0)).transpose()).map_err(failed("meta"))
+    }
+
+    async fn set_meta(&self, name: &str, value: &[u8]) -> Result<()> {
+        let insert = sqlx::query("INSERT INTO meta (name, value) VALUES (?, ?)").bind(name).bind(value);
+        insert.execute(&self.pool).await.map(drop).map_err(failed("meta"))
+    }
+}
+
+fn migrations() -> Migrator {
+    let sql = include_str!("../migrations/0001_store.sql");
+    let first = Migration::new(1, "store".into(), MigrationType::Simple, sql.into_sql_str(), false);
+    Migrator::with_migrations(vec![first])
+}
+
+/// Database errors name tables and files, never values.
+fn failed(what: &'static str) -> impl Fn(sqlx::Error) -> Refusal {
+    move |error| Refusal::new(Code::StoreFailed, format!("store: {what}")).because(error)
+}
+
+/// SQLite knows signed numbers only.
+fn to_integer(number: u64) -> Result<i64> {
+    i64::try_from(number).map_err(|e| Refusal::new(Code::StoreFailed, "number out of range").because(e))
+}
+
+fn from_integer(number: i64) -> Result<u64> {
+    u64::try_from(number).map_err(|e| Refusal::new(Code::StoreFailed, "number out of range").because(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_wire::digest::Sha256;
+
+    async fn open(folder: &Path, realm: Realm) -> Result<Store> {
+        Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), realm).await
+    }
+
+    #[tokio::test]
+    async fn store_opens_again_in_its_realm_and_in_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let test = Realm::Test(Sha256([1; 32]));
+        open(folder.path(), test).await.unwrap().ping().await.unwrap();
+        assert!(open(folder.path(), test).await.is_ok());
+        for other in [Realm::Vendor, Realm::Test(Sha256([2; 32]))] {
+            assert_eq!(open(folder.path(), other).await.unwrap_err().code, Code::RealmMismatch);
+        }
+    }
+
+    #[tokio::test]
+    async fn store_opens_with_its_own_master_key_only() {
+        let folder = tempfile::tempdir().unwrap();
+        open(folder.path(), Realm::Vendor).await.unwrap();
+        let key = folder.path().join("master");
+        std::fs::remove_file(&key).unwrap();
+        assert_eq!(open(folder.path(), Realm::Vendor).await.unwrap_err().code, Code::KeyMissing);
+        private_file::create(&key, &[1; 32]).unwrap();
+        assert_eq!(open(folder.path(), Realm::Vendor).await.unwrap_err().code, Code::KeyInvalid);
+    }
+
+    #[tokio::test]
+    async fn store_is_readable_by_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path(), Realm::Vendor).await.unwrap();
+        store.set_meta("name", b"value").await.unwrap();
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
+        }
+    }
+
+    #[tokio::test]
+    async fn file_that_is_no_database_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        private_file::create(&folder.path().join("verifier.sqlite"), &[7; 8192]).unwrap();
+        private_file::create(&folder.path().join("master"), &[1; 32]).unwrap();
+        assert_eq!(open(folder.path(), Realm::Vendor).await.unwrap_err().code, Code::StoreFailed);
+    }
+}

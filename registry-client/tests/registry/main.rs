@@ -1,0 +1,8 @@
+//! The client against a real registry on loopback, honest and lying.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod blobs;
+mod common;
+mod manifests;
+mod referrers;
+mod tokens;

@@ -8,7 +8,7 @@ TARGET_DIR = $(shell $(CARGO) metadata --format-version 1 --no-deps --locked | \
 	sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
 .NOTPARALLEL:
-.PHONY: help demo test setup peers format lint models unit documents
+.PHONY: help demo test bench setup peers format lint models unit documents
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -18,6 +18,9 @@ demo: setup ## the whole system on this machine, without a TEE; KEEP=1 leaves it
 	$(WITH_ENV) "$(TARGET_DIR)/debug/strongroom-dev" demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: setup peers format lint models unit documents ## every check that CI runs
+
+bench: ## the figures, each beside its limit measured in the same run; writes target/bench.json
+	$(CARGO) bench --locked -p strongroom-tests --bench strongroom -- "$(TARGET_DIR)/bench.json"
 
 setup:
 	dev/setup/run

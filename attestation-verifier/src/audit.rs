@@ -131,7 +131,8 @@ mod tests {
     fn rows() -> Vec<Row> {
         let mut rows: Vec<Row> = Vec::new();
         for (time, code) in [(10, None), (11, Some(Code::NoPolicy)), (11, None)] {
-            let event = Event { kind: Kind::Release, subject: "a/b/c".into(), code, detail: serde_json::json!({"k": 1}) };
+            let event =
+                Event { kind: Kind::Release, subject: "a/b/c".into(), code, detail: serde_json::json!({"k": 1}) };
             let last = rows.last().map(|row| (row.seq, row.hash));
             rows.push(Row::after(last, time, &event));
         }

@@ -1,1 +1,37 @@
-//! The verifier service
+//! The verifier service: it appraises guests and releases keys to those that a release policy accepts, over the KBS
+//! attestation protocol 0.4.0. `release.rs` is its recipe.
+//!
+//! The key owner trusts it with keys; clients of an enclave trust it with nothing. What it decides on is the evidence, the
+//! deployment document that the hardware names, the signatures of the models in it, and its own policies: never what a
+//! request says of itself. No decision takes effect before it is in the audit log.
+//!
+//! This crate does not serve models, verify evidence itself (that is `strongroom-appraisal`), believe a token that another
+//! service signed, or have a mode without authentication. A key's value leaves it in one form only: wrapped to an attested
+//! key.
+
+mod admin;
+mod admin_gate;
+mod attest;
+pub mod audit;
+mod clock;
+pub mod config;
+mod identity;
+mod master_key;
+mod models;
+mod private_file;
+mod release;
+mod release_policy;
+mod routes;
+mod service;
+mod sessions;
+mod store;
+mod token;
+mod trail;
+
+pub use clock::Clock;
+pub use config::Config;
+pub use identity::{Identity, PublicIdentity};
+pub use release_policy::ReleasePolicy;
+pub use service::{Service, Verifier, identity, store_path};
+pub use sessions::LIFETIME;
+pub use token::{AUDIENCE, ISSUER};

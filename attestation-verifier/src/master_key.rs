@@ -56,15 +56,13 @@ impl MasterKey {
 
     /// `IV ‖ ciphertext ‖ tag` of a value under the name it is stored at.
     pub fn seal(&self, name: &str, value: &[u8]) -> Result<Vec<u8>> {
-        let mut text = value.to_vec();
-        let sealed = self.0.seal_in_place_append_tag(Aad::from(aad(name)), &mut text);
-        let nonce = sealed.map_err(|_| {
-            text.zeroize();
-            Refusal::new(Code::Internal, "encrypting a stored value")
-        })?;
-        let mut out = nonce.as_ref().to_vec();
-        out.append(&mut text);
-        Ok(out)
+        // Encrypted where the copy lies, so that none is left behind.
+        let mut text = Zeroizing::new(value.to_vec());
+        let (nonce, tag) = self
+            .0
+            .seal_in_place_separate_tag(Aad::from(aad(name)), text.as_mut_slice())
+            .map_err(|_| Refusal::new(Code::Internal, "encrypting a stored value"))?;
+        Ok([nonce.as_ref().as_slice(), &text, tag.as_ref()].concat())
     }
 
     /// The value that [`Self::seal`] encrypted under this name.

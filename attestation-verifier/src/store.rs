@@ -9,8 +9,8 @@ mod keys;
 mod policies;
 
 pub use decisions::Recorded;
-pub use keys::{KeyMetadata, Put, StoredKey};
-pub use policies::{PolicyMetadata, StoredPolicy};
+pub use keys::{Put, StoredKey};
+pub use policies::StoredPolicy;
 
 use crate::master_key::MasterKey;
 use crate::private_file;

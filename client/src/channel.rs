@@ -1,7 +1,6 @@
 //! HTTP/1.1 (RFC 9112) over one TLS connection whose peer has proven possession of a key. Of whom that key is this module
 //! knows nothing; only [`crate::Provisional`] and [`crate::Attested`] hold a channel, and they differ in what they let out.
 
-use crate::failure;
 use core::time::Duration;
 use http::header::HOST;
 use http::uri::{PathAndQuery, Uri};
@@ -9,6 +8,7 @@ use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use strongroom_transport::failure;
 use strongroom_transport::{Body, ProvisionalStream, connect_provisional};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
@@ -41,7 +41,7 @@ impl Channel {
             .max_headers(RESPONSE_HEADERS)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| failure::refusal(&format!("http with `{authority}`"), &error))?;
+            .map_err(|error| failure::refusal(format!("http with `{authority}`"), &error))?;
         // The connection ends with its sender and the last body read from it; what it failed of, they are told.
         tokio::spawn(async move { drop(connection.await) });
         Ok(Self { authority: authority.to_owned(), spki, sender })

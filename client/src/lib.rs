@@ -13,7 +13,6 @@
 
 mod attested;
 mod channel;
-mod failure;
 mod known_keys;
 mod pool;
 mod provisional;

@@ -195,7 +195,7 @@ impl Pool {
         let since = Instant::now();
         let provisional = Provisional::connect(&self.terms, &self.authority, self.options.connect_timeout).await?;
         let key = KeyUnderPolicy { key: provisional.key(), policy: self.terms.policy_digest() };
-        // Looked up before the match, whose arms must not hold the lock.
+        // A statement of its own, so that the lock is not held while the gate is passed.
         let known = lock(&self.known).fresh(key, since);
         if let Some(verified) = known {
             return Attested::new(provisional.into_channel(), verified);

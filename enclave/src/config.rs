@@ -30,7 +30,7 @@ pub struct Config {
     pub log: LogLevel,
     /// Seconds from SIGTERM until open requests are cut off.
     #[serde(default = "thirty")]
-    pub grace_seconds: u64,
+    pub grace: u64,
     /// Names and passwords for registries. A registry is trusted with nothing, so neither are these.
     #[serde(default)]
     pub registry_credentials: Vec<RegistryCredentials>,
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn least_configuration_accepted_with_its_defaults() {
         let config = Config::parse(LEAST.as_bytes()).unwrap();
-        assert_eq!((config.log, config.grace_seconds), (LogLevel::Info, 30));
+        assert_eq!((config.log, config.grace), (LogLevel::Info, 30));
         assert!(config.attester_socket.is_none() && config.registry_credentials.is_empty());
     }
 

@@ -144,7 +144,7 @@ mod tests {
     fn sealed_file_cannot_be_changed_nor_unsealed() {
         let file = sealed(b"weights");
         let again = File::options().read(true).write(true).open(file.path()).unwrap();
-        assert!(FileExt::write_at(&again, b"x", 0).is_err());
+        assert!(std::os::unix::fs::FileExt::write_at(&again, b"x", 0).is_err());
         assert!(again.set_len(1).is_err());
         assert!(again.set_len(100).is_err());
         assert!(fcntl_add_seals(&again, SealFlags::FUTURE_WRITE).is_err());

@@ -7,7 +7,7 @@ use core::time::Duration;
 use http::HeaderValue;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 use zeroize::Zeroizing;
 
@@ -109,9 +109,13 @@ impl Credentials {
     /// `configuration-invalid`: not such a file.
     pub fn from_config_json(json: &[u8], host: &str) -> Result<Option<Self>> {
         let what = "config.json";
-        let file: ConfigJson =
-            document::parse_json(json, what, limits::CREDENTIALS_FILE, Code::ConfigurationInvalid)?;
-        let Some(auth) = file.auths.get(host).and_then(|entry| entry.auth.as_ref()).map(Password::expose).filter(|auth| !auth.is_empty())
+        let file: ConfigJson = document::parse_json(json, what, limits::CREDENTIALS_FILE, Code::ConfigurationInvalid)?;
+        let Some(auth) = file
+            .auths
+            .get(host)
+            .and_then(|entry| entry.auth.as_ref())
+            .map(Password::expose)
+            .filter(|auth| !auth.is_empty())
         else {
             return Ok(None);
         };
@@ -123,8 +127,15 @@ impl Credentials {
         Ok(Some(Self { username: username.to_owned(), password: Password::new(password.to_owned()) }))
     }
 
-    /// The credentials for `host` in the `config.json` of `folder`: `$DOCKER_CONFIG`, else `~/.docker`, as the command line
-    /// finds it. `None` where there is no such file. Services are given their credentials by their configuration.
+    /// Where container tools keep `config.json`: `$DOCKER_CONFIG`, else `~/.docker`. For the command line alone: services are
+    /// given their credentials by their configuration.
+    pub fn users_folder() -> Option<PathBuf> {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        set("DOCKER_CONFIG").or_else(|| Some(set("HOME")?.join(".docker")))
+    }
+
+    /// The credentials for `host` in the `config.json` of `folder` ([`Self::users_folder`]); `None` where there is no such
+    /// file.
     ///
     /// # Errors
     /// `io`: the file cannot be read; else as [`Self::from_config_json`].

@@ -28,6 +28,7 @@ pub struct BlobStream {
     digest: Sha256,
     size: u64,
     received: u64,
+    /// Absent where whoever reads holds the bytes to the digest, and once it was compared.
     hash: Option<digest::Context>,
     body: Option<Paced<Incoming>>,
     /// Bytes still to be passed over: the registry began anew where it was asked to go on.
@@ -57,6 +58,12 @@ impl RegistryClient {
             failures: 0,
             failed_at: 0,
         })
+    }
+
+    /// [`Self::blob_stream`] without the comparison with the digest, for a reader that makes it itself: hashing twice would
+    /// cost as much as opening.
+    pub(crate) fn unhashed_blob_stream(&self, repository: &str, digest: Sha256, size: u64) -> Result<BlobStream> {
+        Ok(BlobStream { hash: None, ..self.blob_stream(repository, digest, size)? })
     }
 
     /// The whole blob `digest` of exactly `size` bytes, which are at most `limit`. For configurations and signatures.
@@ -155,7 +162,8 @@ impl BlobStream {
         } else {
             self.received
         };
-        let announced = response.body().size_hint().exact().map(|length| length.saturating_add(self.received - surplus));
+        let announced =
+            response.body().size_hint().exact().map(|length| length.saturating_add(self.received - surplus));
         match announced {
             Some(total) if total != self.size => Err(self.size_mismatch(total)),
             _ => Ok(surplus),

@@ -23,7 +23,8 @@ impl Challenge {
         let mut rest = value;
         while let Some((scheme, after)) = token(rest.trim_start_matches([' ', ',', '\t'])) {
             let (parameters, after) = parameters(after);
-            let named = |name: &str| parameters.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.clone());
+            let named =
+                |name: &str| parameters.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.clone());
             if scheme.eq_ignore_ascii_case("basic") {
                 found.push(Self::Basic);
             } else if let (true, Some(realm)) = (scheme.eq_ignore_ascii_case("bearer"), named("realm")) {
@@ -84,7 +85,8 @@ mod tests {
 
     #[test]
     fn bearer_challenge_of_a_token_service_read() {
-        let value = r#"Bearer realm="https://auth.example/token",service="registry.example",scope="repository:a/b:pull,push""#;
+        let value =
+            r#"Bearer realm="https://auth.example/token",service="registry.example",scope="repository:a/b:pull,push""#;
         let bearer = Challenge::Bearer {
             realm: "https://auth.example/token".to_owned(),
             service: Some("registry.example".to_owned()),
@@ -102,7 +104,9 @@ mod tests {
 
     #[test]
     fn bearer_without_realm_and_unfinished_strings_are_no_challenge() {
-        for value in ["", "Bearer", "Bearer service=\"x\"", "Bearer realm=\"x", "Bearer realm=", "\"", "=,=", "Digest realm=x"] {
+        for value in
+            ["", "Bearer", "Bearer service=\"x\"", "Bearer realm=\"x", "Bearer realm=", "\"", "=,=", "Digest realm=x"]
+        {
             assert_eq!(Challenge::parse(value), [], "{value}");
         }
     }

@@ -254,7 +254,9 @@ mod tests {
     fn only_the_registrys_own_origin_is_own() {
         let client = RegistryClient::new("r.example:5000", Access::default()).unwrap();
         assert!(client.is_own(&Uri::from_static("https://R.example:5000/x")));
-        for other in ["http://r.example:5000/", "https://r.example/", "https://r.example:5001/", "https://u@r.example:5000/"] {
+        for other in
+            ["http://r.example:5000/", "https://r.example/", "https://r.example:5001/", "https://u@r.example:5000/"]
+        {
             assert!(!client.is_own(&Uri::from_static(other)), "{other}");
         }
     }
@@ -262,7 +264,11 @@ mod tests {
     #[test]
     fn host_that_no_reference_has_refused() {
         for host in ["", "a/b", "https://a", "a", "a:b"] {
-            assert_eq!(RegistryClient::new(host, Access::default()).unwrap_err().code, Code::ReferenceInvalid, "{host}");
+            assert_eq!(
+                RegistryClient::new(host, Access::default()).unwrap_err().code,
+                Code::ReferenceInvalid,
+                "{host}"
+            );
         }
     }
 }

@@ -100,14 +100,16 @@ impl RegistryClient {
         let bytes = bytes.into();
         let what = format!("push of manifest `{reference}`");
         let digest = Sha256::of(&bytes);
-        let mismatch =
-            |got: Sha256, want: Sha256| Err(Refusal::new(Code::ManifestDigestMismatch, &what).got(got.oci()).want(want.oci()));
+        let mismatch = |got: Sha256, want: Sha256| {
+            Err(Refusal::new(Code::ManifestDigestMismatch, &what).got(got.oci()).want(want.oci()))
+        };
         if let Some(want) = reference.digest().filter(|want| *want != digest) {
             return mismatch(digest, want);
         }
         let kind = HeaderValue::from_str(media_type).map_err(|e| Refusal::malformed("media type", e))?;
         let uri = self.url(&format!("{}/manifests/{}", reference.repository(), reference.selector()))?;
-        let call = Call::new(Method::PUT, uri, Scope::push(reference.repository())).content(kind, Content::Bytes(bytes));
+        let call =
+            Call::new(Method::PUT, uri, Scope::push(reference.repository())).content(kind, Content::Bytes(bytes));
         let response = status::expect(self.send(&call).await?, &[StatusCode::CREATED], &what).await?;
         let stated = response.headers().get(&CONTENT_DIGEST).and_then(|value| value.to_str().ok());
         if let Some(stated) = stated.and_then(|text| Sha256::from_oci(text).ok()).filter(|stated| *stated != digest) {

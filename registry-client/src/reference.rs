@@ -193,9 +193,28 @@ mod tests {
     fn references_outside_the_grammar_refused() {
         let long = "a".repeat(NAME);
         for text in [
-            "", "a", "models/a", "r:5000/", "r:5000/A", "r:5000/a:", "r:5000/a:.b", "r:5000/a@", "r:5000/a@sha512:00",
-            "r:5000/../a", "r:5000/a/../b", "r:5000/a//b", "r:70000/a", "r:+5/a", "-r.x/a", "https://r:5000/a", "u@r:5000/a",
-            "r:5000/a?b", "r:5000/a:b:c", "[zz]:1/a", "r:/a", &format!("r:5000/{long}"),
+            "",
+            "a",
+            "models/a",
+            "r:5000/",
+            "r:5000/A",
+            "r:5000/a:",
+            "r:5000/a:.b",
+            "r:5000/a@",
+            "r:5000/a@sha512:00",
+            "r:5000/../a",
+            "r:5000/a/../b",
+            "r:5000/a//b",
+            "r:70000/a",
+            "r:+5/a",
+            "-r.x/a",
+            "https://r:5000/a",
+            "u@r:5000/a",
+            "r:5000/a?b",
+            "r:5000/a:b:c",
+            "[zz]:1/a",
+            "r:/a",
+            &format!("r:5000/{long}"),
         ] {
             assert_eq!(Reference::parse(text).unwrap_err().code, Code::ReferenceInvalid, "{text}");
         }

@@ -133,8 +133,7 @@ impl RegistryClient {
     /// `malformed` the manifest has no subject; `registry-unauthorized`, `registry-failed` (also: others kept replacing the
     /// index); or what the connection failed with.
     pub async fn push_referrer(&self, reference: &Reference, manifest: Vec<u8>) -> Result<Sha256> {
-        let described: Described =
-            document::parse_json(&manifest, "referrer", limits::MANIFEST, Code::Malformed)?;
+        let described: Described = document::parse_json(&manifest, "referrer", limits::MANIFEST, Code::Malformed)?;
         let subject = described.subject.as_ref().ok_or_else(|| Refusal::malformed("referrer", "no subject"))?;
         let subject = Sha256::from_oci(&subject.digest)?;
         let (digest, size) = (Sha256::of(&manifest), manifest.len());
@@ -143,7 +142,8 @@ impl RegistryClient {
             return Ok(digest);
         }
         let artifact_type = described.artifact_type.or(described.config.map(|config| config.media_type));
-        let artifact_type = artifact_type.ok_or_else(|| Refusal::malformed("referrer", "no artifactType and no config"))?;
+        let artifact_type =
+            artifact_type.ok_or_else(|| Refusal::malformed("referrer", "no artifactType and no config"))?;
         let descriptor = json!({
             "mediaType": MANIFEST_TYPE, "digest": digest.oci(), "size": size,
             "artifactType": artifact_type, "annotations": described.annotations,

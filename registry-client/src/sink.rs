@@ -12,6 +12,11 @@ pub trait ModelSink {
     /// # Errors
     /// Any; the model is then not opened.
     fn create(&mut self, path: &str, size: u64) -> Result<Self::File>;
+
+    /// Whether the bundle with the model's signed statement, `model.sig`, is wanted like a file.
+    fn takes_statement(&self) -> bool {
+        false
+    }
 }
 
 /// A file of a [`ModelSink`]. Several threads write to it at once, each to its own range.

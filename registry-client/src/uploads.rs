@@ -60,8 +60,9 @@ impl RegistryClient {
         let upload = Upload { client: self, repository, blob, scope: Scope::push(repository) };
         let mut attempt = 1;
         loop {
-            // Each attempt begins by asking what is there: the answer to a finished upload may be all that was lost.
-            match upload.run().await {
+            // Each attempt begins by asking what is there: the answer to a finished upload may be all that was lost. After a
+            // failure chunks are sent, since one that refuses a long body may close the connection before its answer is read.
+            match upload.run(attempt > 1).await {
                 Ok(pushed) => return Ok(pushed),
                 Err(failure) if failure.passing && attempt < self.patience().attempts => {
                     self.wait(attempt, failure.asked).await;
@@ -98,11 +99,14 @@ impl Upload<'_> {
         format!("push of blob `{}/{}@{}`", self.client.host(), self.repository, self.blob.digest.oci())
     }
 
-    async fn run(&self) -> core::result::Result<bool, Failure> {
+    async fn run(&self, cautiously: bool) -> core::result::Result<bool, Failure> {
         let uri = self.client.url(&format!("{}/blobs/{}", self.repository, self.blob.digest.oci()))?;
         let there = self.make(self.call(Method::HEAD, uri), &[StatusCode::OK, StatusCode::NOT_FOUND]).await?;
         if there.status() == StatusCode::OK {
             return Ok(false);
+        }
+        if cautiously && self.blob.size() > CHUNK {
+            return self.push_in_chunks().await.map(|()| true);
         }
         let (session, _) = self.start().await?;
         let whole = self.call(Method::PUT, self.last(&session)?).content(OCTETS, self.blob.content.clone());
@@ -157,11 +161,7 @@ impl Upload<'_> {
         Call::new(method, uri, self.scope.clone())
     }
 
-    async fn make(
-        &self,
-        call: Call,
-        statuses: &[StatusCode],
-    ) -> core::result::Result<Response<Incoming>, Failure> {
+    async fn make(&self, call: Call, statuses: &[StatusCode]) -> core::result::Result<Response<Incoming>, Failure> {
         let response = self.client.send_once(&call).await?;
         let (passing, asked) = (status::is_passing(response.status()), retry_after(response.headers()));
         let what = format!("{} of an upload", call.method);

@@ -1,6 +1,7 @@
 //! `strongroom evidence inspect|verify`.
 
-use crate::{output, read_file};
+use crate::files::read as read_file;
+use crate::{output, roots};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -16,9 +17,6 @@ pub(crate) enum Command {
     Inspect {
         /// A raw SNP report or a configfs-tsm outblob.
         file: PathBuf,
-        /// Print one JSON document.
-        #[arg(long)]
-        json: bool,
     },
     /// Verify who signed evidence and judge what it says.
     ///
@@ -46,9 +44,6 @@ pub(crate) struct Verify {
     /// Judge chain, validity, revocation, signature and TCB alone, whatever the platform's state is.
     #[arg(long)]
     authenticate_only: bool,
-    /// Print one JSON document.
-    #[arg(long)]
-    json: bool,
 }
 
 /// The JSON document. What a report says is shown even where it was refused; `verdict` says what it is worth.
@@ -78,10 +73,10 @@ struct Answer {
     checks: Vec<Check>,
 }
 
-pub(crate) fn run(command: Command) -> Result<ExitCode> {
+pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
     match command {
-        Command::Inspect { file, json } => inspect(&file, json),
-        Command::Verify(arguments) => verify(&arguments),
+        Command::Inspect { file } => inspect(&file, json),
+        Command::Verify(arguments) => verify(&arguments, json),
     }
 }
 
@@ -95,13 +90,13 @@ fn inspect(file: &Path, json: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify(arguments: &Verify) -> Result<ExitCode> {
+fn verify(arguments: &Verify, json: bool) -> Result<ExitCode> {
     let evidence = read_file(&arguments.file, limits::EVIDENCE)?;
     let policy = match &arguments.policy {
         Some(path) => Some(Policy::parse(&read_file(path, limits::POLICY)?)?),
         None => None,
     };
-    let roots = load_roots(&arguments.roots)?;
+    let roots = roots::load(&arguments.roots)?;
     let endorsements = load_endorsements(&arguments.endorsements)?;
     let mut answer = describe(&report(&evidence)?);
     match judge(arguments, &evidence, &endorsements, &roots, policy.as_ref(), &mut answer) {
@@ -109,7 +104,7 @@ fn verify(arguments: &Verify) -> Result<ExitCode> {
         Err(refusal) if refusal.fault() == Fault::Refused => answer.code = Some(refusal.code),
         Err(refusal) => return Err(refusal),
     }
-    if arguments.json {
+    if json {
         output::json(&answer)?;
     } else {
         output::line(&for_people(&answer, policy.is_some(), arguments.authenticate_only))?;
@@ -148,14 +143,6 @@ fn report(evidence: &[u8]) -> Result<Report> {
         return Err(Refusal::new(Code::PlatformUnsupported, "evidence").got("a TDX quote").want("an SNP report"));
     }
     Report::parse(evidence)
-}
-
-fn load_roots(paths: &[PathBuf]) -> Result<Roots> {
-    if paths.is_empty() {
-        return Roots::builtin();
-    }
-    let files = paths.iter().map(|path| read_file(path, limits::ENDORSEMENT)).collect::<Result<Vec<_>>>()?;
-    Roots::named(&files.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
 /// Reads files and folders. In a folder, files that are no endorsements are passed over; one that was named is refused.

@@ -1,16 +1,31 @@
 //! `strongroom`: the command line of ML ops, key owners and application developers.
 //!
-//! Each subcommand is one file: it reads arguments, calls a library or a service's API, and prints. What is refused exits 1,
-//! wrong usage 2, a failing environment 3 ([`strongroom_wire::Fault`]). `--json` prints one document on stdout.
+//! Each group of subcommands is one file: it reads arguments, calls a library or a service's API, and prints. What is refused
+//! exits 1, wrong usage 2, a failing environment 3 ([`strongroom_wire::Fault`]). With `--json` exactly one document is printed
+//! on stdout, for a refusal too; everything else goes to stderr.
 //!
 //! This crate does not judge anything itself, and links no service.
 
+mod admin;
+mod audit;
+mod deployment;
 mod evidence;
+mod files;
+mod key;
+mod model;
 mod output;
+mod policy;
+mod progress;
+mod proxy;
+mod registry;
+mod roots;
+mod trust;
+mod verify;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
-use strongroom_wire::{Refusal, Result};
+use strongroom_wire::{Code, Fault, Refusal, Result};
+use tracing_subscriber::EnvFilter;
 
 /// Confidential AI model serving: publish sealed models, approve the guests that may open them, call what was verified.
 #[derive(Parser)]
@@ -18,6 +33,12 @@ use strongroom_wire::{Refusal, Result};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Print exactly one JSON document on stdout, for a refusal too.
+    #[arg(long, global = true)]
+    json: bool,
+    /// What to log on stderr, as `warn` or `strongroom_registry_client=debug`.
+    #[arg(long, global = true, value_name = "FILTER", default_value = "warn")]
+    log: EnvFilter,
 }
 
 #[derive(Subcommand)]
@@ -25,6 +46,25 @@ enum Command {
     /// Look at or verify hardware evidence (an AMD SEV-SNP report).
     #[command(subcommand)]
     Evidence(evidence::Command),
+    /// Seal, sign, publish, fetch and verify models.
+    #[command(subcommand)]
+    Model(model::Command),
+    /// Manage the data keys that a verifier releases.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Manage the policies by which a verifier releases keys.
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Read what a verifier decided, and why.
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Write deployment documents.
+    #[command(subcommand)]
+    Deployment(deployment::Command),
+    /// Verify an enclave: its evidence, that its channel is bound to it, and what it serves.
+    Verify(verify::Arguments),
+    /// Put a local OpenAI-compatible endpoint in front of a verified enclave.
+    Proxy(proxy::Arguments),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -33,16 +73,28 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli.command) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
+    let logs = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(cli.log);
+    logs.without_time().with_target(false).init();
+    match run(cli.command, cli.json) {
         Ok(code) => code,
-        Err(refusal) => output::report(&refusal),
+        Err(refusal) => output::report(&refusal, cli.json),
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
+fn run(command: Command, json: bool) -> Result<ExitCode> {
     match command {
-        Command::Evidence(command) => evidence::run(command),
+        Command::Evidence(command) => evidence::run(command, json),
+        Command::Model(command) => model::run(command, json),
+        Command::Key(command) => key::run(command, json),
+        Command::Policy(command) => policy::run(command, json),
+        Command::Audit(command) => audit::run(command, json),
+        Command::Deployment(command) => deployment::run(command, json),
+        Command::Verify(arguments) => verify::run(&arguments, json),
+        Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "strongroom", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -50,19 +102,23 @@ fn run(command: Command) -> Result<ExitCode> {
     }
 }
 
-/// Reads a file of at most `limit` bytes; `-` is standard input.
-fn read_file(path: &std::path::Path, limit: usize) -> Result<Vec<u8>> {
-    use std::io::Read;
-    let io = |e: std::io::Error| Refusal::io(path.display(), &e);
-    let mut bytes = Vec::new();
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    if path.as_os_str() == "-" {
-        std::io::stdin().lock().take(most).read_to_end(&mut bytes).map_err(io)?;
-    } else {
-        std::fs::File::open(path).map_err(io)?.take(most).read_to_end(&mut bytes).map_err(io)?;
+/// What clap has to say: help and version go to stdout; wrong usage to stderr, or to stdout as JSON where that was asked for.
+fn misused(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if json && error.use_stderr() {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let refusal = Refusal::new(Code::Usage, first.strip_prefix("error: ").unwrap_or(first));
+        return output::report(&refusal, true);
     }
-    if bytes.len() > limit {
-        return Err(Refusal::too_large(format!("`{}`", path.display()), format!("over {limit} bytes"), limit));
-    }
-    Ok(bytes)
+    // Nobody is left to be told where this fails.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { Fault::Configuration.exit_code() } else { 0 })
+}
+
+/// Runs what needs sockets.
+fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    strongroom_transport::install_crypto();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|e| Refusal::new(Code::Io, "starting threads").because(e))?.block_on(future)
 }

@@ -5,8 +5,16 @@ use std::io::Write;
 use std::process::ExitCode;
 use strongroom_wire::{Check, Code, Refusal, Result};
 
-/// Prints a refusal with its advice on stderr and gives its exit code.
-pub(crate) fn report(refusal: &Refusal) -> ExitCode {
+/// Prints a refusal with its advice on stderr, or as `{"refused":{…}}` on stdout, and gives its exit code.
+pub(crate) fn report(refusal: &Refusal, as_json: bool) -> ExitCode {
+    #[derive(Serialize)]
+    struct Refused<'a> {
+        refused: &'a Refusal,
+    }
+    let code = ExitCode::from(refusal.fault().exit_code());
+    if as_json && json(&Refused { refused: refusal }).is_ok() {
+        return code;
+    }
     let mut text = format!("{}: {}\n", refusal.code, refusal.what);
     for (name, value) in [("got ", &refusal.got), ("want", &refusal.want)] {
         if let Some(value) = value {
@@ -14,8 +22,8 @@ pub(crate) fn report(refusal: &Refusal) -> ExitCode {
         }
     }
     text.push_str(&advice(refusal.code));
-    let _ = std::io::stderr().write_all(text.as_bytes());
-    ExitCode::from(refusal.fault().exit_code())
+    note(text.trim_end());
+    code
 }
 
 /// `  try   …`, or nothing.
@@ -32,6 +40,12 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
         serde_json::to_string(value).map_err(|e| Refusal::new(Code::Internal, "result as JSON").because(e))?;
     text.push('\n');
     line(&text)
+}
+
+/// Prints a line on stderr: what is no result.
+pub(crate) fn note(text: &str) {
+    // Nobody is left to be told where this fails.
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 /// Prints text on stdout. A closed pipe is not our fault.
@@ -84,4 +98,48 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A moment as `2026-01-31T12:00:00Z` (RFC 3339), by the calendar that counts years from March on, so that leap days come
+/// last.
+pub(crate) fn utc(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + carry;
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+}
+
+/// A number of bytes as people read it.
+pub(crate) fn bytes(count: u64) -> String {
+    indicatif::BinaryBytes(count).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_those_of_the_calendar() {
+        for (seconds, want) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_767_225_599, "2025-12-31T23:59:59Z"),
+            (1_767_225_600, "2026-01-01T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(seconds), want);
+        }
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["longer".to_owned(), "2".to_owned()]];
+        assert_eq!(table(&["id", "n"], &rows), "id      n\na       1\nlonger  2\n");
+    }
 }

@@ -7,7 +7,7 @@ use std::io;
 use strongroom_wire::{Code, Refusal};
 
 /// Why `what` failed. A [`Refusal`] anywhere among the causes is the reason itself; then TLS, then the socket.
-pub(crate) fn refusal(what: impl core::fmt::Display, error: &(dyn Error + 'static)) -> Refusal {
+pub fn refusal(what: impl core::fmt::Display, error: &(dyn Error + 'static)) -> Refusal {
     for cause in causes(error) {
         if let Some(refusal) = cause.downcast_ref::<Refusal>() {
             return refusal.clone().within(what);

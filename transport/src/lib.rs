@@ -10,7 +10,7 @@
 //! This crate does not appraise evidence, follow redirects, decide which peers may be called, or read a file or an
 //! environment variable.
 
-mod failure;
+pub mod failure;
 pub mod http;
 pub mod identity;
 pub mod pace;

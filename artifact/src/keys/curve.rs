@@ -4,7 +4,7 @@ use aws_lc_rs::signature::{self, EcdsaSigningAlgorithm, EcdsaVerificationAlgorit
 use der::oid::ObjectIdentifier;
 
 /// A NIST curve. Its hash follows from it, as OMS v1.0 and Sigstore's `PKIX_ECDSA_…` key types have it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Curve {
     P256,
     P384,

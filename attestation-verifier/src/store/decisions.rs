@@ -96,7 +96,8 @@ fn row(row: &SqliteRow) -> Result<Row> {
 
 fn hash(row: &SqliteRow, name: &str) -> Result<Sha256> {
     let bytes: Vec<u8> = row.try_get(name).map_err(failed("audit"))?;
-    let bytes: [u8; 32] = bytes.try_into().map_err(|_| Refusal::new(Code::StoreFailed, "audit hash").want("32 bytes"))?;
+    let bytes: [u8; 32] =
+        bytes.try_into().map_err(|_| Refusal::new(Code::StoreFailed, "audit hash").want("32 bytes"))?;
     Ok(Sha256(bytes))
 }
 

@@ -44,7 +44,8 @@ impl Store {
     /// `key-exists`: another value is at that id; `store-failed`.
     pub async fn put_key(&self, id: &ResourcePath, value: &[u8], now: UnixTime) -> Result<Put> {
         let sealed = self.master.seal(id.as_str(), value)?;
-        let insert = "INSERT INTO keys (id, sealed, created, state) VALUES (?, ?, ?, 'enabled') ON CONFLICT (id) DO NOTHING";
+        let insert =
+            "INSERT INTO keys (id, sealed, created, state) VALUES (?, ?, ?, 'enabled') ON CONFLICT (id) DO NOTHING";
         let insert = sqlx::query(insert).bind(id.as_str()).bind(sealed).bind(to_integer(now)?);
         let inserted = insert.execute(&self.pool).await.map_err(failed("keys"))?.rows_affected();
         if inserted == 1 {

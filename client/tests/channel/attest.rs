@@ -4,11 +4,17 @@ use crate::enclave::{EVIDENCE_REQUEST, Enclave, Guest, MANIFEST, NOW, policy, po
 use crate::impostor::Impostor;
 use http::Request;
 use std::time::Duration;
+use strongroom_appraisal::Roots;
 use strongroom_client::{Attested, Provisional, Terms};
 use strongroom_devkit::report::ReportSpec;
-use strongroom_transport::{http::full, read_body};
+use strongroom_transport::http::full;
+use strongroom_transport::{ServerIdentity, read_body, server_config};
+use strongroom_wire::bytes::to_base64;
 use strongroom_wire::digest::Sha256;
-use strongroom_wire::{Check, Code, Refusal, Result, Root};
+use strongroom_wire::evidence::EvidenceAnswer;
+use strongroom_wire::{Check, Code, Refusal, Result, Root, limits};
+
+type Tamper = fn(String) -> String;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -90,7 +96,7 @@ fn policy_that_leaves_something_open_refused_before_there_is_anybody_to_connect_
 
 #[tokio::test]
 async fn answer_that_echoes_another_nonce_refused() {
-    let tamper: fn(&mut _) = |answer: &mut strongroom_wire::evidence::EvidenceAnswer| answer.nonce = Sha256([0; 32]);
+    let tamper: fn(&mut _) = |answer: &mut EvidenceAnswer| answer.nonce = Sha256([0; 32]);
     let refusal = refusal_of(Guest { tamper, ..Guest::approved() }).await;
     assert_eq!(refusal.code, Code::NonceMismatch);
 }
@@ -155,7 +161,7 @@ async fn approved_deployment_shown_by_an_enclave_of_another_refused() {
     let mut guest = Guest::approved();
     guest.settings.runtime.onnxruntime = Sha256([3; 32]);
     guest.tamper = |answer| {
-        answer.workload.deployment = strongroom_wire::bytes::to_base64(&Guest::approved().document());
+        answer.workload.deployment = to_base64(&Guest::approved().document());
     };
     let enclave = guest.run().await;
     let mut trace = Vec::new();
@@ -184,8 +190,7 @@ async fn model_that_the_policy_does_not_name_refused() {
 
 #[tokio::test]
 async fn statement_changed_on_the_way_refused() {
-    let tamper: fn(&mut _) =
-        |answer: &mut strongroom_wire::evidence::EvidenceAnswer| answer.workload.models[0].statement = Sha256([0; 32]);
+    let tamper: fn(&mut _) = |answer: &mut EvidenceAnswer| answer.workload.models[0].statement = Sha256([0; 32]);
     assert_eq!(refusal_of(Guest { tamper, ..Guest::approved() }).await.code, Code::ReportDataMismatch);
 }
 
@@ -204,7 +209,7 @@ async fn deployment_of_another_realm_refused() {
 #[tokio::test]
 async fn evidence_under_a_root_that_is_not_ours_refused() {
     let enclave = approved().await;
-    let builtin = strongroom_appraisal::Roots::builtin().unwrap();
+    let builtin = Roots::builtin().unwrap();
     let terms = Terms::new(policy(&policy_text(&Guest::approved())), builtin).unwrap();
     let provisional = Provisional::connect(&terms, &enclave.authority(), TIMEOUT).await.unwrap();
     assert_eq!(provisional.attest(NOW).await.unwrap_err().code, Code::RootUntrusted);
@@ -220,18 +225,18 @@ async fn evidence_judged_at_the_time_that_is_given() {
 
 #[tokio::test]
 async fn answer_without_endorsements_refused() {
-    let tamper: fn(&mut _) = |answer: &mut strongroom_wire::evidence::EvidenceAnswer| answer.endorsements.clear();
+    let tamper: fn(&mut _) = |answer: &mut EvidenceAnswer| answer.endorsements.clear();
     assert_eq!(refusal_of(Guest { tamper, ..Guest::approved() }).await.code, Code::EndorsementMissing);
 }
 
 #[tokio::test]
 async fn answers_of_another_shape_refused() {
-    let cases: [(fn(String) -> String, Code); 5] = [
+    let cases: [(Tamper, Code); 5] = [
         (|json| json.replacen('{', r#"{"extra":1,"#, 1), Code::UnknownField),
         (|json| json.replace(r#""v":1"#, r#""v":2"#), Code::VersionUnsupported),
         (|json| json.replace(r#""platform":"snp""#, r#""platform":"tdx""#), Code::PlatformUnsupported),
         (|json| json.replace("certificate-table", "certificates"), Code::Malformed),
-        (|json| format!("{json}{}", " ".repeat(strongroom_wire::limits::EVIDENCE_ANSWER)), Code::TooLarge),
+        (|json| format!("{json}{}", " ".repeat(limits::EVIDENCE_ANSWER)), Code::TooLarge),
     ];
     for (tamper_json, code) in cases {
         assert_eq!(refusal_of(Guest { tamper_json, ..Guest::approved() }).await.code, code);
@@ -240,8 +245,8 @@ async fn answers_of_another_shape_refused() {
 
 #[tokio::test]
 async fn server_that_is_no_enclave_refused() {
-    let identity = strongroom_transport::ServerIdentity::generate(&[]).unwrap();
-    let config = strongroom_transport::server_config(&identity).unwrap();
+    let identity = ServerIdentity::generate(&[]).unwrap();
+    let config = server_config(&identity).unwrap();
     let address = crate::enclave::serve_tls(config, axum::Router::new()).await;
     assert_eq!(attest(&address.to_string()).await.unwrap_err().code, Code::Malformed);
 }

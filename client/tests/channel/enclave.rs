@@ -22,39 +22,39 @@ use strongroom_wire::trust::{Rule, Signer, TrustFile};
 use strongroom_wire::{Root, merkle};
 
 /// A moment at which everything that the fake hierarchy issues is valid: 2026-01-01.
-pub const NOW: u64 = 1_767_225_600;
-pub const EVIDENCE_REQUEST: &str = "GET /.well-known/strongroom/evidence";
-pub const MANIFEST: Sha256 = Sha256([0xa1; 32]);
+pub(crate) const NOW: u64 = 1_767_225_600;
+pub(crate) const EVIDENCE_REQUEST: &str = "GET /.well-known/strongroom/evidence";
+pub(crate) const MANIFEST: Sha256 = Sha256([0xa1; 32]);
 
 /// What an enclave is, each part to be changed alone.
-pub struct Guest {
-    pub report: ReportSpec,
-    pub settings: Settings,
-    pub models: Vec<WorkloadModel>,
+pub(crate) struct Guest {
+    pub(crate) report: ReportSpec,
+    pub(crate) settings: Settings,
+    pub(crate) models: Vec<WorkloadModel>,
     /// What happens to an answer before it is sent.
-    pub tamper: fn(&mut EvidenceAnswer),
+    pub(crate) tamper: fn(&mut EvidenceAnswer),
     /// What happens to its JSON.
-    pub tamper_json: fn(String) -> String,
+    pub(crate) tamper_json: fn(String) -> String,
 }
 
 /// A running enclave; it ends with its test.
 #[derive(Clone)]
-pub struct Enclave {
-    pub address: SocketAddr,
-    pub identity: Arc<ServerIdentity>,
+pub(crate) struct Enclave {
+    pub(crate) address: SocketAddr,
+    pub(crate) identity: Arc<ServerIdentity>,
     requests: Requests,
 }
 
 /// The requests that a server saw, `METHOD /path` each.
 #[derive(Clone, Default)]
-pub struct Requests(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Requests(Arc<Mutex<Vec<String>>>);
 
 impl Requests {
-    pub fn note(&self, request: &Request) {
+    pub(crate) fn note(&self, request: &Request) {
         self.0.lock().unwrap().push(format!("{} {}", request.method(), request.uri().path()));
     }
 
-    pub fn seen(&self) -> Vec<String> {
+    pub(crate) fn seen(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 }
@@ -69,7 +69,7 @@ struct Running {
 
 impl Guest {
     /// The guest that [`terms`] approve.
-    pub fn approved() -> Self {
+    pub(crate) fn approved() -> Self {
         let root = Root::Test(Hierarchy::shared().unwrap().ark.key_digest().unwrap());
         Self {
             report: ReportSpec::default(),
@@ -80,12 +80,12 @@ impl Guest {
         }
     }
 
-    pub fn document(&self) -> Vec<u8> {
+    pub(crate) fn document(&self) -> Vec<u8> {
         Deployment::render(&self.settings).unwrap()
     }
 
     /// Runs it on a port of its own with a TLS key of its own.
-    pub async fn run(self) -> Enclave {
+    pub(crate) async fn run(self) -> Enclave {
         let identity = Arc::new(ServerIdentity::generate(&["enclave.example".into()]).unwrap());
         let hierarchy = Hierarchy::shared().unwrap();
         let vek = hierarchy.issue(VekSpec::default()).unwrap();
@@ -102,26 +102,26 @@ impl Guest {
 }
 
 impl Enclave {
-    pub fn authority(&self) -> String {
+    pub(crate) fn authority(&self) -> String {
         self.address.to_string()
     }
 
-    pub fn seen(&self) -> Vec<String> {
+    pub(crate) fn seen(&self) -> Vec<String> {
         self.requests.seen()
     }
 }
 
 /// Terms that approve [`Guest::approved`].
-pub fn terms() -> Terms {
+pub(crate) fn terms() -> Terms {
     Terms::new(policy(&policy_text(&Guest::approved())), roots()).unwrap()
 }
 
-pub fn policy(text: &str) -> Policy {
+pub(crate) fn policy(text: &str) -> Policy {
     Policy::parse(text.as_bytes()).unwrap()
 }
 
 /// A policy that fixes everything about `guest`.
-pub fn policy_text(guest: &Guest) -> String {
+pub(crate) fn policy_text(guest: &Guest) -> String {
     format!(
         "version = 1\n[snp]\nmeasurement = {{ one-of = [\"{}\"] }}\ndeployment = {{ exactly = \"{}\" }}\n\
          tcb = {{ at-least = {{ bootloader = 4, tee = 0, snp = 24, microcode = 219 }} }}\n\
@@ -133,12 +133,12 @@ pub fn policy_text(guest: &Guest) -> String {
     )
 }
 
-pub fn roots() -> Roots {
+pub(crate) fn roots() -> Roots {
     Roots::test(Hierarchy::shared().unwrap().ark.certificate()).unwrap()
 }
 
 /// Serves `router` until the test ends.
-pub async fn serve_tls(config: Arc<rustls::ServerConfig>, router: Router) -> SocketAddr {
+pub(crate) async fn serve_tls(config: Arc<rustls::ServerConfig>, router: Router) -> SocketAddr {
     let bound = bind("127.0.0.1:0").await.unwrap();
     let address = bound.local_addr();
     tokio::spawn(serve(bound, Some(config), router, ServeLimits::default(), core::future::pending()));
@@ -170,9 +170,15 @@ fn settings(root: Root) -> Settings {
     }
 }
 
-/// Evidence at its path; everywhere else the request's body, as it comes in.
+/// Evidence at its path; the request's whole body at `/v1/whole`; everywhere else its body as it comes in.
 async fn answer(State(running): State<Arc<Running>>, request: Request) -> Response {
     running.requests.note(&request);
+    if request.uri().path() == "/v1/whole" {
+        return match axum::body::to_bytes(request.into_body(), usize::MAX).await {
+            Ok(body) => body.into_response(),
+            Err(_) => http::StatusCode::BAD_REQUEST.into_response(),
+        };
+    }
     if request.uri().path() != evidence::PATH {
         let headers = request.headers().clone();
         let mut response = Response::new(Body::new(request.into_body()));

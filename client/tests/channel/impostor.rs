@@ -15,8 +15,8 @@ use strongroom_transport::{HttpClient, ServerIdentity, ServerTrust, read_body, s
 use strongroom_wire::bytes::to_base64;
 use strongroom_wire::evidence::EvidenceAnswer;
 
-pub struct Impostor {
-    pub address: SocketAddr,
+pub(crate) struct Impostor {
+    pub(crate) address: SocketAddr,
     requests: Requests,
 }
 
@@ -30,20 +30,20 @@ struct Relay {
 
 impl Impostor {
     /// Relays answers unchanged.
-    pub async fn relaying(enclave: &Enclave) -> Self {
+    pub(crate) async fn relaying(enclave: &Enclave) -> Self {
         let identity = ServerIdentity::generate(&[]).unwrap();
         Self::run(server_config(&identity).unwrap(), enclave, None).await
     }
 
     /// Relays answers with its own key in place of the enclave's.
-    pub async fn substituting_its_key(enclave: &Enclave) -> Self {
+    pub(crate) async fn substituting_its_key(enclave: &Enclave) -> Self {
         let identity = ServerIdentity::generate(&[]).unwrap();
         let substitute = Some(identity.spki_der().to_vec());
         Self::run(server_config(&identity).unwrap(), enclave, substitute).await
     }
 
     /// Shows the enclave's certificate and signs the handshake with a key of its own.
-    pub async fn showing_the_certificate_of(enclave: &Enclave) -> Self {
+    pub(crate) async fn showing_the_certificate_of(enclave: &Enclave) -> Self {
         let certificate = enclave.identity.certificate_pem();
         let own = ServerIdentity::generate(&[]).unwrap().private_key_pem().unwrap();
         let key = PrivateKeyDer::from_pem_slice(own.expose().as_bytes()).unwrap();
@@ -64,11 +64,11 @@ impl Impostor {
         Self { address, requests }
     }
 
-    pub fn authority(&self) -> String {
+    pub(crate) fn authority(&self) -> String {
         self.address.to_string()
     }
 
-    pub fn seen(&self) -> Vec<String> {
+    pub(crate) fn seen(&self) -> Vec<String> {
         self.requests.seen()
     }
 }

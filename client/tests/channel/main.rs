@@ -3,6 +3,8 @@
 //!
 //! Evidence is signed by a fake hierarchy under a test root, so the code that verifies it is the one that always runs.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are no tests to clippy")]
+
 mod attest;
 mod enclave;
 mod impostor;

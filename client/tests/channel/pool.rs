@@ -20,9 +20,9 @@ use tokio::time;
 const ASKED: &str = "POST /v1/ask";
 
 /// A body whose chunks are sent one by one by the test.
-pub struct Fed(mpsc::UnboundedReceiver<Bytes>);
+pub(crate) struct Fed(mpsc::UnboundedReceiver<Bytes>);
 
-pub fn fed() -> (mpsc::UnboundedSender<Bytes>, Body) {
+pub(crate) fn fed() -> (mpsc::UnboundedSender<Bytes>, Body) {
     let (sender, receiver) = mpsc::unbounded_channel();
     (sender, Fed(receiver).boxed_unsync())
 }
@@ -36,7 +36,7 @@ impl hyper::body::Body for Fed {
     }
 }
 
-pub fn options() -> PoolOptions {
+pub(crate) fn options() -> PoolOptions {
     PoolOptions { clock: || NOW, queue_timeout: Duration::from_millis(300), ..PoolOptions::default() }
 }
 

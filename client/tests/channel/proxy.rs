@@ -49,7 +49,7 @@ async fn own_error(answer: Response<Incoming>) -> (StatusCode, String) {
     let status = answer.status();
     let body = read_body(answer.into_body(), 1 << 16, "answer").await.unwrap();
     let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
-    let error = json["error"].as_object().unwrap();
+    let error = json.get("error").unwrap().as_object().unwrap();
     assert!(error["message"].is_string() && error["type"].is_string() && error["param"].is_null());
     (status, error["code"].as_str().unwrap().to_owned())
 }
@@ -130,6 +130,23 @@ async fn body_at_limit_forwarded_and_over_it_refused_unsent() {
     assert_eq!(enclave.seen(), [""; 0]);
     let answer = proxy.post("/v1/embeddings", full(vec![b'x'; limits::API_BODY])).await;
     assert_eq!(read_body(answer.into_body(), limits::API_BODY, "answer").await.unwrap().len(), limits::API_BODY);
+}
+
+#[tokio::test]
+async fn body_that_announces_no_length_cut_off_at_the_limit() {
+    let (enclave, proxy) = enclave_behind_proxy().await;
+    for (length, status) in [(limits::API_BODY, StatusCode::OK), (limits::API_BODY + 1, StatusCode::PAYLOAD_TOO_LARGE)]
+    {
+        let (chunks, body) = fed();
+        chunks.send(vec![b'x'; length].into()).unwrap();
+        drop(chunks);
+        let answer = proxy.post("/v1/whole", body).await;
+        assert_eq!(answer.status(), status);
+        if status != StatusCode::OK {
+            assert_eq!(own_error(answer).await.1, Code::TooLarge.to_string());
+        }
+    }
+    assert_eq!(enclave.seen(), [EVIDENCE_REQUEST, "POST /v1/whole", "POST /v1/whole"]);
 }
 
 #[tokio::test]

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-pub struct Switch {
-    pub address: SocketAddr,
+pub(crate) struct Switch {
+    pub(crate) address: SocketAddr,
     target: Arc<Mutex<SocketAddr>>,
     connections: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl Switch {
-    pub async fn to(target: SocketAddr) -> Self {
+    pub(crate) async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let this = Self { address, target: Arc::new(Mutex::new(target)), connections: Arc::default() };
@@ -30,21 +30,21 @@ impl Switch {
     }
 
     /// Connections made from now on go to `target`; those that are there stay.
-    pub fn turn_to(&self, target: SocketAddr) {
+    pub(crate) fn turn_to(&self, target: SocketAddr) {
         *self.target.lock().unwrap() = target;
     }
 
     /// Breaks every connection that is there.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.connections.lock().unwrap().abort_all();
     }
 
     /// How many connections were made and not cut.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.lock().unwrap().len()
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("https://{}", self.address)
     }
 }

@@ -1,10 +1,13 @@
 //! Blobs: pushed, pulled, resumed, and refused where they are not what their digest says.
 
-use crate::common::{PATIENCE, Peer, client, code, pattern};
-use axum::http::{Method, StatusCode};
+use crate::common::{PATIENCE, Peer, client, client_at, code, pattern, serve_router};
+use axum::extract::Request;
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::IntoResponse as _;
 use std::time::{Duration, Instant};
-use strongroom_devkit::registry::{Credentials as Required, Fault, Gate, Target, Times};
-use strongroom_registry_client::{Access, Blob, Credentials, Password, Patience};
+use strongroom_devkit::registry::{Config, Credentials as Required, Fault, Gate, Registry, Target, Times};
+use strongroom_registry_client::{Access, Blob, Credentials, Password, Patience, RegistryClient};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Result};
 
@@ -109,9 +112,11 @@ async fn flipped_bit_refused_also_behind_a_resume() {
 async fn other_bytes_of_the_same_and_of_another_length_refused() {
     let peer = Peer::start().await;
     let blob = pushed(&peer).await;
-    for (length, want) in
-        [(LENGTH, Code::LayerDigestMismatch), (LENGTH - 1, Code::LayerSizeMismatch), (LENGTH + 1, Code::LayerSizeMismatch)]
-    {
+    for (length, want) in [
+        (LENGTH, Code::LayerDigestMismatch),
+        (LENGTH - 1, Code::LayerSizeMismatch),
+        (LENGTH + 1, Code::LayerSizeMismatch),
+    ] {
         let fault = Fault::Serve(vec![7; length].into());
         peer.registry.faults().set(Target::Blob(blob.digest()), Times::Next(1), fault);
         assert_eq!(code(pull(&peer, &blob).await), want, "{length}");
@@ -174,12 +179,14 @@ async fn statuses_that_pass_are_repeated_and_others_are_not() {
 async fn retry_after_honoured_up_to_our_patience() {
     let peer = Peer::start().await;
     let blob = pushed(&peer).await;
-    let fault =
-        |seconds| Fault::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after: Some(Duration::from_secs(seconds)) };
+    let fault = |seconds| Fault::Status {
+        status: StatusCode::TOO_MANY_REQUESTS,
+        retry_after: Some(Duration::from_secs(seconds)),
+    };
     let patience = Patience { longest_wait: Duration::from_secs(2), ..PATIENCE };
     let address = peer.registry.addr().to_string();
     let access = Access { plain_http: true, patience, ..Access::default() };
-    let patient = strongroom_registry_client::RegistryClient::new(&address, access).unwrap();
+    let patient = RegistryClient::new(&address, access).unwrap();
     for (client, seconds, least, most) in [(&patient, 1, 1000, 2000), (&peer.client, 3600, 50, 2000)] {
         peer.registry.faults().set(Target::Blob(blob.digest()), Times::Next(1), fault(seconds));
         let start = Instant::now();
@@ -197,7 +204,7 @@ async fn silent_registry_given_up() {
     peer.registry.faults().set(Target::Blob(blob.digest()), Times::Always, Fault::Stall(gate.clone()));
     let patience = Patience { attempts: 2, answer: Duration::from_millis(100), ..PATIENCE };
     let access = Access { plain_http: true, patience, ..Access::default() };
-    let client = strongroom_registry_client::RegistryClient::new(&peer.registry.addr().to_string(), access).unwrap();
+    let client = RegistryClient::new(&peer.registry.addr().to_string(), access).unwrap();
     assert_eq!(code(client.blob("a/b", blob.digest(), blob.size(), LENGTH).await), Code::Timeout);
     gate.open();
 }
@@ -231,19 +238,25 @@ async fn upload_repeated_after_passing_failures() {
 }
 
 #[tokio::test]
-async fn upload_in_chunks_where_a_whole_body_is_too_large() {
-    let peer = Peer::start().await;
+async fn upload_in_chunks_where_a_proxy_takes_no_whole_body() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::open(&Config::new(folder.path().join("registry"))).unwrap();
+    let limited = middleware::from_fn(|request: Request, next: Next| async move {
+        let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        match length.and_then(|text| text.parse::<u64>().ok()) {
+            Some(length) if length > 10_000_000 => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+            _ => next.run(request).await,
+        }
+    });
+    let client = client_at(serve_router(registry.router().layer(limited)).await, Access::default());
     let bytes = pattern(20 << 20);
-    let path = peer.folder.path().join("blob");
+    let path = folder.path().join("blob");
     std::fs::write(&path, &bytes).unwrap();
     let blob = Blob::file(path, 0, bytes.len() as u64, Sha256::of(&bytes));
-    // The POST passes, the PUT of the whole body does not; then chunks are sent.
-    let too_large = Fault::Status { status: StatusCode::PAYLOAD_TOO_LARGE, retry_after: None };
-    peer.registry.faults().set_after_first_upload(too_large);
-    assert!(peer.client.push_blob("a/b", &blob).await.unwrap());
-    let patches = peer.registry.requests().all().iter().filter(|r| r.method == Method::PATCH).count();
-    assert_eq!(patches, 3);
-    assert_eq!(peer.client.blob("a/b", blob.digest(), blob.size(), 20 << 20).await.unwrap(), bytes);
+    assert!(client.push_blob("a/b", &blob).await.unwrap());
+    let patches = registry.requests().all().iter().filter(|request| request.method == Method::PATCH).count();
+    assert_eq!(patches, 3, "of 8 MiB");
+    assert_eq!(client.blob("a/b", blob.digest(), blob.size(), 20 << 20).await.unwrap(), bytes);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! The client against a real registry on loopback, honest and lying.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
 
 mod blobs;
 mod common;

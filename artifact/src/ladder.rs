@@ -1,0 +1,35 @@
+//! The ladder from bytes to a verified model. Each rung is a type whose only way in is the check below it:
+//!
+//! bytes → [`Manifest`](crate::manifest::Manifest) (the shape holds) → [`TrustedModel`] (enough trusted signers signed its
+//! digest) → [`OpenableModel`] (the key is the one it commits to) → [`VerifiedModel`] (every blob is the one it names, and
+//! the files are those of the signed statement).
+//!
+//! None of them can be made otherwise:
+//!
+//! ```compile_fail
+//! let forged: strongroom_artifact::ladder::TrustedModel = Default::default();
+//! ```
+//! ```compile_fail
+//! let forged: strongroom_artifact::ladder::VerifiedModel = serde_json::from_str("{}").unwrap();
+//! ```
+//! ```compile_fail
+//! fn skip(trusted: strongroom_artifact::ladder::TrustedModel) -> strongroom_artifact::ladder::VerifiedModel {
+//!     trusted.into()
+//! }
+//! ```
+//! ```compile_fail
+//! fn twice(openable: strongroom_artifact::ladder::OpenableModel) {
+//!     let (_, _) = (openable.finish(), openable.finish());
+//! }
+//! ```
+
+mod layer;
+mod openable;
+mod trusted;
+
+pub use layer::LayerOpener;
+pub use openable::{OpenableModel, VerifiedModel};
+pub use trusted::{ManifestSignature, TrustedModel, verify_manifest};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! OpenSSF Model Signing v1.0: a signed statement over the files of a model, by a key, in a Sigstore bundle.
+
+mod payload;
+
+use crate::bundle::{Bundle, Hint};
+use crate::dsse::Envelope;
+use crate::hash::{FileDigest, HashAlgorithm};
+use crate::keys::{PublicKey, SigningKey};
+use std::collections::BTreeMap;
+use strongroom_wire::{Code, Refusal, Result};
+
+/// What the git tools keep at the top of a directory, which OMS' reference client leaves out of statements.
+pub const GIT_PATHS: [&str; 4] = [".git", ".gitignore", ".gitattributes", ".github"];
+
+/// Signs a statement that the model called `name` is exactly `files`, and gives the bundle, as its reference client
+/// 1.1.1 reads it.
+///
+/// The files may come in any order and must be hashed with one algorithm, SHA-256 or BLAKE3. Refuses an empty list with
+/// `model-empty` and unsafe or doubled paths with `path-unsafe`.
+pub fn sign_statement(name: &str, files: &[FileDigest], key: &SigningKey) -> Result<Vec<u8>> {
+    let payload = payload::render(name, files)?;
+    let envelope = Envelope::sign(&payload, key)?.with_empty_key_id();
+    Bundle::render(&envelope, &key.public(), Hint::Oms)
+}
+
+/// Verifies a bundle that one of `keys` signed.
+///
+/// Refuses with `signer-untrusted` where it is by none of them, `signature-invalid` where it says to be and is not or
+/// states something other than the files of a model, `model-unsupported` where it is over byte ranges of files ("shards")
+/// or uses another hash, and `malformed`.
+pub fn verify_statement(bundle: &[u8], keys: &[PublicKey]) -> Result<SignedStatement> {
+    let (payload, signer) = Bundle::parse(bundle)?.verify(keys, Hint::Oms)?;
+    let statement = payload::parse(&payload)?;
+    Ok(SignedStatement { payload, signer: signer.clone(), statement })
+}
+
+/// A statement whose signature verified. Comes from [`verify_statement`] alone.
+///
+/// ```compile_fail
+/// let forged: strongroom_artifact::oms::SignedStatement = Default::default();
+/// ```
+#[derive(Debug, Clone)]
+pub struct SignedStatement {
+    payload: Vec<u8>,
+    signer: PublicKey,
+    statement: payload::Statement,
+}
+
+impl SignedStatement {
+    /// The in-toto statement, as signed.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// The key that signed it.
+    pub const fn signer(&self) -> &PublicKey {
+        &self.signer
+    }
+
+    /// What the signer calls the model; the name of a directory, mostly.
+    pub fn name(&self) -> &str {
+        &self.statement.name
+    }
+
+    /// What its files are to be hashed with.
+    pub const fn hash_type(&self) -> HashAlgorithm {
+        self.statement.hash_type
+    }
+
+    /// The files, in the statement's order.
+    pub fn files(&self) -> &[FileDigest] {
+        &self.statement.files
+    }
+
+    /// Whether the signer left `path` out on purpose (`ignore_paths`). The reference client then accepts any file there.
+    /// [`Self::compare`] does not: drop such files before, where the reference client's rule is wanted.
+    pub fn ignores(&self, path: &str) -> bool {
+        self.statement.ignore_paths.iter().any(|ignored| {
+            path.strip_prefix(ignored.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+
+    /// Compares with the files that are there, in any order: every one of the statement's, with its digest, and no other.
+    ///
+    /// Refuses with `statement-mismatch` and names the first file that is missing, that is not signed, or that differs.
+    pub fn compare(&self, files: &[FileDigest]) -> Result<()> {
+        let mismatch = |what: &str, path: &str| Refusal::new(Code::StatementMismatch, format!("{what} `{path}`"));
+        let mut found = BTreeMap::new();
+        for file in files {
+            if found.insert(file.path.as_str(), file).is_some() {
+                return Err(mismatch("file given twice", &file.path));
+            }
+        }
+        for signed in &self.statement.files {
+            let file = found.remove(signed.path.as_str()).ok_or_else(|| mismatch("missing file", &signed.path))?;
+            if (file.algorithm, &file.digest) != (signed.algorithm, &signed.digest) {
+                return Err(mismatch("changed file", &signed.path)
+                    .got(format!("{}:{}", file.algorithm, hex::encode(&file.digest)))
+                    .want(format!("{}:{}", signed.algorithm, hex::encode(&signed.digest))));
+            }
+        }
+        match found.keys().next() {
+            Some(extra) => Err(mismatch("file that is not signed", extra)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, fill: u8) -> FileDigest {
+        FileDigest { path: path.into(), algorithm: HashAlgorithm::Sha256, digest: vec![fill; 32] }
+    }
+
+    fn statement(files: &[FileDigest]) -> SignedStatement {
+        let key = SigningKey::generate().unwrap();
+        verify_statement(&sign_statement("m", files, &key).unwrap(), &[key.public()]).unwrap()
+    }
+
+    #[test]
+    fn same_files_in_any_order_accepted() {
+        let statement = statement(&[file("b", 2), file("a/c", 1)]);
+        assert!(statement.compare(&[file("a/c", 1), file("b", 2)]).is_ok());
+        assert!(statement.compare(&[file("b", 2), file("a/c", 1)]).is_ok());
+        assert_eq!(statement.name(), "m");
+        assert_eq!(statement.files()[0].path, "a/c");
+    }
+
+    #[test]
+    fn missing_extra_changed_swapped_and_doubled_files_refused() {
+        let statement = statement(&[file("a", 1), file("b", 2)]);
+        for bad in [
+            vec![file("a", 1)],
+            vec![file("a", 1), file("b", 2), file("c", 3)],
+            vec![file("a", 1), file("b", 3)],
+            vec![file("a", 2), file("b", 1)],
+            vec![file("a", 1), file("b", 2), file("b", 2)],
+            vec![],
+        ] {
+            assert_eq!(statement.compare(&bad).unwrap_err().code, Code::StatementMismatch, "{bad:?}");
+        }
+        let mut other_hash = [file("a", 1), file("b", 2)];
+        other_hash[0].algorithm = HashAlgorithm::Blake3;
+        assert_eq!(statement.compare(&other_hash).unwrap_err().code, Code::StatementMismatch);
+    }
+
+    #[test]
+    fn statement_of_the_signer_accepted_and_of_a_stranger_or_changed_refused() {
+        let (key, stranger) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
+        let good = sign_statement("m", &[file("a", 1)], &key).unwrap();
+        assert_eq!(verify_statement(&good, &[stranger.public(), key.public()]).unwrap().signer(), &key.public());
+        assert_eq!(verify_statement(&good, &[stranger.public()]).unwrap_err().code, Code::SignerUntrusted);
+        assert_eq!(verify_statement(&good, &[]).unwrap_err().code, Code::SignerUntrusted);
+        let mut json: serde_json::Value = serde_json::from_slice(&good).unwrap();
+        let other = sign_statement("m", &[file("a", 2)], &key).unwrap();
+        let other: serde_json::Value = serde_json::from_slice(&other).unwrap();
+        json["dsseEnvelope"]["payload"] = other["dsseEnvelope"]["payload"].clone();
+        let changed = json.to_string().into_bytes();
+        assert_eq!(verify_statement(&changed, &[key.public()]).unwrap_err().code, Code::SignatureInvalid);
+    }
+
+    #[test]
+    fn ignored_paths_are_those_and_what_is_below_them() {
+        let statement = statement(&[file("a", 1)]);
+        assert!(statement.ignores(".git") && statement.ignores(".git/config"));
+        assert!(!statement.ignores(".gitmodules") && !statement.ignores("sub/.git"));
+    }
+
+    #[test]
+    fn bundle_has_the_members_of_the_reference_client() {
+        let key = SigningKey::generate().unwrap();
+        let json: serde_json::Value =
+            serde_json::from_slice(&sign_statement("m", &[file("a", 1)], &key).unwrap()).unwrap();
+        let hint = strongroom_wire::digest::Sha256::of(key.public().pem().as_bytes()).to_string();
+        assert_eq!(json["verificationMaterial"], serde_json::json!({"publicKey": {"hint": hint}, "tlogEntries": []}));
+        assert_eq!(json["dsseEnvelope"]["signatures"][0]["keyid"], "");
+    }
+}

@@ -1,0 +1,225 @@
+//! The admin API: keys, release policies and the audit log, for one administrator over TLS. There is no mode without its
+//! token.
+//!
+//! Every call is a row of the audit log before it has an effect; one that is refused gets a second row with its code. The
+//! administrator is an operator, so refusals are shown whole. A key's value goes in and never out.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Method, StatusCode, Uri};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use strongroom_transport::{PeerAddr, read_body};
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::kbs::ResourcePath;
+use strongroom_wire::{Code, Fault, Refusal, Result, limits};
+use zeroize::Zeroizing;
+
+use crate::Verifier;
+use crate::admin_gate::Administrator;
+use crate::audit::{Kind, Row};
+use crate::routes::{self, to_the_end};
+use crate::store::Put;
+use crate::trail::Trail;
+
+/// Rows of the audit log in one answer, at most and by default.
+const PAGE: u64 = 1000;
+
+/// The routes of the admin API, and health.
+pub fn admin(verifier: Arc<Verifier>) -> Router {
+    Router::new().route("/healthz", get(|| async { "ok\n" })).fallback(handle).with_state(verifier)
+}
+
+/// A call of the API.
+#[derive(Debug, PartialEq, Eq)]
+enum Call {
+    PutKey(ResourcePath),
+    ListKeys,
+    ShowKey(ResourcePath),
+    DisableKey(ResourcePath),
+    PutPolicy(ResourcePath),
+    ListPolicies,
+    ShowPolicy(ResourcePath),
+    Audit { after: u64, limit: u64 },
+}
+
+/// What a call comes to.
+enum Answer {
+    Json(StatusCode, Value),
+    Toml(Vec<u8>),
+}
+
+impl Call {
+    fn parse(method: &Method, uri: &Uri) -> Result<Self> {
+        let unknown = || Refusal::new(Code::RouteUnknown, "route").got(format!("{method} {}", uri.path()));
+        let rest = uri.path().strip_prefix("/admin/v1/").ok_or_else(unknown)?;
+        let (collection, id) = rest.split_once('/').unwrap_or((rest, ""));
+        match (method.as_str(), collection, id) {
+            ("GET", "keys", "") => Ok(Self::ListKeys),
+            ("GET", "keys", id) => ResourcePath::parse(id).map(Self::ShowKey),
+            ("PUT", "keys", id) => ResourcePath::parse(id).map(Self::PutKey),
+            ("POST", "keys", id) => {
+                ResourcePath::parse(id.strip_suffix("/disable").ok_or_else(unknown)?).map(Self::DisableKey)
+            }
+            ("GET", "policies", "") => Ok(Self::ListPolicies),
+            ("GET", "policies", id) => ResourcePath::parse(id).map(Self::ShowPolicy),
+            ("PUT", "policies", id) => ResourcePath::parse(id).map(Self::PutPolicy),
+            ("GET", "audit", "") => Self::parse_audit(uri.query().unwrap_or_default()),
+            _ => Err(unknown()),
+        }
+    }
+
+    fn parse_audit(query: &str) -> Result<Self> {
+        let (mut after, mut limit) = (0, PAGE);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let invalid = || Refusal::new(Code::RequestInvalid, "query").got(pair).want("after=N&limit=M");
+            let (name, value) = pair.split_once('=').ok_or_else(invalid)?;
+            let value: u64 = value.parse().map_err(|_| invalid())?;
+            match name {
+                "after" => after = value,
+                "limit" => limit = value.min(PAGE),
+                _ => return Err(invalid()),
+            }
+        }
+        Ok(Self::Audit { after, limit })
+    }
+
+    /// How much of a body is read, and what it is called.
+    const fn body(&self) -> (usize, &'static str) {
+        match self {
+            Self::PutKey(_) => (limits::RESOURCE, "key"),
+            Self::PutPolicy(_) => (limits::POLICY, "release policy"),
+            _ => (0, "body of a call that has none"),
+        }
+    }
+}
+
+async fn handle(State(verifier): State<Arc<Verifier>>, request: Request) -> Response {
+    match to_the_end(answer(verifier, request)).await {
+        Ok(Answer::Json(status, body)) => routes::json(status, &body),
+        Ok(Answer::Toml(body)) => ([(CONTENT_TYPE, "application/toml")], body).into_response(),
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
+    let now = verifier.clock.now();
+    let (parts, body) = request.into_parts();
+    let subject = format!("{} {}", parts.method, parts.uri.path());
+    let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
+    let trail = |notes: Value| {
+        let mut trail = Trail::new(Kind::Admin, &subject);
+        trail.note("peer", peer.map(|peer| peer.to_string()));
+        trail.note("call", notes);
+        trail
+    };
+
+    let outcome = async {
+        let administrator = verifier.gate.authorize(&parts.headers, peer, now)?;
+        let call = Call::parse(&parts.method, &parts.uri)?;
+        let (limit, what) = call.body();
+        let body = Zeroizing::new(read_body(body, limit, what).await?.to_vec());
+        // A key's digest would let everybody who reads the log recognise the key.
+        let notes = if matches!(call, Call::PutPolicy(_)) { json!({ "digest": Sha256::of(&body) }) } else { json!({}) };
+        verifier.store.record(now, &trail(notes).event(None)).await?;
+        verifier.administer(administrator, call, &body, now).await
+    };
+    let outcome = outcome.await;
+    match &outcome {
+        // What the gate does not listen to is not written down either: that would be its way to fill the log.
+        Ok(_) => {}
+        Err(refusal) if refusal.code == Code::Busy => tracing::warn!(%refusal, "not listened to"),
+        Err(refusal) => drop(verifier.store.record(now, &trail(json!({})).event(Some(refusal))).await?),
+    }
+    outcome
+}
+
+impl Verifier {
+    async fn administer(&self, _: Administrator, call: Call, body: &[u8], now: u64) -> Result<Answer> {
+        let json = |body: Value| Ok(Answer::Json(StatusCode::OK, body));
+        match call {
+            Call::PutKey(_) if body.is_empty() => {
+                Err(Refusal::new(Code::KeyInvalid, "key").got("no bytes").want("at least one"))
+            }
+            Call::PutKey(id) => match self.store.put_key(&id, body, now).await? {
+                Put::Created(metadata) => Ok(Answer::Json(StatusCode::CREATED, json!(metadata))),
+                Put::Unchanged(metadata) => json(json!(metadata)),
+            },
+            Call::ListKeys => json(json!(self.store.keys().await?)),
+            Call::ShowKey(id) => json(json!(self.store.key(&id).await?.metadata)),
+            Call::DisableKey(id) => json(json!(self.store.disable_key(&id).await?)),
+            Call::PutPolicy(id) => json(json!(self.store.put_policy(&id, body, now).await?)),
+            Call::ListPolicies => {
+                json(self.store.policies().await?.iter().map(|stored| json!(stored.metadata)).collect())
+            }
+            Call::ShowPolicy(id) => Ok(Answer::Toml(self.store.policy(&id).await?.toml)),
+            Call::Audit { after, limit } => {
+                json(self.store.audit(after, limit).await?.iter().map(shown).collect::<Result<_>>()?)
+            }
+        }
+    }
+}
+
+/// A row with its detail as JSON. Its compact text is the one that was hashed.
+fn shown(row: &Row) -> Result<Value> {
+    let detail: Value = serde_json::from_str(&row.detail)
+        .map_err(|e| Refusal::new(Code::StoreFailed, format!("audit row {}", row.seq)).because(e))?;
+    let mut shown = json!(row);
+    if let Some(members) = shown.as_object_mut() {
+        members.insert("detail".to_owned(), detail);
+    }
+    Ok(shown)
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let status = match (refusal.code, refusal.fault()) {
+        (Code::AdminUnauthorized, _) => StatusCode::UNAUTHORIZED,
+        (Code::RouteUnknown | Code::KeyUnknown | Code::NoPolicy, _) => StatusCode::NOT_FOUND,
+        (Code::KeyExists, _) => StatusCode::CONFLICT,
+        (Code::TooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
+        (Code::Busy, _) => StatusCode::TOO_MANY_REQUESTS,
+        (_, Fault::Refused | Fault::Configuration) => StatusCode::BAD_REQUEST,
+        (_, Fault::Environment | Fault::Bug) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let mut response = routes::json(status, refusal);
+    if refusal.code == Code::Busy {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(method: &str, uri: &str) -> core::result::Result<Call, Code> {
+        Call::parse(&method.parse().unwrap(), &uri.parse().unwrap()).map_err(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn calls_are_told_apart_by_method_and_path() {
+        let id = || ResourcePath::parse("a/b/c").unwrap();
+        assert_eq!(parse("PUT", "/admin/v1/keys/a/b/c"), Ok(Call::PutKey(id())));
+        assert_eq!(parse("GET", "/admin/v1/keys"), Ok(Call::ListKeys));
+        assert_eq!(parse("GET", "/admin/v1/keys/a/b/c"), Ok(Call::ShowKey(id())));
+        assert_eq!(parse("POST", "/admin/v1/keys/a/b/c/disable"), Ok(Call::DisableKey(id())));
+        assert_eq!(parse("PUT", "/admin/v1/policies/a/b/c"), Ok(Call::PutPolicy(id())));
+        assert_eq!(parse("GET", "/admin/v1/policies/a/b/c"), Ok(Call::ShowPolicy(id())));
+        assert_eq!(parse("GET", "/admin/v1/audit?after=3&limit=2"), Ok(Call::Audit { after: 3, limit: 2 }));
+        assert_eq!(parse("GET", "/admin/v1/audit?limit=99999999"), Ok(Call::Audit { after: 0, limit: PAGE }));
+    }
+
+    #[test]
+    fn calls_that_are_none_refused() {
+        assert_eq!(parse("DELETE", "/admin/v1/keys/a/b/c"), Err(Code::RouteUnknown));
+        assert_eq!(parse("POST", "/admin/v1/keys/a/b/c/enable"), Err(Code::RouteUnknown));
+        assert_eq!(parse("GET", "/admin/v2/keys"), Err(Code::RouteUnknown));
+        assert_eq!(parse("PUT", "/admin/v1/keys/a/../c"), Err(Code::Malformed));
+        assert_eq!(parse("PUT", "/admin/v1/keys/a%2fb/c"), Err(Code::Malformed));
+        assert_eq!(parse("GET", "/admin/v1/audit?after=x"), Err(Code::RequestInvalid));
+        assert_eq!(parse("GET", "/admin/v1/audit?before=1"), Err(Code::RequestInvalid));
+    }
+}

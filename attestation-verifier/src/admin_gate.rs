@@ -1,0 +1,151 @@
+//! Who may administer: one token, compared in constant time, and a limit on how often a peer may be wrong.
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::rand;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use strongroom_appraisal::UnixTime;
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::{Code, Refusal, Result};
+use zeroize::Zeroizing;
+
+use crate::private_file;
+
+/// Failures of one peer within [`WINDOW`] after which it is not listened to.
+const FAILURES: u32 = 10;
+/// In seconds.
+const WINDOW: u64 = 60;
+/// Peers whose failures are counted at one time.
+const PEERS: usize = 1024;
+/// The shortest token in a file that somebody else made: 128 bits in hex.
+const SHORTEST: usize = 32;
+
+/// The gate in front of the admin API. It keeps the token's digest, never the token.
+#[derive(Debug)]
+pub struct AdminGate {
+    token: Sha256,
+    failures: Mutex<HashMap<IpAddr, Failures>>,
+}
+
+#[derive(Debug)]
+struct Failures {
+    since: UnixTime,
+    count: u32,
+}
+
+/// Proof that the administrator asked. The only way to one is [`AdminGate::authorize`].
+#[derive(Debug)]
+pub struct Administrator(());
+
+impl AdminGate {
+    /// Loads the token from a private file, which is made of 32 random bytes in hex where it is absent.
+    ///
+    /// # Errors
+    /// `file-mode-unsafe`; `io`; `key-invalid`: shorter than 32 characters.
+    pub fn load(path: &Path) -> Result<Self> {
+        let token = private_file::load_or_create(path, || {
+            let mut bytes = Zeroizing::new([0; 32]);
+            rand::fill(bytes.as_mut()).map_err(|_| Refusal::new(Code::Internal, "random admin token"))?;
+            Ok(Zeroizing::new(hex::encode(bytes.as_ref()).into_bytes()))
+        })?;
+        let token = token.trim_ascii();
+        if token.len() < SHORTEST {
+            return Err(Refusal::new(Code::KeyInvalid, format!("admin token in {}", path.display()))
+                .got(format!("{} characters", token.len()))
+                .want(format!("at least {SHORTEST}")));
+        }
+        Ok(Self { token: Sha256::of(token), failures: Mutex::default() })
+    }
+
+    /// Lets the administrator in.
+    ///
+    /// # Errors
+    /// `admin-unauthorized`: no token, or another one; `busy`: this peer was wrong ten times within a minute, and is not
+    /// listened to, right or wrong, until that minute is over.
+    pub fn authorize(&self, headers: &HeaderMap, peer: Option<IpAddr>, now: UnixTime) -> Result<Administrator> {
+        // A peer without an address shares its count with all others of the kind.
+        let peer = peer.unwrap_or(IpAddr::from([0; 16]));
+        let mut failures = self.lock();
+        failures.retain(|_, failures| now.saturating_sub(failures.since) < WINDOW);
+        if failures.get(&peer).is_some_and(|failures| failures.count >= FAILURES) {
+            return Err(Refusal::new(Code::Busy, "too many wrong admin tokens").got(peer));
+        }
+        let presented = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+        let presented = presented.and_then(|value| value.strip_prefix(b"Bearer "));
+        // Digests, so that not even the token's length shows in how long the comparison takes.
+        let same = presented.map(|token| verify_slices_are_equal(&Sha256::of(token).0, &self.token.0));
+        if same == Some(Ok(())) {
+            return Ok(Administrator(()));
+        }
+        if failures.len() < PEERS || failures.contains_key(&peer) {
+            let failures = failures.entry(peer).or_insert(Failures { since: now, count: 0 });
+            failures.count = failures.count.saturating_add(1);
+        }
+        Err(Refusal::new(Code::AdminUnauthorized, "admin token").got(if presented.is_some() {
+            "a wrong one"
+        } else {
+            "none"
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Failures>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn headers(token: &str) -> HeaderMap {
+        HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(token).unwrap())])
+    }
+
+    fn gate() -> (tempfile::TempDir, AdminGate, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let gate = AdminGate::load(&path).unwrap();
+        let token = std::fs::read_to_string(&path).unwrap();
+        (folder, gate, token)
+    }
+
+    fn code(gate: &AdminGate, headers: &HeaderMap, peer: u8, now: u64) -> Option<Code> {
+        gate.authorize(headers, Some(IpAddr::from([127, 0, 0, peer])), now).err().map(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn token_of_the_file_accepted_and_others_refused() {
+        let (_folder, gate, token) = gate();
+        assert_eq!(token.len(), 64);
+        assert_eq!(code(&gate, &headers(&format!("Bearer {token}")), 1, 0), None);
+        for wrong in [token.clone(), format!("Bearer {token}0"), format!("Bearer {}", &token[1..]), "Bearer ".into()] {
+            assert_eq!(code(&gate, &headers(&wrong), 1, 0), Some(Code::AdminUnauthorized));
+        }
+        assert_eq!(code(&gate, &HeaderMap::new(), 1, 0), Some(Code::AdminUnauthorized));
+    }
+
+    #[test]
+    fn peer_that_is_wrong_too_often_is_not_listened_to_for_a_minute() {
+        let (_folder, gate, token) = gate();
+        let right = headers(&format!("Bearer {token}"));
+        for _ in 0..FAILURES {
+            assert_eq!(code(&gate, &headers("Bearer wrong"), 1, 100), Some(Code::AdminUnauthorized));
+        }
+        assert_eq!(code(&gate, &right, 1, 100), Some(Code::Busy));
+        assert_eq!(code(&gate, &right, 2, 100), None);
+        assert_eq!(code(&gate, &right, 1, 100 + WINDOW), None);
+    }
+
+    #[test]
+    fn short_token_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        private_file::create(&path, b"password\n").unwrap();
+        assert_eq!(AdminGate::load(&path).unwrap_err().code, Code::KeyInvalid);
+    }
+}

@@ -1,0 +1,118 @@
+//! Which key a signed model is sealed with, found out by ourselves: from the registry, by the digest that the hash-checked
+//! deployment document names, judged by the trust file of the key's own release policy.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use strongroom_registry_client::{Reference, RegistryClient};
+use strongroom_wire::deployment::{Deployment, Model};
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::kbs::ResourcePath;
+use strongroom_wire::{Code, Refusal, Result};
+
+use crate::config::Registry;
+use crate::release_policy::ReleasePolicy;
+
+/// How long one release may wait for registries: less than the minute after which KBS clients give up.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// Verified manifests that are remembered.
+const CAPACITY: usize = 1024;
+
+/// The registries of the configuration, and what was verified before.
+#[derive(Debug)]
+pub struct Models {
+    clients: BTreeMap<String, RegistryClient>,
+    facts: Mutex<HashMap<Question, Fact>>,
+}
+
+/// The signatures of a manifest hold or do not under a policy; a registry can add nothing to the answer later on but the
+/// refusal to repeat it. The repository belongs to the question, since rules of a trust file do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Question {
+    reference: String,
+    policy: Sha256,
+}
+
+/// What is known of a model whose signatures hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// `host[:port]/repo@sha256:…`.
+    pub reference: String,
+    /// The key that it is sealed with, if it is.
+    pub key: Option<ResourcePath>,
+    /// Who signed it, as the trust file calls them.
+    pub signers: Vec<String>,
+}
+
+impl Models {
+    /// Models from these registries and no others.
+    ///
+    /// # Errors
+    /// Those of [`Registry::access`] and of [`RegistryClient::new`].
+    pub fn new(registries: &[Registry]) -> Result<Self> {
+        let client = |registry: &Registry| {
+            let client = registry.access().and_then(|access| RegistryClient::new(&registry.host, access));
+            client.map(|client| (registry.host.clone(), client)).map_err(|refusal| refusal.within(&registry.host))
+        };
+        Ok(Self { clients: registries.iter().map(client).collect::<Result<_>>()?, facts: Mutex::default() })
+    }
+
+    /// The first model of the deployment that is signed as the policy demands and sealed with this key.
+    ///
+    /// A model that cannot be judged does not stand in the way of another that can. Where none is found and some could
+    /// not be judged, the reason of the first such one is the answer.
+    ///
+    /// # Errors
+    /// `key-not-in-deployment`: every model was judged, none is sealed with this key; `registry-not-allowed`;
+    /// `timeout`; those of [`verify_model`].
+    pub async fn find(&self, deployment: &Deployment, key: &ResourcePath, policy: &ReleasePolicy) -> Result<Fact> {
+        match tokio::time::timeout(PATIENCE, self.search(deployment, key, policy)).await {
+            Ok(found) => found,
+            Err(_) => Err(Refusal::new(Code::Timeout, "models of the deployment").want(format!("{PATIENCE:?}"))),
+        }
+    }
+
+    async fn search(&self, deployment: &Deployment, key: &ResourcePath, policy: &ReleasePolicy) -> Result<Fact> {
+        let mut unjudged = None;
+        for model in &deployment.settings().models {
+            match self.judge(model, policy).await {
+                Ok(fact) if fact.key.as_ref() == Some(key) => return Ok(fact),
+                Ok(_) => {}
+                Err(refusal) => {
+                    unjudged.get_or_insert(refusal.within(format!("model `{}`", model.name)));
+                }
+            }
+        }
+        Err(unjudged.unwrap_or_else(|| Refusal::new(Code::KeyNotInDeployment, "key").got(key)))
+    }
+
+    async fn judge(&self, model: &Model, policy: &ReleasePolicy) -> Result<Fact> {
+        let question = Question { reference: model.reference.clone(), policy: policy.digest() };
+        if let Some(fact) = self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(&question) {
+            return Ok(fact.clone());
+        }
+        let reference = Reference::parse(&model.reference)?;
+        let client = self.clients.get(reference.host()).ok_or_else(|| {
+            let known = self.clients.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            Refusal::new(Code::RegistryNotAllowed, "registry").got(reference.host()).want(known)
+        })?;
+        let trusted = verify_model(client, &reference, policy.trust()).await?;
+        let fact = Fact {
+            reference: model.reference.clone(),
+            key: trusted.manifest().sealing.as_ref().map(|sealing| sealing.key.clone()),
+            signers: trusted.signers().to_vec(),
+        };
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        if facts.len() >= CAPACITY {
+            facts.clear();
+        }
+        facts.insert(question, fact.clone());
+        Ok(fact)
+    }
+}
+
+struct TempS{key:ResourcePath} struct TempM{sealing:Option<TempS>} struct Temp(TempM);
+impl Temp { fn manifest(&self)->&TempM{&self.0} fn signers(&self)->&[String]{&[]} }
+async fn verify_model(_:&RegistryClient,_:&Reference,_:&strongroom_wire::trust::TrustFile)->Result<Temp>{Err(Refusal::new(Code::Internal,"x"))}

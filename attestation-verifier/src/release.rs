@@ -1,0 +1,134 @@
+//! The recipe of key release. Two requests of one session walk it:
+//!
+//! 1. parse: the attestation has the shape of its format, and its nonce is taken, which nobody can do twice;
+//! 2. authenticate: the vendor's chain, revocation and the signature over the report hold now;
+//! 3. appraise: report data commits to nonce and key, HOST_DATA names the document, and a release policy accepts the guest;
+//! 4. decide: the key exists and is enabled, its own policy accepts the guest, and a model of the document that is signed
+//!    as that policy demands is sealed with it;
+//! 5. append the decision, accepted or refused, durably to the audit log;
+//! 6. release: the key leaves the store, wrapped to the attested key.
+//!
+//! `attest` makes steps 1, 2, 3 and 5; `release` makes steps 3 (by the policy of the very key, as it is now), 4, 5 and 6.
+//! Step 6 takes the proof of step 5 by value: without it, it does not compile.
+
+use strongroom_appraisal::{AuthenticReport, appraise, authenticate_traced};
+use strongroom_wire::deployment::Deployment;
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::kbs::{Attestation, Jwe, ResourcePath};
+use strongroom_wire::{Code, Refusal, Result};
+
+use crate::Verifier;
+use crate::attest::{Attested, Claim, Judgement, judge};
+use crate::audit::Kind;
+use crate::store::{Recorded, StoredKey};
+use crate::token;
+use crate::trail::Trail;
+
+/// A guest that step 3 accepted.
+struct Accepted {
+    claim: Claim,
+    authentic: AuthenticReport,
+    deployment: Deployment,
+    policies: Vec<Sha256>,
+}
+
+impl Verifier {
+    /// Judges the evidence of `POST /attest` in a session and answers with a token for what it accepted.
+    ///
+    /// # Errors
+    /// The reason of the first step that did not hold; the session's nonce is used up unless the request had no shape at
+    /// all or the session none to give.
+    pub async fn attest(&self, session: &str, body: &[u8]) -> Result<String> {
+        let now = self.clock.now();
+        let attestation = Attestation::parse(body)?;
+        let nonce = self.sessions.take_nonce(session, now)?;
+
+        let mut trail = Trail::new(Kind::Attestation, "-");
+        let accepted = self.judge(attestation, nonce, now, &mut trail).await;
+        let recorded = self.store.record(now, &trail.event(accepted.as_ref().err())).await?; // 5
+
+        let Accepted { claim, authentic, deployment, policies } = accepted?;
+        let claims = token::claims(&claim, &authentic, &policies, session, now);
+        let token = self.token.sign(&claims)?;
+        let Claim { expected, recipient, thumbprint, .. } = claim;
+        let attested = Attested { authentic, expected, deployment, recipient, thumbprint, seq: recorded.seq() };
+        self.sessions.accept(session, attested, now)?;
+        Ok(token)
+    }
+
+    async fn judge(&self, attestation: Attestation, nonce: String, now: u64, trail: &mut Trail) -> Result<Accepted> {
+        let claim = Claim::parse(attestation, nonce)?; // 1
+        trail.about(Sha256::of(&claim.document).oci());
+        trail.note("key", &claim.thumbprint);
+        trail.note("measurement", hex::encode(claim.report.measurement));
+        trail.note("chip", hex::encode(claim.report.chip_id));
+
+        let mut checks = Vec::new();
+        let roots = &self.roots;
+        let authentic = authenticate_traced(claim.report.raw(), &claim.endorsements, roots, now, &mut checks); // 2
+        trail.checks("authentication", &checks);
+        let authentic = authentic?;
+        trail.note("root", authentic.root());
+
+        let policies = self.store.policies().await?;
+        let Judgement { accepted, checks } = judge(&authentic, &claim.expected, &policies).map_err(|refused| {
+            trail.checks("appraisal", &refused.1);
+            refused.0
+        })?; // 3
+        trail.checks("appraisal", &checks);
+        trail.note("policies", &accepted);
+
+        // Only now is the document read: the hardware named its digest and a policy approved it.
+        let deployment = Deployment::parse(&claim.document)?;
+        let (says, is) = (deployment.settings().root, authentic.root());
+        if says != is {
+            return Err(Refusal::new(Code::RealmMismatch, "root of the deployment document").got(says).want(is));
+        }
+        Ok(Accepted { claim, authentic, deployment, policies: accepted })
+    }
+
+    /// Answers `GET /resource/<id>` for what was accepted in a session.
+    ///
+    /// # Errors
+    /// The reason of the first step that did not hold. `store-failed` where the decision could not be recorded: then
+    /// nothing is released.
+    pub async fn release(&self, session: &str, id: &ResourcePath) -> Result<Jwe> {
+        let now = self.clock.now();
+        let attested = self.sessions.attested(session, now)?;
+
+        let mut trail = Trail::new(Kind::Release, id.as_str());
+        let decided = self.decide(&attested, id, &mut trail).await; // 3, 4
+        let recorded = self.store.record(now, &trail.event(decided.as_ref().err())).await?; // 5
+        self.hand_over(&decided?, &attested, recorded) // 6
+    }
+
+    async fn decide(&self, attested: &Attested, id: &ResourcePath, trail: &mut Trail) -> Result<StoredKey> {
+        trail.note("attestation", attested.seq);
+        trail.note("key", &attested.thumbprint);
+        trail.note("deployment", attested.deployment.digest().oci());
+
+        let key = self.store.key(id).await?;
+        if !key.metadata.enabled {
+            return Err(Refusal::new(Code::KeyDisabled, "key").got(id));
+        }
+        let stored = self.store.policy(id).await?;
+        trail.note("policy", stored.metadata.digest.oci());
+        trail.note("policy-version", stored.metadata.version);
+
+        let appraisal = appraise(&attested.authentic, stored.policy.appraisal(), &attested.expected); // 3
+        trail.checks("appraisal", &appraisal.checks);
+        let enclave = appraisal.into_verified()?;
+        trail.note("root", enclave.root());
+
+        let model = self.models.find(&attested.deployment, id, &stored.policy).await?; // 4
+        trail.note("model", &model.reference);
+        trail.note("signers", &model.signers);
+        Ok(key)
+    }
+
+    fn hand_over(&self, key: &StoredKey, attested: &Attested, recorded: Recorded) -> Result<Jwe> {
+        let jwe = attested.recipient.encrypt(&self.store.open_key(key)?)?;
+        tracing::info!(key = key.metadata.id, audit = recorded.seq(), "released");
+        Ok(jwe)
+    }
+}

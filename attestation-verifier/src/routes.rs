@@ -1,0 +1,185 @@
+//! The KBS protocol 0.4.0 over HTTP (its notes, §1, 2, 11): what is read from a request and what a peer is told.
+//!
+//! A peer is told a refusal's code and nothing else; got and want are the operator's.
+
+use axum::Router;
+use axum::extract::{Request as HttpRequest, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, RETRY_AFTER, SET_COOKIE};
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use std::sync::Arc;
+use strongroom_transport::read_body;
+use strongroom_wire::ear::EarClaims;
+use strongroom_wire::kbs::{self, AttestResponse, Challenge, ErrorInformation, ResourcePath};
+use strongroom_wire::{Code, Refusal, Result, limits};
+
+use crate::Verifier;
+use crate::sessions::LIFETIME;
+use crate::token::AUDIENCE;
+
+/// Below it, resources are named.
+const RESOURCE: &str = "/kbs/v0/resource/";
+
+/// Seconds after which a peer that met `busy` may try again.
+const RETRY: &str = "5";
+
+/// The routes of the KBS protocol, and health.
+pub fn kbs(verifier: Arc<Verifier>) -> Router {
+    Router::new()
+        .route("/kbs/v0/auth", post(auth))
+        .route("/kbs/v0/attest", post(attest))
+        .route("/kbs/v0/resource/{*path}", get(resource))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+        .with_state(verifier)
+}
+
+/// Runs to its end even where the peer goes away: what was decided is recorded.
+pub(crate) async fn to_the_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    match tokio::spawn(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(Refusal::new(Code::Internal, "request").because(error)),
+    }
+}
+
+async fn auth(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -> Response {
+    let opened = async {
+        let body = read_body(request.into_body(), limits::KBS_BODY, "auth request").await?;
+        let request = kbs::Request::parse(&body)?;
+        if request.tee != "snp" {
+            return Err(Refusal::new(Code::PlatformUnsupported, "tee").got(request.tee).want("snp"));
+        }
+        verifier.sessions.open(verifier.clock.now())
+    };
+    match opened.await {
+        Ok(opened) => {
+            let challenge = Challenge { nonce: opened.nonce, extra_params: "".into() };
+            ([(SET_COOKIE, set_cookie(&opened.id))], json(StatusCode::OK, &challenge)).into_response()
+        }
+        Err(refusal) => refused("AttestationError", &refusal),
+    }
+}
+
+async fn attest(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -> Response {
+    let session = cookie(request.headers());
+    let attested = async {
+        let session = session.clone().ok_or_else(|| Refusal::new(Code::SessionUnknown, "cookie").got("none"))?;
+        let body = read_body(request.into_body(), limits::KBS_BODY, "attestation").await?;
+        to_the_end(async move { verifier.attest(&session, &body).await }).await
+    };
+    match attested.await {
+        Ok(token) => {
+            let cookie = set_cookie(&session.unwrap_or_default());
+            ([(SET_COOKIE, cookie)], json(StatusCode::OK, &AttestResponse { token })).into_response()
+        }
+        Err(refusal) => refused("AttestationError", &refusal),
+    }
+}
+
+async fn resource(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -> Response {
+    // The path as sent: a name holds nothing that would have to be percent-encoded.
+    let path = request.uri().path().strip_prefix(RESOURCE).unwrap_or_default().to_owned();
+    let session = session(&verifier, request.headers());
+    let released = async {
+        let (session, id) = (session?, ResourcePath::parse(&path)?);
+        to_the_end(async move { verifier.release(&session, &id).await }).await
+    };
+    match released.await {
+        Ok(jwe) => json(StatusCode::OK, &jwe),
+        Err(refusal) => refused(resource_kind(refusal.code), &refusal),
+    }
+}
+
+/// The session that a request speaks for: that of its token, else that of its cookie. Neither proves more than to know of
+/// an accepted session, and what it gives can be opened with the attested key only.
+fn session(verifier: &Verifier, headers: &HeaderMap) -> Result<String> {
+    let bearer = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+    if let Some(bearer) = bearer {
+        let token = bearer.strip_prefix("Bearer ").ok_or_else(|| {
+            Refusal::new(Code::TokenInvalid, "authorization").want("Bearer and a token of this verifier")
+        })?;
+        let claims: EarClaims = verifier.tokens.verify(token, verifier.clock.now(), AUDIENCE)?;
+        return Ok(claims.jti);
+    }
+    cookie(headers).ok_or_else(|| Refusal::new(Code::SessionUnknown, "cookie or token").got("none"))
+}
+
+fn cookie(headers: &HeaderMap) -> Option<String> {
+    let pairs = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = pairs.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == kbs::COOKIE).map(|(_, value)| value.to_owned())
+}
+
+fn set_cookie(id: &str) -> String {
+    format!("{}={id}; Max-Age={LIFETIME}; Secure; HttpOnly", kbs::COOKIE)
+}
+
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(verifier): State<Arc<Verifier>>) -> Response {
+    match verifier.store.ping().await {
+        Ok(()) => "ready\n".into_response(),
+        Err(refusal) => {
+            tracing::error!(%refusal, "not ready");
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+        }
+    }
+}
+
+async fn unknown(request: HttpRequest) -> Response {
+    let refusal = Refusal::new(Code::RouteUnknown, "route").got(request.uri().path());
+    let plugin = request.uri().path().starts_with("/kbs/v0/");
+    refused(if plugin { "PluginNotFound" } else { "InvalidRequestPath" }, &refusal)
+}
+
+/// The kinds of that protocol's own server (its notes, §11), which its clients print.
+const fn resource_kind(code: Code) -> &'static str {
+    match code {
+        Code::SessionUnknown | Code::SessionExpired => "TokenNotFound",
+        Code::TokenInvalid => "TokenVerifierError",
+        Code::KeyUnknown | Code::Malformed | Code::StoreFailed | Code::Internal => "PluginInternalError",
+        Code::KeyInvalid => "JweError",
+        _ => "PolicyDeny",
+    }
+}
+
+/// That protocol answers 401 to everything but unknown routes, and its clients start a new handshake on it. What no new
+/// handshake mends has its own status.
+const fn status(code: Code) -> StatusCode {
+    match code {
+        Code::RouteUnknown => StatusCode::NOT_FOUND,
+        Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::Busy => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::UNAUTHORIZED,
+    }
+}
+
+fn refused(kind: &str, refusal: &Refusal) -> Response {
+    tracing::info!(%refusal, kind, "refused");
+    let body = ErrorInformation {
+        kind: format!("https://github.com/confidential-containers/kbs/errors/{kind}"),
+        detail: format!("refused: {}", refusal.code),
+        code: Some(refusal.code),
+    };
+    let mut response = json(status(refusal.code), &body);
+    if refusal.code == Code::Busy {
+        response.headers_mut().insert(RETRY_AFTER, http::HeaderValue::from_static(RETRY));
+    }
+    response
+}
+
+pub(crate) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(body) => (status, [(CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "an answer that is not JSON");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The running service: identity, store and routes put together on two sockets.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use strongroom_appraisal::Roots;
+use strongroom_jose::{TokenSigner, TokenVerifier};
+use strongroom_transport::{Bound, ServeLimits, ServerIdentity, bind, serve, server_config};
+use strongroom_wire::Result;
+use tokio::sync::watch;
+
+use crate::admin_gate::AdminGate;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::identity::{Identity, PublicIdentity};
+use crate::models::Models;
+use crate::sessions::Sessions;
+use crate::store::Store;
+use crate::{admin, routes};
+
+/// Everything that decides. Its methods are in `release.rs` and `admin.rs`.
+#[derive(Debug)]
+pub struct Verifier {
+    pub(crate) store: Store,
+    pub(crate) roots: Roots,
+    pub(crate) sessions: Sessions,
+    pub(crate) models: Models,
+    pub(crate) token: TokenSigner,
+    pub(crate) tokens: TokenVerifier,
+    pub(crate) gate: AdminGate,
+    pub(crate) clock: Clock,
+}
+
+/// A verifier with its two sockets bound, not yet answering.
+#[derive(Debug)]
+pub struct Service {
+    verifier: Arc<Verifier>,
+    tls: ServerIdentity,
+    kbs: Bound,
+    admin: Bound,
+    identity: PublicIdentity,
+    limits: ServeLimits,
+}
+
+/// The identity that `config` names, made at first start.
+///
+/// # Errors
+/// Those of [`Config::roots`] and [`Identity::load_or_create`].
+pub fn identity(config: &Config) -> Result<Identity> {
+    Identity::load_or_create(&config.state, &config.names, config.roots()?.realm())
+}
+
+impl Service {
+    /// Loads or makes everything that `config` names and binds both sockets.
+    ///
+    /// # Errors
+    /// Those of the parts: a realm that is not that of the state, files that others can read, a store that does not open,
+    /// addresses that cannot be bound.
+    pub async fn start(config: &Config, clock: Clock) -> Result<Self> {
+        let roots = config.roots()?;
+        let realm = roots.realm();
+        let identity = identity(config)?;
+        let public = identity.public();
+        let verifier = Verifier {
+            store: Store::open(&store_path(&config.state), &config.master_key, realm).await?,
+            roots,
+            sessions: Sessions::default(),
+            models: Models::new(&config.registries)?,
+            tokens: TokenVerifier::new(identity.token.spki_der())?,
+            gate: AdminGate::load(&config.admin_token)?,
+            token: identity.token,
+            clock,
+        };
+        tracing::info!(%realm, pin = %public.pin, "verifier opened");
+        Ok(Self {
+            verifier: Arc::new(verifier),
+            tls: identity.tls,
+            kbs: bind(&config.listen).await?,
+            admin: bind(&config.admin_listen).await?,
+            identity: public,
+            limits: ServeLimits { grace: config.grace(), ..ServeLimits::default() },
+        })
+    }
+
+    /// Where the KBS protocol is spoken.
+    pub const fn kbs_addr(&self) -> SocketAddr {
+        self.kbs.local_addr()
+    }
+
+    /// Where the admin API is.
+    pub const fn admin_addr(&self) -> SocketAddr {
+        self.admin.local_addr()
+    }
+
+    /// What a deployment document names it by.
+    pub const fn identity(&self) -> &PublicIdentity {
+        &self.identity
+    }
+
+    /// Answers until `shutdown`, then finishes open requests within the configured grace.
+    ///
+    /// # Errors
+    /// Those of [`serve`].
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        let tls = server_config(&self.tls)?;
+        let (stop, stopping) = watch::channel(false);
+        let stopped = |mut stopping: watch::Receiver<bool>| async move {
+            // A sender that is gone means stop, too.
+            drop(stopping.wait_for(|stop| *stop).await);
+        };
+        let both = async {
+            tokio::try_join!(
+                serve(
+                    self.kbs,
+                    Some(Arc::clone(&tls)),
+                    routes::kbs(Arc::clone(&self.verifier)),
+                    self.limits,
+                    stopped(stopping.clone()),
+                ),
+                serve(self.admin, Some(tls), admin::admin(self.verifier), self.limits, stopped(stopping)),
+            )
+        };
+        let signal = async {
+            shutdown.await;
+            stop.send_replace(true);
+        };
+        tokio::join!(both, signal).0.map(drop)
+    }
+}
+
+/// The store's file in the state folder.
+pub fn store_path(state: &Path) -> std::path::PathBuf {
+    state.join("verifier.sqlite")
+}

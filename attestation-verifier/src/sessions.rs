@@ -1,0 +1,207 @@
+//! Sessions of the KBS protocol: a nonce that is good for one attestation, and after it the right to fetch keys for the
+//! attested key, until the session expires.
+//!
+//! All of it is in memory: a restart ends every session. Their number is bounded: a new one takes the place of the oldest
+//! that proved nothing, and none takes the place of an accepted one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aws_lc_rs::rand;
+use strongroom_appraisal::UnixTime;
+use strongroom_wire::bytes::to_base64;
+use strongroom_wire::{Code, Refusal, Result};
+
+use crate::attest::Attested;
+
+/// How long a session lives, in seconds: the KBS protocol's default of five minutes.
+pub const LIFETIME: u64 = 300;
+
+/// Sessions at one time. A session that proved nothing is about 200 bytes, an accepted one holds its report and its
+/// deployment document, which a release policy names.
+pub const CAPACITY: usize = 4096;
+
+/// The sessions of one verifier.
+#[derive(Debug)]
+pub struct Sessions {
+    open: Mutex<HashMap<String, Session>>,
+    capacity: usize,
+}
+
+#[derive(Debug)]
+struct Session {
+    nonce: String,
+    expires: UnixTime,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The nonce was given out.
+    Challenged,
+    /// The nonce was used; what it was used for was refused, or is being appraised.
+    Spent,
+    /// Evidence for the nonce was accepted.
+    Accepted(Arc<Attested>),
+}
+
+/// A session that was just opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// The cookie's value: 32 hex digits.
+    pub id: String,
+    /// Base64 of 32 random bytes.
+    pub nonce: String,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self::with_capacity(CAPACITY)
+    }
+}
+
+impl Sessions {
+    /// Room for `capacity` sessions.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { open: Mutex::new(HashMap::new()), capacity }
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// `busy`: every place is taken by an accepted session.
+    pub fn open(&self, now: UnixTime) -> Result<Opened> {
+        let id = hex::encode(random::<16>()?);
+        let nonce = to_base64(&random::<32>()?);
+        let mut open = self.lock();
+        if open.len() >= self.capacity {
+            // An expired one is kept as long as there is room, to be told from one that never was.
+            open.retain(|_, session| now < session.expires);
+        }
+        if open.len() >= self.capacity {
+            let unproven = open.iter().filter(|(_, session)| !matches!(session.state, State::Accepted(_)));
+            let oldest = unproven.min_by_key(|(_, session)| session.expires).map(|(id, _)| id.clone());
+            let oldest = oldest.ok_or_else(|| Refusal::new(Code::Busy, "sessions").got(open.len()))?;
+            open.remove(&oldest);
+        }
+        let session = Session { nonce: nonce.clone(), expires: now.saturating_add(LIFETIME), state: State::Challenged };
+        open.insert(id.clone(), session);
+        Ok(Opened { id, nonce })
+    }
+
+    /// Takes a session's nonce, which nobody gets a second time.
+    ///
+    /// # Errors
+    /// `session-unknown`, `session-expired`, `nonce-used`.
+    pub fn take_nonce(&self, id: &str, now: UnixTime) -> Result<String> {
+        let mut open = self.lock();
+        let session = current(&mut open, id, now)?;
+        match session.state {
+            State::Challenged => {
+                session.state = State::Spent;
+                Ok(session.nonce.clone())
+            }
+            State::Spent | State::Accepted(_) => Err(Refusal::new(Code::NonceUsed, "session")),
+        }
+    }
+
+    /// Lets a session whose nonce was taken fetch keys.
+    ///
+    /// # Errors
+    /// `session-unknown`, `session-expired`: it ended meanwhile; `nonce-used`: it is not one whose nonce was just taken.
+    pub(crate) fn accept(&self, id: &str, attested: Attested, now: UnixTime) -> Result<()> {
+        let mut open = self.lock();
+        let session = current(&mut open, id, now)?;
+        match session.state {
+            State::Spent => {
+                session.state = State::Accepted(Arc::new(attested));
+                Ok(())
+            }
+            State::Challenged | State::Accepted(_) => Err(Refusal::new(Code::NonceUsed, "session")),
+        }
+    }
+
+    /// What was attested in a session.
+    ///
+    /// # Errors
+    /// `session-unknown`: also where nothing was accepted in it; `session-expired`.
+    pub fn attested(&self, id: &str, now: UnixTime) -> Result<Arc<Attested>> {
+        let mut open = self.lock();
+        match &current(&mut open, id, now)?.state {
+            State::Accepted(attested) => Ok(Arc::clone(attested)),
+            State::Challenged | State::Spent => {
+                Err(Refusal::new(Code::SessionUnknown, "session").got("nothing was accepted in it"))
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Session>> {
+        // No session is ever half changed, so what a panicking thread left is sound.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn current<'a>(open: &'a mut HashMap<String, Session>, id: &str, now: UnixTime) -> Result<&'a mut Session> {
+    let session = open.get_mut(id).ok_or_else(|| Refusal::new(Code::SessionUnknown, "session"))?;
+    if now < session.expires {
+        return Ok(session);
+    }
+    Err(Refusal::new(Code::SessionExpired, "session").got(now).want(format!("before {}", session.expires)))
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).map_err(|_| Refusal::new(Code::Internal, "randomness"))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nonce_is_taken_once() {
+        let sessions = Sessions::default();
+        let opened = sessions.open(0).unwrap();
+        assert_eq!(sessions.take_nonce(&opened.id, 1).unwrap(), opened.nonce);
+        assert_eq!(sessions.take_nonce(&opened.id, 1).unwrap_err().code, Code::NonceUsed);
+        assert_eq!(sessions.attested(&opened.id, 1).unwrap_err().code, Code::SessionUnknown);
+    }
+
+    #[test]
+    fn of_many_threads_one_takes_the_nonce() {
+        let sessions = Sessions::default();
+        let id = sessions.open(0).unwrap().id;
+        let taken = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..100).map(|_| scope.spawn(|| sessions.take_nonce(&id, 0).is_ok())).collect();
+            threads.into_iter().filter(|_| true).map(|thread| thread.join().unwrap()).filter(|taken| *taken).count()
+        });
+        assert_eq!(taken, 1);
+    }
+
+    #[test]
+    fn session_ends_after_its_lifetime() {
+        let sessions = Sessions::default();
+        let id = sessions.open(1000).unwrap().id;
+        assert_eq!(sessions.take_nonce(&id, 1000 + LIFETIME).unwrap_err().code, Code::SessionExpired);
+        assert!(sessions.take_nonce(&id, 1000 + LIFETIME - 1).is_ok());
+        assert_eq!(sessions.take_nonce("0", 1000).unwrap_err().code, Code::SessionUnknown);
+    }
+
+    #[test]
+    fn newest_sessions_displace_the_oldest_unproven_one() {
+        let sessions = Sessions::with_capacity(2);
+        let [first, second, third] = [0, 1, 2].map(|now| sessions.open(now).unwrap().id);
+        assert_eq!(sessions.take_nonce(&first, 2).unwrap_err().code, Code::SessionUnknown);
+        assert!(sessions.take_nonce(&second, 2).is_ok());
+        assert!(sessions.take_nonce(&third, 2).is_ok());
+    }
+
+    #[test]
+    fn ids_and_nonces_are_never_the_same() {
+        let sessions = Sessions::default();
+        let (one, two) = (sessions.open(0).unwrap(), sessions.open(0).unwrap());
+        assert!(one.id != two.id && one.nonce != two.nonce);
+        assert_eq!((one.id.len(), one.nonce.len()), (32, 44));
+    }
+}

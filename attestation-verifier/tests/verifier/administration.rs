@@ -1,0 +1,152 @@
+//! The admin API over its socket.
+
+use crate::world::{KEY, World};
+use http::Method;
+use serde_json::{Value, json};
+use strongroom_wire::limits;
+
+#[tokio::test]
+async fn calls_without_or_with_a_wrong_token_refused() {
+    let world = World::start().await;
+    for token in [None, Some("Bearer "), Some("Bearer 0000000000000000000000000000000000000000000000000000000000000000")] {
+        for (method, path) in [(Method::GET, "keys"), (Method::PUT, "keys/a/b/c"), (Method::GET, "audit"), (Method::GET, "no")] {
+            let answer = world.admin_with(method, path, vec![], token).await;
+            // The limit on failures comes into it after ten.
+            let code = answer.code();
+            assert!(matches!((answer.status.as_u16(), code.as_str()), (401, "admin-unauthorized") | (429, "busy")), "{code}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn peer_with_many_wrong_tokens_is_turned_away_and_heard_again_later() {
+    let world = World::start().await;
+    for _ in 0..10 {
+        let answer = world.admin_with(Method::GET, "keys", vec![], Some("Bearer wrong")).await;
+        assert_eq!(answer.status, 401);
+    }
+    let answer = world.admin(Method::GET, "keys", vec![]).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (429, "busy"));
+    assert!(answer.headers.contains_key("retry-after"));
+    world.pass(60);
+    assert_eq!(world.admin(Method::GET, "keys", vec![]).await.status, 200);
+    let refused = world.decisions("admin").await.into_iter().filter(|code| code == "admin-unauthorized").count();
+    assert_eq!(refused, 10);
+}
+
+#[tokio::test]
+async fn key_goes_in_and_never_out() {
+    let world = World::start().await;
+    let secret = b"a secret of any bytes \0\xff";
+    let answer = world.admin(Method::PUT, "keys/a/b/c", secret.to_vec()).await;
+    assert_eq!(answer.status, 201);
+    assert_eq!(answer.json(), json!({"id": "a/b/c", "created": world.now(), "enabled": true}));
+    assert_eq!(world.admin(Method::PUT, "keys/a/b/c", secret.to_vec()).await.status, 200);
+    let other = world.admin(Method::PUT, "keys/a/b/c", b"another".to_vec()).await;
+    assert_eq!((other.status.as_u16(), other.code().as_str()), (409, "key-exists"));
+
+    let one = world.admin(Method::GET, "keys/a/b/c", vec![]).await;
+    assert_eq!(one.json()["id"], "a/b/c");
+    assert_eq!(world.admin(Method::GET, "keys", vec![]).await.json(), json!([one.json()]));
+    let disabled = world.admin(Method::POST, "keys/a/b/c/disable", vec![]).await;
+    assert_eq!(disabled.json()["enabled"], false);
+    let unknown = world.admin(Method::GET, "keys/a/b/d", vec![]).await;
+    assert_eq!((unknown.status.as_u16(), unknown.code().as_str()), (404, "key-unknown"));
+}
+
+#[tokio::test]
+async fn keys_that_are_empty_or_too_large_or_badly_named_refused() {
+    let world = World::start().await;
+    let put = async |id: &str, value: Vec<u8>| {
+        let answer = world.admin(Method::PUT, &format!("keys/{id}"), value).await;
+        (answer.status.as_u16(), if answer.status == 201 { String::new() } else { answer.code() })
+    };
+    assert_eq!(put("a/b/c", vec![1; limits::RESOURCE]).await, (201, String::new()));
+    assert_eq!(put("a/b/d", vec![1; limits::RESOURCE + 1]).await, (413, "too-large".into()));
+    assert_eq!(put("a/b/e", vec![]).await, (400, "key-invalid".into()));
+    assert_eq!(put("a/../e", vec![1]).await, (400, "malformed".into()));
+    assert_eq!(put("a/b", vec![1]).await, (400, "malformed".into()));
+}
+
+#[tokio::test]
+async fn policy_is_kept_as_written_and_judged_before() {
+    let world = World::start().await;
+    let policy = world.policy(b"document");
+    let first = world.admin(Method::PUT, &format!("policies/{KEY}"), policy.clone().into_bytes()).await;
+    assert_eq!((first.status.as_u16(), &first.json()["version"]), (200, &json!(1)));
+    let shown = world.admin(Method::GET, &format!("policies/{KEY}"), vec![]).await;
+    assert_eq!(shown.body, policy.as_bytes());
+    assert_eq!(world.admin(Method::GET, "policies", vec![]).await.json()[0]["id"], KEY);
+
+    let start = policy.find("measurement").unwrap();
+    let end = start + policy[start..].find('\n').unwrap();
+    let open = format!("{}measurement = {{ any = {{ because = \"x\" }} }}{}", &policy[..start], &policy[end..]);
+    for (text, code) in [
+        (open, "no-reference-values"),
+        (policy.split("[[release").next().unwrap().to_owned(), "policy-invalid"),
+        (policy.replace("vmpl", "vmpl").replace("[snp]", "[snp]\nskip = true"), "unknown-field"),
+        ("no toml".to_owned(), "policy-invalid"),
+    ] {
+        let answer = world.admin(Method::PUT, &format!("policies/{KEY}"), text.into_bytes()).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, code));
+    }
+    let still = world.admin(Method::GET, &format!("policies/{KEY}"), vec![]).await;
+    assert_eq!(still.body, policy.as_bytes());
+    let none = world.admin(Method::GET, "policies/a/b/c", vec![]).await;
+    assert_eq!((none.status.as_u16(), none.code().as_str()), (404, "no-policy"));
+}
+
+#[tokio::test]
+async fn every_call_is_on_record_and_the_chain_holds() {
+    let world = World::start().await;
+    world.put_key("a/b/c", b"secret").await;
+    world.admin(Method::PUT, "keys/a/b/c", b"other".to_vec()).await;
+    world.admin(Method::GET, "nothing", vec![]).await;
+    let rows = world.audit().await;
+    let seen: Vec<(&str, &str)> =
+        rows.iter().map(|row| (row["subject"].as_str().unwrap(), row["code"].as_str().unwrap())).collect();
+    assert_eq!(
+        seen,
+        [
+            ("PUT /admin/v1/keys/a/b/c", ""),
+            ("PUT /admin/v1/keys/a/b/c", ""),
+            ("PUT /admin/v1/keys/a/b/c", "key-exists"),
+            ("GET /admin/v1/nothing", "route-unknown"),
+            ("GET /admin/v1/audit", ""),
+        ]
+    );
+    let page = world.admin(Method::GET, "audit?after=1&limit=2", vec![]).await.json();
+    assert_eq!(page.as_array().unwrap().iter().map(|row| &row["seq"]).collect::<Vec<_>>(), [2, 3]);
+
+    // The chain as somebody who has only the answer recomputes it.
+    let mut previous = "00".repeat(32);
+    for row in &rows {
+        assert_eq!(row["previous"], previous.as_str());
+        previous = leaf_hash(row, &previous);
+        assert_eq!(row["hash"], previous.as_str());
+    }
+}
+
+/// The hash of a row from the words of `audit.rs`, not with its code.
+fn leaf_hash(row: &Value, previous: &str) -> String {
+    let mut bytes = vec![0];
+    bytes.extend(b"strongroom/audit/v1\0");
+    for number in ["seq", "time"] {
+        bytes.extend(row[number].as_u64().unwrap().to_be_bytes());
+    }
+    let text = |name: &str| row[name].as_str().unwrap().to_owned();
+    for text in [text("kind"), text("subject"), text("code"), row["detail"].to_string()] {
+        bytes.extend((text.len() as u32).to_be_bytes());
+        bytes.extend(text.as_bytes());
+    }
+    bytes.extend(hex::decode(previous).unwrap());
+    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes))
+}
+
+#[tokio::test]
+async fn admin_api_is_not_on_the_protocol_s_socket_nor_the_other_way_round() {
+    let world = World::start().await;
+    assert_eq!(world.kbs(Method::GET, "/admin/v1/keys", &[], vec![]).await.status, 404);
+    let answer = world.admin(Method::POST, "../../kbs/v0/auth", b"{}".to_vec()).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (404, "route-unknown"));
+}

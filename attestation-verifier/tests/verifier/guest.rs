@@ -1,0 +1,112 @@
+//! A guest that speaks the KBS protocol, honestly unless a test changes something.
+
+use crate::world::{Answer, World};
+use http::Method;
+use serde_json::{Value, json};
+use strongroom_devkit::report::ReportSpec;
+use strongroom_jose::TeeKey;
+use strongroom_wire::binding::kbs_report_data;
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::kbs::{CertificateEntry, Jwe, SnpEvidence, TeePubKey};
+use strongroom_wire::snp::CertificateKind;
+
+pub struct Guest<'a> {
+    pub world: &'a World,
+    pub key: TeeKey,
+    pub document: Vec<u8>,
+    pub report: ReportSpec,
+    pub cookie: String,
+    pub nonce: String,
+}
+
+impl<'a> Guest<'a> {
+    /// A sound guest that was launched with this document, with an open session.
+    pub async fn launch(world: &'a World, document: &[u8]) -> Self {
+        let report = ReportSpec { host_data: Sha256::of(document).0, ..ReportSpec::default() };
+        let mut guest = Self {
+            world,
+            key: TeeKey::generate_p256().unwrap(),
+            document: document.to_vec(),
+            report,
+            cookie: String::new(),
+            nonce: String::new(),
+        };
+        guest.begin().await;
+        guest
+    }
+
+    /// Opens a session.
+    pub async fn begin(&mut self) {
+        let answer = auth(self.world, json!({"version": "0.4.0", "tee": "snp", "extra-params": {}})).await;
+        assert_eq!(answer.status, 200);
+        let cookie = answer.headers["set-cookie"].to_str().unwrap();
+        self.cookie = cookie.split(';').next().unwrap().to_owned();
+        self.nonce = answer.json()["nonce"].as_str().unwrap().to_owned();
+    }
+
+    /// The attestation of this guest, as it is now.
+    pub fn attestation(&self) -> Value {
+        self.attestation_bound_to(&self.nonce, self.key.public())
+    }
+
+    /// The same, its report bound to another nonce or key than those that are stated.
+    pub fn attestation_bound_to(&self, nonce: &str, key: &TeePubKey) -> Value {
+        let spec = ReportSpec { report_data: kbs_report_data(nonce, key).unwrap(), ..self.report.clone() };
+        let report = spec.report(&self.world.vek).unwrap();
+        let table = self.world.hierarchy.certificate_table(&self.world.vek);
+        let chain = table.entries.into_iter().map(|entry| {
+            let kind = match entry.kind {
+                CertificateKind::Vcek => "VCEK",
+                CertificateKind::Ask => "ASK",
+                CertificateKind::Ark => "ARK",
+                _ => "Empty",
+            };
+            CertificateEntry { cert_type: kind.into(), data: entry.data }
+        });
+        json!({
+            "init-data": {"format": "toml", "body": String::from_utf8(self.document.clone()).unwrap()},
+            "runtime-data": {"nonce": self.nonce, "tee-pubkey": self.key.public()},
+            "tee-evidence": {
+                "primary_evidence": SnpEvidence::from_report(&report, Some(chain.collect())).unwrap(),
+                "additional_evidence": "",
+            },
+        })
+    }
+
+    pub async fn post(&self, attestation: &Value) -> Answer {
+        let body = attestation.to_string().into_bytes();
+        self.world.kbs(Method::POST, "/kbs/v0/attest", &[("cookie", &self.cookie)], body).await
+    }
+
+    /// Attests and is accepted; the token.
+    pub async fn attest(&self) -> String {
+        let answer = self.post(&self.attestation()).await;
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        answer.json()["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Attests and is refused; the code.
+    pub async fn refused(&self, attestation: &Value) -> String {
+        let answer = self.post(attestation).await;
+        assert_eq!(answer.status, 401, "{}", String::from_utf8_lossy(&answer.body));
+        let kind = answer.json()["type"].as_str().unwrap().to_owned();
+        assert_eq!(kind, "https://github.com/confidential-containers/kbs/errors/AttestationError");
+        answer.code()
+    }
+
+    pub async fn fetch(&self, id: &str) -> Answer {
+        self.world.kbs(Method::GET, &format!("/kbs/v0/resource/{id}"), &[("cookie", &self.cookie)], vec![]).await
+    }
+
+    /// Fetches a key and opens it.
+    pub async fn key(&self, id: &str) -> Vec<u8> {
+        let answer = self.fetch(id).await;
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        let jwe: Jwe = serde_json::from_slice(&answer.body).unwrap();
+        self.key.decrypt(&jwe).unwrap().to_vec()
+    }
+}
+
+pub async fn auth(world: &World, request: Value) -> Answer {
+    world.kbs(Method::POST, "/kbs/v0/auth", &[], request.to_string().into_bytes()).await
+}

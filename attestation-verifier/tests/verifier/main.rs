@@ -1,0 +1,18 @@
+//! The service as its peers see it: a real registry, real TLS, reports signed by a fake vendor hierarchy, and every way to
+//! get a key that is not the guest's to have. Each attack differs from the accepted twin in one thing.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "helpers of tests"
+)]
+
+mod administration;
+mod attestation;
+mod guest;
+mod protocol;
+mod release;
+mod world;

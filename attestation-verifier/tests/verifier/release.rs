@@ -1,0 +1,246 @@
+//! `GET /resource`: who gets a key, and when it is on record.
+
+use crate::guest::Guest;
+use crate::world::{KEY, KEY_VALUE, World};
+use http::Method;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use strongroom_artifact::SigningKey;
+use strongroom_attestation_verifier::LIFETIME;
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::kbs::Jwe;
+
+/// The code of a refused fetch and the kind that other clients print.
+async fn refused(guest: &Guest<'_>, id: &str) -> (String, String) {
+    let answer = guest.fetch(id).await;
+    assert_eq!(answer.status, 401, "{}", String::from_utf8_lossy(&answer.body));
+    let kind = answer.json()["type"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    (answer.code(), kind)
+}
+
+fn pair(code: &str, kind: &str) -> (String, String) {
+    (code.to_owned(), kind.to_owned())
+}
+
+#[tokio::test]
+async fn sound_guest_gets_its_key_by_cookie_and_by_token() {
+    let (world, document) = World::ready().await;
+    let guest = Guest::launch(&world, &document).await;
+    let token = guest.attest().await;
+    assert_eq!(guest.key(KEY).await, KEY_VALUE);
+    assert_eq!(guest.key(KEY).await, KEY_VALUE);
+
+    let bearer = format!("Bearer {token}");
+    let path = format!("/kbs/v0/resource/{KEY}");
+    let answer = world.kbs(Method::GET, &path, &[("authorization", &bearer)], vec![]).await;
+    assert_eq!(answer.headers["content-type"], "application/json");
+    let jwe: Jwe = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(guest.key.decrypt(&jwe).unwrap().as_slice(), KEY_VALUE);
+    let stranger = strongroom_jose::TeeKey::generate_p256().unwrap();
+    assert!(stranger.decrypt(&jwe).is_err());
+    assert_eq!(world.decisions("release").await, ["", "", ""]);
+}
+
+#[tokio::test]
+async fn release_is_on_record_with_what_it_was_decided_on() {
+    let (world, document) = World::ready().await;
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    guest.key(KEY).await;
+    let rows = world.audit().await;
+    let row = rows.iter().find(|row| row["kind"] == "release").unwrap();
+    assert_eq!((row["subject"].as_str(), row["code"].as_str()), (Some(KEY), Some("")));
+    assert_eq!(row["detail"]["deployment"], Sha256::of(&document).oci());
+    assert_eq!(row["detail"]["policy"], Sha256::of(world.policy(&document).as_bytes()).oci());
+    assert_eq!(row["detail"]["signers"], serde_json::json!(["release"]));
+    let attestation = rows.iter().find(|row| row["kind"] == "attestation").unwrap();
+    assert_eq!(row["detail"]["attestation"], attestation["seq"]);
+    let log = serde_json::to_string(&rows).unwrap();
+    assert!(!log.contains(&hex::encode(KEY_VALUE)) && !log.contains(&guest.cookie), "no secret is in the log");
+}
+
+#[tokio::test]
+async fn nothing_is_released_where_the_log_takes_no_row() {
+    let (world, document) = World::ready().await;
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    let store = SqlitePool::connect_with(SqliteConnectOptions::new().filename(world.store())).await.unwrap();
+    let full = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk full'); END";
+    sqlx::query(full).execute(&store).await.unwrap();
+    assert_eq!(refused(&guest, KEY).await, pair("store-failed", "PluginInternalError"));
+    sqlx::query("DROP TRIGGER full").execute(&store).await.unwrap();
+    assert_eq!(guest.key(KEY).await, KEY_VALUE);
+}
+
+#[tokio::test]
+async fn session_that_was_not_accepted_gets_nothing() {
+    let (world, document) = World::ready().await;
+    let guest = Guest::launch(&world, &document).await;
+    assert_eq!(refused(&guest, KEY).await, pair("session-unknown", "TokenNotFound"));
+    let mut attestation = guest.attestation();
+    attestation["init-data"] = serde_json::Value::Null;
+    guest.refused(&attestation).await;
+    assert_eq!(refused(&guest, KEY).await, pair("session-unknown", "TokenNotFound"));
+}
+
+#[tokio::test]
+async fn session_gets_its_key_until_it_expires() {
+    let (world, document) = World::ready().await;
+    let guest = Guest::launch(&world, &document).await;
+    let token = format!("Bearer {}", guest.attest().await);
+    world.pass(LIFETIME - 1);
+    assert_eq!(guest.key(KEY).await, KEY_VALUE);
+    world.pass(1);
+    assert_eq!(refused(&guest, KEY).await, pair("session-expired", "TokenNotFound"));
+    let path = format!("/kbs/v0/resource/{KEY}");
+    let answer = world.kbs(Method::GET, &path, &[("authorization", &token)], vec![]).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (401, "token-invalid"));
+}
+
+#[tokio::test]
+async fn session_that_expired_before_its_attestation_refused() {
+    let (world, document) = World::ready().await;
+    let guest = Guest::launch(&world, &document).await;
+    world.pass(LIFETIME);
+    assert_eq!(guest.refused(&guest.attestation()).await, "session-expired");
+}
+
+#[tokio::test]
+async fn disabled_key_refused() {
+    let (world, document) = World::ready().await;
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    assert_eq!(guest.key(KEY).await, KEY_VALUE);
+    world.admin(Method::POST, &format!("keys/{KEY}/disable"), vec![]).await;
+    assert_eq!(refused(&guest, KEY).await, pair("key-disabled", "PolicyDeny"));
+    assert_eq!(world.decisions("release").await, ["", "key-disabled"]);
+}
+
+#[tokio::test]
+async fn key_of_no_model_of_the_deployment_refused() {
+    let (world, document) = World::ready().await;
+    let other = "models/tiny/v2";
+    world.put_key(other, b"another secret").await;
+    world.put_policy(other, &world.policy(&document)).await;
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    assert_eq!(refused(&guest, other).await, pair("key-not-in-deployment", "PolicyDeny"));
+    assert_eq!(guest.key(KEY).await, KEY_VALUE);
+}
+
+#[tokio::test]
+async fn unknown_key_and_key_without_policy_refused() {
+    let (world, document) = World::ready().await;
+    world.put_key("a/b/c", b"a secret without policy").await;
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    assert_eq!(refused(&guest, "a/b/d").await, pair("key-unknown", "PluginInternalError"));
+    assert_eq!(refused(&guest, "a/b/c").await, pair("no-policy", "PolicyDeny"));
+}
+
+#[tokio::test]
+async fn model_that_a_stranger_signed_refused() {
+    let (world, _) = World::ready().await;
+    let stranger = SigningKey::generate().unwrap();
+    let reference = world.push("models/strange", "models/strange/v1", &stranger).await;
+    let document = world.document(&[reference]);
+    world.put_key("models/strange/v1", &KEY_VALUE).await;
+    world.put_policy("models/strange/v1", &world.policy(&document)).await;
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    assert_eq!(refused(&guest, "models/strange/v1").await, pair("signer-untrusted", "PolicyDeny"));
+}
+
+#[tokio::test]
+async fn model_whose_signatures_the_registry_does_not_show_refused() {
+    let world = World::start().await;
+    let reference = world.push("models/tiny", KEY, &world.signer).await;
+    world.registry.faults().hide_referrers();
+    let document = world.document(&[reference]);
+    world.put_key(KEY, &KEY_VALUE).await;
+    world.put_policy(KEY, &world.policy(&document)).await;
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    assert_eq!(refused(&guest, KEY).await, pair("model-unsigned", "PolicyDeny"));
+}
+
+#[tokio::test]
+async fn model_in_a_repository_or_registry_that_is_not_trusted_refused() {
+    let (world, document) = World::ready().await;
+    let reference = String::from_utf8(document).unwrap();
+    let reference = reference.split('"').find(|text| text.contains("/models/tiny@")).unwrap().trim_end_matches('\\');
+    let digest = reference.split('@').nth(1).unwrap();
+    let host = world.registry.addr();
+    for (elsewhere, code) in [
+        (format!("{host}/others/tiny@{digest}"), "repository-untrusted"),
+        (format!("registry.example/models/tiny@{digest}"), "registry-not-allowed"),
+    ] {
+        let document = world.document(&[elsewhere]);
+        world.put_policy(KEY, &world.policy(&document)).await;
+        let guest = Guest::launch(&world, &document).await;
+        guest.attest().await;
+        assert_eq!(refused(&guest, KEY).await, pair(code, "PolicyDeny"));
+    }
+}
+
+#[tokio::test]
+async fn model_that_cannot_be_judged_does_not_stand_in_the_way_of_another() {
+    let (world, _) = World::ready().await;
+    let broken = format!("{}/models/none@{}", world.registry.addr(), Sha256([7; 32]).oci());
+    let sound = world.push("models/tiny", KEY, &world.signer).await;
+    let document = world.document(&[broken, sound]);
+    world.put_policy(KEY, &world.policy(&document)).await;
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    assert_eq!(guest.key(KEY).await, KEY_VALUE);
+}
+
+#[tokio::test]
+async fn policy_changed_after_the_attestation_decides() {
+    let (world, document) = World::ready().await;
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    let policy = world.policy(&document);
+    world.put_policy(KEY, &policy.replace("4d4d", "4e4e")).await;
+    assert_eq!(refused(&guest, KEY).await, pair("measurement-not-approved", "PolicyDeny"));
+    world.put_policy(KEY, &policy).await;
+    assert_eq!(guest.key(KEY).await, KEY_VALUE);
+}
+
+#[tokio::test]
+async fn key_of_another_policy_than_the_one_that_accepted_refused() {
+    let (world, document) = World::ready().await;
+    world.put_key("a/b/c", b"for another image").await;
+    world.put_policy("a/b/c", &world.policy(&document).replace("4d4d", "4e4e")).await;
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    assert_eq!(refused(&guest, "a/b/c").await, pair("measurement-not-approved", "PolicyDeny"));
+}
+
+#[tokio::test]
+async fn names_that_climb_or_are_encoded_refused() {
+    let (world, document) = World::ready().await;
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    for path in ["models/../tiny", "models/tiny/..", "models%2ftiny/v1", "models/tiny/v1/x", "models/tiny", "a//b", ".a/b/c"] {
+        assert_eq!(refused(&guest, path).await.0, "malformed", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn keys_and_log_outlive_a_restart_and_sessions_do_not() {
+    let (mut world, document) = World::ready().await;
+    let cookie = {
+        let guest = Guest::launch(&world, &document).await;
+        guest.attest().await;
+        guest.cookie
+    };
+    let before = world.decisions("attestation").await;
+    world.restart().await;
+    let path = format!("/kbs/v0/resource/{KEY}");
+    let answer = world.kbs(Method::GET, &path, &[("cookie", &cookie)], vec![]).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (401, "session-unknown"));
+    assert_eq!(world.decisions("attestation").await, before);
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    assert_eq!(guest.key(KEY).await, KEY_VALUE);
+}

@@ -1,0 +1,283 @@
+//! A verifier, a registry and a chip, started for one test.
+
+use http::{HeaderMap, Method, Request, StatusCode};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use strongroom_artifact::{DataKey, SigningKey};
+use strongroom_attestation_verifier::{Clock, Config, PublicIdentity, Service};
+use strongroom_devkit::amd::{Hierarchy, Vek, VekSpec};
+use strongroom_devkit::registry::{Config as RegistryConfig, RunningRegistry};
+use strongroom_registry_client::{Access, PushOptions, Reference, RegistryClient, Seal, push_model};
+use strongroom_transport::http::full;
+use strongroom_transport::{HttpClient, ServerTrust, read_body};
+use strongroom_wire::Root;
+use strongroom_wire::deployment::{self, Attester, Deployment, Model, Settings};
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::kbs::ResourcePath;
+use strongroom_wire::trust::{Rule, Signer, TrustFile};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// When every test begins.
+const START: u64 = 1_800_000_000;
+/// The id of the key that the test model is sealed with.
+pub const KEY: &str = "models/tiny/v1";
+/// Its value.
+pub const KEY_VALUE: [u8; 32] = [0x5a; 32];
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+pub struct World {
+    pub folder: tempfile::TempDir,
+    pub hierarchy: Hierarchy,
+    pub vek: Vek,
+    pub registry: RunningRegistry,
+    pub signer: SigningKey,
+    pub identity: PublicIdentity,
+    clock: Arc<AtomicU64>,
+    kbs: String,
+    admin: String,
+    pub http: HttpClient,
+    stop: Option<oneshot::Sender<()>>,
+    task: Option<JoinHandle<strongroom_wire::Result<()>>>,
+}
+
+impl World {
+    /// A verifier of the test realm of a fresh chip, and a registry that it may use; no key, no policy, no model yet.
+    pub async fn start() -> Self {
+        Self::with_roots(true).await
+    }
+
+    /// The same, with the test root named or AMD's roots in force.
+    pub async fn with_roots(test_root: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let hierarchy = Hierarchy::shared().unwrap();
+        let vek = hierarchy.issue(VekSpec::default()).unwrap();
+        let registry = RunningRegistry::start(RegistryConfig::new(folder.path().join("registry"))).await.unwrap();
+        let root = folder.path().join("ark.pem");
+        std::fs::write(&root, hierarchy.ark.certificate_pem().unwrap()).unwrap();
+        let clock = Arc::new(AtomicU64::new(START));
+        let config = Self::config(folder.path(), test_root.then_some(root.as_path()), &registry.addr().to_string());
+        let (service, stop, task) = Self::run(&config, &clock).await;
+        let http = HttpClient::new(&ServerTrust::Pin(service.0.pin.0), false).unwrap();
+        Self {
+            folder,
+            hierarchy,
+            vek,
+            registry,
+            signer: SigningKey::generate().unwrap(),
+            identity: service.0,
+            clock,
+            kbs: service.1,
+            admin: service.2,
+            http,
+            stop: Some(stop),
+            task: Some(task),
+        }
+    }
+
+    /// All set up: a sealed and signed model in the registry, its key and its release policy in the verifier. Returns the
+    /// deployment document that names it.
+    pub async fn ready() -> (Self, Vec<u8>) {
+        let world = Self::start().await;
+        let reference = world.push("models/tiny", KEY, &world.signer).await;
+        let document = world.document(&[reference]);
+        world.put_key(KEY, &KEY_VALUE).await;
+        world.put_policy(KEY, &world.policy(&document)).await;
+        (world, document)
+    }
+
+    fn config(folder: &Path, test_root: Option<&Path>, registry: &str) -> Config {
+        let path = |name: &str| folder.join(name).display().to_string();
+        let root = test_root.map(|root| format!("test-root = '{}'\n", root.display())).unwrap_or_default();
+        let text = format!(
+            "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nstate = '{}'\nmaster-key = '{}'\nadmin-token = '{}'\n\
+             names = ['localhost']\ngrace = 1\n{root}[[registry]]\nhost = '{registry}'\nplain-http = true\n",
+            path("state"),
+            path("master-key"),
+            path("admin-token"),
+        );
+        Config::parse(text.as_bytes()).unwrap()
+    }
+
+    async fn run(
+        config: &Config,
+        clock: &Arc<AtomicU64>,
+    ) -> ((PublicIdentity, String, String), oneshot::Sender<()>, JoinHandle<strongroom_wire::Result<()>>) {
+        let clock = Arc::clone(clock);
+        let service = Service::start(config, Clock::of(move || clock.load(Ordering::SeqCst))).await.unwrap();
+        let (kbs, admin) = (service.kbs_addr().to_string(), service.admin_addr().to_string());
+        let identity = service.identity().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(service.run(async move { drop(stopped.await) }));
+        ((identity, kbs, admin), stop, task)
+    }
+
+    /// Stops the verifier and starts it again on what it kept.
+    pub async fn restart(&mut self) {
+        drop(self.stop.take());
+        self.task.take().unwrap().await.unwrap().unwrap();
+        let root = self.folder.path().join("ark.pem");
+        let config = Self::config(self.folder.path(), Some(&root), &self.registry.addr().to_string());
+        let (service, stop, task) = Self::run(&config, &self.clock).await;
+        assert_eq!(service.0, self.identity, "the identity is kept");
+        (self.kbs, self.admin, self.stop, self.task) = (service.1, service.2, Some(stop), Some(task));
+    }
+
+    pub fn pass(&self, seconds: u64) {
+        self.clock.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    pub fn now(&self) -> u64 {
+        self.clock.load(Ordering::SeqCst)
+    }
+
+    pub fn store(&self) -> PathBuf {
+        strongroom_attestation_verifier::store_path(&self.folder.path().join("state"))
+    }
+
+    /// Pushes a tiny model, sealed with [`KEY_VALUE`] under this key id, and signed.
+    pub async fn push(&self, repository: &str, key: &str, signer: &SigningKey) -> String {
+        let model = self.folder.path().join("model");
+        std::fs::create_dir_all(&model).unwrap();
+        std::fs::write(model.join("model.onnx"), b"weights").unwrap();
+        std::fs::write(model.join("tokenizer.json"), b"{}").unwrap();
+        let host = self.registry.addr().to_string();
+        let access = Access { plain_http: true, ..Access::default() };
+        let client = RegistryClient::new(&host, access).unwrap();
+        let reference = Reference::parse(&format!("{host}/{repository}:latest")).unwrap();
+        let seal = Seal {
+            key_id: ResourcePath::parse(key).unwrap(),
+            data_key: Some(DataKey::from_file_bytes(&KEY_VALUE).unwrap()),
+        };
+        let options = PushOptions::new(signer).sealed(seal);
+        let pushed = push_model(&client, &model, &reference, options).await.unwrap();
+        format!("{host}/{repository}@{}", pushed.manifest.oci())
+    }
+
+    pub fn trust(&self) -> TrustFile {
+        let signer = Signer { name: "release".into(), key: self.signer.public().pem() };
+        let rule = Rule {
+            repository: format!("{}/models/*", self.registry.addr()),
+            threshold: 1,
+            signers: vec![signer],
+            statement_signers: vec![],
+        };
+        TrustFile { rules: vec![rule] }
+    }
+
+    pub fn root(&self) -> Root {
+        Root::Test(self.hierarchy.ark.key_digest().unwrap())
+    }
+
+    /// A deployment document that names these models.
+    pub fn document(&self, references: &[String]) -> Vec<u8> {
+        Deployment::render(&self.settings(references)).unwrap()
+    }
+
+    pub fn settings(&self, references: &[String]) -> Settings {
+        let model = |(n, reference): (usize, &String)| Model { name: format!("m{n}"), reference: reference.clone() };
+        let mut trust = self.trust();
+        trust.rules.extend(references.iter().map(|reference| Rule {
+            repository: reference.split('@').next().unwrap().to_owned(),
+            ..trust.rules[0].clone()
+        }));
+        Settings {
+            version: 1,
+            root: self.root(),
+            attester: Attester::Socket,
+            verifier: deployment::Verifier {
+                url: format!("https://{}", self.kbs),
+                pin: self.identity.pin,
+                token_key: self.identity.token_key.clone(),
+            },
+            runtime: deployment::Runtime { onnxruntime: Sha256([0; 32]) },
+            registries: vec![],
+            models: references.iter().enumerate().map(model).collect(),
+            trust,
+            principals: vec![],
+        }
+    }
+
+    /// A release policy for the default measurement of [`strongroom_devkit::report::ReportSpec`] and this document.
+    pub fn policy(&self, document: &[u8]) -> String {
+        let rule = toml::to_string(&self.trust()).unwrap().replace("[[rule", "[[release.trust.rule");
+        format!(
+            "version = 1\n[snp]\nmeasurement = {{ one-of = [\"{}\"] }}\ndeployment = {{ exactly = \"{}\" }}\n\
+             tcb = {{ at-least = {{ bootloader = 3, tee = 0, snp = 8, microcode = 115 }} }}\n\
+             chip = {{ any = {{ because = \"any test chip\" }} }}\n{rule}",
+            "4d".repeat(48),
+            Sha256::of(document),
+        )
+    }
+
+    pub async fn put_key(&self, id: &str, value: &[u8]) {
+        let answer = self.admin(Method::PUT, &format!("keys/{id}"), value.to_vec()).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", String::from_utf8_lossy(&answer.body));
+    }
+
+    pub async fn put_policy(&self, id: &str, toml: &str) {
+        let answer = self.admin(Method::PUT, &format!("policies/{id}"), toml.as_bytes().to_vec()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", String::from_utf8_lossy(&answer.body));
+    }
+
+    /// All rows of the audit log.
+    pub async fn audit(&self) -> Vec<Value> {
+        let answer = self.admin(Method::GET, "audit", vec![]).await;
+        answer.json().as_array().unwrap().clone()
+    }
+
+    /// The codes of the rows of one kind.
+    pub async fn decisions(&self, kind: &str) -> Vec<String> {
+        let rows = self.audit().await;
+        let rows = rows.iter().filter(|row| row["kind"] == kind);
+        rows.map(|row| row["code"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// A call of the administrator.
+    pub async fn admin(&self, method: Method, path: &str, body: Vec<u8>) -> Answer {
+        let token = std::fs::read_to_string(self.folder.path().join("admin-token")).unwrap();
+        self.admin_with(method, path, body, Some(&format!("Bearer {token}"))).await
+    }
+
+    pub async fn admin_with(&self, method: Method, path: &str, body: Vec<u8>, authorization: Option<&str>) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("https://{}/admin/v1/{path}", self.admin));
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
+        self.send(request.body(full(body)).unwrap()).await
+    }
+
+    /// A request to the KBS protocol's socket.
+    pub async fn kbs(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("https://{}{path}", self.kbs));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(full(body)).unwrap()).await
+    }
+
+    async fn send(&self, request: Request<strongroom_transport::Body>) -> Answer {
+        let response = self.http.send(request, Duration::from_secs(60)).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = read_body(body, 8 << 20, "answer").await.unwrap().to_vec();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+}

@@ -1,0 +1,123 @@
+//! The demo's recipe.
+
+mod calls;
+pub(crate) mod print;
+mod refusals;
+
+use crate::guest::{Guest, Launch};
+use crate::world::{Inputs, World, random_hex, text};
+use print::Steps;
+use serde_json::Value;
+use std::path::Path;
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::{Code, Refusal, Result};
+
+/// A published model.
+pub(crate) struct Published {
+    /// The name that requests use.
+    pub(crate) name: String,
+    /// `host/repo@sha256:…`.
+    pub(crate) reference: String,
+    /// Digest of its manifest.
+    pub(crate) manifest: Sha256,
+}
+
+/// 1. Surroundings: a fresh test root, a registry, a verifier.
+/// 2. Publish: sign and seal the model, push it; its key goes to the verifier alone.
+/// 3. Approve: which measurement and which deployment document may have the key.
+/// 4. Boot: the guest verifies signatures, attests, gets the key, opens and serves.
+/// 5. Verify: a client checks the evidence itself.
+/// 6. Call: three sentences through the local proxy.
+/// 7. Audit: the release stands in the verifier's log.
+/// 8. Every refusal, beside its accepted twin.
+pub(crate) fn run(inputs: Inputs, keep: bool) -> Result<()> {
+    let mut steps = Steps::start()?;
+    let world = World::start(inputs)?;
+    world.signer("release")?;
+    steps.done(
+        "surroundings",
+        &format!("test root {}, registry {}, verifier {}", world.root()?, world.registry, world.verifier.url),
+    )?;
+
+    let model = publish(&world, &world.inputs.model, "models/all-minilm-l6-v2", "demo/all-minilm-l6-v2/v1", "release")?;
+    steps.done("publish", &format!("{} signed, sealed and pushed as {}", model.name, model.manifest.oci()))?;
+
+    let document = world.document(&model.name, &model.reference, &world.verifier)?;
+    world.allow(&world.verifier, "demo/all-minilm-l6-v2/v1", &[&document])?;
+    steps.done(
+        "approve",
+        &format!("measurement {}…, deployment {}", short(&world.measurement), Sha256::of(&document)),
+    )?;
+
+    let guest = Launch::honest(&world, &document).boot(&world, "enclave")?;
+    steps.done(
+        "boot",
+        "HOST_DATA names the document; signatures held; attested; key released; opened in memory; serving",
+    )?;
+
+    let policy = client_policy(&world, &document, &model)?;
+    let verified = calls::verify(&world, &guest.url(), &policy)?;
+    steps.done("verify", &format!("{} checks held over {}", verified, guest.url()))?;
+
+    let proxy = calls::Proxy::start(&world, &guest.url(), &policy, None)?;
+    let similarities = proxy.similarities(&model.name)?;
+    steps.done("call", &similarities)?;
+
+    let released = released(&world)?;
+    steps.done("audit", &format!("{released} release of the key, recorded before it left"))?;
+    logs_are_silent(&world, &guest, &proxy)?;
+
+    if keep {
+        return print::keep(&mut steps, &proxy, &model, &guest);
+    }
+    drop(proxy);
+    guest.stop()?;
+    let refused = refusals::run(&world, &mut steps)?;
+    world.stop()?;
+    steps.end(refused)
+}
+
+/// `strongroom model push`: the data key is made there and delivered to the verifier, and is nowhere else.
+pub(crate) fn publish(world: &World, folder: &Path, repository: &str, key: &str, signer: &str) -> Result<Published> {
+    let sign_key = world.path().join(signer).with_extension("key");
+    let reference = format!("{}/{repository}:{}", world.registry, random_hex()?.get(..8).unwrap_or("v1"));
+    let mut arguments = vec!["model", "push", text(folder)?, &reference, "--sign-key", text(&sign_key)?];
+    arguments.extend(["--seal", "--key-id", key, "--plain-http", "--json"]);
+    let admin = world.verifier.admin()?;
+    arguments.extend(admin.iter().map(String::as_str));
+    let pushed = world.strongroom(&arguments)?;
+    let manifest = pushed.get("manifest").and_then(Value::as_str).unwrap_or_default();
+    let manifest = Sha256::from_oci(manifest)?;
+    let name = repository.rsplit('/').next().unwrap_or(repository).to_owned();
+    Ok(Published { name, reference: format!("{}/{repository}@{}", world.registry, manifest.oci()), manifest })
+}
+
+/// The client's policy: measurement, deployment document and manifest.
+pub(crate) fn client_policy(world: &World, document: &[u8], model: &Published) -> Result<std::path::PathBuf> {
+    let snp = world.snp_policy(&[document]);
+    world.file("client-policy.toml", format!("{snp}[model]\nmanifest = {{ exactly = \"{}\" }}\n", model.manifest.oci()))
+}
+
+fn released(world: &World) -> Result<usize> {
+    let rows = world.audit(&world.verifier, 0)?;
+    let releases = rows.iter().filter(|row| row.get("kind").and_then(Value::as_str) == Some("release"));
+    match releases.count() {
+        0 => Err(Refusal::new(Code::Internal, "audit log").got("no release").want("the one that just happened")),
+        count => Ok(count),
+    }
+}
+
+/// Neither prompts nor the bearer key stand in anybody's log.
+fn logs_are_silent(world: &World, guest: &Guest, proxy: &calls::Proxy) -> Result<()> {
+    let logs = [guest.log(), world.verifier.log(), proxy.log()].concat();
+    for secret in calls::SENTENCES.iter().chain(&[crate::world::API_KEY]) {
+        if logs.contains(secret) {
+            return Err(Refusal::new(Code::Internal, "a log holds a prompt or a key"));
+        }
+    }
+    Ok(())
+}
+
+fn short(bytes: &[u8]) -> String {
+    hex::encode(bytes.get(..8).unwrap_or(bytes))
+}

@@ -1,0 +1,88 @@
+//! What the demo says.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the demo speaks to a person")]
+
+use super::Published;
+use super::calls::Proxy;
+use crate::guest::Guest;
+use std::net::SocketAddr;
+use std::time::Instant;
+use strongroom_wire::{Code, Refusal, Result};
+
+/// The steps so far.
+pub(crate) struct Steps {
+    began: Instant,
+    last: Instant,
+}
+
+impl Steps {
+    /// Says what comes.
+    pub(crate) fn start() -> Result<Self> {
+        println!("Strongroom on this machine, without a TEE: evidence is signed by a test root made for this run.\n");
+        let now = Instant::now();
+        Ok(Self { began: now, last: now })
+    }
+
+    /// A step that held.
+    pub(crate) fn done(&mut self, name: &str, detail: &str) -> Result<()> {
+        println!("{:6.2} s  {name:13} {detail}", self.last.elapsed().as_secs_f64());
+        self.last = Instant::now();
+        Ok(())
+    }
+
+    /// The heading of the refusals.
+    pub(crate) fn heading(&self, text: &str) {
+        println!("\n{text}\n");
+    }
+
+    /// An adversary who was refused as expected.
+    pub(crate) fn refused(&mut self, title: &str, code: Code, by: &str, twin: &str) {
+        println!(
+            "{:6.2} s  {code:27} by the {by:9} {title}\n{:50} accepted: {twin}",
+            self.last.elapsed().as_secs_f64(),
+            ""
+        );
+        self.last = Instant::now();
+    }
+
+    /// The last line.
+    pub(crate) fn end(&self, refused: usize) -> Result<()> {
+        let seconds = self.began.elapsed().as_secs_f64();
+        println!(
+            "\neverything held: the model was served to who verified it, and {refused} adversaries were refused ({seconds:.1} s)"
+        );
+        Ok(())
+    }
+}
+
+/// Leaves it running until somebody stops it.
+pub(crate) fn keep(steps: &mut Steps, proxy: &Proxy, model: &Published, guest: &Guest) -> Result<()> {
+    let (url, key, name) = (proxy.url(), crate::world::API_KEY, &model.name);
+    steps.heading(
+        "left running; stop it with Ctrl-C. Both of these go through the proxy, which attests before it sends:",
+    );
+    println!(
+        "curl -s {url}/v1/embeddings -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n  \
+         -d '{{\"model\":\"{name}\",\"input\":\"a letter in a strongroom\"}}'\n"
+    );
+    println!(
+        "python3 - <<'EOF'\nfrom openai import OpenAI\nclient = OpenAI(base_url=\"{url}/v1\", api_key=\"{key}\")\n\
+         print(client.embeddings.create(model=\"{name}\", input=\"a letter in a strongroom\").data[0].embedding[:4])\nEOF\n"
+    );
+    println!("the enclave itself: {}", guest.url());
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| Refusal::io("runtime", &e))?;
+    runtime.block_on(async { strongroom_transport::shutdown_signal().await });
+    Ok(())
+}
+
+/// A refusal that ends the program.
+pub(crate) fn failure(refusal: &Refusal) {
+    eprintln!("strongroom-dev: {refusal}");
+    if !refusal.code.advice().is_empty() {
+        eprintln!("  try   {}", refusal.code.advice());
+    }
+}
+
+/// The line that says where a service is.
+pub(crate) fn listening(address: SocketAddr) {
+    eprintln!("listening on {address}");
+}

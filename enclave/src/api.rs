@@ -1,0 +1,303 @@
+//! The HTTP interface: OpenAI's embeddings and models, the evidence endpoint, and two probes.
+//!
+//! A request climbs typed stages: is there anything to ask (`Serving`), who asks ([`Authorized`]), what is asked
+//! (`embeddings::Call`). A model takes a call only together with an [`Authorized`], which nothing but authentication makes;
+//! so a route that forgot it would not compile.
+
+mod authorized;
+mod embeddings;
+mod error;
+mod request;
+
+pub use authorized::{Authorized, Principals};
+
+use crate::evidence::Desk;
+use crate::inference::Models;
+use crate::stage::Stage;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use error::Answer;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::{Arc, OnceLock};
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::{Code, Refusal, Result, evidence};
+use tokio::sync::watch;
+
+/// What there is once the boot is through.
+#[derive(Debug)]
+pub struct Serving {
+    /// Who may ask.
+    pub principals: Principals,
+    /// What may be asked for.
+    pub models: Models,
+    /// Where evidence is given.
+    pub desk: Desk,
+}
+
+/// What the routes share: how far the boot is, and what it ends in.
+#[derive(Debug, Clone)]
+pub struct App {
+    stage: watch::Receiver<Stage>,
+    serving: Arc<OnceLock<Serving>>,
+}
+
+impl App {
+    /// An application that is not ready yet; `stage` follows the boot.
+    pub fn new(stage: watch::Receiver<Stage>) -> Self {
+        Self { stage, serving: Arc::default() }
+    }
+
+    /// Makes it ready. It stays so.
+    ///
+    /// # Errors
+    /// `internal` it is ready already.
+    pub fn serve(&self, serving: Serving) -> Result<()> {
+        self.serving.set(serving).map_err(|_| Refusal::new(Code::Internal, "serving twice"))
+    }
+
+    fn serving(&self) -> Result<&Serving> {
+        let stage = *self.stage.borrow();
+        self.serving.get().ok_or_else(|| Refusal::new(Code::NotReady, "enclave").got(stage).want(Stage::Serving))
+    }
+
+    /// The routes.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/v1/embeddings", post(embed))
+            .route("/v1/models", get(models))
+            .route(evidence::PATH, get(evidence_for_nonce))
+            .route("/healthz", get(async || Json(json!({"status": "live"}))))
+            .route("/readyz", get(ready))
+            .fallback(async || Answer(Refusal::new(Code::RouteUnknown, "no such route")))
+            .method_not_allowed_fallback(async || {
+                (
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    Answer(Refusal::new(Code::RouteUnknown, "no such method on this route")),
+                )
+            })
+            // Bodies are read by the routes themselves, up to a limit of their own.
+            .layer(axum::extract::DefaultBodyLimit::disable())
+            .with_state(self)
+    }
+}
+
+async fn embed(State(app): State<App>, request: Request) -> core::result::Result<Response, Answer> {
+    let serving = app.serving()?;
+    let (head, body) = request.into_parts();
+    // The body of somebody unknown is not read.
+    let caller = serving.principals.authenticate(&head.headers)?;
+    let call = embeddings::Call::read(body).await?;
+    Ok(call.answer(&caller, &serving.models).await?.into_response())
+}
+
+async fn models(State(app): State<App>, headers: HeaderMap) -> core::result::Result<Json<Value>, Answer> {
+    let serving = app.serving()?;
+    let caller = serving.principals.authenticate(&headers)?;
+    // OpenAI's shape wants a time of creation; a manifest has none that anyone vouches for.
+    let model = |(name, manifest): (&str, Sha256)| json!({"id": name, "object": "model", "created": 0, "owned_by": "strongroom", "manifest": manifest.oci()});
+    let list: Vec<Value> = serving.models.list(&caller).map(model).collect();
+    Ok(Json(json!({"object": "list", "data": list})))
+}
+
+#[derive(Deserialize)]
+struct EvidenceQuery {
+    nonce: String,
+}
+
+async fn evidence_for_nonce(State(app): State<App>, uri: Uri) -> core::result::Result<Response, Answer> {
+    let serving = app.serving()?;
+    let query = axum::extract::Query::<EvidenceQuery>::try_from_uri(&uri);
+    let query = query.map_err(|_| Refusal::malformed("query", "want `nonce`, 64 lower-case hex digits"))?;
+    let nonce = Sha256::from_hex(&query.0.nonce).map_err(|refusal| refusal.within("nonce"))?;
+    let answer = serving.desk.answer(nonce.0).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+}
+
+async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
+    let stage = *app.stage.borrow();
+    let ready = app.serving.get().is_some();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({"stage": stage.to_string()})))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::attester::tests::Unsigned;
+    use crate::evidence::Bound;
+    use crate::inference::tests::tiny;
+    use crate::stage::Progress;
+    use axum::body::Body;
+    use axum::http::Method;
+    use strongroom_transport::read_body;
+    use strongroom_wire::bytes;
+    use strongroom_wire::evidence::{EvidenceAnswer, Workload};
+    use tower::ServiceExt as _;
+
+    const KEY: (&str, &str) = ("authorization", "Bearer key-of-app");
+
+    /// An authenticated caller.
+    pub(crate) fn caller() -> Authorized {
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, KEY.1.parse().unwrap())]);
+        authorized::tests::principals().authenticate(&headers).unwrap()
+    }
+
+    /// An application that serves what of the set-up is there.
+    fn serving() -> Router {
+        let (mut progress, stage) = Progress::start();
+        let app = App::new(stage);
+        let mut models = Models::default();
+        if let Some(model) = tiny() {
+            models.insert("tiny".into(), model);
+        }
+        let workload = Workload { deployment: bytes::to_base64(b"document"), models: Vec::new() };
+        let bound = Bound { channel_key: b"key".to_vec(), workload };
+        let desk = Desk::open(Arc::new(Unsigned::default()), bound).unwrap();
+        app.serve(Serving { principals: authorized::tests::principals(), models, desk }).unwrap();
+        progress.enter(Stage::Serving);
+        app.router()
+    }
+
+    fn booting() -> Router {
+        let (_, stage) = Progress::start();
+        App::new(stage).router()
+    }
+
+    async fn send(
+        router: &Router,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> (StatusCode, HeaderMap, Vec<u8>) {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        (head.status, head.headers, read_body(body, 1 << 22, "answer").await.unwrap().to_vec())
+    }
+
+    async fn get(router: &Router, path: &str, headers: &[(&str, &str)]) -> (StatusCode, Value) {
+        let (status, _, body) = send(router, Method::GET, path, headers, "").await;
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    async fn embed(router: &Router, headers: &[(&str, &str)], body: &str) -> (StatusCode, Value) {
+        let (status, _, body) = send(router, Method::POST, "/v1/embeddings", headers, body).await;
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn booting_enclave_is_live_and_answers_nothing_else() {
+        let router = booting();
+        assert_eq!(get(&router, "/healthz", &[]).await, (StatusCode::OK, json!({"status": "live"})));
+        let (status, body) = get(&router, "/readyz", &[]).await;
+        assert_eq!((status, body), (StatusCode::SERVICE_UNAVAILABLE, json!({"stage": "measuring"})));
+        let nonce = format!("{}?nonce={}", evidence::PATH, "ab".repeat(32));
+        for path in [nonce.as_str(), "/v1/models"] {
+            let (status, body) = get(&router, path, &[KEY]).await;
+            assert_eq!((status, &body["error"]["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("not-ready")));
+        }
+        let (status, body) = embed(&router, &[KEY], "{}").await;
+        assert_eq!((status, &body["error"]["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("not-ready")));
+    }
+
+    #[tokio::test]
+    async fn serving_enclave_is_ready() {
+        assert_eq!(get(&serving(), "/readyz", &[]).await, (StatusCode::OK, json!({"stage": "serving"})));
+    }
+
+    #[tokio::test]
+    async fn models_listed_for_a_principal_and_for_nobody_else() {
+        let router = serving();
+        let (status, body) = get(&router, "/v1/models", &[KEY]).await;
+        assert_eq!((status, &body["object"]), (StatusCode::OK, &json!("list")));
+        let (status, headers, body) = send(&router, Method::GET, "/v1/models", &[], "").await;
+        assert_eq!(
+            (status, &headers[header::WWW_AUTHENTICATE]),
+            (StatusCode::UNAUTHORIZED, &"Bearer".parse().unwrap())
+        );
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"]["code"], "unauthenticated");
+        assert_eq!(body["error"]["type"], "authentication_error");
+    }
+
+    #[tokio::test]
+    async fn unknown_caller_refused_before_the_body_is_looked_at() {
+        let router = serving();
+        let (status, _) = embed(&router, &[("authorization", "Bearer guess")], "no json").await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        let (status, body) = embed(&router, &[KEY], "no json").await;
+        assert_eq!((status, &body["error"]["code"]), (StatusCode::BAD_REQUEST, &json!("request-invalid")));
+    }
+
+    #[tokio::test]
+    async fn unknown_model_route_and_method_refused() {
+        let router = serving();
+        let (status, body) = embed(&router, &[KEY], r#"{"model":"other","input":"a"}"#).await;
+        assert_eq!((status, &body["error"]["code"]), (StatusCode::NOT_FOUND, &json!("model-unknown")));
+        let (status, body) = get(&router, "/v1/chat/completions", &[KEY]).await;
+        assert_eq!((status, &body["error"]["code"]), (StatusCode::NOT_FOUND, &json!("route-unknown")));
+        let (status, _) = get(&router, "/v1/embeddings", &[KEY]).await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+    }
+
+    #[tokio::test]
+    async fn evidence_for_a_nonce_given_to_anybody() {
+        let path = format!("{}?nonce={}", evidence::PATH, "ab".repeat(32));
+        let (status, _, body) = send(&serving(), Method::GET, &path, &[], "").await;
+        assert_eq!(status, StatusCode::OK);
+        let answer = EvidenceAnswer::parse(&body).unwrap();
+        assert!(answer.expected_report_data(&[0xab; 32], b"key").is_ok());
+    }
+
+    #[tokio::test]
+    async fn nonce_that_is_none_refused() {
+        let router = serving();
+        for query in ["", "?nonce=", "?nonce=ab", "?nonce=AB", "?other=1"] {
+            let (status, body) = get(&router, &format!("{}{query}", evidence::PATH), &[]).await;
+            assert_eq!((status, &body["error"]["code"]), (StatusCode::BAD_REQUEST, &json!("malformed")), "{query}");
+        }
+    }
+
+    #[tokio::test]
+    async fn embeddings_as_floats_and_as_base64_are_the_same() {
+        let router = serving();
+        if get(&router, "/v1/models", &[KEY]).await.1["data"] == json!([]) {
+            return;
+        }
+        let ask = |format: &str| {
+            format!(r#"{{"model":"tiny","input":["a cat",""],"encoding_format":"{format}","user":"u"}}"#)
+        };
+        let (status, floats) = embed(&router, &[KEY], &ask("float")).await;
+        assert_eq!(status, StatusCode::OK);
+        let (_, base64) = embed(&router, &[KEY], &ask("base64")).await;
+        assert_eq!((&floats["usage"], &floats["model"]), (&base64["usage"], &json!("tiny")));
+        for index in 0..2 {
+            assert_eq!(floats["data"][index]["index"], index);
+            let floats: Vec<f32> = serde_json::from_value(floats["data"][index]["embedding"].clone()).unwrap();
+            let bytes = bytes::from_base64(base64["data"][index]["embedding"].as_str().unwrap(), "vector").unwrap();
+            let decoded: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+            assert_eq!(floats, decoded);
+        }
+    }
+
+    #[tokio::test]
+    async fn dimensions_of_the_model_accepted_and_others_refused() {
+        let router = serving();
+        let ask = |n: usize| format!(r#"{{"model":"tiny","input":"a","dimensions":{n}}}"#);
+        let (status, body) = embed(&router, &[KEY], &ask(32)).await;
+        if body["error"]["code"] == "model-unknown" {
+            return;
+        }
+        assert_eq!(status, StatusCode::OK);
+        let (status, body) = embed(&router, &[KEY], &ask(31)).await;
+        assert_eq!((status, &body["error"]["code"]), (StatusCode::BAD_REQUEST, &json!("request-invalid")));
+    }
+}

@@ -1,0 +1,79 @@
+//! Refusals as callers see them: OpenAI's error document, with the stable code.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use serde_json::json;
+use strongroom_wire::{Code, Refusal};
+
+/// A refusal on its way to a caller.
+#[derive(Debug)]
+pub(super) struct Answer(pub(super) Refusal);
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal)
+    }
+}
+
+/// How a refusal is told: the status, OpenAI's type, and whether the caller is told more than the code.
+fn told(code: Code) -> (StatusCode, &'static str, bool) {
+    let invalid = "invalid_request_error";
+    match code {
+        Code::RequestInvalid | Code::Malformed => (StatusCode::BAD_REQUEST, invalid, true),
+        Code::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, invalid, true),
+        Code::Unauthenticated => (StatusCode::UNAUTHORIZED, "authentication_error", true),
+        Code::ModelUnknown | Code::RouteUnknown => (StatusCode::NOT_FOUND, invalid, true),
+        Code::Timeout => (StatusCode::REQUEST_TIMEOUT, invalid, false),
+        Code::Busy => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", true),
+        Code::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "server_error", true),
+        // Whatever else was refused is the enclave's own trouble, and its operator's to read about.
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "server_error", false),
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let code = self.0.code;
+        let (status, kind, all) = told(code);
+        if status.is_server_error() && code != Code::NotReady {
+            tracing::error!(refusal = %self.0, "request failed");
+        }
+        let message = if all { self.0.to_string() } else { code.to_string() };
+        let document = json!({"error": {"message": message, "type": kind, "code": code, "param": null}});
+        let mut response = (status, Json(document)).into_response();
+        let (name, value) = match code {
+            Code::Unauthenticated => (header::WWW_AUTHENTICATE, "Bearer"),
+            Code::Busy | Code::NotReady => (header::RETRY_AFTER, "1"),
+            _ => (header::CACHE_CONTROL, "no-store"),
+        };
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_told_as_an_error() {
+        for code in Code::ALL {
+            let status = told(*code).0;
+            assert!(status.is_client_error() || status.is_server_error(), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_went_wrong_inside_is_not_told() {
+        for code in [Code::Internal, Code::RuntimeFailed, Code::AttesterFailed, Code::ReportDataMismatch, Code::Io] {
+            assert_eq!(told(code), (StatusCode::INTERNAL_SERVER_ERROR, "server_error", false), "{code}");
+        }
+    }
+
+    #[test]
+    fn busy_says_when_to_come_back() {
+        let response = Answer(Refusal::new(Code::Busy, "queue")).into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    }
+}

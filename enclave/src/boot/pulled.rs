@@ -1,0 +1,90 @@
+//! Step 2: the models' manifests are those of the document, and signed by those whom it trusts.
+
+use super::Measured;
+use crate::config::{Config, RegistryCredentials};
+use std::collections::BTreeMap;
+use strongroom_artifact::ladder::TrustedModel;
+use strongroom_registry_client::{Access, Credentials, Password, Reference, RegistryClient, verify_model};
+use strongroom_wire::deployment::Registry;
+use strongroom_wire::{Code, Refusal, Result};
+
+/// The models of a measured document, none of which was opened and all of which are trusted.
+#[derive(Debug)]
+pub struct Pulled {
+    pub(super) measured: Measured,
+    pub(super) models: Vec<Named<TrustedModel>>,
+}
+
+/// A model on its way, under the name that requests use, and where its layers are.
+#[derive(Debug)]
+pub(super) struct Named<T> {
+    pub(super) name: String,
+    pub(super) registry: RegistryClient,
+    pub(super) model: T,
+}
+
+impl Pulled {
+    /// Fetches and verifies manifests and signatures.
+    ///
+    /// # Errors
+    /// `registry-not-allowed` the document does not list a model's registry; else as [`verify_model`].
+    pub async fn pull(measured: Measured, config: &Config) -> Result<Self> {
+        let settings = measured.deployment().settings();
+        let mut registries = BTreeMap::new();
+        let mut models = Vec::new();
+        for model in &settings.models {
+            let reference = Reference::parse(&model.reference)?;
+            let host = reference.host();
+            if !registries.contains_key(host) {
+                let stated = listed(&settings.registries, host)?;
+                registries.insert(host.to_owned(), connect(stated, &config.registry_credentials)?);
+            }
+            let registry = registries.get(host).ok_or_else(|| Refusal::new(Code::Internal, "registry"))?;
+            let within = |refusal: Refusal| refusal.within(format!("model `{}`", model.name));
+            let trusted = verify_model(registry, &reference, &settings.trust).await.map_err(within)?;
+            tracing::info!(model = model.name, reference = model.reference, signers = ?trusted.signers(), "trusted");
+            models.push(Named { name: model.name.clone(), registry: registry.clone(), model: trusted });
+        }
+        Ok(Self { measured, models })
+    }
+}
+
+fn listed<'a>(registries: &'a [Registry], host: &str) -> Result<&'a Registry> {
+    registries.iter().find(|registry| registry.host == host).ok_or_else(|| {
+        let known = registries.iter().map(|registry| registry.host.as_str()).collect::<Vec<_>>().join(", ");
+        Refusal::new(Code::RegistryNotAllowed, "registry").got(host).want(known)
+    })
+}
+
+fn connect(registry: &Registry, credentials: &[RegistryCredentials]) -> Result<RegistryClient> {
+    let ours = credentials.iter().find(|ours| ours.host == registry.host);
+    let credentials = ours.map(|ours| {
+        let password = Password::new(core::mem::take(&mut *ours.password()?));
+        Ok::<_, Refusal>(Credentials { username: ours.username.clone(), password })
+    });
+    let access = Access {
+        plain_http: registry.plain_http,
+        ca: registry.ca.clone(),
+        credentials: credentials.transpose()?,
+        ..Access::default()
+    };
+    RegistryClient::new(&registry.host, access)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::measured::tests::{measured, settings};
+    use super::*;
+    use strongroom_wire::digest::Sha256;
+
+    #[tokio::test]
+    async fn model_in_a_registry_that_the_document_does_not_list_refused_before_it_is_reached() {
+        let config = Config::parse(b"listen=''\ndeployment='/d'\nonnxruntime='/o'").unwrap();
+        let mut other = settings();
+        other.registries[0].host = "localhost:2".into();
+        let measured = measured(&other, |raw| Sha256::of(raw).0).await.unwrap();
+        let refusal = Pulled::pull(measured, &config).await.unwrap_err();
+        assert_eq!(refusal.code, Code::RegistryNotAllowed);
+        assert_eq!((refusal.got.as_deref(), refusal.want.as_deref()), (Some("localhost:1"), Some("localhost:2")));
+    }
+}

@@ -1,0 +1,143 @@
+//! A model's ONNX graph and how a batch goes through it.
+
+use super::encoder::Sequence;
+use super::pooling::Pooling;
+use crate::memory::ModelFiles;
+use crate::runtime::Runtime;
+use core::fmt;
+use ndarray::{Array2, Axis, Ix2, Ix3};
+use ort::session::{Session, SessionInputValue};
+use ort::value::{Tensor, TensorElementType};
+use std::thread;
+use strongroom_wire::{Code, Refusal, Result};
+
+const IDS: &str = "input_ids";
+const MASK: &str = "attention_mask";
+const SEGMENTS: &str = "token_type_ids";
+const POOLED: &str = "sentence_embedding";
+const HIDDEN: &str = "last_hidden_state";
+
+/// A loaded graph.
+#[derive(Debug)]
+pub(super) struct Graph {
+    session: Session,
+    inputs: Vec<Feed>,
+    output: Output,
+}
+
+/// What an input of the graph is fed with.
+#[derive(Debug, Clone, Copy)]
+enum Feed {
+    Ids,
+    Mask,
+    Segments,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Output {
+    /// The graph pools by itself: `[batch, dimensions]`.
+    Pooled,
+    /// One vector a token, `[batch, tokens, dimensions]`, pooled here.
+    Hidden(Pooling),
+}
+
+impl Graph {
+    /// Loads `model.onnx` of an opened model out of sealed memory, to run on every core.
+    ///
+    /// # Errors
+    /// `model-unsupported` there is none, or it is no text encoder; `runtime-failed` the runtime does not take it, for one
+    /// because its weights are in further files.
+    pub(super) fn load(runtime: &Runtime, files: &ModelFiles) -> Result<Self> {
+        let unsupported = |what: &str| Refusal::new(Code::ModelUnsupported, what);
+        let file = files.get("model.onnx").ok_or_else(|| unsupported("model.onnx").because("missing"))?;
+        let failed = |e: &dyn fmt::Display| Refusal::new(Code::RuntimeFailed, "loading model.onnx").because(e);
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let session = Session::builder(runtime.environment())
+            .map_err(|e| failed(&e))?
+            .with_intra_threads(threads)
+            .map_err(|e| failed(&e))?
+            .commit_from_file(file.path())
+            .map_err(|e| failed(&e))?;
+        let inputs = session.inputs().iter().map(|input| match (input.name(), input.dtype().tensor_type()) {
+            (IDS, Some(TensorElementType::Int64)) => Ok(Feed::Ids),
+            (MASK, Some(TensorElementType::Int64)) => Ok(Feed::Mask),
+            (SEGMENTS, Some(TensorElementType::Int64)) => Ok(Feed::Segments),
+            (name, _) => Err(unsupported("graph input").got(name).want(format!("{IDS}, {MASK}, {SEGMENTS} of int64"))),
+        });
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        if !inputs.iter().any(|feed| matches!(feed, Feed::Ids)) {
+            return Err(unsupported("graph input").got("none of that name").want(IDS));
+        }
+        let has = |name: &str| session.outputs().iter().any(|output| output.name() == name);
+        let output = match (has(POOLED), has(HIDDEN)) {
+            (true, _) => Output::Pooled,
+            (false, true) => Output::Hidden(Pooling::load(files)?),
+            (false, false) => return Err(unsupported("graph output").want(format!("{POOLED} or {HIDDEN}"))),
+        };
+        Ok(Self { session, inputs, output })
+    }
+
+    /// The vectors of `batch`, in its order. Shorter sequences are filled up with `padding` and masked.
+    ///
+    /// # Errors
+    /// `runtime-failed`, with the runtime's error code alone: its messages quote values of its input.
+    pub(super) fn run(&mut self, batch: &[&Sequence], padding: u32) -> Result<Vec<Vec<f32>>> {
+        let failed =
+            |e: ort::Error| Refusal::new(Code::RuntimeFailed, "running model.onnx").got(format!("{:?}", e.code()));
+        let mut inputs = Vec::with_capacity(self.inputs.len());
+        for feed in &self.inputs {
+            let tensor = Tensor::from_array(feed.rows(batch, padding)).map_err(failed)?;
+            inputs.push((feed.name(), SessionInputValue::from(tensor)));
+        }
+        let outputs = self.session.run(inputs).map_err(failed)?;
+        let shape = |_| Refusal::new(Code::RuntimeFailed, "running model.onnx").got("output of another rank");
+        let array = |name| outputs.get(name).map(|value| value.try_extract_array::<f32>());
+        let vectors: Vec<Vec<f32>> = match self.output {
+            Output::Pooled => {
+                let pooled = array(POOLED).transpose().map_err(failed)?.map(|a| a.into_dimensionality::<Ix2>());
+                let pooled = pooled.transpose().map_err(shape)?;
+                pooled.iter().flat_map(|a| a.axis_iter(Axis(0))).map(|row| row.to_vec()).collect()
+            }
+            Output::Hidden(pooling) => {
+                let hidden = array(HIDDEN).transpose().map_err(failed)?.map(|a| a.into_dimensionality::<Ix3>());
+                let hidden = hidden.transpose().map_err(shape)?;
+                let each = hidden.iter().flat_map(|a| a.axis_iter(Axis(0)));
+                each.zip(batch).map(|(rows, sequence)| pooling.apply(rows, sequence.len())).collect()
+            }
+        };
+        // JSON has no infinity, and a vector of another length would be somebody else's.
+        if vectors.len() != batch.len() || vectors.iter().flatten().any(|x| !x.is_finite()) {
+            return Err(Refusal::new(Code::RuntimeFailed, "running model.onnx").got("no vector for an input"));
+        }
+        Ok(vectors)
+    }
+}
+
+impl Feed {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ids => IDS,
+            Self::Mask => MASK,
+            Self::Segments => SEGMENTS,
+        }
+    }
+
+    /// `[batch, longest]`.
+    fn rows(self, batch: &[&Sequence], padding: u32) -> Array2<i64> {
+        let longest = batch.iter().map(|sequence| sequence.len()).max().unwrap_or(0);
+        let fill = match self {
+            Self::Ids => i64::from(padding),
+            Self::Mask | Self::Segments => 0,
+        };
+        let mut rows = Array2::from_elem((batch.len(), longest), fill);
+        for (mut row, sequence) in rows.axis_iter_mut(Axis(0)).zip(batch) {
+            let ids = sequence.ids.expose();
+            match self {
+                Self::Ids => row.iter_mut().zip(ids).for_each(|(to, id)| *to = i64::from(*id)),
+                Self::Mask => row.iter_mut().take(ids.len()).for_each(|to| *to = 1),
+                Self::Segments => row.iter_mut().zip(&sequence.segments).for_each(|(to, id)| *to = i64::from(*id)),
+            }
+        }
+        rows
+    }
+}

@@ -1,0 +1,216 @@
+//! Which sequences go through the graph next.
+//!
+//! Requests take turns, so that a large one does not hold up small ones. Whose turn it is leads with its longest sequence;
+//! the batch is filled with others of about that length, its own first, up to a number of tokens with padding counted: the
+//! runtime is slower per sequence beyond it, and padding is work for nothing.
+
+use super::encoder::Sequence;
+use std::collections::VecDeque;
+use strongroom_wire::Result;
+
+/// Tokens of one batch, padding included: 8 × 128 runs faster per sequence than 32 × 128, and 32 × 16 faster than 8 × 16.
+pub(super) const BATCH_TOKENS: usize = 1024;
+
+/// Below this length padding costs less than another run.
+const SHORT: usize = 32;
+
+/// Requests under way. `T` is what waits for a request's vectors.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    requests: VecDeque<Request<T>>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Request<T> {
+    number: u64,
+    /// Shortest first, so that the longest is popped.
+    waiting: Vec<(usize, Sequence)>,
+    vectors: Vec<Option<Vec<f32>>>,
+    waiter: T,
+}
+
+/// A sequence in a batch, and where its vector goes.
+#[derive(Debug)]
+pub(super) struct Place {
+    request: u64,
+    index: usize,
+    pub(super) sequence: Sequence,
+}
+
+impl<T> Queue<T> {
+    pub(super) const fn new() -> Self {
+        Self { requests: VecDeque::new(), next: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Adds a request of at least one sequence.
+    pub(super) fn push(&mut self, sequences: Vec<Sequence>, waiter: T) {
+        let vectors = vec![None; sequences.len()];
+        let mut waiting: Vec<_> = sequences.into_iter().enumerate().collect();
+        waiting.sort_by_key(|(_, sequence)| sequence.len());
+        self.requests.push_back(Request { number: self.next, waiting, vectors, waiter });
+        self.next = self.next.wrapping_add(1);
+    }
+
+    /// Forgets requests whose waiter `is_gone`.
+    pub(super) fn forget(&mut self, is_gone: impl Fn(&T) -> bool) {
+        self.requests.retain(|request| !is_gone(&request.waiter));
+    }
+
+    /// The next batch; empty only where no request is under way.
+    pub(super) fn batch(&mut self) -> Vec<Place> {
+        let mut batch = Vec::new();
+        let longest = self.requests.front().and_then(|request| request.waiting.last()).map_or(0, |(_, s)| s.len());
+        let most = (BATCH_TOKENS / longest.max(1)).max(1);
+        let fits = |len: usize| len <= longest && (longest <= SHORT || len.saturating_mul(2) >= longest);
+        for request in &mut self.requests {
+            while batch.len() < most && request.waiting.last().is_some_and(|(_, s)| fits(s.len())) {
+                let Some((index, sequence)) = request.waiting.pop() else { break };
+                batch.push(Place { request: request.number, index, sequence });
+            }
+        }
+        if let Some(led) = self.requests.pop_front() {
+            self.requests.push_back(led);
+        }
+        batch
+    }
+
+    /// Puts the vectors of a batch where they belong, and gives back the requests that are complete, or all of the batch's
+    /// where it failed.
+    pub(super) fn complete(
+        &mut self,
+        batch: &[Place],
+        result: Result<Vec<Vec<f32>>>,
+    ) -> Vec<(T, Result<Vec<Vec<f32>>>)> {
+        let failed = match result {
+            Ok(vectors) => {
+                for (place, vector) in batch.iter().zip(vectors) {
+                    let mut requests = self.requests.iter_mut();
+                    let request = requests.find(|request| request.number == place.request);
+                    if let Some(slot) = request.and_then(|request| request.vectors.get_mut(place.index)) {
+                        *slot = Some(vector);
+                    }
+                }
+                None
+            }
+            Err(refusal) => Some(refusal),
+        };
+        let mut done = Vec::new();
+        for request in core::mem::take(&mut self.requests) {
+            let touched = batch.iter().any(|place| place.request == request.number);
+            if let (true, Some(refusal)) = (touched, &failed) {
+                done.push((request.waiter, Err(refusal.clone())));
+            } else if request.vectors.iter().all(Option::is_some) {
+                done.push((request.waiter, Ok(request.vectors.into_iter().flatten().collect())));
+            } else {
+                self.requests.push_back(request);
+            }
+        }
+        done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prompt::Prompt;
+    use strongroom_wire::{Code, Refusal};
+
+    /// Sequences of these lengths; the first token tells request and place.
+    fn sequences(request: u32, lengths: &[usize]) -> Vec<Sequence> {
+        let sequence = |(index, length): (u32, &usize)| {
+            let mut ids = vec![0; *length];
+            ids[0] = request * 1000 + index;
+            Sequence { ids: Prompt::new(ids), segments: vec![0; *length] }
+        };
+        (0..).zip(lengths).map(sequence).collect()
+    }
+
+    fn queue(requests: &[&[usize]]) -> Queue<u32> {
+        let mut queue = Queue::new();
+        for (number, lengths) in (0..).zip(requests) {
+            queue.push(sequences(number, lengths), number);
+        }
+        queue
+    }
+
+    fn first_token(place: &Place) -> f32 {
+        u16::try_from(place.sequence.ids.expose()[0]).unwrap().into()
+    }
+
+    /// Runs everything through a graph that gives each sequence its first token back.
+    fn drain(mut queue: Queue<u32>) -> (Vec<Vec<usize>>, Vec<(u32, Vec<f32>)>) {
+        let (mut batches, mut done) = (Vec::new(), Vec::new());
+        while !queue.is_empty() {
+            let batch = queue.batch();
+            assert!(!batch.is_empty());
+            batches.push(batch.iter().map(|place| place.sequence.len()).collect());
+            let vectors = batch.iter().map(|place| vec![first_token(place)]).collect();
+            for (waiter, vectors) in queue.complete(&batch, Ok(vectors)) {
+                done.push((waiter, vectors.unwrap().concat()));
+            }
+        }
+        (batches, done)
+    }
+
+    #[test]
+    fn vectors_come_back_in_the_order_of_the_inputs() {
+        let lengths: Vec<usize> = (0..300).map(|n| 1 + (n * 37) % 512).collect();
+        let (_, done) = drain(queue(&[&lengths, &[3, 400, 2]]));
+        for (request, vectors) in done {
+            let count = if request == 0 { 300u16 } else { 3 };
+            let want: Vec<f32> = (0..count).map(|index| f32::from(index) + request as f32 * 1000.0).collect();
+            assert_eq!(vectors, want);
+        }
+    }
+
+    #[test]
+    fn no_batch_has_more_tokens_than_the_cap_unless_it_is_one_sequence() {
+        let lengths: Vec<usize> = (1..2048).step_by(13).collect();
+        let (batches, _) = drain(queue(&[&lengths, &[16; 200]]));
+        for batch in batches {
+            let padded = batch.iter().max().unwrap() * batch.len();
+            assert!(padded <= BATCH_TOKENS || batch.len() == 1, "{batch:?}");
+        }
+    }
+
+    #[test]
+    fn small_request_shares_the_next_batch_of_a_large_one_or_leads_the_one_after() {
+        let (_, done) = drain(queue(&[&[128; 500], &[128], &[4]]));
+        let order: Vec<u32> = done.iter().map(|(waiter, _)| *waiter).collect();
+        assert_eq!(order, [1, 2, 0]);
+    }
+
+    #[test]
+    fn sequences_of_one_length_fill_batches() {
+        let (batches, _) = drain(queue(&[&[16; 32], &[16; 32]]));
+        assert_eq!(batches, [vec![16; 64]]);
+    }
+
+    #[test]
+    fn long_and_short_do_not_share_a_batch_and_short_ones_do() {
+        let (batches, _) = drain(queue(&[&[128, 10, 3]]));
+        assert_eq!(batches, [vec![128], vec![10, 3]]);
+    }
+
+    #[test]
+    fn failure_of_a_batch_ends_its_requests_and_no_other() {
+        let mut queue = queue(&[&[512, 512, 512], &[2]]);
+        let batch = queue.batch();
+        let done = queue.complete(&batch, Err(Refusal::new(Code::RuntimeFailed, "graph")));
+        assert!(matches!(&done[..], [(0, Err(refusal))] if refusal.code == Code::RuntimeFailed));
+        let (_, done) = drain(queue);
+        assert_eq!(done, [(1, vec![1000.0])]);
+    }
+
+    #[test]
+    fn request_whose_waiter_is_gone_forgotten() {
+        let mut queue = queue(&[&[5], &[6]]);
+        queue.forget(|waiter| *waiter == 0);
+        assert_eq!(drain(queue).1, [(1, vec![1000.0])]);
+    }
+}

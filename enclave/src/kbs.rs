@@ -1,0 +1,138 @@
+//! The guest's side of the KBS attestation protocol 0.4.0 over HTTP: a session from `/auth` and `/attest`, then keys.
+
+mod messages;
+
+use crate::attester::{Attester, OwnEvidence};
+use core::time::Duration;
+use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use messages::{attestation, cookie, refusal_of, request};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use strongroom_artifact::DataKey;
+use strongroom_jose::{TeeKey, TokenVerifier, thumbprint};
+use strongroom_transport::http::{Body, empty, full};
+use strongroom_transport::{HttpClient, ServerTrust, read_body};
+use strongroom_wire::binding::kbs_report_data;
+use strongroom_wire::deployment::Deployment;
+use strongroom_wire::ear::EarClaims;
+use strongroom_wire::kbs::{AttestResponse, Challenge, Jwe, ResourcePath};
+use strongroom_wire::{Code, Refusal, Result, bytes, document, limits};
+
+/// How long the verifier may think: it fetches manifests and signatures before it decides.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `aud` of the tokens that this service's verifier issues for fetching keys.
+const AUDIENCE: &str = "strongroom-kbs";
+
+/// The one verifier of a deployment, not yet attested to.
+#[derive(Debug)]
+pub struct Verifier<'a> {
+    http: HttpClient,
+    deployment: &'a Deployment,
+    tokens: TokenVerifier,
+}
+
+/// A session in which the verifier has accepted this guest. It holds the key that resources are wrapped to.
+#[derive(Debug)]
+pub struct Session {
+    http: HttpClient,
+    url: String,
+    cookie: HeaderValue,
+    key: TeeKey,
+}
+
+impl<'a> Verifier<'a> {
+    /// The verifier that `deployment` names, recognised by its TLS key and its token key.
+    ///
+    /// # Errors
+    /// `malformed` or `key-invalid` the token key is none.
+    pub fn of_deployment(deployment: &'a Deployment) -> Result<Self> {
+        let stated = &deployment.settings().verifier;
+        let tokens = TokenVerifier::new(&bytes::from_base64(&stated.token_key, "verifier's token key")?)?;
+        let http = HttpClient::new(&ServerTrust::Pin(stated.pin.0), false)?;
+        Ok(Self { http, deployment, tokens })
+    }
+
+    /// Has a fresh key attested, and verifies that the result is about this document and that key.
+    ///
+    /// # Errors
+    /// `pin-mismatch`, `network` or `timeout` the verifier is another or not there; the code it refuses with, or
+    /// `verifier-refused`; `token-invalid` its result is not about this guest; as [`OwnEvidence::fetch`].
+    pub async fn attest(self, attester: Arc<dyn Attester>) -> Result<Session> {
+        let url = self.deployment.settings().verifier.url.trim_end_matches('/').to_owned();
+        let key = TeeKey::generate_p256()?;
+        let auth = post(&format!("{url}/kbs/v0/auth"), None, &request())?;
+        let (challenged, challenge): (_, Challenge) = exchange(&self.http, auth).await?;
+        let cookie = cookie(challenged.get_all(SET_COOKIE))?;
+
+        let bound = kbs_report_data(&challenge.nonce, &key.public())?;
+        let own = OwnEvidence::fetch(attester, bound).await?;
+        let attestation = attestation(self.deployment, &challenge.nonce, &key.public(), &own)?;
+        let attest = post(&format!("{url}/kbs/v0/attest"), Some(&cookie), &attestation)?;
+        let (_, AttestResponse { token }) = exchange(&self.http, attest).await?;
+
+        self.verify_result(&token, &thumbprint(&key.public())?)?;
+        Ok(Session { http: self.http, url, cookie, key })
+    }
+
+    /// The keys that follow are opened by nobody else whatever the result says; a verifier that mistakes this guest for
+    /// another is worth stopping at all the same.
+    fn verify_result(&self, token: &str, thumbprint: &str) -> Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let claims: EarClaims = self.tokens.verify(token, now, AUDIENCE)?;
+        let root = self.deployment.settings().root.to_string();
+        let subject = self.deployment.digest().oci();
+        for (claim, got, want) in [
+            ("root", claims.root.to_string().as_str(), root.as_str()),
+            ("sub", claims.sub.as_str(), subject.as_str()),
+            ("cnf.jkt", claims.cnf.jkt.as_str(), thumbprint),
+        ] {
+            if got != want {
+                return Err(Refusal::new(Code::TokenInvalid, claim).within("attestation result").got(got).want(want));
+            }
+        }
+        tracing::info!(session = claims.jti, expires = claims.exp, "attested");
+        Ok(())
+    }
+}
+
+impl Session {
+    /// The data key at `path`.
+    ///
+    /// # Errors
+    /// The code that the verifier refuses with, or `verifier-refused`; `wrapped-key-invalid`; `key-invalid` it is no data key.
+    pub async fn key(&self, path: &ResourcePath) -> Result<DataKey> {
+        let request = Request::get(format!("{}/kbs/v0/resource/{path}", self.url)).header(COOKIE, self.cookie.clone());
+        let request = request.body(empty()).map_err(|e| unsendable(&e))?;
+        let (_, wrapped): (_, Jwe) = exchange(&self.http, request).await.map_err(|r| r.within(format!("key `{path}`")))?;
+        DataKey::from_file_bytes(&self.key.decrypt(&wrapped)?)
+    }
+}
+
+fn post<T: Serialize>(url: &str, cookie: Option<&HeaderValue>, message: &T) -> Result<Request<Body>> {
+    let json = serde_json::to_vec(message).map_err(|e| Refusal::new(Code::Internal, "message").because(e))?;
+    let mut request = Request::post(url).header(CONTENT_TYPE, "application/json");
+    if let Some(cookie) = cookie {
+        request = request.header(COOKIE, cookie.clone());
+    }
+    request.body(full(json)).map_err(|e| unsendable(&e))
+}
+
+fn unsendable(error: &http::Error) -> Refusal {
+    Refusal::malformed("verifier url", error)
+}
+
+/// Sends `request`, and reads a message out of an answer of 200 and a refusal out of any other.
+async fn exchange<T: DeserializeOwned>(http: &HttpClient, request: Request<Body>) -> Result<(HeaderMap, T)> {
+    let answer = http.send(request, PATIENCE).await.map_err(|refusal| refusal.within("verifier"))?;
+    let (head, body) = Response::into_parts(answer);
+    let body = read_body(body, limits::KBS_ANSWER, "verifier's answer").await?;
+    if head.status != StatusCode::OK {
+        return Err(refusal_of(head.status, &body));
+    }
+    let message = document::parse_json(&body, "verifier's answer", limits::KBS_ANSWER, Code::Malformed)?;
+    Ok((head.headers, message))
+}

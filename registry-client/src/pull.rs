@@ -1,0 +1,129 @@
+//! The recipe: from a trusted manifest and its key to verified files.
+
+use crate::blobs::BlobStream;
+use crate::client::RegistryClient;
+use crate::reference::Reference;
+use crate::sink::{FileSink, ModelSink};
+use bytes::Bytes;
+use core::num::NonZero;
+use std::sync::Arc;
+use strongroom_artifact::ladder::{LayerOpener, OpenableModel, VerifiedModel};
+use strongroom_artifact::manifest::Layer;
+use strongroom_wire::{Code, Refusal, Result};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+
+/// Chunks between the connection and the thread that opens them: enough that neither waits for the other's hiccups. A chunk
+/// is at most what the transport buffers of a response, 400 KiB.
+const CHUNKS: usize = 16;
+
+/// Fetches every layer of `model` once and gives the files to `sink`.
+///
+/// 1. Make room for every file.
+/// 2. For each file, as many at a time as there are cores, layer by layer: bytes → SHA-256 → open → sink, hashed on the way
+///    as the statement does. Connection and opening run side by side.
+/// 3. Verify that every layer was the manifest's and the files are those of the signed statement.
+///
+/// Sealed bytes reach the sink authenticated in their place, plain bytes as the registry gave them; that all of it is the model is
+/// known when this returns `Ok`. Whatever the sink took before an error is to be thrown away.
+///
+/// # Errors
+/// `layer-size-mismatch`, `layer-digest-mismatch`, `seal-invalid`; `statement-mismatch` and what else
+/// [`OpenableModel::finish`] refuses; `registry-…`, `network`, `timeout`; what the sink refuses. `internal`: the model is of
+/// another registry than the client.
+pub async fn open_model<S: ModelSink>(
+    client: &RegistryClient,
+    model: OpenableModel,
+    sink: &mut S,
+) -> Result<VerifiedModel> {
+    let reference = Reference::parse(model.trusted().repository())?;
+    client.serves(&reference)?;
+    let model = Arc::new(model);
+    // 1.
+    let mut files = files_of(&model, sink)?;
+    // 2. The longest first, so that no core is left with one at the end.
+    files.sort_by_key(|file| file.layers.first().map(|layer| layer.file_size));
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut running = JoinSet::new();
+    loop {
+        while running.len() < cores
+            && let Some(file) = files.pop()
+        {
+            running.spawn(open_file(client.clone(), reference.clone(), Arc::clone(&model), file));
+        }
+        match running.join_next().await {
+            Some(ended) => ended.map_err(|e| panicked(&e))??,
+            None => break,
+        }
+    }
+    // 3.
+    let model = Arc::try_unwrap(model).map_err(|_| Refusal::new(Code::Internal, "model is still being opened"))?;
+    model.finish()
+}
+
+/// A file to open: its layers in their order, and where they go.
+struct OpenFile<F> {
+    layers: Vec<Layer>,
+    sink: Option<Arc<F>>,
+}
+
+fn files_of<S: ModelSink>(model: &OpenableModel, sink: &mut S) -> Result<Vec<OpenFile<S::File>>> {
+    let parts = model.manifest().layers().chunk_by(|a, b| a.path == b.path);
+    let files = parts.map(|layers| {
+        let wanted = layers.first().filter(|layer| !layer.is_statement() || sink.takes_statement());
+        let file = wanted.map(|layer| sink.create(&layer.path, layer.file_size)).transpose()?;
+        Ok(OpenFile { layers: layers.to_vec(), sink: file.map(Arc::new) })
+    });
+    files.collect()
+}
+
+async fn open_file<F: FileSink>(
+    client: RegistryClient,
+    reference: Reference,
+    model: Arc<OpenableModel>,
+    file: OpenFile<F>,
+) -> Result<()> {
+    // One part after the other: the digest in the statement is over the whole file.
+    for layer in &file.layers {
+        let blob = client.unhashed_blob_stream(reference.repository(), layer.digest, layer.size)?;
+        open_layer(blob, model.layer_opener(layer)?, file.sink.clone()).await?;
+    }
+    Ok(())
+}
+
+async fn open_layer<F: FileSink>(mut blob: BlobStream, opener: LayerOpener, sink: Option<Arc<F>>) -> Result<()> {
+    let (chunks, received) = mpsc::channel(CHUNKS);
+    let opening = spawn_blocking(move || open_chunks(opener, received, sink.as_deref()));
+    while let Some(chunk) = blob.next().await? {
+        if chunks.send(chunk).await.is_err() {
+            // It ended before its time, and says why.
+            break;
+        }
+    }
+    drop(chunks);
+    opening.await.map_err(|e| panicked(&e))?
+}
+
+/// Opens what comes until no more does. The opener, which counts and hashes, refuses what was cut short.
+fn open_chunks<F: FileSink>(
+    mut opener: LayerOpener,
+    mut chunks: mpsc::Receiver<Bytes>,
+    sink: Option<&F>,
+) -> Result<()> {
+    let mut offset = opener.layer().offset;
+    let mut give = |plain: &[u8]| {
+        if let Some(sink) = sink {
+            sink.write_at(offset, plain)?;
+        }
+        offset = offset.saturating_add(u64::try_from(plain.len()).unwrap_or(u64::MAX));
+        Ok(())
+    };
+    while let Some(chunk) = chunks.blocking_recv() {
+        opener.push(&chunk, &mut give)?;
+    }
+    opener.finish()
+}
+
+fn panicked(error: &JoinError) -> Refusal {
+    Refusal::new(Code::Internal, "opening of a layer").because(error)
+}

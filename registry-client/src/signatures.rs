@@ -1,0 +1,135 @@
+//! The signatures that a repository holds for a manifest: cosign 3's bundles, which refer to it, and the image of cosign 1
+//! and 2 under the tag `sha256-<hex>.sig`. They are fetched here and judged elsewhere.
+
+use crate::client::RegistryClient;
+use crate::reference::Reference;
+use crate::referrers::Referrer;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use strongroom_artifact::cosign::{ARTIFACT_TYPE, SIMPLE_SIGNING};
+use strongroom_artifact::ladder::ManifestSignature;
+use strongroom_wire::bytes::from_base64;
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::{Code, Refusal, Result, document, limits};
+
+/// The annotation that holds a signature of the old form, in base64.
+const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+
+/// What was found, and the first thing that could not be fetched.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) signatures: Vec<ManifestSignature>,
+    /// Whoever finds too little among the signatures reports this instead: what the registry failed to give may have been the
+    /// rest.
+    pub(crate) failure: Option<Refusal>,
+}
+
+impl Found {
+    fn add(&mut self, fetched: Result<Option<ManifestSignature>>) {
+        match fetched {
+            Ok(signature) => self.signatures.extend(signature),
+            Err(refusal) => {
+                tracing::warn!(%refusal, "signature not fetched");
+                self.failure.get_or_insert(refusal);
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    #[serde(default)]
+    layers: Vec<Layer>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Layer {
+    media_type: String,
+    digest: String,
+    size: u64,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+/// The bundles that refer to the manifest `subject`: those the registry lists, and those of the fallback index, which a
+/// registry keeps from the time before it had a list.
+///
+/// # Errors
+/// What a list could not be had for; a single bundle that could not be had is in [`Found::failure`].
+pub(crate) async fn fetch_bundles(
+    client: &RegistryClient,
+    reference: &Reference,
+    subject: Sha256,
+) -> Result<Found> {
+    let mut referrers = client.listed_referrers(reference, subject).await?.unwrap_or_default();
+    referrers.extend(client.indexed_referrers(reference, subject).await?);
+    // What is said to be a bundle comes first, as the limit must not be used up by what is not; but the rest is looked at
+    // too, since tools exist that write another type into the index.
+    referrers.sort_by_key(|referrer| referrer.artifact_type.as_deref() != Some(ARTIFACT_TYPE));
+    let mut seen = BTreeSet::new();
+    referrers.retain(|referrer| seen.insert(referrer.digest.clone()));
+    if referrers.len() > limits::SIGNATURES {
+        tracing::warn!(found = referrers.len(), looked_at = limits::SIGNATURES, "more referrers than are looked at");
+    }
+    let mut found = Found::default();
+    for referrer in referrers.iter().take(limits::SIGNATURES) {
+        found.add(fetch_bundle(client, reference, referrer).await);
+    }
+    Ok(found)
+}
+
+/// The bundle in a referrer; `None` if it is something else.
+async fn fetch_bundle(client: &RegistryClient, reference: &Reference, referrer: &Referrer) -> Result<Option<ManifestSignature>> {
+    let Ok(digest) = Sha256::from_oci(&referrer.digest) else { return Ok(None) };
+    let fetched = client.manifest(&reference.pinned(digest)).await?;
+    let Some(document) = parse(&fetched.bytes) else { return Ok(None) };
+    // Exactly one layer, as cosign demands.
+    let [layer] = document.layers.as_slice() else { return Ok(None) };
+    if layer.media_type != ARTIFACT_TYPE {
+        return Ok(None);
+    }
+    let digest = Sha256::from_oci(&layer.digest)?;
+    let bundle = client.blob(reference.repository(), digest, layer.size, limits::BUNDLE).await?;
+    Ok(Some(ManifestSignature::Bundle(bundle.to_vec())))
+}
+
+/// The signatures under the tag `sha256-<hex>.sig`.
+///
+/// # Errors
+/// What the tag could not be had for, absence excepted; a single payload that could not be had is in [`Found::failure`].
+pub(crate) async fn fetch_simple(
+    client: &RegistryClient,
+    reference: &Reference,
+    subject: Sha256,
+) -> Result<Found> {
+    let tagged = reference.tagged(&format!("sha256-{subject}.sig"));
+    let fetched = match client.manifest(&tagged).await {
+        Ok(fetched) => fetched,
+        Err(refusal) if refusal.code == Code::RegistryNotFound => return Ok(Found::default()),
+        Err(refusal) => return Err(refusal),
+    };
+    let mut found = Found::default();
+    let document = parse(&fetched.bytes).unwrap_or(Document { layers: Vec::new() });
+    for layer in document.layers.iter().take(limits::SIGNATURES) {
+        found.add(fetch_payload(client, reference, layer).await);
+    }
+    Ok(found)
+}
+
+async fn fetch_payload(client: &RegistryClient, reference: &Reference, layer: &Layer) -> Result<Option<ManifestSignature>> {
+    if layer.media_type != SIMPLE_SIGNING {
+        return Ok(None);
+    }
+    let Some(signature) = layer.annotations.get(SIGNATURE) else { return Ok(None) };
+    let Ok(signature) = from_base64(signature, "signature") else { return Ok(None) };
+    let digest = Sha256::from_oci(&layer.digest)?;
+    let payload = client.blob(reference.repository(), digest, layer.size, limits::BUNDLE).await?;
+    Ok(Some(ManifestSignature::Simple { payload: payload.to_vec(), signature }))
+}
+
+/// A document that is no manifest holds no signature.
+fn parse(bytes: &[u8]) -> Option<Document> {
+    document::parse_json(bytes, "manifest", limits::MANIFEST, Code::Malformed).ok()
+}

@@ -1,0 +1,121 @@
+//! The token flow, and what may not travel to another host.
+
+use crate::common::{client_at, code, serve_router};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use strongroom_registry_client::{Access, Blob, Credentials, Password};
+use strongroom_wire::Code;
+
+type Log = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
+fn authorization(headers: &HeaderMap) -> Option<String> {
+    headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned())
+}
+
+fn note(log: &Log, request: &Request) {
+    log.lock().unwrap().push((request.uri().to_string(), authorization(request.headers())));
+}
+
+/// A server that answers every request with what `answer` makes of it, and remembers who asked for what.
+async fn server(answer: impl Fn(&Request) -> Response + Clone + Send + Sync + 'static) -> (SocketAddr, Log) {
+    let log = Log::default();
+    let handler = move |State(log): State<Log>, request: Request| {
+        note(&log, &request);
+        let response = answer(&request);
+        async move { response }
+    };
+    let router = Router::new().fallback(get(handler)).with_state(log.clone());
+    (serve_router(router).await, log)
+}
+
+fn credentials() -> Access {
+    let password = Password::new("geheim".to_owned());
+    Access { credentials: Some(Credentials { username: "anna".to_owned(), password }), ..Access::default() }
+}
+
+async fn token_service(answer: &'static str) -> (SocketAddr, Log) {
+    server(move |_| answer.into_response()).await
+}
+
+/// A registry that wants `Bearer token` and redirects blobs to `store`.
+async fn registry(service: SocketAddr, store: SocketAddr) -> (SocketAddr, Log) {
+    server(move |request| {
+        if authorization(request.headers()).as_deref() == Some("Bearer token") {
+            return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, format!("http://{store}/x?signature=y"))])
+                .into_response();
+        }
+        let challenge =
+            format!("Bearer realm=\"http://{service}/token\",service=\"the registry\",scope=\"s:a/b:pull\"");
+        (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn token_obtained_once_and_sent_to_nobody_else() {
+    for answer in [r#"{"token":"token"}"#, r#"{"access_token":"token","expires_in":60}"#] {
+        let blob = Blob::bytes("content");
+        let (store, stored) = server(|_| Body::from("content").into_response()).await;
+        let (service, asked) = token_service(answer).await;
+        let (registry, served) = registry(service, store).await;
+        let client = client_at(registry, credentials());
+        for _ in 0..2 {
+            assert_eq!(client.blob("a/b", blob.digest(), blob.size(), 100).await.unwrap(), "content");
+        }
+        let basic = Some("Basic YW5uYTpnZWhlaW0=".to_owned());
+        let query = "/token?scope=s%3Aa%2Fb%3Apull&service=the%20registry".to_owned();
+        assert_eq!(*asked.lock().unwrap(), [(query, basic)]);
+        let bearer = Some("Bearer token".to_owned());
+        let seen: Vec<_> = served.lock().unwrap().iter().map(|(_, authorization)| authorization.clone()).collect();
+        assert_eq!(seen, [None, bearer.clone(), bearer]);
+        assert_eq!(*stored.lock().unwrap(), [("/x?signature=y".to_owned(), None), ("/x?signature=y".to_owned(), None)]);
+    }
+}
+
+#[tokio::test]
+async fn token_service_that_gives_none_refused() {
+    let blob = Blob::bytes("content");
+    for (answer, want) in
+        [("{}", Code::RegistryFailed), ("<html>", Code::RegistryFailed), (r#"{"token":"a\nb"}"#, Code::RegistryFailed)]
+    {
+        let (service, _) = token_service(answer).await;
+        let (registry, _) = registry(service, service).await;
+        let pulled = client_at(registry, credentials()).blob("a/b", blob.digest(), blob.size(), 100).await;
+        assert_eq!(code(pulled), want, "{answer}");
+    }
+    let (service, _) = server(|_| StatusCode::FORBIDDEN.into_response()).await;
+    let (registry, _) = registry(service, service).await;
+    let pulled = client_at(registry, credentials()).blob("a/b", blob.digest(), blob.size(), 100).await;
+    assert_eq!(code(pulled), Code::RegistryUnauthorized);
+}
+
+#[tokio::test]
+async fn token_that_is_not_accepted_asked_for_once() {
+    let blob = Blob::bytes("content");
+    let (service, asked) = token_service(r#"{"token":"other"}"#).await;
+    let (registry, _) = registry(service, service).await;
+    let pulled = client_at(registry, Access::default()).blob("a/b", blob.digest(), blob.size(), 100).await;
+    assert_eq!(code(pulled), Code::RegistryUnauthorized);
+    assert_eq!(asked.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn redirects_without_end_and_without_target_refused() {
+    let blob = Blob::bytes("content");
+    for location in [Some("/again"), Some("again"), None] {
+        let (registry, served) = server(move |_| match location {
+            Some(location) => (StatusCode::FOUND, [(header::LOCATION, location)]).into_response(),
+            None => StatusCode::FOUND.into_response(),
+        })
+        .await;
+        let pulled = client_at(registry, Access::default()).blob("a/b", blob.digest(), blob.size(), 100).await;
+        assert_eq!(code(pulled), Code::RegistryFailed, "{location:?}");
+        assert!(served.lock().unwrap().len() <= 5);
+    }
+}

@@ -1,0 +1,153 @@
+//! The verifier's admin API: the one service that this command line manages.
+
+use crate::files;
+use bytes::Bytes;
+use clap::Args;
+use core::time::Duration;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::path::PathBuf;
+use strongroom_transport::{Body, HttpClient, ServerTrust, http as body, read_body};
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::{Code, Refusal, Result, document, limits};
+use zeroize::Zeroizing;
+
+/// The longest that one call may take: it is answered from a local database.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Most of an answer that is read: a page of decisions, each with every check's got and want.
+const ANSWER: usize = 64 << 20;
+
+/// Which verifier, and as whom.
+#[derive(Args)]
+pub(crate) struct Service {
+    /// The verifier's admin address, as `https://host:port`.
+    #[arg(long = "verifier", value_name = "URL", help_heading = "Verifier")]
+    url: String,
+    /// SHA-256 of the verifier's TLS key, as `strongroom-verifier --identity` prints it.
+    #[arg(long = "verifier-pin", value_name = "HEX", value_parser = Sha256::from_hex, help_heading = "Verifier")]
+    #[arg(conflicts_with = "ca")]
+    pin: Option<Sha256>,
+    /// Certificates of the authority that vouches for the verifier's name, instead of a pin.
+    #[arg(id = "ca", long = "verifier-ca", value_name = "FILE", help_heading = "Verifier")]
+    ca: Option<PathBuf>,
+    /// The file with the administrator's token.
+    #[arg(long = "admin-token-file", value_name = "FILE", help_heading = "Verifier")]
+    token: PathBuf,
+}
+
+/// A client of one verifier's admin API. What the service refuses comes back as its own refusal.
+pub(crate) struct AdminClient {
+    base: String,
+    http: HttpClient,
+    authorization: HeaderValue,
+}
+
+/// What a service says when it refuses. Members that are not known are passed over: the code is what counts.
+#[derive(Default, Deserialize)]
+struct Answer {
+    code: Option<String>,
+    #[serde(alias = "detail", alias = "message")]
+    what: Option<String>,
+    got: Option<String>,
+    want: Option<String>,
+}
+
+impl Service {
+    /// Reads the files that are named. No connection is made yet.
+    pub(crate) fn client(&self) -> Result<AdminClient> {
+        let trust = match (self.pin, &self.ca) {
+            (Some(pin), _) => ServerTrust::Pin(pin.0),
+            (None, Some(path)) => ServerTrust::Ca(files::read(path, limits::CONFIGURATION)?),
+            (None, None) => {
+                return Err(Refusal::new(Code::Usage, "how the verifier is recognised")
+                    .got("nothing")
+                    .want("--verifier-pin or --verifier-ca"));
+            }
+        };
+        let base = self.url.trim_end_matches('/').to_owned();
+        Ok(AdminClient { base, http: HttpClient::new(&trust, false)?, authorization: self.authorization()? })
+    }
+
+    fn authorization(&self) -> Result<HeaderValue> {
+        let invalid = || {
+            Refusal::new(Code::ConfigurationInvalid, format!("`{}`", self.token.display()))
+                .want("a token: one line of printable characters")
+        };
+        let file = files::read_secret(&self.token)?;
+        let token = core::str::from_utf8(&file).map_err(|_| invalid())?.trim();
+        let text = Zeroizing::new(format!("Bearer {token}"));
+        let mut value = HeaderValue::from_str(&text).ok().filter(|_| !token.is_empty()).ok_or_else(invalid)?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+impl AdminClient {
+    /// `GET /admin/v1/<path>`, the answer as it is.
+    pub(crate) async fn get(&self, path: &str) -> Result<Bytes> {
+        self.call(Method::GET, path, body::empty()).await
+    }
+
+    /// [`Self::get`] of JSON.
+    pub(crate) async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        parse(path, &self.get(path).await?)
+    }
+
+    /// `PUT` or `POST /admin/v1/<path>`, answered with JSON.
+    pub(crate) async fn send_json<T: DeserializeOwned>(&self, method: Method, path: &str, content: Body) -> Result<T> {
+        parse(path, &self.call(method, path, content).await?)
+    }
+
+    async fn call(&self, method: Method, path: &str, content: Body) -> Result<Bytes> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}/admin/v1/{path}", self.base))
+            .header(header::AUTHORIZATION, self.authorization.clone())
+            .body(content)
+            .map_err(|e| Refusal::new(Code::Usage, format!("verifier `{}`", self.base)).because(e))?;
+        let response = self.http.send(request, PATIENCE).await?;
+        let status = response.status();
+        let bytes = read_body(response.into_body(), ANSWER, "answer of the verifier").await?;
+        if status.is_success() { Ok(bytes) } else { Err(refusal(path, status, &bytes)) }
+    }
+}
+
+fn parse<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T> {
+    document::parse_json(bytes, &format!("verifier's answer about `{path}`"), ANSWER, Code::Malformed)
+}
+
+/// The service's own refusal; `verifier-refused` where it does not say why.
+fn refusal(path: &str, status: StatusCode, bytes: &[u8]) -> Refusal {
+    let answer: Answer = serde_json::from_slice(bytes).unwrap_or_default();
+    let place = format!("verifier, `{path}`");
+    match answer.code.as_deref().and_then(Code::parse) {
+        Some(code) => {
+            let what = answer.what.unwrap_or_else(|| "refused".to_owned());
+            Refusal { code, what, got: answer.got, want: answer.want }.within(place)
+        }
+        None if status == StatusCode::UNAUTHORIZED => Refusal::new(Code::AdminUnauthorized, place).got(status),
+        None => Refusal::new(Code::VerifierRefused, place).got(status).want("an answer, or a code that says why"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_of_the_service_keeps_its_code_got_and_want() {
+        let json = br#"{"code":"key-exists","what":"key","got":"a/b/c","want":"a new id"}"#;
+        let refused = refusal("keys/a/b/c", StatusCode::CONFLICT, json);
+        assert_eq!(refused.code, Code::KeyExists);
+        assert_eq!((refused.got.as_deref(), refused.want.as_deref()), (Some("a/b/c"), Some("a new id")));
+    }
+
+    #[test]
+    fn answer_without_a_known_code_is_refused_all_the_same() {
+        for json in [&b"{}"[..], br#"{"code":"from-the-future"}"#, b"<html>"] {
+            assert_eq!(refusal("keys", StatusCode::BAD_GATEWAY, json).code, Code::VerifierRefused);
+        }
+        assert_eq!(refusal("keys", StatusCode::UNAUTHORIZED, b"").code, Code::AdminUnauthorized);
+    }
+}

@@ -1,0 +1,159 @@
+//! `strongroom policy set|show|list|check`: by what a verifier releases a key, and what clients accept.
+
+use crate::admin::Service;
+use crate::{block_on, files, output, trust};
+use clap::Subcommand;
+use http::Method;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use strongroom_appraisal::Policy;
+use strongroom_transport::http as body;
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::kbs::ResourcePath;
+use strongroom_wire::trust::TrustFile;
+use strongroom_wire::{Code, Refusal, Result, document, limits};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Put the release policy of a key into force.
+    #[command(after_help = "Example:\n  strongroom policy set models/embed/v1 release.toml \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
+    Set {
+        /// The key, `<repo>/<type>/<tag>`.
+        #[arg(value_parser = ResourcePath::parse)]
+        id: ResourcePath,
+        /// The policy: [snp], which guests, and [release], whose models.
+        file: PathBuf,
+        #[command(flatten)]
+        service: Service,
+    },
+    /// Print the release policy of a key.
+    Show {
+        /// The key, `<repo>/<type>/<tag>`.
+        #[arg(value_parser = ResourcePath::parse)]
+        id: ResourcePath,
+        #[command(flatten)]
+        service: Service,
+    },
+    /// List the release policies in force.
+    List {
+        #[command(flatten)]
+        service: Service,
+    },
+    /// Read a policy and say what it fixes. Asks nobody.
+    #[command(after_help = "Example:\n  strongroom policy check client.toml")]
+    Check {
+        /// An appraisal policy of clients, or a release policy: one with a [release] section.
+        file: PathBuf,
+    },
+}
+
+/// What a verifier says of a policy in force.
+#[derive(Debug, Serialize, Deserialize)]
+struct Metadata {
+    id: String,
+    version: u64,
+    digest: Sha256,
+    created: u64,
+}
+
+/// What a policy is and how much it leaves open.
+#[derive(Debug, Serialize)]
+struct Checked {
+    kind: &'static str,
+    digest: Sha256,
+    fixes_software: bool,
+    fixes_model: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Release {
+    trust: TrustFile,
+}
+
+pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
+    match command {
+        Command::Check { file } => {
+            let checked = check(&files::read(&file, limits::POLICY)?);
+            let checked = checked.map_err(|refusal| refusal.within(format!("`{}`", file.display())))?;
+            if json { output::json(&checked)? } else { output::line(&for_people(&checked))? }
+        }
+        Command::Set { id, file, service } => {
+            let text = files::read(&file, limits::POLICY)?;
+            let checked = check(&text).map_err(|refusal| refusal.within(format!("`{}`", file.display())))?;
+            if checked.kind != RELEASE {
+                return Err(Refusal::new(Code::PolicyInvalid, format!("`{}`", file.display()))
+                    .got("an appraisal policy")
+                    .want("a release policy: with a section [release]"));
+            }
+            let client = service.client()?;
+            let path = format!("policies/{id}");
+            let metadata: Metadata = block_on(client.send_json(Method::PUT, &path, body::full(text)))?;
+            if json { output::json(&metadata)? } else { output::line(&table(&[metadata]))? }
+        }
+        Command::Show { id, service } => {
+            let client = service.client()?;
+            let text = block_on(client.get(&format!("policies/{id}")))?;
+            let text = String::from_utf8_lossy(&text);
+            if json {
+                output::json(&serde_json::json!({ "id": id, "digest": Sha256::of(text.as_bytes()), "policy": text }))?;
+            } else {
+                output::line(&text)?;
+            }
+        }
+        Command::List { service } => {
+            let client = service.client()?;
+            let policies: Vec<Metadata> = block_on(client.get_json("policies"))?;
+            if json { output::json(&policies)? } else { output::line(&table(&policies))? }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+const RELEASE: &str = "release";
+
+/// Reads a policy of either kind. A release policy must fix the software, as the verifier demands of it too.
+fn check(text: &[u8]) -> Result<Checked> {
+    let digest = Sha256::of(text);
+    let mut sections: toml::Table = document::parse_toml(text, "policy", limits::POLICY, Code::PolicyInvalid)?;
+    let Some(release) = sections.remove(RELEASE) else {
+        let policy = Policy::parse(text)?;
+        let (fixes_software, fixes_model) = (policy.fixes_software().is_ok(), policy.fixes_model().is_ok());
+        return Ok(Checked { kind: "appraisal", digest, fixes_software, fixes_model });
+    };
+    let invalid = |e: toml::ser::Error| Refusal::new(Code::PolicyInvalid, "release policy").because(e);
+    // Rewritten without a section, a document may be a little longer than it was.
+    let limit = limits::POLICY.saturating_mul(2);
+    let release = toml::to_string(&release).map_err(invalid)?;
+    let Release { trust } = document::parse_toml(release.as_bytes(), "[release]", limit, Code::PolicyInvalid)?;
+    let as_policy = |refusal: Refusal| Refusal { code: Code::PolicyInvalid, ..refusal };
+    trust.verify_shape().and_then(|()| trust::verify_keys(&trust)).map_err(as_policy)?;
+    let policy = Policy::parse(toml::to_string(&sections).map_err(invalid)?.as_bytes())?;
+    policy.fixes_software()?;
+    Ok(Checked { kind: RELEASE, digest, fixes_software: true, fixes_model: true })
+}
+
+fn for_people(checked: &Checked) -> String {
+    let says = |fixes: bool| if fixes { "fixed" } else { "left open" };
+    let mut text = format!(
+        "{} policy sha256:{}\n  measurement and deployment document  {}\n  model                                {}\n",
+        checked.kind,
+        checked.digest,
+        says(checked.fixes_software),
+        says(checked.fixes_model),
+    );
+    if !(checked.fixes_software && checked.fixes_model) {
+        text.push_str("`strongroom verify` and `strongroom proxy` refuse a policy that leaves any of them open\n");
+    }
+    text
+}
+
+fn table(policies: &[Metadata]) -> String {
+    let row = |policy: &Metadata| {
+        let (version, created) = (policy.version.to_string(), output::utc(policy.created));
+        vec![policy.id.clone(), version, policy.digest.to_string(), created]
+    };
+    output::table(&["KEY", "VERSION", "SHA-256", "SINCE"], &policies.iter().map(row).collect::<Vec<_>>())
+}

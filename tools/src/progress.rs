@@ -1,0 +1,78 @@
+//! How far a transfer is: a bar a file on a terminal, a line a file elsewhere, nothing beside a JSON document.
+
+use crate::output;
+use core::sync::atomic::{AtomicU64, Ordering};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+
+/// Shows transfers on stderr.
+pub(crate) enum Progress {
+    /// Shows nothing.
+    Quiet,
+    /// One line for each transfer that ended.
+    Lines,
+    /// One bar for each transfer under way.
+    Bars(MultiProgress),
+}
+
+/// One transfer. Any thread may report to it.
+#[derive(Clone)]
+pub(crate) struct Transfer(Arc<State>);
+
+struct State {
+    label: String,
+    size: u64,
+    done: AtomicU64,
+    shown: Shown,
+}
+
+enum Shown {
+    Nothing,
+    Line,
+    Bar(ProgressBar),
+}
+
+impl Progress {
+    /// What suits stderr; nothing where `quiet`.
+    pub(crate) fn new(quiet: bool) -> Self {
+        match (quiet, std::io::stderr().is_terminal()) {
+            (true, _) => Self::Quiet,
+            (false, true) => Self::Bars(MultiProgress::new()),
+            (false, false) => Self::Lines,
+        }
+    }
+
+    /// A transfer of `size` bytes is about to start.
+    pub(crate) fn start(&self, label: String, size: u64) -> Transfer {
+        let shown = match self {
+            Self::Quiet => Shown::Nothing,
+            Self::Lines => Shown::Line,
+            Self::Bars(bars) => {
+                let style = ProgressStyle::with_template("{bar:24} {bytes:>11}/{total_bytes:11} {bytes_per_sec:>13}  {msg}");
+                let bar = ProgressBar::new(size).with_message(label.clone());
+                // The template is a constant, and a bar of the default style is one too.
+                Shown::Bar(bars.add(style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)))
+            }
+        };
+        let transfer = Transfer(Arc::new(State { label, size, done: AtomicU64::new(0), shown }));
+        transfer.advance(0);
+        transfer
+    }
+}
+
+impl Transfer {
+    /// `count` more bytes are done. The last ones end the transfer.
+    pub(crate) fn advance(&self, count: u64) {
+        let state = &*self.0;
+        let before = state.done.fetch_add(count, Ordering::Relaxed);
+        let ended = before.saturating_add(count) >= state.size && (before < state.size || state.size == 0);
+        match &state.shown {
+            Shown::Nothing => {}
+            Shown::Line if ended => output::note(&format!("{:>12}  {}", output::bytes(state.size), state.label)),
+            Shown::Line => {}
+            Shown::Bar(bar) if ended => bar.finish(),
+            Shown::Bar(bar) => bar.inc(count),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! `key`, `policy` and `audit` against a server that answers as a verifier's admin API does, over real TLS. (The verifier
+//! itself is met in the workspace's end-to-end tests; no crate of a service is linked here.)
+
+use crate::run::{Run, strongroom, text};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, Method, StatusCode, Uri};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use strongroom_transport::{ServeLimits, ServerIdentity, bind, serve, server_config};
+use strongroom_wire::{Code, Refusal};
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+/// A running admin API that keeps what it is given. It ends with its test.
+pub struct Service {
+    pub url: String,
+    pub pin: String,
+    pub token: PathBuf,
+    state: Arc<Kept>,
+    folder: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+#[derive(Default)]
+struct Kept {
+    keys: Mutex<Vec<(String, Vec<u8>)>>,
+    policies: Mutex<Vec<(String, Vec<u8>)>>,
+}
+
+impl Service {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("token");
+        std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
+        let identity = ServerIdentity::generate(&["localhost".to_owned()]).unwrap();
+        std::fs::write(folder.path().join("ca.pem"), identity.certificate_pem()).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let bound = runtime.block_on(bind("127.0.0.1:0")).unwrap();
+        let url = format!("https://localhost:{}", bound.local_addr().port());
+        let state = Arc::new(Kept::default());
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&state));
+        let config = server_config(&identity).unwrap();
+        runtime.spawn(serve(bound, Some(config), router, ServeLimits::default(), core::future::pending()));
+        Self { url, pin: hex::encode(identity.spki_sha256()), token, state, folder, _runtime: runtime }
+    }
+
+    /// The flags that reach it.
+    pub fn flags(&self) -> [&str; 6] {
+        ["--verifier", &self.url, "--verifier-pin", &self.pin, "--admin-token-file", text(&self.token)]
+    }
+
+    /// The keys that it was given.
+    pub fn keys(&self) -> Vec<(String, Vec<u8>)> {
+        self.state.keys.lock().unwrap().clone()
+    }
+
+    fn run(&self, command: &[&str]) -> Run {
+        strongroom(command.iter().copied().chain(self.flags()).chain(["--json"]))
+    }
+}
+
+async fn answer(State(kept): State<Arc<Kept>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let refuse = |status: StatusCode, refusal: Refusal| (status, axum::Json(json!(refusal))).into_response();
+    if headers["authorization"] != format!("Bearer {TOKEN}") {
+        return refuse(StatusCode::UNAUTHORIZED, Refusal::new(Code::AdminUnauthorized, "admin token").got("a wrong one"));
+    }
+    let path = uri.path().strip_prefix("/admin/v1/").unwrap();
+    let metadata = |id: &str, enabled: bool| json!({ "id": id, "created": 1_767_225_600, "enabled": enabled });
+    let (collection, id) = path.split_once('/').unwrap_or((path, ""));
+    let json: Value = match (method.as_str(), collection) {
+        ("PUT", "keys") => {
+            let mut keys = kept.keys.lock().unwrap();
+            if keys.iter().any(|(known, value)| known == id && *value != body) {
+                return refuse(StatusCode::CONFLICT, Refusal::new(Code::KeyExists, "key").got(id));
+            }
+            keys.push((id.to_owned(), body.to_vec()));
+            metadata(id, true)
+        }
+        ("GET", "keys") if id.is_empty() => {
+            kept.keys.lock().unwrap().iter().map(|(id, _)| metadata(id, true)).collect()
+        }
+        ("GET", "keys") => match kept.keys.lock().unwrap().iter().find(|(known, _)| known == id) {
+            Some((id, _)) => metadata(id, true),
+            None => return refuse(StatusCode::NOT_FOUND, Refusal::new(Code::KeyUnknown, "key").got(id)),
+        },
+        ("POST", "keys") => metadata(id.strip_suffix("/disable").unwrap(), false),
+        ("PUT", "policies") => {
+            kept.policies.lock().unwrap().push((id.to_owned(), body.to_vec()));
+            json!({ "id": id, "version": 1, "digest": "ab".repeat(32), "created": 1_767_225_600 })
+        }
+        ("GET", "policies") => match kept.policies.lock().unwrap().iter().find(|(known, _)| known == id) {
+            Some((_, text)) => return text.clone().into_response(),
+            None => return refuse(StatusCode::NOT_FOUND, Refusal::new(Code::NoPolicy, "release policy").got(id)),
+        },
+        ("GET", "audit") => json!([{
+            "seq": 1, "time": 1_767_225_600, "kind": "release", "subject": "a/b/c", "code": "no-policy",
+            "detail": { "query": uri.query() }, "previous": "00", "hash": "01",
+        }]),
+        _ => return StatusCode::NOT_FOUND.into_response(),
+    };
+    axum::Json(json).into_response()
+}
+
+#[test]
+fn key_is_stored_once_listed_shown_and_disabled() {
+    let service = Service::start();
+    let (file, other) = (service.folder.path().join("key"), service.folder.path().join("other"));
+    std::fs::write(&file, "0a".repeat(32)).unwrap();
+    std::fs::write(&other, "0b".repeat(32)).unwrap();
+    assert_eq!(service.run(&["key", "put", "a/b/c", "--key-file", text(&file)]).done().json()["id"], "a/b/c");
+    assert_eq!(service.keys(), [("a/b/c".to_owned(), vec![10; 32])]);
+    let refused = service.run(&["key", "put", "a/b/c", "--key-file", text(&other)]).refused(2, "key-exists");
+    assert_eq!(refused.json()["refused"]["got"], "a/b/c");
+    assert_eq!(service.run(&["key", "list"]).done().json()[0]["id"], "a/b/c");
+    assert_eq!(service.run(&["key", "show", "a/b/c"]).done().json()["enabled"], true);
+    service.run(&["key", "show", "a/b/d"]).refused(1, "key-unknown");
+    assert_eq!(service.run(&["key", "disable", "a/b/c"]).done().json()["enabled"], false);
+
+    let table = strongroom(["key", "list"].into_iter().chain(service.flags())).done();
+    assert!(table.stdout.contains("a/b/c  enabled  2026-01-01T00:00:00Z"), "{}", table.stdout);
+}
+
+#[test]
+fn service_with_another_key_or_token_refused() {
+    let service = Service::start();
+    let [verifier, url, pin, _, token, file] = service.flags();
+    let list = |more: &[&str]| strongroom(["key", "list", verifier, url].iter().chain(more));
+    list(&[pin, &service.pin, token, file]).done();
+    list(&[pin, &"00".repeat(32), token, file]).refused(1, "pin-mismatch");
+
+    let wrong = service.folder.path().join("wrong");
+    std::fs::write(&wrong, "f".repeat(32)).unwrap();
+    list(&[pin, &service.pin, token, text(&wrong)]).refused(1, "admin-unauthorized");
+    std::fs::write(&wrong, "").unwrap();
+    list(&[pin, &service.pin, token, text(&wrong)]).refused(2, "configuration-invalid");
+
+    // By a certificate instead of a pin; by neither nobody is recognised.
+    list(&["--verifier-ca", text(&service.folder.path().join("ca.pem")), token, file]).done();
+    list(&[token, file]).refused(2, "usage");
+    assert_eq!(list(&[pin, "no hex", token, file]).code, 2);
+    strongroom(["key", "list", verifier, &url.replace("https", "http"), pin, &service.pin, token, file])
+        .refused(2, "plaintext-refused");
+}
+
+#[test]
+fn policy_is_checked_before_it_is_set() {
+    let service = Service::start();
+    strongroom(["model", "keygen", text(&service.folder.path().join("signer"))]).done();
+    let key = std::fs::read_to_string(service.folder.path().join("signer.pub")).unwrap();
+    let snp = format!(
+        "version = 1\n[snp]\nmeasurement = {{ exactly = \"{}\" }}\ndeployment = {{ exactly = \"{}\" }}\n\
+         tcb = {{ any = {{ because = \"test\" }} }}\nchip = {{ any = {{ because = \"test\" }} }}\n",
+        "11".repeat(48),
+        "22".repeat(32)
+    );
+    let rule = "[[release.trust.rule]]\nrepository = \"r:1/*\"\n[[release.trust.rule.signer]]\nname = \"a\"\n";
+    let release = format!("{snp}{rule}key = \"\"\"{key}\"\"\"\n");
+    let file = service.folder.path().join("policy.toml");
+    let set = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        service.run(&["policy", "set", "a/b/c", file.to_str().unwrap()])
+    };
+    set(&snp).refused(2, "policy-invalid");
+    assert!(service.state.policies.lock().unwrap().is_empty());
+    service.run(&["policy", "show", "a/b/c"]).refused(1, "no-policy");
+    assert_eq!(set(&release).done().json()["version"], 1);
+    assert_eq!(service.run(&["policy", "show", "a/b/c"]).done().json()["policy"], release.as_str());
+}
+
+#[test]
+fn decisions_are_printed_with_their_codes() {
+    let service = Service::start();
+    let rows = service.run(&["audit", "show", "--after", "7", "--limit", "3"]).done().json();
+    assert_eq!((&rows[0]["code"], &rows[0]["detail"]["query"]), (&json!("no-policy"), &json!("after=7&limit=3")));
+    let table = strongroom(["audit", "show"].into_iter().chain(service.flags())).done();
+    assert!(table.stdout.contains("2026-01-01T00:00:00Z  release  no-policy  a/b/c"), "{}", table.stdout);
+    assert_eq!(service.run(&["audit", "show", "--limit", "0"]).refused(2, "usage").code, 2);
+}

@@ -1,0 +1,41 @@
+//! `deployment`: the document that the hardware names.
+
+use crate::run::{Run, strongroom, text};
+use strongroom_wire::digest::Sha256;
+
+fn settings(url: &str, key: &str) -> String {
+    format!(
+        "version = 1\nroot = 'amd'\nattester = 'configfs-tsm'\n\
+         [verifier]\nurl = '{url}'\npin = '{0}'\ntoken-key = ''\n[runtime]\nonnxruntime = '{0}'\n\
+         [[registry]]\nhost = 'r.example'\n\
+         [[model]]\nname = 'embed'\nreference = 'r.example/models/embed@sha256:{0}'\n\
+         [[trust.rule]]\nrepository = 'r.example/models/*'\n\
+         [[trust.rule.signer]]\nname = 'release'\nkey = '''{key}'''\n",
+        "ab".repeat(32)
+    )
+}
+
+#[test]
+fn document_is_rendered_and_its_digest_is_that_of_its_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, out) = (folder.path().join("settings.toml"), folder.path().join("initdata.toml"));
+    strongroom(["model", "keygen", text(&folder.path().join("signer"))]).done();
+    let key = std::fs::read_to_string(folder.path().join("signer.pub")).unwrap();
+    let render = |settings: &str| -> Run {
+        std::fs::write(&input, settings).unwrap();
+        strongroom(["deployment", "render", text(&input), "--out", text(&out), "--json"])
+    };
+
+    render(&settings("http://v.example", &key)).refused(1, "malformed");
+    render(&settings("https://v.example", "no key")).refused(2, "key-invalid");
+    render(&format!("{}insecure = true\n", settings("https://v.example", &key))).refused(2, "unknown-field");
+    assert!(!out.exists());
+
+    let rendered = render(&settings("https://v.example", &key)).done().json();
+    let digest = Sha256::of(&std::fs::read(&out).unwrap()).to_string();
+    assert_eq!(rendered["deployment"], digest.as_str());
+    assert_eq!(strongroom(["deployment", "digest", text(&out)]).done().stdout, format!("{digest}\n"));
+
+    std::fs::write(&out, "").unwrap();
+    strongroom(["deployment", "digest", text(&out)]).refused(1, "deployment-missing");
+}

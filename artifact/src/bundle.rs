@@ -58,11 +58,6 @@ impl Bundle {
         Ok(Self { hint: key.hint.filter(|hint| !hint.is_empty()), envelope })
     }
 
-    /// Whether the bundle says that it is signed by `key`; `None` where it does not say.
-    pub(crate) fn names(&self, key: &PublicKey, form: Hint) -> Option<bool> {
-        self.hint.as_ref().map(|hint| *hint == form.of(key))
-    }
-
     /// The payload that one of `keys` signed, and that key.
     ///
     /// A bundle that names its key is tried with that key alone: `signer-untrusted` where it is none of them,

@@ -32,14 +32,14 @@ pub fn sign_manifest(manifest: &Sha256, key: &SigningKey, annotations: &BTreeMap
 /// Verifies that `key` signed `manifest` in `bundle`.
 ///
 /// Refuses with `signer-untrusted` where the bundle is by another key, `signature-invalid` where it says to be by this one
-/// and is not or states something else (another digest, another predicate type), and `malformed`.
+/// and is not or states something else (another digest, another predicate type), and `malformed` where it is no bundle.
 pub fn verify_bundle(bundle: &[u8], manifest: &Sha256, key: &PublicKey) -> Result<()> {
     verify_parsed(&Bundle::parse(bundle)?, manifest, key)
 }
 
 pub(crate) fn verify_parsed(bundle: &Bundle, manifest: &Sha256, key: &PublicKey) -> Result<()> {
     let (payload, _) = bundle.verify(core::slice::from_ref(key), Hint::Cosign)?;
-    let statement: Read = document::parse_json(&payload, "statement", limits::BUNDLE, Code::Malformed)?;
+    let statement: Read = document::parse_json(&payload, "statement", limits::BUNDLE, Code::SignatureInvalid)?;
     let states = |what: &str, got: &str, want: &str| {
         let got: String = got.chars().take(200).collect();
         Refusal::new(Code::SignatureInvalid, format!("{what} of a signature")).got(got).want(want)
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(code("predicateType", None), Code::SignatureInvalid);
         assert_eq!(code("_type", Some(json!("x"))), Code::SignatureInvalid);
         assert_eq!(code("subject", Some(json!([]))), Code::SignatureInvalid);
-        assert_eq!(code("subject", None), Code::Malformed);
+        assert_eq!(code("subject", None), Code::SignatureInvalid);
     }
 
     #[test]

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use strongroom_wire::{Code, Refusal, Result, bytes};
 
 /// The payload type of in-toto statements.
-pub const IN_TOTO: &str = "application/vnd.in-toto+json";
+pub(crate) const IN_TOTO: &str = "application/vnd.in-toto+json";
 
 /// An envelope as JSON has it. Nothing in it is verified; [`Self::verify`] gives the payload that is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Envelope {
+pub(crate) struct Envelope {
     payload: String,
     #[serde(rename = "payloadType")]
     payload_type: String,
@@ -26,7 +26,7 @@ struct Signature {
 
 impl Envelope {
     /// Signs `payload` as an in-toto statement.
-    pub fn sign(payload: &[u8], key: &SigningKey) -> Result<Self> {
+    pub(crate) fn sign(payload: &[u8], key: &SigningKey) -> Result<Self> {
         let signature = key.sign(&pre_authentication_encoding(IN_TOTO, payload))?;
         Ok(Self {
             payload: bytes::to_base64(payload),
@@ -37,7 +37,7 @@ impl Envelope {
 
     /// The same envelope with an empty `keyid`, which OMS' reference client always writes.
     #[must_use]
-    pub fn with_empty_key_id(mut self) -> Self {
+    pub(crate) fn with_empty_key_id(mut self) -> Self {
         self.signatures.iter_mut().for_each(|signature| signature.keyid = Some(String::new()));
         self
     }
@@ -46,7 +46,7 @@ impl Envelope {
     ///
     /// Refuses any other number of signatures (Sigstore bundle v0.3) with `malformed`, another payload type or a wrong
     /// signature with `signature-invalid`.
-    pub fn verify(&self, key: &PublicKey) -> Result<Vec<u8>> {
+    pub(crate) fn verify(&self, key: &PublicKey) -> Result<Vec<u8>> {
         let [signature] = self.signatures.as_slice() else {
             return Err(Refusal::new(Code::Malformed, "signatures of an envelope").got(self.signatures.len()).want(1));
         };

@@ -58,7 +58,7 @@ impl SigningKey {
         match label {
             "PRIVATE KEY" | "EC PRIVATE KEY" => Self::from_der(&content),
             "ENCRYPTED SIGSTORE PRIVATE KEY" | "ENCRYPTED COSIGN PRIVATE KEY" => {
-                Self::from_der(&*encrypted::decrypt(&content, password.unwrap_or_default())?)
+                Self::from_der(&encrypted::decrypt(&content, password.unwrap_or_default())?)
             }
             other => {
                 Err(invalid("kind of PEM").got(other).want("PRIVATE KEY, EC PRIVATE KEY or cosign's encrypted form"))
@@ -105,9 +105,9 @@ impl fmt::Debug for SigningKey {
 
 /// OpenSSL writes the curve's name as a PEM block of its own before a SEC1 key, which repeats it.
 fn after_parameters(pem: &[u8]) -> &[u8] {
-    const END: &[u8] = b"-----END EC PARAMETERS-----\n";
+    const END: &[u8] = b"-----END EC PARAMETERS-----";
     let at = pem.windows(END.len()).position(|window| window == END);
-    at.and_then(|at| pem.get(at + END.len()..)).unwrap_or(pem)
+    at.and_then(|at| pem.get(at + END.len()..)).map_or(pem, <[u8]>::trim_ascii_start)
 }
 
 fn invalid(what: &str) -> Refusal {

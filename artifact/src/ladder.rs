@@ -4,7 +4,18 @@
 //! digest) → [`OpenableModel`] (the key is the one it commits to) → [`VerifiedModel`] (every blob is the one it names, and
 //! the files are those of the signed statement).
 //!
-//! None of them can be made otherwise:
+//! This is the way up:
+//!
+//! ```
+//! use strongroom_artifact::ladder::{OpenableModel, TrustedModel, VerifiedModel};
+//!
+//! fn open(trusted: TrustedModel) -> strongroom_wire::Result<VerifiedModel> {
+//!     let openable: OpenableModel = trusted.with_key(None)?;
+//!     openable.finish()
+//! }
+//! ```
+//!
+//! and there is no other. A rung is not made from nothing, from a message, or from the rung below, and none is used twice:
 //!
 //! ```compile_fail
 //! let forged: strongroom_artifact::ladder::TrustedModel = Default::default();

@@ -29,7 +29,7 @@ use crate::trail::Trail;
 const PAGE: u64 = 1000;
 
 /// The routes of the admin API, and health.
-pub fn admin(verifier: Arc<Verifier>) -> Router {
+pub(crate) fn admin(verifier: Arc<Verifier>) -> Router {
     Router::new().route("/healthz", get(|| async { "ok\n" })).fallback(handle).with_state(verifier)
 }
 
@@ -129,10 +129,12 @@ async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
     };
     let outcome = outcome.await;
     match &outcome {
-        // What the gate does not listen to is not written down either: that would be its way to fill the log.
         Ok(_) => {}
+        // What the gate does not listen to is not written down either: that would be a way to fill the log.
         Err(refusal) if refusal.code == Code::Busy => tracing::warn!(%refusal, "not listened to"),
-        Err(refusal) => drop(verifier.store.record(now, &trail(json!({})).event(Some(refusal))).await?),
+        Err(refusal) => {
+            verifier.store.record(now, &trail(json!({})).event(Some(refusal))).await?;
+        }
     }
     outcome
 }

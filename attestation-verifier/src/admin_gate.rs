@@ -26,7 +26,7 @@ const SHORTEST: usize = 32;
 
 /// The gate in front of the admin API. It keeps the token's digest, never the token.
 #[derive(Debug)]
-pub struct AdminGate {
+pub(crate) struct AdminGate {
     token: Sha256,
     failures: Mutex<HashMap<IpAddr, Failures>>,
 }
@@ -39,14 +39,14 @@ struct Failures {
 
 /// Proof that the administrator asked. The only way to one is [`AdminGate::authorize`].
 #[derive(Debug)]
-pub struct Administrator(());
+pub(crate) struct Administrator(());
 
 impl AdminGate {
     /// Loads the token from a private file, which is made of 32 random bytes in hex where it is absent.
     ///
     /// # Errors
     /// `file-mode-unsafe`; `io`; `key-invalid`: shorter than 32 characters.
-    pub fn load(path: &Path) -> Result<Self> {
+    pub(crate) fn load(path: &Path) -> Result<Self> {
         let token = private_file::load_or_create(path, || {
             let mut bytes = Zeroizing::new([0; 32]);
             rand::fill(bytes.as_mut()).map_err(|_| Refusal::new(Code::Internal, "random admin token"))?;
@@ -66,7 +66,7 @@ impl AdminGate {
     /// # Errors
     /// `admin-unauthorized`: no token, or another one; `busy`: this peer was wrong ten times within a minute, and is not
     /// listened to, right or wrong, until that minute is over.
-    pub fn authorize(&self, headers: &HeaderMap, peer: Option<IpAddr>, now: UnixTime) -> Result<Administrator> {
+    pub(crate) fn authorize(&self, headers: &HeaderMap, peer: Option<IpAddr>, now: UnixTime) -> Result<Administrator> {
         // A peer without an address shares its count with all others of the kind.
         let peer = peer.unwrap_or(IpAddr::from([0; 16]));
         let mut failures = self.lock();
@@ -123,7 +123,9 @@ mod tests {
         let (_folder, gate, token) = gate();
         assert_eq!(token.len(), 64);
         assert_eq!(code(&gate, &headers(&format!("Bearer {token}")), 1, 0), None);
-        for wrong in [token.clone(), format!("Bearer {token}0"), format!("Bearer {}", &token[1..]), "Bearer ".into()] {
+        for wrong in
+            [token.clone(), format!("Bearer {token}0"), format!("Bearer {}", token.split_at(1).1), "Bearer ".into()]
+        {
             assert_eq!(code(&gate, &headers(&wrong), 1, 0), Some(Code::AdminUnauthorized));
         }
         assert_eq!(code(&gate, &HeaderMap::new(), 1, 0), Some(Code::AdminUnauthorized));

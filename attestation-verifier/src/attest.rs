@@ -27,7 +27,7 @@ pub(crate) struct Claim {
 
 /// A guest that was accepted by at least one release policy, and the key that it may be given keys for.
 #[derive(Debug)]
-pub struct Attested {
+pub(crate) struct Attested {
     /// What the hardware signed.
     pub(crate) authentic: AuthenticReport,
     /// What its report data and HOST_DATA are compared with, again at each release.

@@ -9,7 +9,7 @@ use strongroom_wire::{Code, Refusal, Result};
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// The master key. Never shown, cloned or serialised; erased on drop by the crypto backend.
-pub struct MasterKey(RandomizedNonceKey);
+pub(crate) struct MasterKey(RandomizedNonceKey);
 
 impl core::fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -24,7 +24,7 @@ impl MasterKey {
     /// # Errors
     /// `key-invalid`: not 32 bytes or 64 hex digits; `key-missing`: absent beside a store that exists;
     /// `file-mode-unsafe`; `io`.
-    pub fn load(path: &Path, first_start: bool) -> Result<Self> {
+    pub(crate) fn load(path: &Path, first_start: bool) -> Result<Self> {
         let absent = !path.try_exists().map_err(|e| Refusal::io(path.display(), &e))?;
         if absent && !first_start {
             return Err(Refusal::new(Code::KeyMissing, path.display().to_string()).want("the store's master key"));
@@ -41,7 +41,7 @@ impl MasterKey {
     ///
     /// # Errors
     /// `key-invalid`.
-    pub fn from_file_bytes(bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn from_file_bytes(bytes: &[u8]) -> Result<Self> {
         let invalid = || Refusal::new(Code::KeyInvalid, "master key").want("32 bytes or 64 hex digits");
         let mut key = [0; 32];
         if let Ok(raw) = <[u8; 32]>::try_from(bytes) {
@@ -55,7 +55,7 @@ impl MasterKey {
     }
 
     /// `IV ‖ ciphertext ‖ tag` of a value under the name it is stored at.
-    pub fn seal(&self, name: &str, value: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn seal(&self, name: &str, value: &[u8]) -> Result<Vec<u8>> {
         // Encrypted where the copy lies, so that none is left behind.
         let mut text = Zeroizing::new(value.to_vec());
         let (nonce, tag) = self
@@ -69,7 +69,7 @@ impl MasterKey {
     ///
     /// # Errors
     /// `store-failed`: another key, another name, or other bytes.
-    pub fn open(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    pub(crate) fn open(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
         let failed = || Refusal::new(Code::StoreFailed, format!("stored value `{name}` does not authenticate"));
         let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(failed)?;
         let mut text = Zeroizing::new(text.to_vec());

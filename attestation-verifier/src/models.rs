@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use strongroom_registry_client::{Reference, RegistryClient};
+use strongroom_registry_client::{Reference, RegistryClient, verify_model};
 use strongroom_wire::deployment::{Deployment, Model};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
@@ -22,7 +22,7 @@ const CAPACITY: usize = 1024;
 
 /// The registries of the configuration, and what was verified before.
 #[derive(Debug)]
-pub struct Models {
+pub(crate) struct Models {
     clients: BTreeMap<String, RegistryClient>,
     facts: Mutex<HashMap<Question, Fact>>,
 }
@@ -37,7 +37,7 @@ struct Question {
 
 /// What is known of a model whose signatures hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fact {
+pub(crate) struct Fact {
     /// `host[:port]/repo@sha256:…`.
     pub reference: String,
     /// The key that it is sealed with, if it is.
@@ -51,7 +51,7 @@ impl Models {
     ///
     /// # Errors
     /// Those of [`Registry::access`] and of [`RegistryClient::new`].
-    pub fn new(registries: &[Registry]) -> Result<Self> {
+    pub(crate) fn new(registries: &[Registry]) -> Result<Self> {
         let client = |registry: &Registry| {
             let client = registry.access().and_then(|access| RegistryClient::new(&registry.host, access));
             client.map(|client| (registry.host.clone(), client)).map_err(|refusal| refusal.within(&registry.host))
@@ -67,7 +67,12 @@ impl Models {
     /// # Errors
     /// `key-not-in-deployment`: every model was judged, none is sealed with this key; `registry-not-allowed`;
     /// `timeout`; those of [`verify_model`].
-    pub async fn find(&self, deployment: &Deployment, key: &ResourcePath, policy: &ReleasePolicy) -> Result<Fact> {
+    pub(crate) async fn find(
+        &self,
+        deployment: &Deployment,
+        key: &ResourcePath,
+        policy: &ReleasePolicy,
+    ) -> Result<Fact> {
         match tokio::time::timeout(PATIENCE, self.search(deployment, key, policy)).await {
             Ok(found) => found,
             Err(_) => Err(Refusal::new(Code::Timeout, "models of the deployment").want(format!("{PATIENCE:?}"))),
@@ -98,10 +103,12 @@ impl Models {
             let known = self.clients.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             Refusal::new(Code::RegistryNotAllowed, "registry").got(reference.host()).want(known)
         })?;
+        // Nobody's signature counts in a repository without a rule, so nothing is fetched from it.
+        policy.trust().rule_for(&reference.name())?;
         let trusted = verify_model(client, &reference, policy.trust()).await?;
         let fact = Fact {
             reference: model.reference.clone(),
-            key: trusted.manifest().sealing.as_ref().map(|sealing| sealing.key.clone()),
+            key: trusted.manifest().sealing().map(|sealing| sealing.key.clone()),
             signers: trusted.signers().to_vec(),
         };
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +119,3 @@ impl Models {
         Ok(fact)
     }
 }
-
-struct TempS{key:ResourcePath} struct TempM{sealing:Option<TempS>} struct Temp(TempM);
-impl Temp { fn manifest(&self)->&TempM{&self.0} fn signers(&self)->&[String]{&[]} }
-async fn verify_model(_:&RegistryClient,_:&Reference,_:&strongroom_wire::trust::TrustFile)->Result<Temp>{Err(Refusal::new(Code::Internal,"x"))}

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use strongroom_transport::read_body;
 use strongroom_wire::ear::EarClaims;
 use strongroom_wire::kbs::{self, AttestResponse, Challenge, ErrorInformation, ResourcePath};
-use strongroom_wire::{Code, Refusal, Result, limits};
+use strongroom_wire::{Code, Fault, Refusal, Result, limits};
 
 use crate::Verifier;
 use crate::sessions::LIFETIME;
@@ -26,7 +26,7 @@ const RESOURCE: &str = "/kbs/v0/resource/";
 const RETRY: &str = "5";
 
 /// The routes of the KBS protocol, and health.
-pub fn kbs(verifier: Arc<Verifier>) -> Router {
+pub(crate) fn kbs(verifier: Arc<Verifier>) -> Router {
     Router::new()
         .route("/kbs/v0/auth", post(auth))
         .route("/kbs/v0/attest", post(attest))
@@ -143,8 +143,8 @@ const fn resource_kind(code: Code) -> &'static str {
     match code {
         Code::SessionUnknown | Code::SessionExpired => "TokenNotFound",
         Code::TokenInvalid => "TokenVerifierError",
-        Code::KeyUnknown | Code::Malformed | Code::StoreFailed | Code::Internal => "PluginInternalError",
-        Code::KeyInvalid => "JweError",
+        Code::KeyUnknown | Code::Malformed => "PluginInternalError",
+        _ if matches!(code.fault(), Fault::Environment | Fault::Bug) => "PluginInternalError",
         _ => "PolicyDeny",
     }
 }

@@ -19,11 +19,11 @@ pub const LIFETIME: u64 = 300;
 
 /// Sessions at one time. A session that proved nothing is about 200 bytes, an accepted one holds its report and its
 /// deployment document, which a release policy names.
-pub const CAPACITY: usize = 4096;
+pub(crate) const CAPACITY: usize = 4096;
 
 /// The sessions of one verifier.
 #[derive(Debug)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     open: Mutex<HashMap<String, Session>>,
     capacity: usize,
 }
@@ -47,7 +47,7 @@ enum State {
 
 /// A session that was just opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// The cookie's value: 32 hex digits.
     pub id: String,
     /// Base64 of 32 random bytes.
@@ -62,7 +62,7 @@ impl Default for Sessions {
 
 impl Sessions {
     /// Room for `capacity` sessions.
-    pub fn with_capacity(capacity: usize) -> Self {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self { open: Mutex::new(HashMap::new()), capacity }
     }
 
@@ -70,7 +70,7 @@ impl Sessions {
     ///
     /// # Errors
     /// `busy`: every place is taken by an accepted session.
-    pub fn open(&self, now: UnixTime) -> Result<Opened> {
+    pub(crate) fn open(&self, now: UnixTime) -> Result<Opened> {
         let id = hex::encode(random::<16>()?);
         let nonce = to_base64(&random::<32>()?);
         let mut open = self.lock();
@@ -93,7 +93,7 @@ impl Sessions {
     ///
     /// # Errors
     /// `session-unknown`, `session-expired`, `nonce-used`.
-    pub fn take_nonce(&self, id: &str, now: UnixTime) -> Result<String> {
+    pub(crate) fn take_nonce(&self, id: &str, now: UnixTime) -> Result<String> {
         let mut open = self.lock();
         let session = current(&mut open, id, now)?;
         match session.state {
@@ -125,7 +125,7 @@ impl Sessions {
     ///
     /// # Errors
     /// `session-unknown`: also where nothing was accepted in it; `session-expired`.
-    pub fn attested(&self, id: &str, now: UnixTime) -> Result<Arc<Attested>> {
+    pub(crate) fn attested(&self, id: &str, now: UnixTime) -> Result<Arc<Attested>> {
         let mut open = self.lock();
         match &current(&mut open, id, now)?.state {
             State::Accepted(attested) => Ok(Arc::clone(attested)),
@@ -174,7 +174,7 @@ mod tests {
         let id = sessions.open(0).unwrap().id;
         let taken = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..100).map(|_| scope.spawn(|| sessions.take_nonce(&id, 0).is_ok())).collect();
-            threads.into_iter().filter(|_| true).map(|thread| thread.join().unwrap()).filter(|taken| *taken).count()
+            threads.into_iter().map(|thread| thread.join().unwrap()).filter(|taken| *taken).count()
         });
         assert_eq!(taken, 1);
     }
@@ -195,6 +195,48 @@ mod tests {
         assert_eq!(sessions.take_nonce(&first, 2).unwrap_err().code, Code::SessionUnknown);
         assert!(sessions.take_nonce(&second, 2).is_ok());
         assert!(sessions.take_nonce(&third, 2).is_ok());
+    }
+
+    /// What an accepted session holds, made of a report that a fake hierarchy signed.
+    fn attested() -> Attested {
+        use strongroom_appraisal::{Endorsements, Expected, Roots, authenticate};
+        use strongroom_devkit::amd::{Hierarchy, VekSpec};
+        let hierarchy = Hierarchy::shared().unwrap();
+        let vek = hierarchy.issue(VekSpec::default()).unwrap();
+        let mut endorsements = Endorsements::new();
+        endorsements.add(&hierarchy.certificate_table(&vek).encode().unwrap()).unwrap();
+        let roots = Roots::test(hierarchy.ark.certificate()).unwrap();
+        let report = strongroom_devkit::report::ReportSpec::default().sign(&vek).unwrap();
+        let key = strongroom_jose::TeeKey::generate_p256().unwrap();
+        let settings = "version = 1\nroot = 'amd'\nattester = 'configfs-tsm'\nregistry = []\n\
+            [verifier]\nurl = 'https://v'\npin = 'PIN'\ntoken-key = ''\n[runtime]\nonnxruntime = 'PIN'\n\
+            [[model]]\nname = 'm'\nreference = 'r/m@sha256:PIN'\n\
+            [[trust.rule]]\nrepository = 'r/m'\n[[trust.rule.signer]]\nname = 'a'\nkey = 'k'\n";
+        let settings = settings.replace("PIN", &"00".repeat(32));
+        let document =
+            format!("version = '0.1.0'\nalgorithm = 'sha256'\n[data]\n'strongroom.toml' = \"\"\"{settings}\"\"\"\n");
+        Attested {
+            authentic: authenticate(&report, &endorsements, &roots, 1_800_000_000).unwrap(),
+            expected: Expected::default(),
+            deployment: strongroom_wire::deployment::Deployment::parse(document.as_bytes()).unwrap(),
+            recipient: strongroom_jose::RecipientKey::parse(key.public()).unwrap(),
+            thumbprint: String::new(),
+            seq: 1,
+        }
+    }
+
+    #[test]
+    fn accepted_session_is_displaced_by_none_and_makes_room_when_it_expires() {
+        let sessions = Sessions::with_capacity(1);
+        let id = sessions.open(0).unwrap().id;
+        assert_eq!(sessions.accept(&id, attested(), 0).unwrap_err().code, Code::NonceUsed);
+        sessions.take_nonce(&id, 0).unwrap();
+        sessions.accept(&id, attested(), 0).unwrap();
+        assert_eq!(sessions.accept(&id, attested(), 0).unwrap_err().code, Code::NonceUsed);
+        assert_eq!(sessions.open(1).unwrap_err().code, Code::Busy);
+        assert_eq!(sessions.attested(&id, LIFETIME - 1).unwrap().seq, 1);
+        assert_eq!(sessions.attested(&id, LIFETIME).unwrap_err().code, Code::SessionExpired);
+        assert!(sessions.open(LIFETIME).is_ok());
     }
 
     #[test]

@@ -8,9 +8,9 @@ mod decisions;
 mod keys;
 mod policies;
 
-pub use decisions::Recorded;
-pub use keys::{Put, StoredKey};
-pub use policies::StoredPolicy;
+pub(crate) use decisions::Recorded;
+pub(crate) use keys::{Put, StoredKey};
+pub(crate) use policies::StoredPolicy;
 
 use crate::master_key::MasterKey;
 use crate::private_file;
@@ -22,7 +22,7 @@ use strongroom_wire::{Code, Realm, Refusal, Result};
 
 /// The store of one verifier.
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     pool: SqlitePool,
     master: MasterKey,
 }
@@ -39,7 +39,7 @@ impl Store {
     /// # Errors
     /// `realm-mismatch`: it was made in another realm; `key-invalid`: another master key; `key-missing`;
     /// `store-failed`: no such database, or its audit log was changed; `file-mode-unsafe`; `io`.
-    pub async fn open(path: &Path, master_key: &Path, realm: Realm) -> Result<Self> {
+    pub(crate) async fn open(path: &Path, master_key: &Path, realm: Realm) -> Result<Self> {
         let first_start = !path.try_exists().map_err(|e| Refusal::io(path.display(), &e))?;
         let master = MasterKey::load(master_key, first_start)?;
         if first_start {
@@ -60,7 +60,7 @@ impl Store {
     }
 
     /// Answers only where the database does.
-    pub async fn ping(&self) -> Result<()> {
+    pub(crate) async fn ping(&self) -> Result<()> {
         sqlx::query("SELECT 1").execute(&self.pool).await.map(drop).map_err(failed("ping"))
     }
 

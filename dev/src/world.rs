@@ -8,7 +8,7 @@ use strongroom_devkit::amd::{Hierarchy, VekSpec};
 use strongroom_wire::deployment::{self, Attester, Deployment, Settings};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::trust::{Rule, Signer, TrustFile};
-use strongroom_wire::{Code, Refusal, Result, Root, bytes};
+use strongroom_wire::{Code, Refusal, Result, Root};
 use tempfile::TempDir;
 
 /// The bearer key of the demo's only caller.
@@ -316,9 +316,4 @@ pub(crate) fn random_hex() -> Result<String> {
     let mut random = [0; 32];
     aws_lc_rs::rand::fill(&mut random).map_err(|e| Refusal::new(Code::Internal, "randomness").because(e))?;
     Ok(hex::encode(random))
-}
-
-/// Base64 of what a verifier or an enclave shows.
-pub(crate) fn base64(data: &[u8]) -> String {
-    bytes::to_base64(data)
 }

@@ -87,6 +87,7 @@ pub(crate) mod tests {
     use super::*;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use strongroom_wire::snp::{CertificateKind, CertificateTable, TableEntry};
 
     /// A processor without a signature: reports of version 2 with chosen HOST_DATA and whatever it is asked to carry.
     #[derive(Debug, Default)]
@@ -101,6 +102,13 @@ pub(crate) mod tests {
         pub(crate) busy: Mutex<()>,
     }
 
+    /// The host's table: a VCEK, and something that the KBS protocol has no name for.
+    pub(crate) fn certificates() -> Vec<u8> {
+        let entry = |kind, byte| TableEntry { kind, data: vec![byte] };
+        let entries = vec![entry(CertificateKind::Vcek, 7), entry(CertificateKind::Other([9; 16]), 8)];
+        CertificateTable { entries }.encode().unwrap()
+    }
+
     impl Attester for Unsigned {
         fn quote(&self, report_data: &[u8; 64]) -> Result<Quote> {
             self.entered.fetch_add(1, Ordering::SeqCst);
@@ -110,7 +118,7 @@ pub(crate) mod tests {
             evidence[0] = 2;
             evidence[0x50..0x90].copy_from_slice(&self.carries.unwrap_or(*report_data));
             evidence[0xc0..0xe0].copy_from_slice(&self.host_data);
-            Ok(Quote { evidence, certificates: vec![7] })
+            Ok(Quote { evidence, certificates: certificates() })
         }
     }
 

@@ -10,6 +10,9 @@ pub use measured::Measured;
 pub use opened::Opened;
 pub use pulled::Pulled;
 
+#[cfg(test)]
+pub(crate) use measured::tests;
+
 use crate::api::Serving;
 use crate::config::Config;
 use crate::stage::{Progress, Stage};

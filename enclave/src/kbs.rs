@@ -68,13 +68,13 @@ impl<'a> Verifier<'a> {
         let (challenged, challenge): (_, Challenge) = exchange(&self.http, auth).await?;
         let cookie = cookie(challenged.get_all(SET_COOKIE))?;
 
-        let bound = kbs_report_data(&challenge.nonce, &key.public())?;
+        let bound = kbs_report_data(&challenge.nonce, key.public())?;
         let own = OwnEvidence::fetch(attester, bound).await?;
-        let attestation = attestation(self.deployment, &challenge.nonce, &key.public(), &own)?;
+        let attestation = attestation(self.deployment, &challenge.nonce, key.public(), &own)?;
         let attest = post(&format!("{url}/kbs/v0/attest"), Some(&cookie), &attestation)?;
         let (_, AttestResponse { token }) = exchange(&self.http, attest).await?;
 
-        self.verify_result(&token, &thumbprint(&key.public())?)?;
+        self.verify_result(&token, &thumbprint(key.public())?)?;
         Ok(Session { http: self.http, url, cookie, key })
     }
 
@@ -107,7 +107,8 @@ impl Session {
     pub async fn key(&self, path: &ResourcePath) -> Result<DataKey> {
         let request = Request::get(format!("{}/kbs/v0/resource/{path}", self.url)).header(COOKIE, self.cookie.clone());
         let request = request.body(empty()).map_err(|e| unsendable(&e))?;
-        let (_, wrapped): (_, Jwe) = exchange(&self.http, request).await.map_err(|r| r.within(format!("key `{path}`")))?;
+        let (_, wrapped): (_, Jwe) =
+            exchange(&self.http, request).await.map_err(|r| r.within(format!("key `{path}`")))?;
         DataKey::from_file_bytes(&self.key.decrypt(&wrapped)?)
     }
 }
@@ -136,3 +137,6 @@ async fn exchange<T: DeserializeOwned>(http: &HttpClient, request: Request<Body>
     let message = document::parse_json(&body, "verifier's answer", limits::KBS_ANSWER, Code::Malformed)?;
     Ok((head.headers, message))
 }
+
+#[cfg(test)]
+mod tests;

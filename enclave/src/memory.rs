@@ -124,6 +124,8 @@ impl ModelFiles {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::as_conversions)]
+
     use super::*;
 
     fn sealed(bytes: &[u8]) -> SealedFile {

@@ -75,6 +75,8 @@ fn copy_hashed(from: &mut File, to: &MemoryFile) -> Result<Sha256> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    #![allow(clippy::print_stderr)]
+
     use super::*;
     use crate::config::read_limited;
     use std::collections::HashMap;

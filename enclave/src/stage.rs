@@ -56,3 +56,17 @@ impl Progress {
         self.entered = Instant::now();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watchers_see_the_stage_that_was_entered_last() {
+        let (mut progress, stage) = Progress::start();
+        assert_eq!(*stage.borrow(), Stage::Measuring);
+        progress.enter(Stage::Pulling);
+        progress.enter(Stage::Attesting);
+        assert_eq!(stage.borrow().to_string(), "attesting");
+    }
+}

@@ -1,9 +1,9 @@
 //! A directory as the place of a model's files: under its name only once all of it is verified.
 
 use crate::sink::ModelSink;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
 use strongroom_artifact::ladder::VerifiedModel;
 use strongroom_wire::{Code, Refusal, Result};
@@ -35,7 +35,8 @@ impl DirectorySink {
         let sink = Self { target: target.to_owned(), partial, lock, files: Vec::new() };
         for leftover in fs::read_dir(&sink.partial).map_err(|e| Refusal::io(sink.partial.display(), &e))? {
             let path = leftover.map_err(|e| Refusal::io(sink.partial.display(), &e))?.path();
-            let removed = if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            let removed =
+                if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.map_err(|e| Refusal::io(path.display(), &e))?;
         }
         Ok(sink)
@@ -83,10 +84,10 @@ impl ModelSink for DirectorySink {
 impl Drop for DirectorySink {
     fn drop(&mut self) {
         // After a rename there is nothing of that name, or it is another process's.
-        if is_at(&self.lock, &self.partial) {
-            if let Err(error) = fs::remove_dir_all(&self.partial) {
-                tracing::warn!(path = %self.partial.display(), %error, "partial model not removed");
-            }
+        if is_at(&self.lock, &self.partial)
+            && let Err(error) = fs::remove_dir_all(&self.partial)
+        {
+            tracing::warn!(path = %self.partial.display(), %error, "partial model not removed");
         }
     }
 }
@@ -103,7 +104,8 @@ fn is_free(target: &Path) -> Result<bool> {
 /// Makes and locks the folder; `None` if another process has it.
 fn lock(folder: &Path) -> Result<Option<File>> {
     let failed = |e: &std::io::Error| Refusal::io(folder.display(), e);
-    match fs::create_dir(folder) {
+    // Readable by its owner alone: a model that was sealed is so for a reason.
+    match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(&error)),
         _ => {}
     }

@@ -1,22 +1,43 @@
-//! OCI distribution client (distribution specification 1.1): verified blobs only.
+//! An OCI registry as a place for models (distribution specification 1.1): verified bytes only.
+//!
+//! One registry is a [`RegistryClient`], reached as [`Access`] says; a [`Reference`] names what is in it. Three recipes are
+//! made of its requests: [`push_model`] seals, signs and pushes a directory; [`verify_model`] fetches a manifest with its
+//! signatures and judges them by a trust file; [`open_model`] streams, verifies and opens every layer into a [`ModelSink`].
+//!
+//! Nothing that a registry says is believed: manifests and blobs are held to their digests and lengths, an error is never taken
+//! for absence, and what was obtained for one host is sent to no other.
+//!
+//! This crate does not decide whom to trust, make or keep keys, read a clock, or run on anything but a Tokio runtime. Only
+//! [`Credentials::users_folder`] reads the environment, for the command line.
+
 mod access;
 mod auth;
 mod blobs;
 mod challenge;
 mod client;
 mod content;
+mod directory_sink;
 mod manifests;
+mod pull;
+mod push;
 mod reference;
 mod referrers;
+mod signatures;
 mod sink;
 mod status;
+mod store;
 mod uploads;
+mod verify;
 
 pub use access::{Access, Credentials, Password, Patience};
 pub use blobs::BlobStream;
 pub use client::RegistryClient;
+pub use directory_sink::DirectorySink;
 pub use manifests::{FetchedManifest, PushedManifest};
+pub use pull::open_model;
+pub use push::{Progress, ProgressListener, PushOptions, Pushed, push_model};
 pub use reference::Reference;
 pub use referrers::Referrer;
 pub use sink::{FileSink, ModelSink};
 pub use uploads::Blob;
+pub use verify::verify_model;

@@ -15,12 +15,15 @@ use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 /// Chunks between the connection and the thread that opens them: enough that neither waits for the other's hiccups. A chunk
 /// is at most what the transport buffers of a response, 400 KiB.
-const CHUNKS: usize = 16;
+const CHUNKS: usize = 8;
+/// The most files that are opened at a time: eight cores open more than a network brings, and what is on its way takes
+/// memory that the model itself needs.
+const FILES: usize = 8;
 
 /// Fetches every layer of `model` once and gives the files to `sink`.
 ///
 /// 1. Make room for every file.
-/// 2. For each file, as many at a time as there are cores, layer by layer: bytes → SHA-256 → open → sink, hashed on the way
+/// 2. For each file, as many at a time as there are cores (at most eight), layer by layer: bytes → SHA-256 → open → sink, hashed on the way
 ///    as the statement does. Connection and opening run side by side.
 /// 3. Verify that every layer was the manifest's and the files are those of the signed statement.
 ///
@@ -43,17 +46,18 @@ pub async fn open_model<S: ModelSink>(
     let mut files = files_of(&model, sink)?;
     // 2. The longest first, so that no core is left with one at the end.
     files.sort_by_key(|file| file.layers.first().map(|layer| layer.file_size));
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let abreast = std::thread::available_parallelism().map_or(1, NonZero::get).min(FILES);
     let mut running = JoinSet::new();
     loop {
-        while running.len() < cores
+        while running.len() < abreast
             && let Some(file) = files.pop()
         {
             running.spawn(open_file(client.clone(), reference.clone(), Arc::clone(&model), file));
         }
-        match running.join_next().await {
-            Some(ended) => ended.map_err(|e| panicked(&e))??,
-            None => break,
+        let Some(ended) = running.join_next().await else { break };
+        if let Err(refusal) = ended.map_err(|e| panicked(&e)).flatten() {
+            running.shutdown().await;
+            return Err(refusal);
         }
     }
     // 3.

@@ -58,11 +58,7 @@ struct Layer {
 ///
 /// # Errors
 /// What a list could not be had for; a single bundle that could not be had is in [`Found::failure`].
-pub(crate) async fn fetch_bundles(
-    client: &RegistryClient,
-    reference: &Reference,
-    subject: Sha256,
-) -> Result<Found> {
+pub(crate) async fn fetch_bundles(client: &RegistryClient, reference: &Reference, subject: Sha256) -> Result<Found> {
     let mut referrers = client.listed_referrers(reference, subject).await?.unwrap_or_default();
     referrers.extend(client.indexed_referrers(reference, subject).await?);
     // What is said to be a bundle comes first, as the limit must not be used up by what is not; but the rest is looked at
@@ -81,7 +77,11 @@ pub(crate) async fn fetch_bundles(
 }
 
 /// The bundle in a referrer; `None` if it is something else.
-async fn fetch_bundle(client: &RegistryClient, reference: &Reference, referrer: &Referrer) -> Result<Option<ManifestSignature>> {
+async fn fetch_bundle(
+    client: &RegistryClient,
+    reference: &Reference,
+    referrer: &Referrer,
+) -> Result<Option<ManifestSignature>> {
     let Ok(digest) = Sha256::from_oci(&referrer.digest) else { return Ok(None) };
     let fetched = client.manifest(&reference.pinned(digest)).await?;
     let Some(document) = parse(&fetched.bytes) else { return Ok(None) };
@@ -99,11 +99,7 @@ async fn fetch_bundle(client: &RegistryClient, reference: &Reference, referrer: 
 ///
 /// # Errors
 /// What the tag could not be had for, absence excepted; a single payload that could not be had is in [`Found::failure`].
-pub(crate) async fn fetch_simple(
-    client: &RegistryClient,
-    reference: &Reference,
-    subject: Sha256,
-) -> Result<Found> {
+pub(crate) async fn fetch_simple(client: &RegistryClient, reference: &Reference, subject: Sha256) -> Result<Found> {
     let tagged = reference.tagged(&format!("sha256-{subject}.sig"));
     let fetched = match client.manifest(&tagged).await {
         Ok(fetched) => fetched,
@@ -118,7 +114,11 @@ pub(crate) async fn fetch_simple(
     Ok(found)
 }
 
-async fn fetch_payload(client: &RegistryClient, reference: &Reference, layer: &Layer) -> Result<Option<ManifestSignature>> {
+async fn fetch_payload(
+    client: &RegistryClient,
+    reference: &Reference,
+    layer: &Layer,
+) -> Result<Option<ManifestSignature>> {
     if layer.media_type != SIMPLE_SIGNING {
         return Ok(None);
     }

@@ -19,21 +19,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER: usize = 64 << 20;
 
 /// Which verifier, and as whom.
+///
+/// No flag is required in clap's own sense, so that a command may also go without all of them (`Option<Service>`); one that
+/// may not stops where the missing value is read.
 #[derive(Args)]
+#[command(next_help_heading = "Verifier")]
 pub(crate) struct Service {
     /// The verifier's admin address, as `https://host:port`.
-    #[arg(long = "verifier", value_name = "URL", help_heading = "Verifier")]
-    url: String,
+    #[arg(long, value_name = "URL", required = false, requires = "admin_token_file")]
+    verifier: String,
     /// SHA-256 of the verifier's TLS key, as `strongroom-verifier --identity` prints it.
-    #[arg(long = "verifier-pin", value_name = "HEX", value_parser = Sha256::from_hex, help_heading = "Verifier")]
-    #[arg(conflicts_with = "ca")]
-    pin: Option<Sha256>,
+    #[arg(long, value_name = "HEX", value_parser = Sha256::from_hex, conflicts_with = "verifier_ca")]
+    #[arg(requires = "verifier")]
+    verifier_pin: Option<Sha256>,
     /// Certificates of the authority that vouches for the verifier's name, instead of a pin.
-    #[arg(id = "ca", long = "verifier-ca", value_name = "FILE", help_heading = "Verifier")]
-    ca: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "verifier")]
+    verifier_ca: Option<PathBuf>,
     /// The file with the administrator's token.
-    #[arg(long = "admin-token-file", value_name = "FILE", help_heading = "Verifier")]
-    token: PathBuf,
+    #[arg(long, value_name = "FILE", required = false, requires = "verifier")]
+    admin_token_file: PathBuf,
 }
 
 /// A client of one verifier's admin API. What the service refuses comes back as its own refusal.
@@ -56,7 +60,7 @@ struct Answer {
 impl Service {
     /// Reads the files that are named. No connection is made yet.
     pub(crate) fn client(&self) -> Result<AdminClient> {
-        let trust = match (self.pin, &self.ca) {
+        let trust = match (self.verifier_pin, &self.verifier_ca) {
             (Some(pin), _) => ServerTrust::Pin(pin.0),
             (None, Some(path)) => ServerTrust::Ca(files::read(path, limits::CONFIGURATION)?),
             (None, None) => {
@@ -65,16 +69,16 @@ impl Service {
                     .want("--verifier-pin or --verifier-ca"));
             }
         };
-        let base = self.url.trim_end_matches('/').to_owned();
+        let base = self.verifier.trim_end_matches('/').to_owned();
         Ok(AdminClient { base, http: HttpClient::new(&trust, false)?, authorization: self.authorization()? })
     }
 
     fn authorization(&self) -> Result<HeaderValue> {
         let invalid = || {
-            Refusal::new(Code::ConfigurationInvalid, format!("`{}`", self.token.display()))
+            Refusal::new(Code::ConfigurationInvalid, format!("`{}`", self.admin_token_file.display()))
                 .want("a token: one line of printable characters")
         };
-        let file = files::read_secret(&self.token)?;
+        let file = files::read_secret(&self.admin_token_file)?;
         let token = core::str::from_utf8(&file).map_err(|_| invalid())?.trim();
         let text = Zeroizing::new(format!("Bearer {token}"));
         let mut value = HeaderValue::from_str(&text).ok().filter(|_| !token.is_empty()).ok_or_else(invalid)?;

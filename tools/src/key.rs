@@ -18,7 +18,7 @@ pub(crate) enum Command {
         --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
     Put {
         /// `<repo>/<type>/<tag>`, as manifests name it.
-        #[arg(value_parser = ResourcePath::parse)]
+        #[arg(value_parser = parse_id)]
         id: ResourcePath,
         /// The key: 32 raw bytes, or 64 hex digits; `-` is standard input.
         #[arg(long, value_name = "FILE")]
@@ -34,7 +34,7 @@ pub(crate) enum Command {
     /// Show one key, without its value.
     Show {
         /// `<repo>/<type>/<tag>`.
-        #[arg(value_parser = ResourcePath::parse)]
+        #[arg(value_parser = parse_id)]
         id: ResourcePath,
         #[command(flatten)]
         service: Service,
@@ -42,7 +42,7 @@ pub(crate) enum Command {
     /// Never release a key again. Guests that have it keep it until they are stopped.
     Disable {
         /// `<repo>/<type>/<tag>`.
-        #[arg(value_parser = ResourcePath::parse)]
+        #[arg(value_parser = parse_id)]
         id: ResourcePath,
         #[command(flatten)]
         service: Service,
@@ -86,6 +86,11 @@ pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
         keys => output::line(&table(keys))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A key's id, as `<repo>/<type>/<tag>` or as manifests write it, `kbs:///<repo>/<type>/<tag>`.
+pub(crate) fn parse_id(text: &str) -> Result<ResourcePath> {
+    if text.contains("://") { ResourcePath::from_uri(text) } else { ResourcePath::parse(text) }
 }
 
 /// Stores a key. Returns only once the service has it on its disk.

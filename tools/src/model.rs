@@ -1,6 +1,10 @@
 //! `strongroom model …`: what ML ops do with a model before it is served.
 
 mod keygen;
+mod local;
+mod pull;
+mod push;
+mod sign;
 
 use clap::Subcommand;
 use std::process::ExitCode;
@@ -10,11 +14,32 @@ use strongroom_wire::Result;
 pub(crate) enum Command {
     /// Make a key pair for signing: PREFIX.key, which only you can read, and PREFIX.pub.
     Keygen(keygen::Arguments),
+    /// Sign a model, seal it where asked to, and publish it in a registry.
+    Push(push::Arguments),
+    /// Fetch a model, verified and opened. OUT_DIR appears once every byte of it is verified.
+    Pull(pull::Pull),
+    /// Verify who signed a model in a registry. Its layers are not fetched.
+    Verify(pull::Verify),
+    /// Seal the files of a directory, without a registry.
+    Seal(local::Seal),
+    /// Open a directory that was sealed.
+    Open(local::Open),
+    /// Sign the files of a directory: an OpenSSF Model Signing bundle.
+    Sign(sign::Sign),
+    /// Verify that a directory is exactly what a bundle's signer signed.
+    VerifyBundle(sign::VerifyBundle),
 }
 
 pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
     match command {
         Command::Keygen(arguments) => keygen::run(&arguments, json)?,
+        Command::Push(arguments) => push::run(&arguments, json)?,
+        Command::Pull(arguments) => pull::pull(&arguments, json)?,
+        Command::Verify(arguments) => pull::verify(&arguments, json)?,
+        Command::Seal(arguments) => local::seal(&arguments, json)?,
+        Command::Open(arguments) => local::open(&arguments, json)?,
+        Command::Sign(arguments) => sign::sign(&arguments, json)?,
+        Command::VerifyBundle(arguments) => sign::verify_bundle(&arguments, json)?,
     }
     Ok(ExitCode::SUCCESS)
 }

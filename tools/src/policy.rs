@@ -1,6 +1,7 @@
 //! `strongroom policy set|show|list|check`: by what a verifier releases a key, and what clients accept.
 
 use crate::admin::Service;
+use crate::key::parse_id;
 use crate::{block_on, files, output, trust};
 use clap::Subcommand;
 use http::Method;
@@ -21,7 +22,7 @@ pub(crate) enum Command {
         --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
     Set {
         /// The key, `<repo>/<type>/<tag>`.
-        #[arg(value_parser = ResourcePath::parse)]
+        #[arg(value_parser = parse_id)]
         id: ResourcePath,
         /// The policy: [snp], which guests, and [release], whose models.
         file: PathBuf,
@@ -31,7 +32,7 @@ pub(crate) enum Command {
     /// Print the release policy of a key.
     Show {
         /// The key, `<repo>/<type>/<tag>`.
-        #[arg(value_parser = ResourcePath::parse)]
+        #[arg(value_parser = parse_id)]
         id: ResourcePath,
         #[command(flatten)]
         service: Service,

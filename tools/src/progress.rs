@@ -49,7 +49,8 @@ impl Progress {
             Self::Quiet => Shown::Nothing,
             Self::Lines => Shown::Line,
             Self::Bars(bars) => {
-                let style = ProgressStyle::with_template("{bar:24} {bytes:>11}/{total_bytes:11} {bytes_per_sec:>13}  {msg}");
+                let style =
+                    ProgressStyle::with_template("{bar:24} {bytes:>11}/{total_bytes:11} {bytes_per_sec:>13}  {msg}");
                 let bar = ProgressBar::new(size).with_message(label.clone());
                 // The template is a constant, and a bar of the default style is one too.
                 Shown::Bar(bars.add(style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)))
@@ -58,6 +59,17 @@ impl Progress {
         let transfer = Transfer(Arc::new(State { label, size, done: AtomicU64::new(0), shown }));
         transfer.advance(0);
         transfer
+    }
+
+    /// Says that `count` bytes of something are done, which has no transfer of its own.
+    pub(crate) fn note(&self, label: &str, count: u64) {
+        let line = format!("{:>12}  {label}", output::bytes(count));
+        match self {
+            Self::Quiet => {}
+            Self::Lines => output::note(&line),
+            // Above the bars. What cannot be shown is not worth failing for.
+            Self::Bars(bars) => drop(bars.println(line)),
+        }
     }
 }
 

@@ -20,12 +20,13 @@ pub(crate) struct RegistryArguments {
 impl RegistryArguments {
     /// A client of the registry that `reference` names. No connection is made yet.
     pub(crate) fn client(&self, reference: &Reference) -> Result<RegistryClient> {
-        let ca = match &self.ca {
-            Some(path) => Some(String::from_utf8(files::read(path, limits::CONFIGURATION)?).map_err(|e| {
-                Refusal::new(Code::ConfigurationInvalid, format!("`{}`", path.display())).because(e)
-            })?),
-            None => None,
-        };
+        let ca =
+            match &self.ca {
+                Some(path) => Some(String::from_utf8(files::read(path, limits::CONFIGURATION)?).map_err(|e| {
+                    Refusal::new(Code::ConfigurationInvalid, format!("`{}`", path.display())).because(e)
+                })?),
+                None => None,
+            };
         let credentials = match config_folder() {
             Some(folder) => Credentials::load(&folder, reference.host())?,
             None => None,

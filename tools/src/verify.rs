@@ -46,7 +46,9 @@ impl TermsArguments {
 /// Says on stderr that nothing vouches for hardware here.
 pub(crate) fn banner(terms: &Terms) {
     if let Realm::Test(root) = terms.roots().realm() {
-        output::note(&format!("TEST REALM: evidence ends at test root {root}, and no silicon vendor vouches for any of it"));
+        output::note(&format!(
+            "TEST REALM: evidence ends at test root {root}, and no silicon vendor vouches for any of it"
+        ));
     }
 }
 

@@ -201,3 +201,98 @@ impl Settings {
         self.trust.verify_shape()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::{Rule, Signer};
+    use proptest::prelude::*;
+
+    fn settings() -> Settings {
+        let signer = Signer { name: "release".into(), key: "PEM".into() };
+        let rule =
+            Rule { repository: "r/models/*".into(), threshold: 1, signers: vec![signer], statement_signers: vec![] };
+        Settings {
+            version: 1,
+            root: Root::Test(Sha256([7; 32])),
+            attester: Attester::Socket,
+            verifier: Verifier { url: "https://v:1".into(), pin: Sha256([1; 32]), token_key: "AA==".into() },
+            runtime: Runtime { onnxruntime: Sha256([2; 32]) },
+            registries: vec![Registry { host: "r".into(), plain_http: true, ca: None }],
+            models: vec![Model { name: "m".into(), reference: format!("r/models/m@{}", Sha256([3; 32]).oci()) }],
+            trust: TrustFile { rules: vec![rule] },
+            principals: vec![Principal { name: "app".into(), key_sha256: Sha256([4; 32]) }],
+        }
+    }
+
+    fn parsed(change: impl FnOnce(&mut Settings)) -> Result<Deployment> {
+        let mut settings = settings();
+        change(&mut settings);
+        Deployment::parse(&Deployment::render(&settings).unwrap())
+    }
+
+    fn code(change: impl FnOnce(&mut Settings)) -> Code {
+        parsed(change).unwrap_err().code
+    }
+
+    #[test]
+    fn rendered_document_parses_back_and_its_digest_is_over_its_bytes() {
+        let raw = Deployment::render(&settings()).unwrap();
+        let deployment = Deployment::parse(&raw).unwrap();
+        assert_eq!(deployment.settings(), &settings());
+        assert_eq!(deployment.raw(), raw);
+        assert_eq!(deployment.digest(), Sha256::of(&raw));
+        let (repository, digest) = deployment.settings().models[0].repository_and_digest().unwrap();
+        assert_eq!((repository, digest), ("r/models/m", Sha256([3; 32])));
+    }
+
+    #[test]
+    fn document_with_a_senseless_member_refused_with_its_own_code() {
+        assert!(parsed(|_| ()).is_ok());
+        assert_eq!(code(|s| s.version = 2), Code::VersionUnsupported);
+        assert_eq!(code(|s| s.root = Root::Amd), Code::RealmMismatch);
+        assert_eq!(code(|s| s.verifier.url = "http://v:1".into()), Code::Malformed);
+        assert_eq!(code(|s| s.models.clear()), Code::Malformed);
+        assert_eq!(code(|s| s.models[0].name.clear()), Code::Malformed);
+        assert_eq!(code(|s| s.models.push(s.models[0].clone())), Code::Malformed);
+        assert_eq!(code(|s| s.models[0].reference = "r/models/m:v1".into()), Code::ReferenceInvalid);
+        assert_eq!(code(|s| s.trust.rules[0].repository = "r/other/*".into()), Code::RepositoryUntrusted);
+        assert_eq!(code(|s| s.trust.rules[0].threshold = 0), Code::ConfigurationInvalid);
+    }
+
+    #[test]
+    fn vendor_root_with_the_hardware_s_own_attester_accepted() {
+        assert!(parsed(|s| (s.root, s.attester) = (Root::Amd, Attester::ConfigfsTsm)).is_ok());
+    }
+
+    #[test]
+    fn document_of_another_version_or_algorithm_or_without_settings_refused() {
+        let raw = String::from_utf8(Deployment::render(&settings()).unwrap()).unwrap();
+        let code = |text: String| Deployment::parse(text.as_bytes()).unwrap_err().code;
+        assert_eq!(code(raw.replacen("0.1.0", "0.2.0", 1)), Code::VersionUnsupported);
+        assert_eq!(code(raw.replacen("sha256", "sha384", 1)), Code::Malformed);
+        assert_eq!(code(raw.replacen("strongroom.toml", "other.toml", 1)), Code::DeploymentMissing);
+        assert_eq!(code(String::new()), Code::DeploymentMissing);
+        assert_eq!(code(format!("extra = 1\n{raw}")), Code::UnknownField);
+        assert_eq!(code("x".repeat(limits::DEPLOYMENT + 1)), Code::TooLarge);
+    }
+
+    #[test]
+    fn unknown_member_of_the_settings_refused() {
+        let text = toml::to_string(&settings()).unwrap();
+        let init = |text: &str| {
+            let data = BTreeMap::from([(SETTINGS.to_owned(), text.to_owned())]);
+            toml::to_string(&InitData { version: "0.1.0".into(), algorithm: "sha256".into(), data }).unwrap()
+        };
+        assert!(Deployment::parse(init(&text).as_bytes()).is_ok());
+        let more = init(&format!("skip-verification = true\n{text}"));
+        assert_eq!(Deployment::parse(more.as_bytes()).unwrap_err().code, Code::UnknownField);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_never_panics(text: String) {
+            prop_assert!(Deployment::parse(text.as_bytes()).is_err());
+        }
+    }
+}

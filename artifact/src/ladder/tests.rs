@@ -1,1 +1,333 @@
+use super::*;
+use crate::data_key::{ArtifactId, DataKey};
+use crate::hash::{FileDigest, HashAlgorithm};
+use crate::keys::SigningKey;
+use crate::manifest::{ManifestBuilder, NewLayer, Sealing};
+use crate::path::STATEMENT;
+use crate::seal::{Sealer, associated_data, part_lengths};
+use crate::{cosign, oms};
+use std::collections::BTreeMap;
+use strongroom_wire::binding::statement_commitment;
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::kbs::ResourcePath;
+use strongroom_wire::trust::{Rule, Signer, TrustFile};
+use strongroom_wire::{Code, Result, limits};
 
+const REPOSITORY: &str = "registry.example/models/m";
+const PART_LEN: u64 = 100;
+
+/// A model as a registry holds it, and the keys of those who made it.
+struct Stored {
+    manifest: Vec<u8>,
+    digest: Sha256,
+    /// In the order of the manifest's layers.
+    blobs: Vec<Vec<u8>>,
+    signer: SigningKey,
+    trainer: SigningKey,
+    key: [u8; 32],
+}
+
+fn files() -> Vec<(&'static str, Vec<u8>)> {
+    vec![("a.json", b"{}".to_vec()), ("empty", Vec::new()), ("weights.bin", (0..250).collect())]
+}
+
+/// Pushes `files`, with a statement over `signed` unless there are none.
+fn store(files: &[(&str, Vec<u8>)], signed: &[(&str, Vec<u8>)], sealed: bool, hash: HashAlgorithm) -> Stored {
+    let (signer, trainer) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
+    let key = DataKey::generate().unwrap();
+    let id = ArtifactId::from([3; 16]);
+    let digests: Vec<_> = signed
+        .iter()
+        .map(|(path, content)| {
+            let mut hasher = hash.hasher();
+            hasher.update(content);
+            FileDigest { path: (*path).into(), algorithm: hash, digest: hasher.finish() }
+        })
+        .collect();
+    let mut all = files.to_vec();
+    if !signed.is_empty() {
+        all.push((STATEMENT, oms::sign_statement("m", &digests, &trainer).unwrap()));
+    }
+    all.sort();
+    let sealing = sealed.then(|| Sealing {
+        id,
+        commitment: key.commitment(&id),
+        key: ResourcePath::parse("models/m/v1").unwrap(),
+    });
+    let mut builder = ManifestBuilder::new(sealing, hash);
+    let mut blobs = Vec::new();
+    for (path, content) in &all {
+        let lengths: Vec<_> = part_lengths(u64::try_from(content.len()).unwrap(), PART_LEN).collect();
+        let parts = u32::try_from(lengths.len()).unwrap();
+        let mut rest = content.as_slice();
+        for (part, length) in (1..).zip(lengths) {
+            let (plain, later) = rest.split_at(usize::try_from(length).unwrap());
+            rest = later;
+            let blob = if sealed {
+                let mut sealer = Sealer::new(&key, &associated_data(&id, path, part, parts), Vec::new()).unwrap();
+                sealer.write(plain).unwrap();
+                sealer.finish().unwrap().out
+            } else {
+                plain.to_vec()
+            };
+            let (digest, size) = (Sha256::of(&blob), u64::try_from(blob.len()).unwrap());
+            builder.push(NewLayer { path: (*path).into(), part, parts, plain_size: length, digest, size });
+            blobs.push(blob);
+        }
+    }
+    let built = builder.build().unwrap();
+    let (manifest, digest) = (built.manifest.raw().to_vec(), built.manifest.digest());
+    Stored { manifest, digest, blobs, signer, trainer, key: *key.expose() }
+}
+
+fn sealed() -> Stored {
+    store(&files(), &files(), true, HashAlgorithm::Sha256)
+}
+
+fn named(name: &str, key: &SigningKey) -> Signer {
+    Signer { name: name.into(), key: key.public().pem() }
+}
+
+fn trust(threshold: usize, signers: Vec<Signer>, statement_signers: Vec<Signer>) -> TrustFile {
+    let repository = "registry.example/models/*".into();
+    TrustFile { rules: vec![Rule { repository, threshold, signers, statement_signers }] }
+}
+
+fn signature(digest: &Sha256, key: &SigningKey) -> ManifestSignature {
+    cosign::sign_manifest(digest, key, &BTreeMap::new()).unwrap().into()
+}
+
+impl Stored {
+    fn trust(&self) -> TrustFile {
+        trust(1, vec![named("release", &self.signer)], vec![named("training", &self.trainer)])
+    }
+
+    fn trusted(&self) -> Result<TrustedModel> {
+        let signatures = [signature(&self.digest, &self.signer)];
+        verify_manifest(&self.manifest, &self.digest, REPOSITORY, &signatures, &self.trust())
+    }
+
+    fn openable(&self) -> Result<OpenableModel> {
+        self.trusted()?.with_key(Some(DataKey::from_file_bytes(&self.key).unwrap()))
+    }
+
+    /// Opens every blob in chunks of 7 and finishes; gives the files beside the verified model.
+    fn open(&self) -> Result<(VerifiedModel, BTreeMap<String, Vec<u8>>)> {
+        let model = self.openable()?;
+        let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        for (layer, blob) in model.manifest().layers().to_vec().iter().zip(&self.blobs) {
+            let file = files.entry(layer.path.clone()).or_default();
+            let mut opener = model.layer_opener(layer)?;
+            for chunk in blob.chunks(7) {
+                opener.push(chunk, &mut |plain| {
+                    file.extend_from_slice(plain);
+                    Ok(())
+                })?;
+            }
+            opener.finish()?;
+        }
+        Ok((model.finish()?, files))
+    }
+
+    fn refused(&self) -> Code {
+        self.open().map(|_| ()).unwrap_err().code
+    }
+}
+
+#[test]
+fn sealed_and_plain_models_of_either_hash_open_to_what_was_pushed() {
+    for sealed in [false, true] {
+        for hash in [HashAlgorithm::Sha256, HashAlgorithm::Blake3] {
+            let stored = store(&files(), &files(), sealed, hash);
+            let (verified, mut opened) = stored.open().unwrap();
+            assert!(opened.remove(STATEMENT).is_some());
+            let want: BTreeMap<_, _> = files().into_iter().map(|(path, content)| (path.to_owned(), content)).collect();
+            assert_eq!(opened, want);
+            assert_eq!(verified.manifest_digest(), stored.digest);
+            assert_eq!(verified.repository(), REPOSITORY);
+            assert_eq!(verified.trusted().signers(), ["release"]);
+            assert_eq!(verified.trusted().signer_keys(), [stored.signer.public().fingerprint()]);
+            let key = DataKey::from_file_bytes(&stored.key).unwrap();
+            let blind = if sealed { key.statement_blind(&ArtifactId::from([3; 16])) } else { [0; 32] };
+            assert_eq!(verified.statement_commitment(), statement_commitment(&blind, verified.statement().payload()));
+        }
+    }
+}
+
+#[test]
+fn manifest_of_another_digest_refused() {
+    let stored = sealed();
+    assert!(stored.trusted().is_ok());
+    let mut raw = stored.manifest.clone();
+    raw.push(b' ');
+    let signatures = [signature(&stored.digest, &stored.signer)];
+    let refused = verify_manifest(&raw, &stored.digest, REPOSITORY, &signatures, &stored.trust());
+    assert_eq!(refused.unwrap_err().code, Code::ManifestDigestMismatch);
+}
+
+#[test]
+fn repository_without_a_rule_refused() {
+    let stored = sealed();
+    let signatures = [signature(&stored.digest, &stored.signer)];
+    let verify =
+        |repository| verify_manifest(&stored.manifest, &stored.digest, repository, &signatures, &stored.trust());
+    assert!(verify(REPOSITORY).is_ok());
+    assert_eq!(verify("registry.example/other/m").unwrap_err().code, Code::RepositoryUntrusted);
+}
+
+/// What signatures are refused with under a trust file; `None` where they suffice.
+fn judged(stored: &Stored, signatures: &[ManifestSignature], trust: &TrustFile) -> Option<Code> {
+    let verified = verify_manifest(&stored.manifest, &stored.digest, REPOSITORY, signatures, trust);
+    verified.err().map(|refusal| refusal.code)
+}
+
+#[test]
+fn unsigned_stranger_and_wrong_signatures_told_apart() {
+    let stored = sealed();
+    let stranger = SigningKey::generate().unwrap();
+    let trust = stored.trust();
+    let good = signature(&stored.digest, &stored.signer);
+    let other_digest = signature(&Sha256([0; 32]), &stored.signer);
+    let by_stranger = signature(&stored.digest, &stranger);
+    let junk = ManifestSignature::Bundle(b"junk".to_vec());
+    assert_eq!(judged(&stored, std::slice::from_ref(&good), &trust), None);
+    assert_eq!(judged(&stored, &[], &trust), Some(Code::ModelUnsigned));
+    assert_eq!(judged(&stored, std::slice::from_ref(&by_stranger), &trust), Some(Code::SignerUntrusted));
+    assert_eq!(judged(&stored, std::slice::from_ref(&junk), &trust), Some(Code::SignerUntrusted));
+    assert_eq!(judged(&stored, std::slice::from_ref(&other_digest), &trust), Some(Code::SignatureInvalid));
+    // A registry can add whatever it likes to a good one.
+    assert_eq!(judged(&stored, &[junk, by_stranger, other_digest, good.clone()], &trust), None);
+    let many = vec![good; 2 * limits::SIGNATURES + 1];
+    assert_eq!(judged(&stored, &many, &trust), Some(Code::TooLarge));
+}
+
+#[test]
+fn signature_of_the_old_form_accepted_and_over_another_digest_or_by_a_stranger_refused() {
+    let stored = sealed();
+    let simple = |digest: &Sha256, key: &SigningKey| {
+        let payload = cosign::simple_signing_payload(REPOSITORY, digest).unwrap();
+        let signature = cosign::sign_simple(&payload, key).unwrap();
+        [ManifestSignature::Simple { payload, signature }]
+    };
+    let trust = stored.trust();
+    assert_eq!(judged(&stored, &simple(&stored.digest, &stored.signer), &trust), None);
+    assert_eq!(judged(&stored, &simple(&Sha256([0; 32]), &stored.signer), &trust), Some(Code::SignatureInvalid));
+    let stranger = SigningKey::generate().unwrap();
+    assert_eq!(judged(&stored, &simple(&stored.digest, &stranger), &trust), Some(Code::SignerUntrusted));
+}
+
+#[test]
+fn threshold_counts_distinct_keys_not_signatures_or_names() {
+    let stored = sealed();
+    let second = SigningKey::generate().unwrap();
+    let (one, two) = (signature(&stored.digest, &stored.signer), signature(&stored.digest, &second));
+    let both = trust(2, vec![named("a", &stored.signer), named("b", &second)], vec![]);
+    assert_eq!(judged(&stored, &[one.clone(), two.clone()], &both), None);
+    assert_eq!(judged(&stored, &[one.clone(), one.clone()], &both), Some(Code::SignerUntrusted));
+    let same_key = trust(2, vec![named("a", &stored.signer), named("b", &stored.signer)], vec![]);
+    assert_eq!(judged(&stored, &[one, two], &same_key), Some(Code::SignerUntrusted));
+}
+
+#[test]
+fn unreadable_key_in_the_trust_file_refused() {
+    let stored = sealed();
+    let bad = trust(1, vec![Signer { name: "a".into(), key: "no key".into() }], vec![]);
+    let signatures = [signature(&stored.digest, &stored.signer)];
+    assert_eq!(judged(&stored, &signatures, &bad), Some(Code::KeyInvalid));
+}
+
+#[test]
+fn key_of_the_artifact_accepted_and_missing_or_other_key_refused() {
+    let stored = sealed();
+    let with = |key| stored.trusted().unwrap().with_key(key).err().map(|refusal| refusal.code);
+    assert_eq!(with(Some(DataKey::from_file_bytes(&stored.key).unwrap())), None);
+    assert_eq!(with(None), Some(Code::KeyMissing));
+    assert_eq!(with(Some(DataKey::generate().unwrap())), Some(Code::KeyCommitmentMismatch));
+    let plain = store(&files(), &files(), false, HashAlgorithm::Sha256);
+    assert!(plain.trusted().unwrap().with_key(None).is_ok());
+}
+
+#[test]
+fn model_without_a_statement_refused() {
+    assert_eq!(store(&files(), &[], true, HashAlgorithm::Sha256).refused(), Code::StatementMissing);
+}
+
+#[test]
+fn statement_that_misses_adds_or_changes_a_file_refused() {
+    let mut missing = files();
+    missing.pop();
+    let mut extra = files();
+    extra.push(("zzz", b"x".to_vec()));
+    let mut changed = files();
+    changed[0].1 = b"[]".to_vec();
+    for signed in [missing, extra, changed] {
+        for sealed in [false, true] {
+            let stored = store(&files(), &signed, sealed, HashAlgorithm::Sha256);
+            assert_eq!(stored.refused(), Code::StatementMismatch);
+        }
+    }
+}
+
+#[test]
+fn statement_by_another_than_the_statement_signers_refused() {
+    let mut stored = sealed();
+    assert!(stored.open().is_ok());
+    stored.trainer = SigningKey::generate().unwrap();
+    assert_eq!(stored.refused(), Code::SignerUntrusted);
+}
+
+#[test]
+fn blob_changed_cut_or_prolonged_refused_by_what_the_manifest_names() {
+    for sealed in [false, true] {
+        let stored = || store(&files(), &files(), sealed, HashAlgorithm::Sha256);
+        let last = stored().blobs.len() - 1;
+        let mut changed = stored();
+        changed.blobs[last][0] ^= 1;
+        assert_eq!(changed.refused(), Code::LayerDigestMismatch);
+        let mut cut = stored();
+        cut.blobs[last].pop();
+        assert_eq!(cut.refused(), Code::LayerSizeMismatch);
+        let mut prolonged = stored();
+        prolonged.blobs[last].push(0);
+        assert_eq!(prolonged.refused(), Code::LayerSizeMismatch);
+    }
+}
+
+#[test]
+fn sealed_files_that_the_producer_swapped_refused() {
+    // Two streams of one length, each named by a properly signed manifest in the place of the other.
+    let same: Vec<_> = ["x.bin", "y.bin"].map(|path| (path, path.as_bytes().to_vec())).into();
+    let mut stored = store(&same, &same, true, HashAlgorithm::Sha256);
+    let mut json: serde_json::Value = serde_json::from_slice(&stored.manifest).unwrap();
+    let (x, y) = (1, 2);
+    let digest = json["layers"][x]["digest"].clone();
+    json["layers"][x]["digest"] = json["layers"][y]["digest"].clone();
+    json["layers"][y]["digest"] = digest;
+    stored.manifest = json.to_string().into_bytes();
+    stored.digest = Sha256::of(&stored.manifest);
+    stored.blobs.swap(x, y);
+    assert_eq!(stored.refused(), Code::SealInvalid);
+}
+
+#[test]
+fn unfinished_layers_and_parts_out_of_order_refused() {
+    let stored = sealed();
+    let model = stored.openable().unwrap();
+    let layers = model.manifest().layers().to_vec();
+    let second_part = layers.iter().find(|layer| layer.part == 2).unwrap();
+    assert_eq!(model.layer_opener(second_part).unwrap_err().code, Code::Internal);
+    let first = model.layer_opener(&layers[0]).unwrap();
+    assert_eq!(model.layer_opener(&layers[0]).unwrap_err().code, Code::Internal);
+    assert_eq!(first.finish().unwrap_err().code, Code::LayerSizeMismatch);
+    assert_eq!(model.finish().unwrap_err().code, Code::StatementMismatch);
+}
+
+#[test]
+fn layer_of_another_model_refused() {
+    let stored = sealed();
+    let model = stored.openable().unwrap();
+    let mut layer = model.manifest().layers()[0].clone();
+    assert!(model.layer_opener(&layer).is_ok());
+    layer.size += 1;
+    assert_eq!(model.layer_opener(&layer).unwrap_err().code, Code::Internal);
+}

@@ -1,7 +1,7 @@
 //! From the bytes of a manifest to a model that enough trusted signers signed.
 
 use super::OpenableModel;
-use crate::bundle::{Bundle, Hint};
+use crate::bundle::Bundle;
 use crate::cosign;
 use crate::data_key::DataKey;
 use crate::keys::PublicKey;
@@ -77,21 +77,22 @@ pub fn verify_manifest(
     if signatures.len() > 2 * limits::SIGNATURES {
         return Err(Refusal::too_large("signatures of the manifest", signatures.len(), 2 * limits::SIGNATURES));
     }
-    // 5.
+    // 5. What cannot be read is nobody's signature.
+    let readable: Vec<_> = signatures.iter().filter_map(Readable::of).collect();
     let mut invalid = None;
     let mut counted: Vec<(&Signer, PublicKey)> = Vec::new();
     for (signer, key) in rule.signers.iter().zip(parse_keys(&rule.signers)?) {
         if counted.iter().any(|(_, known)| *known == key) {
             continue;
         }
-        for signature in signatures {
-            match verify_signature(signature, want, &key) {
+        for signature in &readable {
+            match signature.verify(want, &key) {
                 Ok(()) => {
                     counted.push((signer, key));
                     break;
                 }
                 Err(refusal) if refusal.code == Code::SignatureInvalid => invalid = Some(refusal.within(&signer.name)),
-                // By somebody else, or no signature at all.
+                // By somebody else.
                 Err(_) => {}
             }
         }
@@ -109,16 +110,25 @@ pub fn verify_manifest(
     Ok(TrustedModel { manifest, repository: repository.to_owned(), signers, signer_keys, statement_signers })
 }
 
-fn verify_signature(signature: &ManifestSignature, manifest: &Sha256, key: &PublicKey) -> Result<()> {
-    match signature {
-        ManifestSignature::Bundle(bundle) => {
-            let bundle = Bundle::parse(bundle)?;
-            match bundle.names(key, Hint::Cosign) {
-                Some(false) => Err(Refusal::new(Code::SignerUntrusted, "signer of a bundle")),
-                _ => cosign::verify_parsed(&bundle, manifest, key),
-            }
+/// A signature, read once for all the keys that it is tried with.
+enum Readable<'a> {
+    Bundle(Bundle),
+    Simple { payload: &'a [u8], signature: &'a [u8] },
+}
+
+impl<'a> Readable<'a> {
+    fn of(signature: &'a ManifestSignature) -> Option<Self> {
+        match signature {
+            ManifestSignature::Bundle(bundle) => Bundle::parse(bundle).ok().map(Self::Bundle),
+            ManifestSignature::Simple { payload, signature } => Some(Self::Simple { payload, signature }),
         }
-        ManifestSignature::Simple { payload, signature } => cosign::verify_simple(payload, signature, manifest, key),
+    }
+
+    fn verify(&self, manifest: &Sha256, key: &PublicKey) -> Result<()> {
+        match self {
+            Self::Bundle(bundle) => cosign::verify_parsed(bundle, manifest, key),
+            Self::Simple { payload, signature } => cosign::verify_simple(payload, signature, manifest, key),
+        }
     }
 }
 

@@ -13,13 +13,13 @@ const PAGE: u64 = 1000;
 
 /// Proof that a decision is on disk. Only [`Store::record`] makes one, and without one no key leaves the store.
 #[derive(Debug)]
-pub struct Recorded {
+pub(crate) struct Recorded {
     seq: u64,
 }
 
 impl Recorded {
     /// The number of its row.
-    pub const fn seq(&self) -> u64 {
+    pub(crate) const fn seq(&self) -> u64 {
         self.seq
     }
 }
@@ -29,7 +29,7 @@ impl Store {
     ///
     /// # Errors
     /// `store-failed`: nothing was appended.
-    pub async fn record(&self, time: UnixTime, event: &Event) -> Result<Recorded> {
+    pub(crate) async fn record(&self, time: UnixTime, event: &Event) -> Result<Recorded> {
         let error = failed("audit");
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(&error)?;
         let last = sqlx::query("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1");
@@ -57,7 +57,7 @@ impl Store {
     }
 
     /// At most `limit` rows after number `after`, in order.
-    pub async fn audit(&self, after: u64, limit: u64) -> Result<Vec<Row>> {
+    pub(crate) async fn audit(&self, after: u64, limit: u64) -> Result<Vec<Row>> {
         let select = "SELECT seq, time, kind, subject, code, detail, previous, hash FROM audit
              WHERE seq > ? ORDER BY seq LIMIT ?";
         let select = sqlx::query(select).bind(to_integer(after)?).bind(to_integer(limit)?);

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 /// What may be known of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct KeyMetadata {
+pub(crate) struct KeyMetadata {
     /// `<repo>/<type>/<tag>`.
     pub id: String,
     /// Seconds since 1970.
@@ -22,7 +22,7 @@ pub struct KeyMetadata {
 
 /// A key as it is stored, still encrypted.
 #[derive(Debug)]
-pub struct StoredKey {
+pub(crate) struct StoredKey {
     /// What may be known of it.
     pub metadata: KeyMetadata,
     sealed: Vec<u8>,
@@ -30,7 +30,7 @@ pub struct StoredKey {
 
 /// What a put came to.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Put {
+pub(crate) enum Put {
     /// The key is new.
     Created(KeyMetadata),
     /// The very same key was there already.
@@ -42,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// `key-exists`: another value is at that id; `store-failed`.
-    pub async fn put_key(&self, id: &ResourcePath, value: &[u8], now: UnixTime) -> Result<Put> {
+    pub(crate) async fn put_key(&self, id: &ResourcePath, value: &[u8], now: UnixTime) -> Result<Put> {
         let sealed = self.master.seal(id.as_str(), value)?;
         let insert =
             "INSERT INTO keys (id, sealed, created, state) VALUES (?, ?, ?, 'enabled') ON CONFLICT (id) DO NOTHING";
@@ -61,7 +61,7 @@ impl Store {
     ///
     /// # Errors
     /// `key-unknown`; `store-failed`.
-    pub async fn key(&self, id: &ResourcePath) -> Result<StoredKey> {
+    pub(crate) async fn key(&self, id: &ResourcePath) -> Result<StoredKey> {
         let select = sqlx::query("SELECT id, created, state, sealed FROM keys WHERE id = ?").bind(id.as_str());
         let row = select.fetch_optional(&self.pool).await.map_err(failed("keys"))?;
         let row = row.ok_or_else(|| Refusal::new(Code::KeyUnknown, "key").got(id))?;
@@ -74,7 +74,7 @@ impl Store {
     }
 
     /// All keys by id.
-    pub async fn keys(&self) -> Result<Vec<KeyMetadata>> {
+    pub(crate) async fn keys(&self) -> Result<Vec<KeyMetadata>> {
         let rows = sqlx::query("SELECT id, created, state FROM keys ORDER BY id").fetch_all(&self.pool).await;
         rows.map_err(failed("keys"))?.iter().map(metadata).collect()
     }
@@ -83,7 +83,7 @@ impl Store {
     ///
     /// # Errors
     /// `key-unknown`; `store-failed`.
-    pub async fn disable_key(&self, id: &ResourcePath) -> Result<KeyMetadata> {
+    pub(crate) async fn disable_key(&self, id: &ResourcePath) -> Result<KeyMetadata> {
         let update = sqlx::query("UPDATE keys SET state = 'disabled' WHERE id = ?").bind(id.as_str());
         update.execute(&self.pool).await.map_err(failed("keys"))?;
         self.key(id).await.map(|key| key.metadata)

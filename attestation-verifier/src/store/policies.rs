@@ -13,7 +13,7 @@ use crate::release_policy::ReleasePolicy;
 
 /// What a list shows of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PolicyMetadata {
+pub(crate) struct PolicyMetadata {
     /// The id of the key that it is about.
     pub id: String,
     /// From 1.
@@ -26,7 +26,7 @@ pub struct PolicyMetadata {
 
 /// A release policy in force.
 #[derive(Debug, Clone)]
-pub struct StoredPolicy {
+pub(crate) struct StoredPolicy {
     /// Its place in the store.
     pub metadata: PolicyMetadata,
     /// The document as it was put.
@@ -40,7 +40,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of [`ReleasePolicy::parse`]; `store-failed`.
-    pub async fn put_policy(&self, id: &ResourcePath, toml: &[u8], now: UnixTime) -> Result<PolicyMetadata> {
+    pub(crate) async fn put_policy(&self, id: &ResourcePath, toml: &[u8], now: UnixTime) -> Result<PolicyMetadata> {
         ReleasePolicy::parse(toml)?;
         let insert = "INSERT INTO policies (id, version, toml, created)
              SELECT ?1, COALESCE(MAX(version), 0) + 1, ?2, ?3 FROM policies WHERE id = ?1
@@ -54,14 +54,14 @@ impl Store {
     ///
     /// # Errors
     /// `no-policy`; `store-failed`.
-    pub async fn policy(&self, id: &ResourcePath) -> Result<StoredPolicy> {
+    pub(crate) async fn policy(&self, id: &ResourcePath) -> Result<StoredPolicy> {
         let select = "SELECT id, version, toml, created FROM policies WHERE id = ? ORDER BY version DESC LIMIT 1";
         let row = sqlx::query(select).bind(id.as_str()).fetch_optional(&self.pool).await.map_err(failed("policies"))?;
         stored(&row.ok_or_else(|| Refusal::new(Code::NoPolicy, "release policy").got(id))?)
     }
 
     /// All policies in force, by id.
-    pub async fn policies(&self) -> Result<Vec<StoredPolicy>> {
+    pub(crate) async fn policies(&self) -> Result<Vec<StoredPolicy>> {
         let select = "SELECT id, version, toml, created FROM policies AS one
              WHERE version = (SELECT MAX(version) FROM policies WHERE id = one.id) ORDER BY id";
         let rows = sqlx::query(select).fetch_all(&self.pool).await.map_err(failed("policies"))?;

@@ -8,12 +8,19 @@ use strongroom_wire::limits;
 #[tokio::test]
 async fn calls_without_or_with_a_wrong_token_refused() {
     let world = World::start().await;
-    for token in [None, Some("Bearer "), Some("Bearer 0000000000000000000000000000000000000000000000000000000000000000")] {
-        for (method, path) in [(Method::GET, "keys"), (Method::PUT, "keys/a/b/c"), (Method::GET, "audit"), (Method::GET, "no")] {
+    for token in
+        [None, Some("Bearer "), Some("Bearer 0000000000000000000000000000000000000000000000000000000000000000")]
+    {
+        for (method, path) in
+            [(Method::GET, "keys"), (Method::PUT, "keys/a/b/c"), (Method::GET, "audit"), (Method::GET, "no")]
+        {
             let answer = world.admin_with(method, path, vec![], token).await;
             // The limit on failures comes into it after ten.
             let code = answer.code();
-            assert!(matches!((answer.status.as_u16(), code.as_str()), (401, "admin-unauthorized") | (429, "busy")), "{code}");
+            assert!(
+                matches!((answer.status.as_u16(), code.as_str()), (401, "admin-unauthorized") | (429, "busy")),
+                "{code}"
+            );
         }
     }
 }
@@ -78,13 +85,12 @@ async fn policy_is_kept_as_written_and_judged_before() {
     assert_eq!(shown.body, policy.as_bytes());
     assert_eq!(world.admin(Method::GET, "policies", vec![]).await.json()[0]["id"], KEY);
 
-    let start = policy.find("measurement").unwrap();
-    let end = start + policy[start..].find('\n').unwrap();
-    let open = format!("{}measurement = {{ any = {{ because = \"x\" }} }}{}", &policy[..start], &policy[end..]);
+    let fixed = policy.lines().find(|line| line.starts_with("measurement")).unwrap();
+    let open = policy.replace(fixed, "measurement = { any = { because = \"x\" } }");
     for (text, code) in [
         (open, "no-reference-values"),
         (policy.split("[[release").next().unwrap().to_owned(), "policy-invalid"),
-        (policy.replace("vmpl", "vmpl").replace("[snp]", "[snp]\nskip = true"), "unknown-field"),
+        (policy.replace("[snp]", "[snp]\nskip = true"), "unknown-field"),
         ("no toml".to_owned(), "policy-invalid"),
     ] {
         let answer = world.admin(Method::PUT, &format!("policies/{KEY}"), text.into_bytes()).await;

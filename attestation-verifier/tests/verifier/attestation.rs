@@ -113,7 +113,8 @@ async fn document_in_another_format_refused() {
 #[tokio::test]
 async fn guest_that_no_policy_approves_refused_with_the_failed_check() {
     let (world, document) = World::ready().await;
-    let changes: [(fn(&mut Guest<'_>), &str); 5] = [
+    type Change = fn(&mut Guest<'_>);
+    let changes: [(Change, &str); 5] = [
         (|guest| guest.report.policy |= 1 << 19, "debug-enabled"),
         (|guest| guest.report.policy |= 1 << 18, "migration-agent-enabled"),
         (|guest| guest.report.vmpl = 1, "vmpl-mismatch"),

@@ -10,18 +10,18 @@ use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::{CertificateEntry, Jwe, SnpEvidence, TeePubKey};
 use strongroom_wire::snp::CertificateKind;
 
-pub struct Guest<'a> {
-    pub world: &'a World,
-    pub key: TeeKey,
-    pub document: Vec<u8>,
-    pub report: ReportSpec,
-    pub cookie: String,
-    pub nonce: String,
+pub(crate) struct Guest<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) key: TeeKey,
+    pub(crate) document: Vec<u8>,
+    pub(crate) report: ReportSpec,
+    pub(crate) cookie: String,
+    pub(crate) nonce: String,
 }
 
 impl<'a> Guest<'a> {
     /// A sound guest that was launched with this document, with an open session.
-    pub async fn launch(world: &'a World, document: &[u8]) -> Self {
+    pub(crate) async fn launch(world: &'a World, document: &[u8]) -> Self {
         let report = ReportSpec { host_data: Sha256::of(document).0, ..ReportSpec::default() };
         let mut guest = Self {
             world,
@@ -36,7 +36,7 @@ impl<'a> Guest<'a> {
     }
 
     /// Opens a session.
-    pub async fn begin(&mut self) {
+    pub(crate) async fn begin(&mut self) {
         let answer = auth(self.world, json!({"version": "0.4.0", "tee": "snp", "extra-params": {}})).await;
         assert_eq!(answer.status, 200);
         let cookie = answer.headers["set-cookie"].to_str().unwrap();
@@ -45,12 +45,12 @@ impl<'a> Guest<'a> {
     }
 
     /// The attestation of this guest, as it is now.
-    pub fn attestation(&self) -> Value {
+    pub(crate) fn attestation(&self) -> Value {
         self.attestation_bound_to(&self.nonce, self.key.public())
     }
 
     /// The same, its report bound to another nonce or key than those that are stated.
-    pub fn attestation_bound_to(&self, nonce: &str, key: &TeePubKey) -> Value {
+    pub(crate) fn attestation_bound_to(&self, nonce: &str, key: &TeePubKey) -> Value {
         let spec = ReportSpec { report_data: kbs_report_data(nonce, key).unwrap(), ..self.report.clone() };
         let report = spec.report(&self.world.vek).unwrap();
         let table = self.world.hierarchy.certificate_table(&self.world.vek);
@@ -73,20 +73,20 @@ impl<'a> Guest<'a> {
         })
     }
 
-    pub async fn post(&self, attestation: &Value) -> Answer {
+    pub(crate) async fn post(&self, attestation: &Value) -> Answer {
         let body = attestation.to_string().into_bytes();
         self.world.kbs(Method::POST, "/kbs/v0/attest", &[("cookie", &self.cookie)], body).await
     }
 
     /// Attests and is accepted; the token.
-    pub async fn attest(&self) -> String {
+    pub(crate) async fn attest(&self) -> String {
         let answer = self.post(&self.attestation()).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         answer.json()["token"].as_str().unwrap().to_owned()
     }
 
     /// Attests and is refused; the code.
-    pub async fn refused(&self, attestation: &Value) -> String {
+    pub(crate) async fn refused(&self, attestation: &Value) -> String {
         let answer = self.post(attestation).await;
         assert_eq!(answer.status, 401, "{}", String::from_utf8_lossy(&answer.body));
         let kind = answer.json()["type"].as_str().unwrap().to_owned();
@@ -94,12 +94,12 @@ impl<'a> Guest<'a> {
         answer.code()
     }
 
-    pub async fn fetch(&self, id: &str) -> Answer {
+    pub(crate) async fn fetch(&self, id: &str) -> Answer {
         self.world.kbs(Method::GET, &format!("/kbs/v0/resource/{id}"), &[("cookie", &self.cookie)], vec![]).await
     }
 
     /// Fetches a key and opens it.
-    pub async fn key(&self, id: &str) -> Vec<u8> {
+    pub(crate) async fn key(&self, id: &str) -> Vec<u8> {
         let answer = self.fetch(id).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         let jwe: Jwe = serde_json::from_slice(&answer.body).unwrap();
@@ -107,6 +107,6 @@ impl<'a> Guest<'a> {
     }
 }
 
-pub async fn auth(world: &World, request: Value) -> Answer {
+pub(crate) async fn auth(world: &World, request: Value) -> Answer {
     world.kbs(Method::POST, "/kbs/v0/auth", &[], request.to_string().into_bytes()).await
 }

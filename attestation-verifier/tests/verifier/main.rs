@@ -12,6 +12,7 @@
 
 mod administration;
 mod attestation;
+mod binary;
 mod guest;
 mod protocol;
 mod release;

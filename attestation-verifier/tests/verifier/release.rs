@@ -6,6 +6,7 @@ use http::Method;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use strongroom_artifact::SigningKey;
 use strongroom_attestation_verifier::LIFETIME;
+use strongroom_devkit::registry::{Fault, Target, Times};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::Jwe;
 
@@ -154,7 +155,8 @@ async fn model_that_a_stranger_signed_refused() {
 async fn model_whose_signatures_the_registry_does_not_show_refused() {
     let world = World::start().await;
     let reference = world.push("models/tiny", KEY, &world.signer).await;
-    world.registry.faults().hide_referrers();
+    let digest = Sha256::from_oci(reference.split('@').nth(1).unwrap()).unwrap();
+    world.registry.faults().set(Target::Referrers(digest), Times::Always, Fault::HideReferrers);
     let document = world.document(&[reference]);
     world.put_key(KEY, &KEY_VALUE).await;
     world.put_policy(KEY, &world.policy(&document)).await;
@@ -165,9 +167,9 @@ async fn model_whose_signatures_the_registry_does_not_show_refused() {
 
 #[tokio::test]
 async fn model_in_a_repository_or_registry_that_is_not_trusted_refused() {
-    let (world, document) = World::ready().await;
-    let reference = String::from_utf8(document).unwrap();
-    let reference = reference.split('"').find(|text| text.contains("/models/tiny@")).unwrap().trim_end_matches('\\');
+    let world = World::start().await;
+    let reference = world.push("models/tiny", KEY, &world.signer).await;
+    world.put_key(KEY, &KEY_VALUE).await;
     let digest = reference.split('@').nth(1).unwrap();
     let host = world.registry.addr();
     for (elsewhere, code) in [
@@ -180,6 +182,37 @@ async fn model_in_a_repository_or_registry_that_is_not_trusted_refused() {
         guest.attest().await;
         assert_eq!(refused(&guest, KEY).await, pair(code, "PolicyDeny"));
     }
+}
+
+#[tokio::test]
+async fn registry_that_fails_is_never_taken_for_an_unsigned_model() {
+    let world = World::start().await;
+    let reference = world.push("models/tiny", KEY, &world.signer).await;
+    let failure = Fault::Status { status: http::StatusCode::FORBIDDEN, retry_after: None };
+    world.registry.faults().set(Target::Any, Times::Always, failure);
+    let document = world.document(&[reference]);
+    world.put_key(KEY, &KEY_VALUE).await;
+    world.put_policy(KEY, &world.policy(&document)).await;
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    assert_eq!(refused(&guest, KEY).await, pair("registry-unauthorized", "PluginInternalError"));
+    // What was not found out is not remembered either.
+    world.registry.faults().clear();
+    assert_eq!(guest.key(KEY).await, KEY_VALUE);
+}
+
+#[tokio::test]
+async fn manifest_is_fetched_once_per_policy() {
+    let (world, document) = World::ready().await;
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    guest.key(KEY).await;
+    let asked = world.registry.requests().all().len();
+    guest.key(KEY).await;
+    assert_eq!(world.registry.requests().all().len(), asked);
+    world.put_policy(KEY, &format!("{}\n# another version\n", world.policy(&document))).await;
+    guest.key(KEY).await;
+    assert!(world.registry.requests().all().len() > asked);
 }
 
 #[tokio::test]
@@ -221,7 +254,9 @@ async fn names_that_climb_or_are_encoded_refused() {
     let (world, document) = World::ready().await;
     let guest = Guest::launch(&world, &document).await;
     guest.attest().await;
-    for path in ["models/../tiny", "models/tiny/..", "models%2ftiny/v1", "models/tiny/v1/x", "models/tiny", "a//b", ".a/b/c"] {
+    for path in
+        ["models/../tiny", "models/tiny/..", "models%2ftiny/v1", "models/tiny/v1/x", "models/tiny", "a//b", ".a/b/c"]
+    {
         assert_eq!(refused(&guest, path).await.0, "malformed", "{path}");
     }
 }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use strongroom_artifact::{DataKey, SigningKey};
+use strongroom_artifact::{DataKey, HashAlgorithm, SigningKey};
 use strongroom_attestation_verifier::{Clock, Config, PublicIdentity, Service};
 use strongroom_devkit::amd::{Hierarchy, Vek, VekSpec};
 use strongroom_devkit::registry::{Config as RegistryConfig, RunningRegistry};
-use strongroom_registry_client::{Access, PushOptions, Reference, RegistryClient, Seal, push_model};
+use strongroom_registry_client::{Access, PushOptions, Reference, RegistryClient, push_model};
 use strongroom_transport::http::full;
 use strongroom_transport::{HttpClient, ServerTrust, read_body};
 use strongroom_wire::Root;
@@ -24,49 +24,50 @@ use tokio::task::JoinHandle;
 /// When every test begins.
 const START: u64 = 1_800_000_000;
 /// The id of the key that the test model is sealed with.
-pub const KEY: &str = "models/tiny/v1";
+pub(crate) const KEY: &str = "models/tiny/v1";
 /// Its value.
-pub const KEY_VALUE: [u8; 32] = [0x5a; 32];
+pub(crate) const KEY_VALUE: [u8; 32] = [0x5a; 32];
 
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&self.body)))
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&self.body)))
     }
 
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 }
 
-pub struct World {
-    pub folder: tempfile::TempDir,
-    pub hierarchy: Hierarchy,
-    pub vek: Vek,
-    pub registry: RunningRegistry,
-    pub signer: SigningKey,
-    pub identity: PublicIdentity,
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) hierarchy: Hierarchy,
+    pub(crate) vek: Vek,
+    pub(crate) registry: RunningRegistry,
+    pub(crate) signer: SigningKey,
+    pub(crate) identity: PublicIdentity,
     clock: Arc<AtomicU64>,
     kbs: String,
     admin: String,
-    pub http: HttpClient,
+    pub(crate) http: HttpClient,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<strongroom_wire::Result<()>>>,
 }
 
 impl World {
     /// A verifier of the test realm of a fresh chip, and a registry that it may use; no key, no policy, no model yet.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with_roots(true).await
     }
 
     /// The same, with the test root named or AMD's roots in force.
-    pub async fn with_roots(test_root: bool) -> Self {
+    pub(crate) async fn with_roots(test_root: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let hierarchy = Hierarchy::shared().unwrap();
         let vek = hierarchy.issue(VekSpec::default()).unwrap();
@@ -95,7 +96,7 @@ impl World {
 
     /// All set up: a sealed and signed model in the registry, its key and its release policy in the verifier. Returns the
     /// deployment document that names it.
-    pub async fn ready() -> (Self, Vec<u8>) {
+    pub(crate) async fn ready() -> (Self, Vec<u8>) {
         let world = Self::start().await;
         let reference = world.push("models/tiny", KEY, &world.signer).await;
         let document = world.document(&[reference]);
@@ -131,7 +132,7 @@ impl World {
     }
 
     /// Stops the verifier and starts it again on what it kept.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         drop(self.stop.take());
         self.task.take().unwrap().await.unwrap().unwrap();
         let root = self.folder.path().join("ark.pem");
@@ -141,20 +142,20 @@ impl World {
         (self.kbs, self.admin, self.stop, self.task) = (service.1, service.2, Some(stop), Some(task));
     }
 
-    pub fn pass(&self, seconds: u64) {
+    pub(crate) fn pass(&self, seconds: u64) {
         self.clock.fetch_add(seconds, Ordering::SeqCst);
     }
 
-    pub fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.clock.load(Ordering::SeqCst)
     }
 
-    pub fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         strongroom_attestation_verifier::store_path(&self.folder.path().join("state"))
     }
 
     /// Pushes a tiny model, sealed with [`KEY_VALUE`] under this key id, and signed.
-    pub async fn push(&self, repository: &str, key: &str, signer: &SigningKey) -> String {
+    pub(crate) async fn push(&self, repository: &str, key: &str, signer: &SigningKey) -> String {
         let model = self.folder.path().join("model");
         std::fs::create_dir_all(&model).unwrap();
         std::fs::write(model.join("model.onnx"), b"weights").unwrap();
@@ -163,16 +164,21 @@ impl World {
         let access = Access { plain_http: true, ..Access::default() };
         let client = RegistryClient::new(&host, access).unwrap();
         let reference = Reference::parse(&format!("{host}/{repository}:latest")).unwrap();
-        let seal = Seal {
-            key_id: ResourcePath::parse(key).unwrap(),
-            data_key: Some(DataKey::from_file_bytes(&KEY_VALUE).unwrap()),
+        let data_key = DataKey::from_file_bytes(&KEY_VALUE).unwrap();
+        let options = PushOptions {
+            sign_key: signer,
+            statement_key: signer,
+            statement_hash: HashAlgorithm::Sha256,
+            seal: Some((ResourcePath::parse(key).unwrap(), data_key)),
+            created: START,
+            scratch: self.folder.path().to_owned(),
+            progress: None,
         };
-        let options = PushOptions::new(signer).sealed(seal);
         let pushed = push_model(&client, &model, &reference, options).await.unwrap();
         format!("{host}/{repository}@{}", pushed.manifest.oci())
     }
 
-    pub fn trust(&self) -> TrustFile {
+    pub(crate) fn trust(&self) -> TrustFile {
         let signer = Signer { name: "release".into(), key: self.signer.public().pem() };
         let rule = Rule {
             repository: format!("{}/models/*", self.registry.addr()),
@@ -183,22 +189,24 @@ impl World {
         TrustFile { rules: vec![rule] }
     }
 
-    pub fn root(&self) -> Root {
+    pub(crate) fn root(&self) -> Root {
         Root::Test(self.hierarchy.ark.key_digest().unwrap())
     }
 
     /// A deployment document that names these models.
-    pub fn document(&self, references: &[String]) -> Vec<u8> {
+    pub(crate) fn document(&self, references: &[String]) -> Vec<u8> {
         Deployment::render(&self.settings(references)).unwrap()
     }
 
-    pub fn settings(&self, references: &[String]) -> Settings {
+    pub(crate) fn settings(&self, references: &[String]) -> Settings {
         let model = |(n, reference): (usize, &String)| Model { name: format!("m{n}"), reference: reference.clone() };
         let mut trust = self.trust();
-        trust.rules.extend(references.iter().map(|reference| Rule {
-            repository: reference.split('@').next().unwrap().to_owned(),
-            ..trust.rules[0].clone()
-        }));
+        let own = trust.rules[0].clone();
+        trust.rules.extend(
+            references
+                .iter()
+                .map(|reference| Rule { repository: reference.split('@').next().unwrap().to_owned(), ..own.clone() }),
+        );
         Settings {
             version: 1,
             root: self.root(),
@@ -217,7 +225,7 @@ impl World {
     }
 
     /// A release policy for the default measurement of [`strongroom_devkit::report::ReportSpec`] and this document.
-    pub fn policy(&self, document: &[u8]) -> String {
+    pub(crate) fn policy(&self, document: &[u8]) -> String {
         let rule = toml::to_string(&self.trust()).unwrap().replace("[[rule", "[[release.trust.rule");
         format!(
             "version = 1\n[snp]\nmeasurement = {{ one-of = [\"{}\"] }}\ndeployment = {{ exactly = \"{}\" }}\n\
@@ -228,36 +236,42 @@ impl World {
         )
     }
 
-    pub async fn put_key(&self, id: &str, value: &[u8]) {
+    pub(crate) async fn put_key(&self, id: &str, value: &[u8]) {
         let answer = self.admin(Method::PUT, &format!("keys/{id}"), value.to_vec()).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", String::from_utf8_lossy(&answer.body));
     }
 
-    pub async fn put_policy(&self, id: &str, toml: &str) {
+    pub(crate) async fn put_policy(&self, id: &str, toml: &str) {
         let answer = self.admin(Method::PUT, &format!("policies/{id}"), toml.as_bytes().to_vec()).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", String::from_utf8_lossy(&answer.body));
     }
 
     /// All rows of the audit log.
-    pub async fn audit(&self) -> Vec<Value> {
+    pub(crate) async fn audit(&self) -> Vec<Value> {
         let answer = self.admin(Method::GET, "audit", vec![]).await;
         answer.json().as_array().unwrap().clone()
     }
 
     /// The codes of the rows of one kind.
-    pub async fn decisions(&self, kind: &str) -> Vec<String> {
+    pub(crate) async fn decisions(&self, kind: &str) -> Vec<String> {
         let rows = self.audit().await;
         let rows = rows.iter().filter(|row| row["kind"] == kind);
         rows.map(|row| row["code"].as_str().unwrap().to_owned()).collect()
     }
 
     /// A call of the administrator.
-    pub async fn admin(&self, method: Method, path: &str, body: Vec<u8>) -> Answer {
+    pub(crate) async fn admin(&self, method: Method, path: &str, body: Vec<u8>) -> Answer {
         let token = std::fs::read_to_string(self.folder.path().join("admin-token")).unwrap();
         self.admin_with(method, path, body, Some(&format!("Bearer {token}"))).await
     }
 
-    pub async fn admin_with(&self, method: Method, path: &str, body: Vec<u8>, authorization: Option<&str>) -> Answer {
+    pub(crate) async fn admin_with(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        authorization: Option<&str>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(format!("https://{}/admin/v1/{path}", self.admin));
         if let Some(authorization) = authorization {
             request = request.header("authorization", authorization);
@@ -266,7 +280,7 @@ impl World {
     }
 
     /// A request to the KBS protocol's socket.
-    pub async fn kbs(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+    pub(crate) async fn kbs(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
         let mut request = Request::builder().method(method).uri(format!("https://{}{path}", self.kbs));
         for (name, value) in headers {
             request = request.header(*name, *value);

@@ -1,8 +1,8 @@
 //! Step 3: the verifier is shown evidence, and gives the keys.
 
+use super::Measured;
 use super::Pulled;
 use super::pulled::Named;
-use super::Measured;
 use crate::kbs::Verifier;
 use strongroom_artifact::ladder::OpenableModel;
 use strongroom_wire::{Refusal, Result};

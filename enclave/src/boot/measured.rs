@@ -117,12 +117,9 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn document_of_which_one_byte_is_another_refused() {
-        let refusal = measured(&settings(), |raw| {
-            let mut other = raw.to_vec();
-            other.push(b'\n');
-            Sha256::of(&other).0
-        });
-        assert_eq!(refusal.await.unwrap_err().code, Code::DeploymentMismatch);
+        let one_more_byte = |raw: &[u8]| Sha256::of(&[raw, b"\n"].concat()).0;
+        let refusal = measured(&settings(), one_more_byte).await;
+        assert_eq!(refusal.unwrap_err().code, Code::DeploymentMismatch);
     }
 
     #[tokio::test]

@@ -106,12 +106,22 @@ impl Encoder {
         self.padding
     }
 
-    /// What the model sees of each of `inputs`.
+    /// What the model sees of each of `inputs`, and of how many tokens that is.
     ///
     /// # Errors
-    /// As [`Self::encode`].
-    pub(super) fn encode_all(&self, inputs: &[Input]) -> Result<Vec<Sequence>> {
-        inputs.iter().map(|input| self.encode(input)).collect()
+    /// `too-large` more than [`limits::API_TOKENS`], found out at the first that is too many; else as [`Self::encode`].
+    pub(super) fn encode_all(&self, inputs: &[Input]) -> Result<(Vec<Sequence>, usize)> {
+        let (mut sequences, mut tokens) = (Vec::with_capacity(inputs.len()), 0usize);
+        for input in inputs {
+            let sequence = self.encode(input)?;
+            tokens = tokens.saturating_add(sequence.len());
+            if tokens > limits::API_TOKENS {
+                let got = format!("more than {}", limits::API_TOKENS);
+                return Err(Refusal::too_large("tokens of one request", got, limits::API_TOKENS));
+            }
+            sequences.push(sequence);
+        }
+        Ok((sequences, tokens))
     }
 
     /// What the model sees of `input`: cut to its length, special tokens added.
@@ -238,6 +248,16 @@ mod tests {
         let refusal = encoder.encode(&Input::tokens(vec![9])).unwrap_err();
         assert_eq!(refusal.code, Code::RequestInvalid);
         assert!(!refusal.to_string().contains('9'));
+    }
+
+    #[test]
+    fn tokens_of_a_request_at_the_limit_accepted_and_over_it_refused() {
+        let encoder = encoder("", &[("config.json", r#"{"max_position_embeddings":8000}"#)]).unwrap();
+        // With the two around them, 7500 tokens each.
+        let mut inputs: Vec<Input> = (0..40).map(|_| Input::tokens(vec![4; 7498])).collect();
+        assert_eq!(encoder.encode_all(&inputs).unwrap().1, limits::API_TOKENS);
+        inputs.push(Input::text(String::new()));
+        assert_eq!(encoder.encode_all(&inputs).unwrap_err().code, Code::TooLarge);
     }
 
     #[test]

@@ -116,6 +116,8 @@ impl<T> Queue<T> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::as_conversions)]
+
     use super::*;
     use crate::prompt::Prompt;
     use strongroom_wire::{Code, Refusal};
@@ -142,8 +144,10 @@ mod tests {
         u16::try_from(place.sequence.ids.expose()[0]).unwrap().into()
     }
 
+    type Done = Vec<(u32, Vec<f32>)>;
+
     /// Runs everything through a graph that gives each sequence its first token back.
-    fn drain(mut queue: Queue<u32>) -> (Vec<Vec<usize>>, Vec<(u32, Vec<f32>)>) {
+    fn drain(mut queue: Queue<u32>) -> (Vec<Vec<usize>>, Done) {
         let (mut batches, mut done) = (Vec::new(), Vec::new());
         while !queue.is_empty() {
             let batch = queue.batch();

@@ -20,7 +20,7 @@ pub(super) struct Job {
 
 struct Waiter {
     reply: oneshot::Sender<Reply>,
-    _permits: [OwnedSemaphorePermit; 2],
+    permits: [OwnedSemaphorePermit; 2],
 }
 
 /// Starts a thread around `run`, which gives one vector a sequence. It ends when the sender is dropped.
@@ -59,13 +59,14 @@ fn work(jobs: &mpsc::Receiver<Job>, mut run: impl FnMut(&[&Sequence]) -> Reply) 
         if let Err(refusal) = &vectors {
             tracing::error!(%refusal, sequences = batch.len(), "inference failed");
         }
-        for (waiter, reply) in queue.complete(&batch, vectors) {
-            // Who hung up during the run needs no answer.
-            drop(waiter.reply.send(reply));
+        for (Waiter { reply: caller, permits }, reply) in queue.complete(&batch, vectors) {
+            // Before the answer, so that who has it can ask again; who hung up during the run needs none.
+            drop(permits);
+            drop(caller.send(reply));
         }
     }
 }
 
 fn push(queue: &mut Queue<Waiter>, job: Job) {
-    queue.push(job.sequences, Waiter { reply: job.reply, _permits: job.permits });
+    queue.push(job.sequences, Waiter { reply: job.reply, permits: job.permits });
 }

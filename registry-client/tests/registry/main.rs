@@ -4,5 +4,7 @@
 mod blobs;
 mod common;
 mod manifests;
+mod models;
 mod referrers;
+mod signatures;
 mod tokens;

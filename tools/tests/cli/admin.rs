@@ -16,10 +16,10 @@ use strongroom_wire::{Code, Refusal};
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// A running admin API that keeps what it is given. It ends with its test.
-pub struct Service {
-    pub url: String,
-    pub pin: String,
-    pub token: PathBuf,
+pub(crate) struct Service {
+    pub(crate) url: String,
+    pub(crate) pin: String,
+    pub(crate) token: PathBuf,
     state: Arc<Kept>,
     folder: tempfile::TempDir,
     _runtime: tokio::runtime::Runtime,
@@ -32,7 +32,7 @@ struct Kept {
 }
 
 impl Service {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let token = folder.path().join("token");
         std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
@@ -49,12 +49,12 @@ impl Service {
     }
 
     /// The flags that reach it.
-    pub fn flags(&self) -> [&str; 6] {
+    pub(crate) fn flags(&self) -> [&str; 6] {
         ["--verifier", &self.url, "--verifier-pin", &self.pin, "--admin-token-file", text(&self.token)]
     }
 
     /// The keys that it was given.
-    pub fn keys(&self) -> Vec<(String, Vec<u8>)> {
+    pub(crate) fn keys(&self) -> Vec<(String, Vec<u8>)> {
         self.state.keys.lock().unwrap().clone()
     }
 
@@ -66,7 +66,10 @@ impl Service {
 async fn answer(State(kept): State<Arc<Kept>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let refuse = |status: StatusCode, refusal: Refusal| (status, axum::Json(json!(refusal))).into_response();
     if headers["authorization"] != format!("Bearer {TOKEN}") {
-        return refuse(StatusCode::UNAUTHORIZED, Refusal::new(Code::AdminUnauthorized, "admin token").got("a wrong one"));
+        return refuse(
+            StatusCode::UNAUTHORIZED,
+            Refusal::new(Code::AdminUnauthorized, "admin token").got("a wrong one"),
+        );
     }
     let path = uri.path().strip_prefix("/admin/v1/").unwrap();
     let metadata = |id: &str, enabled: bool| json!({ "id": id, "created": 1_767_225_600, "enabled": enabled });

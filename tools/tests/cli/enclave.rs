@@ -21,13 +21,13 @@ use strongroom_wire::{Root, merkle};
 const MANIFEST: Sha256 = Sha256([0xa1; 32]);
 
 /// A running enclave with the files that a client of it needs. It ends with its test.
-pub struct Enclave {
-    pub url: String,
+pub(crate) struct Enclave {
+    pub(crate) url: String,
     /// Approves this very enclave.
-    pub policy: PathBuf,
+    pub(crate) policy: PathBuf,
     /// The test root, in PEM.
-    pub root: PathBuf,
-    pub folder: tempfile::TempDir,
+    pub(crate) root: PathBuf,
+    pub(crate) folder: tempfile::TempDir,
     seen: Arc<Mutex<Vec<String>>>,
     _runtime: tokio::runtime::Runtime,
 }
@@ -41,7 +41,7 @@ struct Running {
 
 impl Enclave {
     /// Runs a guest whose reports are of `report`, apart from the deployment document's digest.
-    pub fn start(report: ReportSpec) -> Self {
+    pub(crate) fn start(report: ReportSpec) -> Self {
         let hierarchy = Hierarchy::shared().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let document = Deployment::render(&settings(Root::Test(hierarchy.ark.key_digest().unwrap()))).unwrap();
@@ -64,7 +64,7 @@ impl Enclave {
     }
 
     /// The paths that were asked for.
-    pub fn seen(&self) -> Vec<String> {
+    pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
 }

@@ -4,6 +4,8 @@ mod admin;
 mod deployment;
 mod enclave;
 mod evidence;
+mod model;
+mod registry;
 mod run;
 mod usage;
 mod verify;

@@ -6,25 +6,25 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// What a run came to.
-pub struct Run {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// The binary, with nobody's container-tool credentials and a password of nobody's.
-pub fn binary() -> Command {
+pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
     command.env("DOCKER_CONFIG", "/nonexistent").env_remove("COSIGN_PASSWORD");
     command
 }
 
 /// Runs `strongroom` to its end.
-pub fn strongroom<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Run {
+pub(crate) fn strongroom<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Run {
     finished(binary().args(arguments).output().unwrap())
 }
 
-pub fn finished(output: Output) -> Run {
+pub(crate) fn finished(output: Output) -> Run {
     Run {
         code: output.status.code().unwrap(),
         stdout: String::from_utf8(output.stdout).unwrap(),
@@ -35,20 +35,20 @@ pub fn finished(output: Output) -> Run {
 impl Run {
     /// The one JSON document on stdout.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: `{}` / `{}`", self.stdout, self.stderr))
     }
 
     /// Asserts success.
     #[track_caller]
-    pub fn done(self) -> Self {
+    pub(crate) fn done(self) -> Self {
         assert_eq!(self.code, 0, "{}{}", self.stdout, self.stderr);
         self
     }
 
     /// Asserts a refusal with this exit code and refusal code, by stderr where no JSON was asked for, else by the document.
     #[track_caller]
-    pub fn refused(self, exit: i32, code: &str) -> Self {
+    pub(crate) fn refused(self, exit: i32, code: &str) -> Self {
         assert_eq!(self.code, exit, "{}{}", self.stdout, self.stderr);
         if self.stdout.starts_with('{') {
             assert_eq!(self.json()["refused"]["code"], code, "{}", self.stdout);
@@ -60,6 +60,6 @@ impl Run {
 }
 
 /// A path as an argument.
-pub fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }

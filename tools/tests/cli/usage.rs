@@ -69,7 +69,9 @@ fn policy_is_read_and_a_wrong_one_refused() {
     strongroom(["model", "keygen", prefix.to_str().unwrap()]).done();
     let key = std::fs::read_to_string(folder.path().join("signer.pub")).unwrap();
     let release = |key: &str| {
-        format!("[[release.trust.rule]]\nrepository = \"r:1/*\"\n[[release.trust.rule.signer]]\nname = \"a\"\nkey = \"\"\"{key}\"\"\"\n")
+        format!(
+            "[[release.trust.rule]]\nrepository = \"r:1/*\"\n[[release.trust.rule.signer]]\nname = \"a\"\nkey = \"\"\"{key}\"\"\"\n"
+        )
     };
     assert_eq!(check(&format!("{snp}{}", release(&key))).done().json()["kind"], "release");
     check(&format!("{snp}{}", release("no key"))).refused(2, "policy-invalid");

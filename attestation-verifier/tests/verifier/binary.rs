@@ -1,0 +1,118 @@
+//! The binary as an operator starts it.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+use strongroom_transport::http::empty;
+use strongroom_transport::{HttpClient, ServerTrust};
+use strongroom_wire::bytes::hex_array;
+
+fn config(folder: &Path, more: &str) -> PathBuf {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let text = format!(
+        "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nstate = '{}'\nmaster-key = '{}'\nadmin-token = '{}'\n{more}",
+        path("state"),
+        path("master-key"),
+        path("admin-token"),
+    );
+    let file = folder.join("verifier.toml");
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+fn run(config: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_strongroom-verifier"))
+        .arg("--config")
+        .arg(config)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn check_accepts_a_configuration_touches_nothing_and_refuses_an_unknown_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = run(&config(folder.path(), ""), &["--check"]);
+    assert_eq!(good.status.code(), Some(0), "{good:?}");
+    assert!(!folder.path().join("state").exists());
+    let bad = run(&config(folder.path(), "insecure = true\n"), &["--check"]);
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&bad.stderr).starts_with("unknown-field: "), "{bad:?}");
+    let absent = run(&folder.path().join("absent.toml"), &["--check"]);
+    assert_eq!(absent.status.code(), Some(3));
+}
+
+#[test]
+fn identity_is_printed_and_stays_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = config(folder.path(), "");
+    let first = run(&file, &["--identity"]);
+    assert_eq!(first.status.code(), Some(0), "{first:?}");
+    assert_eq!(first.stdout, run(&file, &["--identity"]).stdout);
+    let identity: serde_json::Value = serde_json::from_slice(&first.stdout).unwrap();
+    hex_array::<32>(identity["pin"].as_str().unwrap(), "pin").unwrap();
+    assert!(identity["token_key"].as_str().unwrap().starts_with("MFkw"));
+}
+
+#[tokio::test]
+async fn service_says_where_it_listens_answers_and_stops_on_sigterm() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = config(folder.path(), "grace = 5\n");
+    let identity: serde_json::Value = serde_json::from_slice(&run(&file, &["--identity"]).stdout).unwrap();
+    let pin = hex_array(identity["pin"].as_str().unwrap(), "pin").unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_strongroom-verifier"))
+        .arg("--config")
+        .arg(&file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut line_after = |start: &str| {
+        let line = lines.by_ref().map(Result::unwrap).find(|line| line.starts_with(start));
+        line.unwrap().strip_prefix(start).unwrap().to_owned()
+    };
+    let admin = line_after("admin listening on ");
+    let kbs = line_after("listening on ");
+
+    let http = HttpClient::new(&ServerTrust::Pin(pin), false).unwrap();
+    for address in [&admin, &kbs] {
+        let request = http::Request::get(format!("https://{address}/healthz")).body(empty()).unwrap();
+        assert_eq!(http.send(request, Duration::from_secs(10)).await.unwrap().status(), 200);
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    for name in ["master-key", "admin-token", "state/tls-key.pem", "state/token-key.pem", "state/verifier.sqlite"] {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn start_with_a_secret_that_others_can_read_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    for name in ["master-key", "admin-token"] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = config(folder.path(), "");
+        let secret = folder.path().join(name);
+        std::fs::write(&secret, "00".repeat(32)).unwrap();
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = run(&file, &[]);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("file-mode-unsafe"), "{refused:?}");
+    }
+}
+
+#[test]
+fn start_in_another_realm_than_the_state_s_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&config(folder.path(), ""), &["--identity"]);
+    let root = folder.path().join("ark.pem");
+    let hierarchy = strongroom_devkit::amd::Hierarchy::shared().unwrap();
+    std::fs::write(&root, hierarchy.ark.certificate_pem().unwrap()).unwrap();
+    let refused = run(&config(folder.path(), &format!("test-root = '{}'\n", root.display())), &[]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("realm-mismatch"), "{refused:?}");
+}

@@ -1,0 +1,198 @@
+//! Against a KBS on loopback that accepts everybody: what the guest sends it, and what the guest does not take from it.
+
+use super::*;
+use crate::attester::tests::Unsigned;
+use crate::boot::tests::settings;
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Json};
+use axum::routing::{get, post};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock};
+use strongroom_jose::{TokenSigner, encrypt};
+use strongroom_transport::{ServeLimits, ServerIdentity, bind, serve, server_config};
+use strongroom_wire::Root;
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::ear::{Confirmation, PROFILE, VerifierId};
+use strongroom_wire::kbs::{Attestation, ErrorInformation, SnpEvidence, TeePubKey};
+
+const NONCE: &str = "bm9uY2Ugb2YgdGhpcnR5LXR3byBieXRlcyBpdCBpcyA=";
+const KEY: [u8; 32] = [0x5a; 32];
+
+/// A verifier that accepts everybody.
+struct Lenient {
+    identity: ServerIdentity,
+    tokens: TokenSigner,
+    /// Changes what an honest verifier would say.
+    lie: fn(&mut EarClaims),
+    /// Wraps keys to this one in place of the attested one.
+    wraps_to: Option<TeePubKey>,
+    refuses: bool,
+    attested: OnceLock<TeePubKey>,
+    received: Mutex<Vec<Attestation>>,
+}
+
+impl Lenient {
+    fn new() -> Self {
+        Self {
+            identity: ServerIdentity::generate(&[]).unwrap(),
+            tokens: TokenSigner::generate().unwrap(),
+            lie: |_| {},
+            wraps_to: None,
+            refuses: false,
+            attested: OnceLock::new(),
+            received: Mutex::default(),
+        }
+    }
+
+    /// Starts it, and gives the document that names it.
+    async fn start(self) -> (Arc<Self>, Deployment) {
+        let bound = bind("127.0.0.1:0").await.unwrap();
+        let mut settings = settings();
+        settings.verifier.url = format!("https://{}", bound.local_addr());
+        settings.verifier.pin = Sha256(self.identity.spki_sha256());
+        settings.verifier.token_key = bytes::to_base64(self.tokens.spki_der());
+        let deployment = Deployment::parse(&Deployment::render(&settings).unwrap()).unwrap();
+        let tls = server_config(&self.identity).unwrap();
+        let lenient = Arc::new(self);
+        let router = Router::new()
+            .route("/kbs/v0/auth", post(auth))
+            .route("/kbs/v0/attest", post(attest))
+            .route("/kbs/v0/resource/a/b/c", get(resource))
+            .with_state(Arc::clone(&lenient));
+        tokio::spawn(serve(bound, Some(tls), router, ServeLimits::default(), core::future::pending()));
+        (lenient, deployment)
+    }
+
+    fn claims(&self, attestation: &Attestation) -> EarClaims {
+        let document = attestation.init_data.as_ref().unwrap().body.as_bytes();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let mut claims = EarClaims {
+            eat_profile: PROFILE.into(),
+            iss: "lenient".into(),
+            aud: AUDIENCE.into(),
+            sub: Sha256::of(document).oci(),
+            jti: "session".into(),
+            iat: now,
+            exp: now + 300,
+            root: settings().root,
+            cnf: Confirmation { jkt: thumbprint(&attestation.runtime_data.tee_pubkey).unwrap() },
+            verifier_id: VerifierId { developer: "d".into(), build: "b".into() },
+            submods: BTreeMap::new(),
+        };
+        (self.lie)(&mut claims);
+        claims
+    }
+}
+
+async fn auth(body: axum::body::Bytes) -> axum::response::Response {
+    let asked = strongroom_wire::kbs::Request::parse(&body).unwrap();
+    assert_eq!(asked.tee, "snp");
+    let challenge = Json(json!({"nonce": NONCE, "extra-params": ""}));
+    ([(SET_COOKIE, "kbs-session-id=0af; Max-Age=300; Secure")], challenge).into_response()
+}
+
+async fn attest(
+    State(lenient): State<Arc<Lenient>>,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> axum::response::Response {
+    assert_eq!(headers[COOKIE], "kbs-session-id=0af");
+    if lenient.refuses {
+        let code = Some(Code::MeasurementNotApproved);
+        let refusal = ErrorInformation { kind: "x/AttestationError".into(), detail: String::new(), code };
+        return (StatusCode::UNAUTHORIZED, Json(refusal)).into_response();
+    }
+    let attestation = Attestation::parse(&body).unwrap();
+    lenient.attested.set(attestation.runtime_data.tee_pubkey.clone()).unwrap();
+    let token = lenient.tokens.sign(&lenient.claims(&attestation)).unwrap();
+    lenient.received.lock().unwrap().push(attestation);
+    Json(AttestResponse { token }).into_response()
+}
+
+async fn resource(State(lenient): State<Arc<Lenient>>, headers: HeaderMap) -> Json<Jwe> {
+    assert_eq!(headers[COOKIE], "kbs-session-id=0af");
+    let to = lenient.wraps_to.as_ref().unwrap_or_else(|| lenient.attested.get().unwrap());
+    Json(encrypt(&KEY, to).unwrap())
+}
+
+async fn session(deployment: &Deployment) -> Result<Session> {
+    Verifier::of_deployment(deployment)?.attest(Arc::new(Unsigned::default())).await
+}
+
+fn path() -> ResourcePath {
+    ResourcePath::parse("a/b/c").unwrap()
+}
+
+#[tokio::test]
+async fn key_arrives_at_the_guest_that_was_attested() {
+    let (lenient, deployment) = Lenient::new().start().await;
+    let key = session(&deployment).await.unwrap().key(&path()).await.unwrap();
+    assert_eq!(key.expose(), &KEY);
+
+    let received = lenient.received.lock().unwrap();
+    let attestation = &received[0];
+    assert_eq!(attestation.init_data.as_ref().unwrap().body.as_bytes(), deployment.raw());
+    assert_eq!(attestation.runtime_data.nonce, NONCE);
+    let evidence: SnpEvidence = serde_json::from_value(attestation.tee_evidence.primary_evidence.clone()).unwrap();
+    let bound = kbs_report_data(NONCE, &attestation.runtime_data.tee_pubkey).unwrap();
+    assert_eq!(evidence.report().unwrap().report_data, bound);
+    let chain = evidence.cert_chain.unwrap();
+    assert!(matches!(&chain[..], [vcek] if vcek.cert_type == "VCEK" && vcek.data == [7]), "{chain:?}");
+}
+
+#[tokio::test]
+async fn result_about_another_document_root_or_key_refused() {
+    let lies: [fn(&mut EarClaims); 4] = [
+        |claims| claims.sub = Sha256([0; 32]).oci(),
+        |claims| claims.root = Root::Amd,
+        |claims| claims.cnf.jkt = "other".into(),
+        |claims| claims.aud = "other".into(),
+    ];
+    for lie in lies {
+        let (_lenient, deployment) = Lenient { lie, ..Lenient::new() }.start().await;
+        assert_eq!(session(&deployment).await.unwrap_err().code, Code::TokenInvalid);
+    }
+}
+
+#[tokio::test]
+async fn result_by_another_token_key_refused() {
+    let (_lenient, deployment) = Lenient::new().start().await;
+    let mut settings = deployment.settings().clone();
+    settings.verifier.token_key = bytes::to_base64(TokenSigner::generate().unwrap().spki_der());
+    let other = Deployment::parse(&Deployment::render(&settings).unwrap()).unwrap();
+    assert_eq!(session(&other).await.unwrap_err().code, Code::TokenInvalid);
+}
+
+#[tokio::test]
+async fn verifier_with_another_tls_key_told_nothing() {
+    let (lenient, deployment) = Lenient::new().start().await;
+    let mut settings = deployment.settings().clone();
+    settings.verifier.pin = Sha256([0; 32]);
+    let other = Deployment::parse(&Deployment::render(&settings).unwrap()).unwrap();
+    assert_eq!(session(&other).await.unwrap_err().code, Code::PinMismatch);
+    assert!(lenient.received.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn refusal_of_the_verifier_comes_through_with_its_code() {
+    let (_lenient, deployment) = Lenient { refuses: true, ..Lenient::new() }.start().await;
+    assert_eq!(session(&deployment).await.unwrap_err().code, Code::MeasurementNotApproved);
+}
+
+#[tokio::test]
+async fn key_wrapped_to_somebody_else_refused() {
+    let wraps_to = Some(TeeKey::generate_p256().unwrap().public().clone());
+    let (_lenient, deployment) = Lenient { wraps_to, ..Lenient::new() }.start().await;
+    let session = session(&deployment).await.unwrap();
+    assert_eq!(session.key(&path()).await.unwrap_err().code, Code::WrappedKeyInvalid);
+}
+
+#[tokio::test]
+async fn resource_that_is_not_there_refused() {
+    let (_lenient, deployment) = Lenient::new().start().await;
+    let other = ResourcePath::parse("a/b/other").unwrap();
+    let refusal = session(&deployment).await.unwrap().key(&other).await.unwrap_err();
+    assert_eq!(refusal.code, Code::VerifierRefused);
+}

@@ -1,0 +1,124 @@
+//! The real program from its start to its stop: with a registry, a security processor of a test root and the set-up's model.
+//! Models are plain here, so that no verifier is needed; key release is tested where both services are.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
+
+#[path = "boot/world.rs"]
+mod world;
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use strongroom_transport::http::{empty, full};
+use strongroom_transport::{HttpClient, ServerTrust, read_body};
+use strongroom_wire::Code;
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::evidence::{self, EvidenceAnswer};
+use strongroom_wire::snp::Report;
+use strongroom_wire::{bytes, deployment::Deployment};
+use world::{Boot, World};
+
+const KEY: &str = "Bearer key-of-app";
+
+/// A client that trusts whatever key it is told that `spki` is.
+struct Caller {
+    http: HttpClient,
+    url: String,
+}
+
+impl Caller {
+    async fn of(address: &str) -> (Self, Vec<u8>) {
+        let spki = strongroom_transport::connect_provisional(address, Duration::from_secs(5)).await.unwrap().spki;
+        let http = HttpClient::new(&ServerTrust::Pin(Sha256::of(&spki).0), false).unwrap();
+        (Self { http, url: format!("https://{address}") }, spki)
+    }
+
+    async fn ask(&self, path: &str, key: &str, body: Option<&Value>) -> (u16, Vec<u8>) {
+        let request = http::Request::builder().uri(format!("{}{path}", self.url)).header("authorization", key);
+        let request = match body {
+            Some(body) => request.method("POST").body(full(body.to_string())),
+            None => request.body(empty()),
+        };
+        let answer = self.http.send(request.unwrap(), Duration::from_secs(20)).await.unwrap();
+        let status = answer.status().as_u16();
+        (status, read_body(answer.into_body(), 1 << 22, "answer").await.unwrap().to_vec())
+    }
+
+    async fn json(&self, path: &str, key: &str, body: Option<&Value>) -> (u16, Value) {
+        let (status, body) = self.ask(path, key, body).await;
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signed_model_served_with_evidence_and_stopped_on_sigterm() {
+    let Some(world) = World::new().await else { return };
+    let enclave = world.boot(Boot::default()).await.unwrap();
+    let (caller, spki) = Caller::of(&enclave.address).await;
+    assert_eq!(caller.json("/readyz", "", None).await, (200, json!({"stage": "serving"})));
+
+    let secret = "correct horse battery staple";
+    let ask = json!({"model": "tiny", "input": [secret, ""]});
+    let (status, answer) = caller.json("/v1/embeddings", KEY, Some(&ask)).await;
+    assert_eq!((status, answer["data"].as_array().unwrap().len()), (200, 2));
+    assert_eq!(caller.json("/v1/embeddings", "Bearer other", Some(&ask)).await.0, 401);
+
+    let nonce = [0xcd; 32];
+    let path = format!("{}?nonce={}", evidence::PATH, Sha256(nonce));
+    let (_, evidence) = caller.ask(&path, "", None).await;
+    let answer = EvidenceAnswer::parse(&evidence).unwrap();
+    let report = Report::parse(&bytes::from_base64(&answer.evidence, "evidence").unwrap()).unwrap();
+    assert_eq!(answer.expected_report_data(&nonce, &spki).unwrap(), report.report_data);
+    let document = answer.workload.deployment().unwrap();
+    assert_eq!(Sha256::of(&document).0, report.host_data);
+    assert_eq!(Deployment::parse(&document).unwrap().settings(), &world.settings());
+    assert_eq!(answer.workload.models[0].manifest, world.manifest());
+
+    let log = enclave.stop().await;
+    assert!(log.contains(r#""next":"serving""#), "{log}");
+    assert!(!log.contains(secret) && !log.contains("key-of-app"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn document_that_the_hardware_does_not_name_refused() {
+    let Some(world) = World::new().await else { return };
+    let refusal = world.boot(Boot { host_data: Some([7; 32]), ..Boot::default() }).await.err().unwrap();
+    assert_eq!(refusal, (Code::DeploymentMismatch, 1));
+    let refusal = world.boot(Boot { host_data: Some([0; 32]), ..Boot::default() }).await.err().unwrap();
+    assert_eq!(refusal, (Code::DeploymentMissing, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn model_of_a_stranger_refused() {
+    let Some(world) = World::new().await else { return };
+    let refusal = world.boot(Boot { change: Some(world::trust_somebody_else), ..Boot::default() }).await.err().unwrap();
+    assert_eq!(refusal, (Code::SignerUntrusted, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifest_that_the_registry_does_not_have_refused() {
+    let Some(world) = World::new().await else { return };
+    let other = |settings: &mut strongroom_wire::deployment::Settings| {
+        let (repository, _) = settings.models[0].repository_and_digest().unwrap();
+        settings.models[0].reference = format!("{repository}@{}", Sha256([1; 32]).oci());
+    };
+    let refusal = world.boot(Boot { change: Some(other), ..Boot::default() }).await.err().unwrap();
+    assert_eq!(refusal, (Code::RegistryNotFound, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runtime_that_the_document_does_not_name_refused() {
+    let Some(world) = World::new().await else { return };
+    let other = |settings: &mut strongroom_wire::deployment::Settings| settings.runtime.onnxruntime = Sha256([1; 32]);
+    let refusal = world.boot(Boot { change: Some(other), ..Boot::default() }).await.err().unwrap();
+    assert_eq!(refusal, (Code::RuntimeMismatch, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn configuration_checked_without_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("enclave.toml");
+    for (line, code) in [("", 0), ("pin = 'aa'", 2)] {
+        std::fs::write(&file, format!("listen = 'x'\ndeployment = '/d'\nonnxruntime = '/o'\n{line}\n")).unwrap();
+        let status = world::program().arg("--check").arg("--config").arg(&file).status().await.unwrap();
+        assert_eq!(status.code(), Some(code), "{line}");
+    }
+}

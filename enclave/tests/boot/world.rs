@@ -1,0 +1,181 @@
+//! What an enclave needs around it.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use strongroom_artifact::{HashAlgorithm, SigningKey};
+use strongroom_devkit::amd::{Hierarchy, VekSpec};
+use strongroom_devkit::psp::{Psp, PspServer};
+use strongroom_devkit::registry::{Config, RunningRegistry};
+use strongroom_devkit::report::ReportSpec;
+use strongroom_registry_client::{Access, PushOptions, Reference, RegistryClient, push_model};
+use strongroom_wire::deployment::{Attester, Deployment, Model, Principal, Registry, Runtime, Settings, Verifier};
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::trust::{Rule, Signer, TrustFile};
+use strongroom_wire::{Code, Refusal, Root};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+/// A registry with the small model in it, signed, and a vendor's hierarchy.
+pub(crate) struct World {
+    folder: tempfile::TempDir,
+    hierarchy: Hierarchy,
+    _registry: RunningRegistry,
+    settings: Settings,
+    library: PathBuf,
+}
+
+/// What is other than it should be.
+#[derive(Default)]
+pub(crate) struct Boot {
+    pub(crate) host_data: Option<[u8; 32]>,
+    pub(crate) change: Option<fn(&mut Settings)>,
+}
+
+/// An enclave that serves.
+pub(crate) struct Enclave {
+    pub(crate) address: String,
+    child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+    log: String,
+    _processor: PspServer,
+}
+
+/// The program.
+pub(crate) fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_strongroom-enclave"))
+}
+
+pub(crate) fn trust_somebody_else(settings: &mut Settings) {
+    settings.trust.rules[0].signers[0].key = SigningKey::generate().unwrap().public().pem();
+}
+
+fn setup(name: &str) -> Option<PathBuf> {
+    let set = std::env::var_os(name).map(PathBuf::from);
+    let path = set.or_else(|| {
+        let cache = std::env::var_os("STRONGROOM_CACHE").map(PathBuf::from);
+        let xdg = || std::env::var_os("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("strongroom"));
+        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/strongroom"));
+        let lines = std::fs::read_to_string(cache.or_else(xdg).or_else(home)?.join("setup.env")).ok()?;
+        lines.lines().find_map(|line| line.strip_prefix(&format!("{name}=")).map(PathBuf::from))
+    });
+    if path.is_none() {
+        eprintln!("skipped: no {name}; run dev/setup/run");
+    }
+    path
+}
+
+impl World {
+    /// `None`, with a message, where the set-up was not run.
+    pub(crate) async fn new() -> Option<Self> {
+        let (library, model) = (setup("ORT_LIB")?, setup("MODEL_TINY")?);
+        let folder = tempfile::tempdir().unwrap();
+        let hierarchy = Hierarchy::shared().unwrap();
+        let registry = RunningRegistry::start(Config::new(folder.path().join("registry"))).await.unwrap();
+        let host = registry.addr().to_string();
+        let access = Access { plain_http: true, ..Access::default() };
+        let client = RegistryClient::new(&host, access).unwrap();
+        let key = SigningKey::generate().unwrap();
+        let options = PushOptions {
+            sign_key: &key,
+            statement_key: &key,
+            statement_hash: HashAlgorithm::Sha256,
+            seal: None,
+            created: 1_700_000_000,
+            scratch: folder.path().to_owned(),
+            progress: None,
+        };
+        let reference = Reference::parse(&format!("{host}/models/tiny:1")).unwrap();
+        let pushed = push_model(&client, &model, &reference, options).await.unwrap();
+        let settings = Settings {
+            version: 1,
+            root: Root::Test(hierarchy.ark.key_digest().unwrap()),
+            attester: Attester::Socket,
+            verifier: Verifier { url: "https://127.0.0.1:1".into(), pin: Sha256([2; 32]), token_key: String::new() },
+            runtime: Runtime { onnxruntime: Sha256::of(&std::fs::read(&library).unwrap()) },
+            registries: vec![Registry { host: host.clone(), plain_http: true, ca: None }],
+            models: vec![Model {
+                name: "tiny".into(),
+                reference: format!("{host}/models/tiny@{}", pushed.manifest.oci()),
+            }],
+            trust: TrustFile {
+                rules: vec![Rule {
+                    repository: format!("{host}/models/*"),
+                    threshold: 1,
+                    signers: vec![Signer { name: "release".into(), key: key.public().pem() }],
+                    statement_signers: Vec::new(),
+                }],
+            },
+            principals: vec![Principal { name: "app".into(), key_sha256: Sha256::of(b"key-of-app") }],
+        };
+        Some(Self { folder, hierarchy, _registry: registry, settings, library })
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings.clone()
+    }
+
+    pub(crate) fn manifest(&self) -> Sha256 {
+        self.settings.models[0].repository_and_digest().unwrap().1
+    }
+
+    fn processor(&self, host_data: [u8; 32]) -> PspServer {
+        let vek = self.hierarchy.issue(VekSpec::default()).unwrap();
+        let guest = ReportSpec { host_data, ..ReportSpec::default() };
+        Psp::new(&self.hierarchy, vek, guest).unwrap().serve(&self.folder.path().join("psp")).unwrap()
+    }
+
+    /// Starts the program and waits until it serves, or gives what it refused with, and its exit code.
+    pub(crate) async fn boot(&self, boot: Boot) -> Result<Enclave, (Code, i32)> {
+        let mut settings = self.settings();
+        if let Some(change) = boot.change {
+            change(&mut settings);
+        }
+        let document = Deployment::render(&settings).unwrap();
+        let processor = self.processor(boot.host_data.unwrap_or(Sha256::of(&document).0));
+        let path = |name: &str| self.folder.path().join(name);
+        std::fs::write(path("deployment.toml"), document).unwrap();
+        let config = format!(
+            "listen = '127.0.0.1:0'\ndeployment = '{}'\nattester-socket = '{}'\nonnxruntime = '{}'\nlog = 'debug'\n",
+            path("deployment.toml").display(),
+            processor.path().display(),
+            self.library.display()
+        );
+        std::fs::write(path("enclave.toml"), config).unwrap();
+        let mut child = program()
+            .arg("--config")
+            .arg(path("enclave.toml"))
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut log = String::new();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            log.push_str(&line);
+            log.push('\n');
+            if let Some(address) = line.strip_prefix("listening on ") {
+                return Ok(Enclave { address: address.to_owned(), child, lines, log, _processor: processor });
+            }
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if let Some(refused) = line.get("refused") {
+                let refusal: Refusal = serde_json::from_value(refused.clone()).unwrap();
+                return Err((refusal.code, child.wait().await.unwrap().code().unwrap()));
+            }
+        }
+        panic!("neither served nor refused:\n{log}");
+    }
+}
+
+impl Enclave {
+    /// Sends SIGTERM, demands a clean end, and gives all that was logged.
+    pub(crate) async fn stop(mut self) -> String {
+        let id = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+        while let Some(line) = self.lines.next_line().await.unwrap() {
+            self.log.push_str(&line);
+            self.log.push('\n');
+        }
+        assert_eq!(self.child.wait().await.unwrap().code(), Some(0));
+        self.log
+    }
+}

@@ -1,0 +1,175 @@
+//! The crate graph, and what may never be in it.
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A crate and the crates of ours that its code may use. Tests may use more: the `devkit`.
+const GRAPH: [(&str, &[&str]); 13] = [
+    ("wire", &[]),
+    ("jose", &["wire"]),
+    ("artifact", &["wire"]),
+    ("appraisal", &["wire"]),
+    ("transport", &["wire"]),
+    ("registry-client", &["wire", "artifact", "transport"]),
+    ("enclave", &["wire", "artifact", "jose", "registry-client", "transport"]),
+    ("attestation-verifier", &["wire", "artifact", "appraisal", "jose", "registry-client", "transport"]),
+    ("client", &["wire", "appraisal", "transport"]),
+    ("tools", &["wire", "artifact", "appraisal", "registry-client", "client", "transport"]),
+    ("devkit", &["wire", "artifact", "transport"]),
+    (
+        "dev",
+        &["wire", "artifact", "appraisal", "jose", "registry-client", "client", "transport", "devkit"],
+    ),
+    ("tests", &[]),
+];
+
+/// Sockets, TLS and their runtimes: what a crate that only computes has no use for.
+const SOCKETS: [&str; 5] = ["tokio", "hyper", "rustls", "axum", "mio"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn cargo(arguments: &[&str]) -> String {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let run = Command::new(cargo).args(arguments).args(["--locked", "--offline"]).current_dir(root()).output();
+    let Output { status, stdout, stderr } = run.unwrap();
+    assert!(status.success(), "cargo {arguments:?}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+/// The members as `cargo metadata` describes them, by folder.
+fn members() -> BTreeMap<String, Value> {
+    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])).unwrap();
+    let packages = metadata["packages"].as_array().unwrap().iter().cloned();
+    packages.map(|package| (ours(package["name"].as_str().unwrap()).unwrap().to_owned(), package)).collect()
+}
+
+fn ours(package: &str) -> Option<&str> {
+    package.strip_prefix("strongroom-")
+}
+
+/// The crates of ours that a member names as dependencies of one kind.
+fn named<'a>(member: &'a Value, kind: Option<&str>) -> BTreeSet<&'a str> {
+    let dependencies = member["dependencies"].as_array().unwrap().iter();
+    let of_kind = dependencies.filter(|dependency| dependency["kind"].as_str() == kind);
+    of_kind.filter_map(|dependency| ours(dependency["name"].as_str().unwrap())).collect()
+}
+
+/// Names and versions of all that is in a member's program or library.
+fn tree(folder: &str) -> BTreeSet<(String, String)> {
+    let package = format!("strongroom-{folder}");
+    let lines = cargo(&["tree", "-p", &package, "-e", "normal", "--prefix", "none", "--format", "{p}"]);
+    let parse = |line: &str| {
+        let mut words = line.split(' ');
+        Some((words.next()?.to_owned(), words.next()?.strip_prefix('v')?.to_owned()))
+    };
+    let packages: BTreeSet<_> = lines.lines().filter_map(parse).collect();
+    assert!(packages.iter().any(|(name, _)| *name == package), "{lines}");
+    packages
+}
+
+fn names(folder: &str) -> BTreeSet<String> {
+    tree(folder).into_iter().map(|(name, _)| name).collect()
+}
+
+#[track_caller]
+fn assert_absent(folder: &str, unwanted: &[&str]) {
+    let found = names(folder);
+    let found: Vec<_> = unwanted.iter().filter(|name| found.contains(**name)).collect();
+    assert!(found.is_empty(), "{folder} depends on {found:?}: cargo tree -e normal -i <package> says through whom");
+}
+
+#[test]
+fn crates_depend_on_one_another_as_drawn() {
+    let members = members();
+    assert_eq!(members.keys().map(String::as_str).collect::<BTreeSet<_>>(), GRAPH.map(|(name, _)| name).into());
+    for (folder, may_use) in GRAPH {
+        let member = &members[folder];
+        assert_eq!(named(member, None), may_use.iter().copied().collect(), "dependencies of {folder}");
+        assert_eq!(named(member, Some("build")), BTreeSet::new(), "build-dependencies of {folder}");
+    }
+}
+
+#[test]
+fn in_tests_crates_use_the_devkit_beside_what_is_drawn_and_only_here_everything() {
+    for (folder, member) in members() {
+        let tests_use = named(&member, Some("dev"));
+        if folder != "tests" {
+            assert!(tests_use.is_subset(&BTreeSet::from(["devkit"])), "dev-dependencies of {folder}: {tests_use:?}");
+        }
+    }
+}
+
+#[test]
+fn foreign_tls_crypto_and_native_code_are_nowhere() {
+    for (folder, _) in GRAPH {
+        let unwanted = ["ring", "openssl", "openssl-sys", "native-tls", "onig_sys", "aws-lc-fips-sys", "boring"];
+        assert_absent(folder, &unwanted);
+    }
+}
+
+#[test]
+fn crates_that_only_compute_open_no_sockets() {
+    for folder in ["wire", "jose", "artifact", "appraisal"] {
+        assert_absent(folder, &SOCKETS);
+    }
+    // The list would find them where they are.
+    assert!(SOCKETS.iter().all(|name| names("transport").contains(*name)));
+}
+
+#[test]
+fn enclave_holds_no_database_no_appraisal_and_nothing_fake() {
+    let unwanted = ["sqlx", "clap_complete", "strongroom-appraisal", "strongroom-devkit", "strongroom-client"];
+    assert_absent("enclave", &unwanted);
+    assert!(names("attestation-verifier").contains("sqlx"));
+}
+
+#[test]
+fn tools_link_no_service() {
+    assert_absent("tools", &["strongroom-enclave", "strongroom-attestation-verifier", "strongroom-devkit"]);
+}
+
+#[test]
+fn one_version_of_each_stack_is_used() {
+    for (folder, _) in GRAPH {
+        let tree = tree(folder);
+        for stack in ["rustls", "hyper", "tokio", "http", "axum", "aws-lc-rs"] {
+            let versions: Vec<_> = tree.iter().filter(|(name, _)| name == stack).collect();
+            assert!(versions.len() <= 1, "{folder}: {versions:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_but_the_inference_runtime_is_a_pre_release() {
+    let lock: toml::Table = fs::read_to_string(root().join("Cargo.lock")).unwrap().parse().unwrap();
+    let packages = lock["package"].as_array().unwrap().iter();
+    let text = |package: &toml::Value, member: &str| package[member].as_str().unwrap().to_owned();
+    // After a `+` there is build metadata, which says nothing about the release.
+    let release = |version: &str| version.split('+').next().unwrap_or_default().to_owned();
+    let early = packages.filter(|package| release(&text(package, "version")).contains('-'));
+    let early: BTreeSet<String> = early.map(|package| text(package, "name")).collect();
+    assert_eq!(early, ["ort", "ort-sys"].map(str::to_owned).into());
+}
+
+#[test]
+fn every_crate_is_under_the_workspace_lints_which_forbid_unsafe() {
+    let table = |path: PathBuf| fs::read_to_string(path).unwrap().parse::<toml::Table>().unwrap();
+    assert_eq!(table(root().join("Cargo.toml"))["workspace"]["lints"]["rust"]["unsafe_code"].as_str(), Some("forbid"));
+    for (folder, _) in GRAPH {
+        let lints = &table(root().join(folder).join("Cargo.toml"))["lints"];
+        assert_eq!(lints["workspace"].as_bool(), Some(true), "[lints] of {folder}");
+    }
+}
+
+#[test]
+fn no_cargo_feature_weakens_anything() {
+    for (folder, member) in members() {
+        // Not even a harmless one: a feature would make two programs of one source.
+        assert_eq!(member["features"], serde_json::json!({}), "features of {folder}");
+    }
+}

@@ -1,0 +1,223 @@
+//! What is around a guest: a fake vendor, a registry, a verifier, signing keys.
+
+use super::process::{Finished, Process, run};
+use super::{program, strongroom, text};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use strongroom_devkit::amd::{Hierarchy, VekSpec};
+use strongroom_devkit::registry::{Config, RunningRegistry};
+use strongroom_wire::deployment::{self, Attester, Deployment, Settings};
+use strongroom_wire::digest::{Sha256, sha384};
+use strongroom_wire::trust::{Rule, Signer, TrustFile};
+use strongroom_wire::{Root, bytes};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// The bearer key of the only caller.
+pub(crate) const API_KEY: &str = "bearer-canary-5e1f6a0c9d7b4e3380aa";
+
+/// A verifier process.
+pub(crate) struct Verifier {
+    pub(crate) process: Process,
+    /// `host:port` of the KBS protocol and of the admin API.
+    pub(crate) kbs: String,
+    pub(crate) admin: String,
+    pub(crate) pin: Sha256,
+    token_key: String,
+    state: PathBuf,
+}
+
+/// A model in the registry.
+pub(crate) struct Published {
+    /// The name that requests use.
+    pub(crate) name: String,
+    /// `host/repo@sha256:…`.
+    pub(crate) reference: String,
+    pub(crate) manifest: Sha256,
+    /// The id and the value of its data key.
+    pub(crate) key: String,
+    pub(crate) key_value: [u8; 32],
+}
+
+/// All of it. The folder holds everything that its processes write.
+pub(crate) struct World {
+    pub(crate) verifier: Verifier,
+    pub(crate) registry: String,
+    pub(crate) hierarchy: Hierarchy,
+    /// What the operator keeps elsewhere: signing and data keys.
+    office: TempDir,
+    folder: TempDir,
+    /// Serves the registry as long as it lives.
+    _registry: (RunningRegistry, Runtime),
+}
+
+impl World {
+    /// Starts registry and verifier, in a test realm.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let registry = RunningRegistry::start(Config::new(folder.path().join("registry")));
+        let registry = runtime.block_on(registry).unwrap();
+        let address = registry.addr().to_string();
+        let hierarchy = Hierarchy::shared().unwrap();
+        fs::write(folder.path().join("ark.pem"), hierarchy.ark.certificate_pem().unwrap()).unwrap();
+        let verifier = Verifier::start(folder.path(), &address);
+        let office = tempfile::tempdir().unwrap();
+        strongroom(&["model", "keygen", text(&office.path().join("release"))]).ok();
+        Self { verifier, registry: address, hierarchy, office, folder, _registry: (registry, runtime) }
+    }
+
+    /// The folder of everything that runs.
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file into it.
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Signs, seals and pushes a model, and hands its key to the verifier.
+    pub(crate) fn publish(&self, directory: &Path, name: &str) -> Published {
+        let key = format!("models/{name}/v1");
+        let key_value = Sha256::of(format!("{name} {}", self.registry).as_bytes()).0;
+        let key_file = self.office.path().join(format!("{name}.datakey"));
+        fs::write(&key_file, key_value).unwrap();
+        self.administer(&["key", "put", &key, "--key-file", text(&key_file)]).ok();
+        let repository = format!("{}/models/{name}", self.registry);
+        let (tagged, sign_key) = (format!("{repository}:v1"), self.office.path().join("release.key"));
+        let mut push = vec!["model", "push", text(directory), &tagged, "--plain-http", "--json"];
+        push.extend(["--sign-key", text(&sign_key), "--seal", "--key-id", &key, "--key-file", text(&key_file)]);
+        let pushed = strongroom(&push).ok().json();
+        let manifest = Sha256::from_oci(pushed["manifest"].as_str().unwrap()).unwrap();
+        Published {
+            name: name.to_owned(),
+            reference: format!("{repository}@{}", manifest.oci()),
+            manifest,
+            key,
+            key_value,
+        }
+    }
+
+    /// Lets the verifier release a model's key to guests of our measurement with this document.
+    pub(crate) fn approve(&self, model: &Published, document: &[u8]) {
+        #[derive(serde::Serialize)]
+        struct Release {
+            release: Trust,
+        }
+        #[derive(serde::Serialize)]
+        struct Trust {
+            trust: TrustFile,
+        }
+        let release = toml::to_string(&Release { release: Trust { trust: self.trust() } }).unwrap();
+        let policy = self.file("release.toml", format!("{}\n{release}", self.snp_policy(document)));
+        self.administer(&["policy", "set", &model.key, text(&policy)]).ok();
+    }
+
+    /// A command of the tools to this verifier's admin API.
+    pub(crate) fn administer(&self, arguments: &[&str]) -> Finished {
+        let (url, pin) = (format!("https://{}", self.verifier.admin), self.verifier.pin.to_string());
+        let token = self.verifier.state.join("admin-token");
+        let flags = ["--verifier", &url, "--verifier-pin", &pin, "--admin-token-file", text(&token)];
+        strongroom(&[arguments, &flags].concat())
+    }
+
+    /// The deployment document of a guest that serves one model with that runtime library.
+    pub(crate) fn document(&self, model: &Published, onnxruntime: Sha256) -> Vec<u8> {
+        let key_sha256 = Sha256::of(API_KEY.as_bytes());
+        Deployment::render(&Settings {
+            version: 1,
+            root: Root::Test(self.hierarchy.ark.key_digest().unwrap()),
+            attester: Attester::Socket,
+            verifier: deployment::Verifier {
+                url: format!("https://{}", self.verifier.kbs),
+                pin: self.verifier.pin,
+                token_key: self.verifier.token_key.clone(),
+            },
+            runtime: deployment::Runtime { onnxruntime },
+            registries: vec![deployment::Registry { host: self.registry.clone(), plain_http: true, ca: None }],
+            models: vec![deployment::Model { name: model.name.clone(), reference: model.reference.clone() }],
+            trust: self.trust(),
+            principals: vec![deployment::Principal { name: "tests".into(), key_sha256 }],
+        })
+        .unwrap()
+    }
+
+    /// What a client demands of such a guest.
+    pub(crate) fn client_policy(&self, model: &Published, document: &[u8]) -> PathBuf {
+        let model = format!("[model]\nmanifest = {{ exactly = \"{}\" }}\n", model.manifest.oci());
+        self.file("client.toml", self.snp_policy(document) + &model)
+    }
+
+    /// Lets the release key sign what is under `models/`.
+    fn trust(&self) -> TrustFile {
+        let key = fs::read_to_string(self.office.path().join("release.pub")).unwrap();
+        let signers = vec![Signer { name: "release".into(), key }];
+        let repository = format!("{}/models/*", self.registry);
+        TrustFile { rules: vec![Rule { repository, threshold: 1, signers, statement_signers: vec![] }] }
+    }
+
+    fn snp_policy(&self, document: &[u8]) -> String {
+        let tcb = VekSpec::default().tcb;
+        format!(
+            "version = 1\n[snp]\nmeasurement = {{ exactly = \"{}\" }}\ndeployment = {{ exactly = \"{}\" }}\n\
+             tcb = {{ at-least = {{ bootloader = {}, tee = {}, snp = {}, microcode = {} }} }}\n\
+             chip = {{ any = {{ because = \"a machine without a TEE has no chip\" }} }}\n",
+            hex::encode(measurement()),
+            Sha256::of(document),
+            tcb.bootloader,
+            tcb.tee,
+            tcb.snp,
+            tcb.microcode,
+        )
+    }
+
+    /// What of a data key must not be found anywhere: its bytes, and the forms that they are written in.
+    pub(crate) fn forms(secret: &[u8]) -> [Vec<u8>; 4] {
+        let hex = hex::encode(secret);
+        [secret.to_vec(), hex.to_uppercase().into_bytes(), hex.into_bytes(), bytes::to_base64(secret).into_bytes()]
+    }
+}
+
+/// SHA-384 of the enclave's program: what the fake processor measures.
+pub(crate) fn measurement() -> [u8; 48] {
+    sha384(&fs::read(program("strongroom-enclave")).unwrap())
+}
+
+impl Verifier {
+    fn start(folder: &Path, registry: &str) -> Self {
+        let state = folder.join("verifier");
+        let [state_text, root] = [&state, &folder.join("ark.pem")].map(|path| text(path).to_owned());
+        let config = format!(
+            "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nstate = '{state_text}'\nnames = ['127.0.0.1']\n\
+             master-key = '{state_text}/master-key'\nadmin-token = '{state_text}/admin-token'\ntest-root = '{root}'\n\
+             log = 'debug'\n[[registry]]\nhost = '{registry}'\nplain-http = true\n",
+        );
+        let config_path = folder.join("verifier.toml");
+        fs::write(&config_path, config).unwrap();
+        let command = || {
+            let mut command = Command::new(program("strongroom-verifier"));
+            command.arg("--config").arg(&config_path).current_dir(folder);
+            command
+        };
+        let identity: Value = run(command().arg("--identity")).ok().json();
+        let process = Process::start(&mut command());
+        let (admin, kbs) = (process.address("admin "), process.address(""));
+        let pin = Sha256::from_hex(identity["pin"].as_str().unwrap()).unwrap();
+        Self { process, kbs, admin, pin, token_key: identity["token_key"].as_str().unwrap().to_owned(), state }
+    }
+
+    /// Its TLS certificate, PEM.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.state.join("tls.pem")
+    }
+
+    /// The administrator's token.
+    pub(crate) fn admin_token(&self) -> String {
+        fs::read_to_string(self.state.join("admin-token")).unwrap().trim().to_owned()
+    }
+}

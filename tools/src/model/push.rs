@@ -1,0 +1,175 @@
+//! `strongroom model push`: from a directory to a signed model in a registry, its key safe before anybody can find it.
+
+use super::sign::OmsHash;
+use crate::admin::Service;
+use crate::progress::{Progress, Transfer};
+use crate::registry::RegistryArguments;
+use crate::{block_on, evidence, files, key, output};
+use clap::Args;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use strongroom_artifact::DataKey;
+use strongroom_artifact::manifest::OCI_MANIFEST;
+use strongroom_registry_client::{self as registry, ProgressListener, PushOptions, Pushed, Reference, push_model};
+use strongroom_wire::kbs::ResourcePath;
+use strongroom_wire::{Code, Refusal, Result};
+use zeroize::Zeroizing;
+
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  strongroom model push ./embed registry.example/models/embed:v1 --sign-key release.key \\\n    \
+    --seal --key-id models/embed/v1 --verifier https://verifier.example:8444 --verifier-pin $PIN \\\n    \
+    --admin-token-file admin.token"
+)]
+pub(crate) struct Arguments {
+    /// The directory with the model's files. `model.sig` and git's files at its top are left out.
+    directory: PathBuf,
+    /// `host[:port]/repo[:tag]`; without a tag, `latest`.
+    reference: Reference,
+    /// Signs the manifest. An encrypted key opens with the password in COSIGN_PASSWORD.
+    #[arg(long, value_name = "FILE")]
+    sign_key: PathBuf,
+    /// Signs the statement over the files; the same key unless named.
+    #[arg(long, value_name = "FILE")]
+    oms_key: Option<PathBuf>,
+    /// What the statement hashes the files with.
+    #[arg(long, value_enum, default_value = "sha256")]
+    oms_hash: OmsHash,
+    /// Seal the files: whoever has not the data key cannot read them.
+    #[arg(long, requires = "key_id", conflicts_with = "no_seal")]
+    seal: bool,
+    /// Leave the files readable for everybody who can read the registry.
+    #[arg(long)]
+    no_seal: bool,
+    /// Where the data key is kept: `<repo>/<type>/<tag>` at the verifier. The manifest names it.
+    #[arg(long, value_name = "KID", value_parser = key::parse_id, requires = "seal")]
+    key_id: Option<ResourcePath>,
+    /// The data key: 32 raw bytes, or 64 hex digits. Made, and written there with mode 600, where the file is absent. It is
+    /// for this one model.
+    #[arg(long, value_name = "FILE", requires = "seal")]
+    key_file: Option<PathBuf>,
+    /// Where sealed files wait until they are sent. Nothing readable is written there.
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
+    scratch: PathBuf,
+    #[command(flatten)]
+    service: Option<Service>,
+    #[command(flatten)]
+    registry: RegistryArguments,
+}
+
+/// What is done, in this order.
+///
+/// 1. Read the keys for signing. Get a data key: from its file, or fresh, and then into its file where one is named.
+/// 2. Push and sign the model, found by its digest alone.
+/// 3. Give the data key to the verifier, where one is named.
+/// 4. Set the tag. Whoever finds the model by it finds a model whose key is kept.
+pub(super) fn run(arguments: &Arguments, json: bool) -> Result<()> {
+    verify_usage(arguments)?;
+    // 1.
+    let sign_key = files::read_signing_key(&arguments.sign_key)?;
+    let oms_key = arguments.oms_key.as_deref().map(files::read_signing_key).transpose()?;
+    let client = arguments.registry.client(&arguments.reference)?;
+    let admin = arguments.service.as_ref().map(Service::client).transpose()?;
+    let data_key = match &arguments.key_id {
+        Some(id) => Some((id.clone(), data_key(arguments.key_file.as_deref())?)),
+        None => None,
+    };
+    let for_verifier = data_key.as_ref().map(|(_, key)| Zeroizing::new(*key.expose()));
+    let tag = arguments.reference.tag().unwrap_or("latest");
+    let tagged = Reference::parse(&format!("{}:{tag}", arguments.reference.name()))?;
+    let options = PushOptions {
+        sign_key: &sign_key,
+        statement_key: oms_key.as_ref().unwrap_or(&sign_key),
+        statement_hash: arguments.oms_hash.into(),
+        seal: data_key,
+        created: evidence::now(),
+        scratch: arguments.scratch.clone(),
+        progress: listener(json),
+    };
+    let pushed = block_on(async {
+        // 2.
+        let untagged = Reference::parse(&arguments.reference.name())?;
+        let pushed = push_model(&client, &arguments.directory, &untagged, options).await?;
+        // 3.
+        if let (Some(admin), Some(id), Some(value)) = (&admin, &arguments.key_id, &for_verifier) {
+            key::deliver(admin, id, value.as_slice()).await?;
+        }
+        // 4.
+        let manifest = client.manifest(&pushed.reference).await?;
+        client.push_manifest(&tagged, OCI_MANIFEST, manifest.bytes).await?;
+        Ok(pushed)
+    })?;
+    print(&pushed, &tagged, json)
+}
+
+fn verify_usage(arguments: &Arguments) -> Result<()> {
+    let usage = |got: &str, want: &str| Err(Refusal::new(Code::Usage, "push of a model").got(got).want(want));
+    if arguments.reference.digest().is_some() {
+        return usage("a reference with a digest", "host[:port]/repo[:tag]: the digest follows from the model");
+    }
+    if arguments.service.is_some() && !arguments.seal {
+        return usage("--verifier without --seal", "--seal and --key-id: a model that is not sealed has no key");
+    }
+    match (arguments.seal, arguments.no_seal) {
+        (false, false) => usage(
+            "neither --seal nor --no-seal",
+            "--seal with --key-id, or --no-seal to leave the files readable for everybody who can read the registry",
+        ),
+        (true, _) if arguments.key_file.is_none() && arguments.service.is_none() => usage(
+            "--seal without --key-file and without --verifier",
+            "one of them: the data key would be lost, and the model with it",
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// The key in `file`, or a fresh one, which `file` then holds.
+fn data_key(file: Option<&Path>) -> Result<DataKey> {
+    let Some(path) = file else { return DataKey::generate() };
+    if path.as_os_str() == "-" || path.try_exists().map_err(|e| Refusal::io(path.display(), &e))? {
+        return files::read_data_key(path);
+    }
+    let key = DataKey::generate()?;
+    let text = Zeroizing::new(format!("{}\n", *Zeroizing::new(hex::encode(key.expose()))));
+    files::create_private(path, text.as_bytes())?;
+    Ok(key)
+}
+
+/// A bar over all bytes, or a line for each blob.
+fn listener(quiet: bool) -> Option<ProgressListener> {
+    if quiet {
+        return None;
+    }
+    let progress = Progress::new(false);
+    let total: OnceLock<Transfer> = OnceLock::new();
+    Some(Arc::new(move |event| match event {
+        registry::Progress::Listed { files, bytes } => {
+            total.get_or_init(|| progress.start(format!("{files} files"), bytes));
+        }
+        registry::Progress::Stored { path, bytes, sent } => {
+            progress.note(&format!("{} {path}", if sent { "sent" } else { "there" }), bytes);
+            total.get().into_iter().for_each(|total| total.advance(bytes));
+        }
+    }))
+}
+
+fn print(pushed: &Pushed, tagged: &Reference, json: bool) -> Result<()> {
+    let sealing = pushed.sealing.as_ref();
+    if json {
+        return output::json(&json!({
+            "reference": pushed.reference.to_string(),
+            "tagged": tagged.to_string(),
+            "manifest": pushed.manifest.oci(),
+            "signature": pushed.signature.oci(),
+            "sealed": sealing.is_some(),
+            "artifact_id": sealing.map(|sealing| sealing.id.to_string()),
+            "key": sealing.map(|sealing| sealing.key.uri()),
+        }));
+    }
+    let sealed = match sealing {
+        Some(sealing) => format!("sealed as artifact {} with key {}", sealing.id, sealing.key.uri()),
+        None => "not sealed: whoever can read the registry can read the files".to_owned(),
+    };
+    output::line(&format!("{}\n  tag    {tagged}\n  {sealed}\n", pushed.reference))
+}

@@ -131,7 +131,9 @@ async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
     match &outcome {
         Ok(_) => {}
         // What the gate does not listen to is not written down either: that would be a way to fill the log.
-        Err(refusal) if refusal.code == Code::Busy => tracing::warn!(%refusal, "not listened to"),
+        Err(refusal) if refusal.code == Code::Busy => {
+            tracing::warn!(refusal = crate::trail::line(refusal), "not listened to");
+        }
         Err(refusal) => {
             verifier.store.record(now, &trail(json!({})).event(Some(refusal))).await?;
         }

@@ -7,7 +7,7 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, RETRY_AFTER, SET_COOKIE};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 use std::sync::Arc;
 use strongroom_transport::read_body;
@@ -18,6 +18,7 @@ use strongroom_wire::{Code, Fault, Refusal, Result, limits};
 use crate::Verifier;
 use crate::sessions::LIFETIME;
 use crate::token::AUDIENCE;
+use crate::trail::line;
 
 /// Below it, resources are named.
 const RESOURCE: &str = "/kbs/v0/resource/";
@@ -81,6 +82,10 @@ async fn attest(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -> 
 }
 
 async fn resource(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -> Response {
+    // axum hands HEAD to GET's handler; a release that nobody receives would stand in the log.
+    if request.method() != Method::GET {
+        return unknown(request).await;
+    }
     // The path as sent: a name holds nothing that would have to be percent-encoded.
     let path = request.uri().path().strip_prefix(RESOURCE).unwrap_or_default().to_owned();
     let session = session(&verifier, request.headers());
@@ -161,7 +166,7 @@ const fn status(code: Code) -> StatusCode {
 }
 
 fn refused(kind: &str, refusal: &Refusal) -> Response {
-    tracing::info!(%refusal, kind, "refused");
+    tracing::info!(refusal = line(refusal), kind, "refused");
     let body = ErrorInformation {
         kind: format!("https://github.com/confidential-containers/kbs/errors/{kind}"),
         detail: format!("refused: {}", refusal.code),

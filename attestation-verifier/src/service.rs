@@ -100,7 +100,7 @@ impl Service {
     /// Answers until `shutdown`, then finishes open requests within the configured grace.
     ///
     /// # Errors
-    /// Those of [`serve`].
+    /// Those of [`serve()`].
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let tls = server_config(&self.tls)?;
         let (stop, stopping) = watch::channel(false);

@@ -58,6 +58,11 @@ impl Trail {
     }
 }
 
+/// A refusal as one line of the operator's log, whatever a peer put into it.
+pub(crate) fn line(refusal: &Refusal) -> String {
+    cut(&refusal.to_string()).escape_debug().to_string()
+}
+
 fn cut(text: &str) -> String {
     text.chars().take(TEXT).collect()
 }
@@ -66,6 +71,13 @@ fn cut(text: &str) -> String {
 mod tests {
     use super::*;
     use strongroom_wire::Code;
+
+    #[test]
+    fn refusal_with_a_peer_s_line_breaks_stays_one_line() {
+        let refusal = Refusal::new(Code::NonceMismatch, "nonce").got("x\n2026 ERROR forged\u{1b}[2J");
+        let line = line(&refusal);
+        assert!(!line.contains('\n') && !line.contains('\u{1b}') && line.contains("forged"), "{line}");
+    }
 
     #[test]
     fn refusal_is_recorded_with_what_was_known_and_no_longer_than_the_limit() {

@@ -2,7 +2,7 @@
 """A guest of the KBS attestation protocol ("RCAR") 0.4.0: attests to a key service and asks it for one resource.
 
 Written from the protocol's notes alone, as a second opinion on the wire format. Prints the resource as hex; with
-`--json` one document {"resource": hex, "token": str, "repeat": null | {"status": int, "same_token": bool}}.
+`--json` one document {"resource": hex, "token": str, "repeat": null | {"status": int, "code": null | str, "same_token": bool}}.
 
 Steps: POST /kbs/v0/auth → nonce and cookie; POST /kbs/v0/attest with evidence bound to nonce and key → token; GET
 /kbs/v0/resource/… with the cookie or the token → a JWE to that key.
@@ -103,9 +103,10 @@ class Session:
         """Attests again in the same session for another key, as a thief of the cookie would."""
         try:
             again = self.attest(rcar_keys.generate(self.given.key))
-            return {"status": 200, "same_token": again == self.token}
+            return {"status": 200, "code": None, "same_token": again == self.token}
         except Refused as refused:
-            return {"status": refused.answer["status"], "same_token": False}
+            status, body = refused.answer["status"], refused.answer["body"]
+            return {"status": status, "code": body.get("code") if isinstance(body, dict) else None, "same_token": False}
 
 
 def report_data(runtime):

@@ -14,6 +14,7 @@ use strongroom_wire::{Check, Code, Fault, Refusal, Result, Root, limits};
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Show what evidence says. Verifies nothing.
+    #[command(after_help = "Example:\n  strongroom evidence inspect report.bin")]
     Inspect {
         /// A raw SNP report or a configfs-tsm outblob.
         file: PathBuf,
@@ -26,6 +27,9 @@ pub(crate) enum Command {
 }
 
 #[derive(Args)]
+#[command(
+    after_help = "Example:\n  strongroom evidence verify report.bin --endorsement vcek.der --policy policy.toml --json"
+)]
 pub(crate) struct Verify {
     /// A raw SNP report or a configfs-tsm outblob.
     file: PathBuf,

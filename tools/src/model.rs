@@ -15,7 +15,7 @@ pub(crate) enum Command {
     /// Make a key pair for signing: PREFIX.key, which only you can read, and PREFIX.pub.
     Keygen(keygen::Arguments),
     /// Sign a model, seal it where asked to, and publish it in a registry.
-    Push(push::Arguments),
+    Push(Box<push::Arguments>),
     /// Fetch a model, verified and opened. OUT_DIR appears once every byte of it is verified.
     Pull(pull::Pull),
     /// Verify who signed a model in a registry. Its layers are not fetched.

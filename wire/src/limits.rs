@@ -60,7 +60,7 @@ pub const PATH: usize = 1024;
 pub const PARTS: u32 = 1024;
 /// The plaintext of a whole model, in bytes.
 pub const MODEL: u64 = 16 << 40;
-/// A digest list of a sealed directory (`strongroom-seal.json`), of as many files as a manifest has layers.
+/// The index of a sealed directory (`strongroom-seal.json`): about 600 bytes for each of [`LAYERS`] files, and room for long paths.
 pub const SEAL_INDEX: usize = 16 * 1024 * 1024;
 /// scrypt's N of an encrypted key file. 128·N·r bytes are allocated before the password is known to be right; cosign uses 65,536.
 pub const SCRYPT_N: u64 = 1 << 17;

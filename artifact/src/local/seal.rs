@@ -9,7 +9,7 @@ use crate::seal::{PART_LEN, Segments, part_lengths};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use strongroom_wire::{Code, Refusal, Result};
+use strongroom_wire::{Code, Refusal, Result, limits};
 use zeroize::Zeroizing;
 
 /// Seals every file of `directory` into the new directory `out`, under a fresh artifact id, on all cores.
@@ -43,6 +43,9 @@ pub(super) fn seal_in_parts(directory: &Path, out: &Path, key: DataKey, part_len
     }
     let index = Index::new(&id, &key.commitment(&id), files);
     let json = serde_json::to_vec_pretty(&index).map_err(|e| Refusal::new(Code::Internal, INDEX).because(e))?;
+    if json.len() > limits::SEAL_INDEX {
+        return Err(Refusal::too_large(INDEX, format!("{} bytes", json.len()), limits::SEAL_INDEX));
+    }
     let path = staging.path().join(INDEX);
     fs::write(&path, json).map_err(|e| Refusal::io(path.display(), &e))?;
     staging.commit()?;

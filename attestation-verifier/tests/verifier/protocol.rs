@@ -93,6 +93,7 @@ async fn unknown_routes_and_plugins_are_not_found() {
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (404, "route-unknown"), "{path}");
         assert!(answer.json()["type"].as_str().unwrap().ends_with(kind), "{path}");
     }
+    assert_eq!(world.kbs(Method::HEAD, "/kbs/v0/resource/a/b/c", &[], vec![]).await.status, 404);
     for path in ["/healthz", "/readyz"] {
         assert_eq!(world.kbs(Method::GET, path, &[], vec![]).await.status, 200);
     }

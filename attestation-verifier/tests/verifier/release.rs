@@ -42,6 +42,15 @@ async fn sound_guest_gets_its_key_by_cookie_and_by_token() {
 }
 
 #[tokio::test]
+async fn guest_with_a_key_on_p521_gets_its_key() {
+    let (world, document) = World::ready().await;
+    let mut guest = Guest::launch(&world, &document).await;
+    guest.key = strongroom_jose::TeeKey::generate_p521().unwrap();
+    guest.attest().await;
+    assert_eq!(guest.key(KEY).await, KEY_VALUE);
+}
+
+#[tokio::test]
 async fn release_is_on_record_with_what_it_was_decided_on() {
     let (world, document) = World::ready().await;
     let guest = Guest::launch(&world, &document).await;

@@ -36,11 +36,8 @@ impl Steps {
 
     /// An adversary who was refused as expected.
     pub(crate) fn refused(&mut self, title: &str, code: Code, by: &str, twin: &str) {
-        println!(
-            "{:6.2} s  {code:27} by the {by:9} {title}\n{:50} accepted: {twin}",
-            self.last.elapsed().as_secs_f64(),
-            ""
-        );
+        println!("{:6.2} s  {:28} by the {by:10} {title}", self.last.elapsed().as_secs_f64(), code.as_str());
+        println!("{:57} accepted: {twin}", "");
         self.last = Instant::now();
     }
 

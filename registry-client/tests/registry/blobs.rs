@@ -187,7 +187,7 @@ async fn retry_after_honoured_up_to_our_patience() {
     let address = peer.registry.addr().to_string();
     let access = Access { plain_http: true, patience, ..Access::default() };
     let patient = RegistryClient::new(&address, access).unwrap();
-    for (client, seconds, least, most) in [(&patient, 1, 1000, 2000), (&peer.client, 3600, 50, 2000)] {
+    for (client, seconds, least, most) in [(&patient, 1, 1000, 60_000), (&peer.client, 3600, 50, 60_000)] {
         peer.registry.faults().set(Target::Blob(blob.digest()), Times::Next(1), fault(seconds));
         let start = Instant::now();
         client.blob("a/b", blob.digest(), blob.size(), LENGTH).await.unwrap();

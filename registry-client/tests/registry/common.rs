@@ -14,7 +14,7 @@ pub(crate) const PATIENCE: Patience = Patience {
     attempts: 3,
     first_wait: Duration::from_millis(5),
     longest_wait: Duration::from_millis(50),
-    answer: Duration::from_secs(2),
+    answer: Duration::from_secs(10),
 };
 
 pub(crate) struct Peer {

@@ -43,11 +43,11 @@ pub(crate) struct Arguments {
     #[arg(long)]
     no_seal: bool,
     /// Where the data key is kept: `<repo>/<type>/<tag>` at the verifier. The manifest names it.
-    #[arg(long, value_name = "KID", value_parser = key::parse_id, requires = "seal")]
+    #[arg(long, value_name = "KID", value_parser = key::parse_id, requires = "seal", conflicts_with = "no_seal")]
     key_id: Option<ResourcePath>,
     /// The data key: 32 raw bytes, or 64 hex digits. Made, and written there with mode 600, where the file is absent. It is
     /// for this one model.
-    #[arg(long, value_name = "FILE", requires = "seal")]
+    #[arg(long, value_name = "FILE", requires = "seal", conflicts_with = "no_seal")]
     key_file: Option<PathBuf>,
     /// Where sealed files wait until they are sent. Nothing readable is written there.
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
@@ -72,8 +72,8 @@ pub(super) fn run(arguments: &Arguments, json: bool) -> Result<()> {
     let client = arguments.registry.client(&arguments.reference)?;
     let admin = arguments.service.as_ref().map(Service::client).transpose()?;
     let data_key = match &arguments.key_id {
-        Some(id) => Some((id.clone(), data_key(arguments.key_file.as_deref())?)),
-        None => None,
+        Some(id) if arguments.seal => Some((id.clone(), data_key(arguments.key_file.as_deref())?)),
+        _ => None,
     };
     let for_verifier = data_key.as_ref().map(|(_, key)| Zeroizing::new(*key.expose()));
     let tag = arguments.reference.tag().unwrap_or("latest");

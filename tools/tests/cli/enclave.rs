@@ -27,7 +27,7 @@ pub(crate) struct Enclave {
     pub(crate) policy: PathBuf,
     /// The test root, in PEM.
     pub(crate) root: PathBuf,
-    pub(crate) folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
     seen: Arc<Mutex<Vec<String>>>,
     _runtime: tokio::runtime::Runtime,
 }
@@ -60,7 +60,7 @@ impl Enclave {
         let url = format!("https://{}", bound.local_addr());
         let config = server_config(&identity).unwrap();
         runtime.spawn(serve(bound, Some(config), router, ServeLimits::default(), core::future::pending()));
-        Self { url, policy, root, folder, seen, _runtime: runtime }
+        Self { url, policy, root, _folder: folder, seen, _runtime: runtime }
     }
 
     /// The paths that were asked for.

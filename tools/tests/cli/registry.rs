@@ -121,7 +121,7 @@ fn strangers_and_uncovered_and_missing_models_refused_and_nothing_written() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         name.contains("out").then_some(name)
     });
-    assert_eq!(leftovers.collect::<Vec<_>>(), [] as [&str; 0]);
+    assert_eq!(leftovers.collect::<Vec<_>>(), Vec::<String>::new());
 }
 
 #[test]

@@ -46,10 +46,14 @@ impl Finished {
     #[track_caller]
     pub(crate) fn refused(&self) -> Code {
         let (out, err) = (&self.stdout, &self.stderr);
-        let document: Value = serde_json::from_str(out).unwrap_or_default();
-        let stated = [&document["refused"]["code"], &document["code"]].into_iter().find_map(|code| code.as_str());
-        let stated = stated.or_else(|| err.lines().find_map(|line| line.split_once(": ").map(|(code, _)| code)));
-        let code = stated.and_then(Code::parse).unwrap_or_else(|| panic!("no refusal: {out}{err}"));
+        let in_json = |line: &str| {
+            let document: Value = serde_json::from_str(line).ok()?;
+            let stated = [&document["refused"]["code"], &document["code"]].into_iter().find_map(Value::as_str);
+            Code::parse(stated?)
+        };
+        let in_words = |line: &str| line.split_once(": ").and_then(|(code, _)| Code::parse(code));
+        let code = out.lines().chain(err.lines()).find_map(|line| in_json(line).or_else(|| in_words(line)));
+        let code = code.unwrap_or_else(|| panic!("no refusal: {out}{err}"));
         assert_eq!(self.code, i32::from(code.fault().exit_code()), "{out}{err}");
         code
     }

@@ -117,7 +117,8 @@ impl Verifier {
 
         let appraisal = appraise(&attested.authentic, stored.policy.appraisal(), &attested.expected); // 3
         trail.checks("appraisal", &appraisal.checks);
-        
+        let enclave = appraisal.into_verified()?;
+        trail.note("root", enclave.root());
 
         let model = self.models.find(&attested.deployment, id, &stored.policy).await?; // 4
         trail.note("model", &model.reference);

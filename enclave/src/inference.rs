@@ -172,10 +172,14 @@ pub(crate) mod tests {
         opening.seal().unwrap()
     }
 
+    /// The files of the small model of the set-up; `None`, with a message, where it is not there.
+    pub(crate) fn tiny_files() -> Option<ModelFiles> {
+        setup("MODEL_TINY").map(|path| folder(&path, &[]))
+    }
+
     /// The small model of the set-up; `None`, with a message, where it is not there.
     pub(crate) fn tiny() -> Option<Model> {
-        let (runtime, path) = (runtime()?, setup("MODEL_TINY")?);
-        Some(Model::load(&runtime, Sha256([1; 32]), &folder(&path, &[])).unwrap())
+        Some(Model::load(&runtime()?, Sha256([1; 32]), &tiny_files()?).unwrap())
     }
 
     async fn embed(model: &Model, texts: &[&str]) -> Embeddings {

@@ -24,6 +24,11 @@ use strongroom_wire::{Code, Refusal, Result, bytes, document, limits};
 /// How long the verifier may think: it fetches manifests and signatures before it decides.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often what may be asked twice is asked, and the wait before the second time; each further one is twice as long. A
+/// guest may be up before the network or the verifier is, and many guests may boot at once.
+const ATTEMPTS: u32 = 5;
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
 /// `aud` of the tokens that this service's verifier issues for fetching keys.
 const AUDIENCE: &str = "strongroom-kbs";
 
@@ -64,8 +69,8 @@ impl<'a> Verifier<'a> {
     pub async fn attest(self, attester: Arc<dyn Attester>) -> Result<Session> {
         let url = self.deployment.settings().verifier.url.trim_end_matches('/').to_owned();
         let key = TeeKey::generate_p256()?;
-        let auth = post(&format!("{url}/kbs/v0/auth"), None, &request())?;
-        let (challenged, challenge): (_, Challenge) = exchange(&self.http, auth).await?;
+        let auth = || post(&format!("{url}/kbs/v0/auth"), None, &request());
+        let (challenged, challenge): (_, Challenge) = repeat(&self.http, auth).await?;
         let cookie = cookie(challenged.get_all(SET_COOKIE))?;
 
         let bound = kbs_report_data(&challenge.nonce, key.public())?;
@@ -105,10 +110,12 @@ impl Session {
     /// # Errors
     /// The code that the verifier refuses with, or `verifier-refused`; `wrapped-key-invalid`; `key-invalid` it is no data key.
     pub async fn key(&self, path: &ResourcePath) -> Result<DataKey> {
-        let request = Request::get(format!("{}/kbs/v0/resource/{path}", self.url)).header(COOKIE, self.cookie.clone());
-        let request = request.body(empty()).map_err(|e| unsendable(&e))?;
+        let request = || {
+            let request = Request::get(format!("{}/kbs/v0/resource/{path}", self.url));
+            request.header(COOKIE, self.cookie.clone()).body(empty()).map_err(|e| unsendable(&e))
+        };
         let (_, wrapped): (_, Jwe) =
-            exchange(&self.http, request).await.map_err(|r| r.within(format!("key `{path}`")))?;
+            repeat(&self.http, request).await.map_err(|r| r.within(format!("key `{path}`")))?;
         DataKey::from_file_bytes(&self.key.decrypt(&wrapped)?)
     }
 }
@@ -124,6 +131,25 @@ fn post<T: Serialize>(url: &str, cookie: Option<&HeaderValue>, message: &T) -> R
 
 fn unsendable(error: &http::Error) -> Refusal {
     Refusal::malformed("verifier url", error)
+}
+
+/// [`exchange`], again where the verifier was not there or had no time.
+async fn repeat<T: DeserializeOwned>(
+    http: &HttpClient,
+    request: impl Fn() -> Result<Request<Body>>,
+) -> Result<(HeaderMap, T)> {
+    let mut wait = FIRST_WAIT;
+    for _ in 1..ATTEMPTS {
+        match exchange(http, request()?).await {
+            Err(refusal) if matches!(refusal.code, Code::Network | Code::Timeout | Code::Busy) => {
+                tracing::warn!(%refusal, ?wait, "asking the verifier again");
+            }
+            outcome => return outcome,
+        }
+        tokio::time::sleep(wait).await;
+        wait = wait.saturating_mul(2);
+    }
+    exchange(http, request()?).await
 }
 
 /// Sends `request`, and reads a message out of an answer of 200 and a refusal out of any other.

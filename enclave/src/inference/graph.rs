@@ -141,3 +141,39 @@ impl Feed {
         rows
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inference::encoder::{Encoder, Input};
+    use crate::inference::tests::tiny_files;
+    use crate::prompt::Prompt;
+    use crate::runtime::tests::runtime;
+
+    #[test]
+    fn pooling_here_gives_what_pooling_in_the_graph_gives() {
+        let (Some(runtime), Some(files)) = (runtime(), tiny_files()) else { return };
+        let (encoder, mut graph) = (Encoder::load(&files).unwrap(), Graph::load(&runtime, &files).unwrap());
+        assert!(matches!(graph.output, Output::Pooled));
+        let texts = ["a cat", "", "the quick brown fox"].map(|text| Input::text(text.to_owned()));
+        let (sequences, _) = encoder.encode_all(&texts).unwrap();
+        let batch: Vec<&Sequence> = sequences.iter().collect();
+        let pooled = graph.run(&batch, encoder.padding()).unwrap();
+        graph.output = Output::Hidden(Pooling::load(&files).unwrap());
+        let here = graph.run(&batch, encoder.padding()).unwrap();
+        for (a, b) in pooled.iter().flatten().zip(here.iter().flatten()) {
+            assert!((a - b).abs() < 1e-5, "{a} {b}");
+        }
+        assert_eq!(pooled.len(), here.len());
+    }
+
+    #[test]
+    fn batch_is_filled_up_with_padding_that_the_mask_leaves_out() {
+        let sequence = |ids: &[u32]| Sequence { ids: Prompt::new(ids.to_vec()), segments: vec![1; ids.len()] };
+        let (short, long) = (sequence(&[2, 3]), sequence(&[2, 9, 3]));
+        let rows = |feed: Feed| feed.rows(&[&short, &long], 7);
+        assert_eq!(rows(Feed::Ids), ndarray::array![[2, 3, 7], [2, 9, 3]]);
+        assert_eq!(rows(Feed::Mask), ndarray::array![[1, 1, 0], [1, 1, 1]]);
+        assert_eq!(rows(Feed::Segments), ndarray::array![[1, 1, 0], [1, 1, 1]]);
+    }
+}

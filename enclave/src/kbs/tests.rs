@@ -9,6 +9,7 @@ use axum::response::{IntoResponse as _, Json};
 use axum::routing::{get, post};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use strongroom_jose::{TokenSigner, encrypt};
 use strongroom_transport::{ServeLimits, ServerIdentity, bind, serve, server_config};
@@ -29,6 +30,8 @@ struct Lenient {
     /// Wraps keys to this one in place of the attested one.
     wraps_to: Option<TeePubKey>,
     refuses: bool,
+    /// Answers `busy` to so many of the first requests for a session.
+    busy: AtomicUsize,
     attested: OnceLock<TeePubKey>,
     received: Mutex<Vec<Attestation>>,
 }
@@ -41,6 +44,7 @@ impl Lenient {
             lie: |_| {},
             wraps_to: None,
             refuses: false,
+            busy: AtomicUsize::new(0),
             attested: OnceLock::new(),
             received: Mutex::default(),
         }
@@ -86,7 +90,12 @@ impl Lenient {
     }
 }
 
-async fn auth(body: axum::body::Bytes) -> axum::response::Response {
+async fn auth(State(lenient): State<Arc<Lenient>>, body: axum::body::Bytes) -> axum::response::Response {
+    let busy = |left: usize| left.checked_sub(1);
+    if lenient.busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, busy).is_ok() {
+        let refusal = ErrorInformation { kind: String::new(), detail: String::new(), code: Some(Code::Busy) };
+        return (StatusCode::TOO_MANY_REQUESTS, Json(refusal)).into_response();
+    }
     let asked = strongroom_wire::kbs::Request::parse(&body).unwrap();
     assert_eq!(asked.tee, "snp");
     let challenge = Json(json!({"nonce": NONCE, "extra-params": ""}));
@@ -195,4 +204,13 @@ async fn resource_that_is_not_there_refused() {
     let other = ResourcePath::parse("a/b/other").unwrap();
     let refusal = session(&deployment).await.unwrap().key(&other).await.unwrap_err();
     assert_eq!(refusal.code, Code::VerifierRefused);
+}
+
+#[tokio::test]
+async fn verifier_that_is_busy_for_a_while_asked_again_and_one_that_stays_busy_given_up() {
+    for (busy, outcome) in [(2, None), (usize::MAX, Some(Code::Busy))] {
+        let (lenient, deployment) = Lenient { busy: AtomicUsize::new(busy), ..Lenient::new() }.start().await;
+        assert_eq!(session(&deployment).await.err().map(|refusal| refusal.code), outcome);
+        assert!(busy - lenient.busy.load(Ordering::SeqCst) <= 5);
+    }
 }

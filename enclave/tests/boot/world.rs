@@ -167,9 +167,14 @@ impl World {
 }
 
 impl Enclave {
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// Sends SIGTERM, demands a clean end, and gives all that was logged.
     pub(crate) async fn stop(mut self) -> String {
-        let id = self.child.id().unwrap().to_string();
+        let id = self.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
         while let Some(line) = self.lines.next_line().await.unwrap() {
             self.log.push_str(&line);

@@ -3,6 +3,8 @@
 use crate::run::strongroom;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use strongroom_devkit::amd::{Hierarchy, VekSpec};
+use strongroom_devkit::report::ReportSpec;
 
 fn folder() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
@@ -78,6 +80,38 @@ fn debugged_guest_refused_by_the_platform_defaults_and_authentic_without_them() 
 
     let other = reports.iter().find(|entry| is(entry, false)).unwrap();
     assert_eq!(verify(&folder, other, &[]).done().json()["verdict"], "authentic");
+}
+
+#[test]
+fn report_accepted_by_a_policy_that_fixes_its_software_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let hierarchy = Hierarchy::shared().unwrap();
+    let vek = hierarchy.issue(VekSpec::default()).unwrap();
+    let spec = ReportSpec { host_data: [0x44; 32], ..ReportSpec::default() };
+    std::fs::write(path("report"), spec.sign(&vek).unwrap()).unwrap();
+    std::fs::write(path("table"), hierarchy.certificate_table(&vek).encode().unwrap()).unwrap();
+    std::fs::write(path("root"), hierarchy.ark.certificate()).unwrap();
+    // A moment at which everything that the fake hierarchy issues is valid: 2026-01-01.
+    let verify = |measurement: &str| {
+        let policy = format!(
+            "version = 1\n[snp]\nmeasurement = {measurement}\ndeployment = {{ exactly = \"{}\" }}\n\
+             tcb = {{ any = {{ because = \"test\" }} }}\nchip = {{ any = {{ because = \"test\" }} }}\n",
+            "44".repeat(32)
+        );
+        std::fs::write(path("policy"), policy).unwrap();
+        let (report, table, root, policy) = (path("report"), path("table"), path("root"), path("policy"));
+        let files = ["--endorsement", &table, "--root", &root, "--policy", &policy, "--at", "1767225600", "--json"];
+        strongroom(["evidence", "verify", &report].into_iter().chain(files))
+    };
+    let approved = format!("{{ one-of = [\"{}\"] }}", hex::encode(spec.measurement));
+    assert_eq!(verify(&approved).done().json()["verdict"], "accepted");
+    let other = verify(&format!("{{ one-of = [\"{}\"] }}", "00".repeat(48)));
+    let json = other.json();
+    assert_eq!((other.code, json["verdict"].as_str()), (1, Some("refused")));
+    assert_eq!(json["code"], "measurement-not-approved");
+    let open = verify("{ any = { because = \"test\" } }").done();
+    assert_eq!(open.json()["verdict"], "authentic");
 }
 
 #[test]

@@ -93,6 +93,16 @@ fn signed_directory_verifies_until_a_file_changes() {
         // The next form of bundle is to stand alone.
         std::fs::remove_file(folder.path(bundle)).unwrap();
     }
+    // An encrypted key opens with the password in the environment alone.
+    let encrypted = concat!(env!("CARGO_MANIFEST_DIR"), "/../artifact/tests/keys/p256.cosign.pem");
+    let sign = |password: &str| {
+        let mut process = binary();
+        process.current_dir(folder.0.path()).env("COSIGN_PASSWORD", password);
+        process.args(["model", "sign", "model", "--key", encrypted, "--bundle", "bundle"]);
+        finished(process.output().unwrap())
+    };
+    sign("correct horse").done();
+    sign("wrong horse").refused(2, "key-invalid");
     folder.run("sign", &["absent", "--key", "signer.key", "--bundle", "b"]).refused(3, "io");
     folder.run("sign", &["model", "--key", "signer.pub", "--bundle", "b"]).refused(2, "key-invalid");
 }

@@ -1,10 +1,13 @@
 //! `model push|pull|verify` against a registry on loopback.
 
 use crate::admin::Service;
-use crate::run::{Run, strongroom, text};
+use crate::run::{Run, binary, finished, strongroom, text};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use strongroom_devkit::registry::{Config, RunningRegistry};
+use std::sync::Arc;
+use strongroom_devkit::registry::{Config, Credentials, RunningRegistry};
+use strongroom_transport::ServerIdentity;
+use strongroom_wire::bytes::to_base64;
 
 /// A registry, a model, a signer and a trust file. All ends with its test.
 struct Publisher {
@@ -18,9 +21,14 @@ const WEIGHTS: usize = 3_000_000;
 
 impl Publisher {
     fn new() -> Self {
+        Self::beside(|config| config)
+    }
+
+    /// With a registry that is as `configure` makes it.
+    fn beside(configure: impl FnOnce(Config) -> Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let registry = RunningRegistry::start(Config::new(folder.path().join("registry")));
+        let registry = RunningRegistry::start(configure(Config::new(folder.path().join("registry"))));
         let registry = runtime.block_on(registry).unwrap();
         let this = Self { folder, registry, _runtime: runtime };
         std::fs::create_dir_all(this.path("model/onnx")).unwrap();
@@ -208,4 +216,32 @@ fn each_file_is_a_line_where_nobody_asked_for_json() {
     let pulled = strongroom(["model", "pull", &reference, text(&out), "--trust", text(&trust), "--plain-http"]).done();
     assert!(pulled.stderr.contains("2.86 MiB  onnx/model.onnx"), "{}", pulled.stderr);
     assert!(pulled.stdout.contains("signed by release"), "{}", pulled.stdout);
+}
+
+#[test]
+fn registry_with_its_own_authority_reached_with_its_certificate_alone() {
+    let identity = Arc::new(ServerIdentity::generate(&["127.0.0.1".to_owned()]).unwrap());
+    let publisher = Publisher::beside(|config| Config { tls: Some(Arc::clone(&identity)), ..config });
+    let ca = publisher.path("ca.pem");
+    std::fs::write(&ca, identity.certificate_pem()).unwrap();
+    let (model, reference, key) =
+        (publisher.path("model"), publisher.reference("embed"), publisher.path("release.key"));
+    let push = ["model", "push", text(&model), &reference, "--sign-key", text(&key), "--no-seal", "--json"];
+    strongroom(push).refused(1, "tls-failed");
+    strongroom(push.iter().chain(&["--ca", text(&ca)])).done();
+}
+
+#[test]
+fn credentials_that_another_tool_wrote_are_used() {
+    let publisher =
+        Publisher::beside(|config| Config { credentials: Some(Credentials::new("anna", "secret")), ..config });
+    publisher.push("embed", &["--no-seal"]).refused(3, "registry-unauthorized");
+    let auth = to_base64(b"anna:secret");
+    let login = format!(r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#, publisher.registry.addr());
+    std::fs::write(publisher.path("config.json"), login).unwrap();
+    let (model, reference, key) =
+        (publisher.path("model"), publisher.reference("embed"), publisher.path("release.key"));
+    let mut push = binary();
+    push.args(["model", "push", text(&model), &reference, "--sign-key", text(&key), "--no-seal", "--plain-http"]);
+    finished(push.env("DOCKER_CONFIG", publisher.folder.path()).output().unwrap()).done();
 }

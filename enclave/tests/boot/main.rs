@@ -2,7 +2,6 @@
 //! Models are plain here, so that no verifier is needed; key release is tested where both services are.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
-#[path = "boot/world.rs"]
 mod world;
 
 use serde_json::{Value, json};
@@ -71,6 +70,11 @@ async fn signed_model_served_with_evidence_and_stopped_on_sigterm() {
     assert_eq!(Sha256::of(&document).0, report.host_data);
     assert_eq!(Deployment::parse(&document).unwrap().settings(), &world.settings());
     assert_eq!(answer.workload.models[0].manifest, world.manifest());
+
+    // `prlimit` of the process: no core dump, whoever asks for one.
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", enclave.id())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
 
     let log = enclave.stop().await;
     assert!(log.contains(r#""next":"serving""#), "{log}");

@@ -66,7 +66,7 @@ impl Claim {
             .map_err(|e| Refusal::malformed("primary_evidence", e))?;
         let document = init_data.body.into_bytes();
         let expected = Expected {
-            report_data: None,
+            report_data: Some(kbs_report_data(&nonce, &runtime.tee_pubkey)?),
             deployment: Some(Sha256::of(&document)),
         };
         Ok(Self {

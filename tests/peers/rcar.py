@@ -2,7 +2,8 @@
 """A guest of the KBS attestation protocol ("RCAR") 0.4.0: attests to a key service and asks it for one resource.
 
 Written from the protocol's notes alone, as a second opinion on the wire format. Prints the resource as hex; with
-`--json` one document {"resource": hex, "token": str, "repeat": null | {"status": int, "code": null | str, "same_token": bool}}.
+`--json` one document {"resource": hex, "token": str, "repeat": null | {"status": int, "code": null | str,
+"same_token": bool}}.
 
 Steps: POST /kbs/v0/auth → nonce and cookie; POST /kbs/v0/attest with evidence bound to nonce and key → token; GET
 /kbs/v0/resource/… with the cookie or the token → a JWE to that key.

@@ -107,8 +107,8 @@ fn misused(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().any(|argument| argument == "--json");
     if json && error.use_stderr() {
         let text = error.render().to_string();
-        let first = text.lines().next().unwrap_or_default();
-        let refusal = Refusal::new(Code::Usage, first.strip_prefix("error: ").unwrap_or(first));
+        let first = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+        let refusal = Refusal::new(Code::Usage, first.strip_prefix("error: ").unwrap_or(&first));
         return output::report(&refusal, true);
     }
     // Nobody is left to be told where this fails.

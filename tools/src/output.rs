@@ -3,16 +3,29 @@
 use serde::Serialize;
 use std::io::Write;
 use std::process::ExitCode;
-use strongroom_wire::{Check, Code, Refusal, Result};
+use strongroom_wire::{Check, Code, Fault, Refusal, Result};
 
-/// Prints a refusal with its advice on stderr, or as `{"refused":{…}}` on stdout, and gives its exit code.
-pub(crate) fn report(refusal: &Refusal, as_json: bool) -> ExitCode {
-    #[derive(Serialize)]
-    struct Refused<'a> {
-        refused: &'a Refusal,
+/// The JSON document of a refusal.
+#[derive(Serialize)]
+pub(crate) struct Refused<'a> {
+    /// `refused` where something was judged; absent where it did not come to that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'static str>,
+    code: Code,
+    refused: &'a Refusal,
+}
+
+impl<'a> Refused<'a> {
+    pub(crate) fn new(refusal: &'a Refusal) -> Self {
+        let verdict = (refusal.fault() == Fault::Refused).then_some("refused");
+        Self { verdict, code: refusal.code, refused: refusal }
     }
+}
+
+/// Prints a refusal with its advice on stderr, or as [`Refused`] on stdout, and gives its exit code.
+pub(crate) fn report(refusal: &Refusal, as_json: bool) -> ExitCode {
     let code = ExitCode::from(refusal.fault().exit_code());
-    if as_json && json(&Refused { refused: refusal }).is_ok() {
+    if as_json && json(&Refused::new(refusal)).is_ok() {
         return code;
     }
     let mut text = format!("{}: {}\n", refusal.code, refusal.what);

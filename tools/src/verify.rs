@@ -52,12 +52,11 @@ pub(crate) fn banner(terms: &Terms) {
     }
 }
 
-/// The JSON document of a refusal.
+/// The JSON document of a refusal, with every check that was made.
 #[derive(Serialize)]
-struct Refused<'a> {
-    verdict: &'static str,
-    code: Code,
-    refused: &'a Refusal,
+struct RefusedEnclave<'a> {
+    #[serde(flatten)]
+    refused: output::Refused<'a>,
     checks: &'a [Check],
 }
 
@@ -78,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments, json: bool) -> Result<ExitCode> {
         Ok(verified) => output::line(&for_people(&verified))?,
         Err(refusal) if refusal.fault() != Fault::Refused => return Err(refusal),
         Err(refusal) if json => {
-            output::json(&Refused { verdict: "refused", code: refusal.code, refused: &refusal, checks: &checks })?;
+            output::json(&RefusedEnclave { refused: output::Refused::new(&refusal), checks: &checks })?;
             return Ok(ExitCode::from(refusal.fault().exit_code()));
         }
         Err(refusal) => {

@@ -1,64 +1,112 @@
 //! A directory that gets its name when it is complete.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use strongroom_wire::{Code, Refusal, Result};
 
-/// A directory beside the final one, readable by its owner alone, removed unless it is committed.
+/// A directory `.<name>.strongroom-partial` beside the final one, readable by its owner alone and locked (`flock`) for as
+/// long as this lives; removed unless it is committed. What a killed run left there is removed by the next run.
 #[derive(Debug)]
 pub struct Staging {
-    path: PathBuf,
     target: PathBuf,
-    committed: bool,
+    partial: PathBuf,
+    lock: File,
 }
 
 impl Staging {
-    /// Makes `.<name>.partial` beside `target`, and removes the one that a killed run may have left there.
+    /// Prepares for `target`, which must not exist or be an empty directory. Its parent must exist.
     ///
-    /// Refuses a `target` that exists and is not an empty directory with `usage`.
+    /// # Errors
+    /// `usage`: `target` holds something, or another process is filling it. `io`.
     pub fn create(target: &Path) -> Result<Self> {
-        match fs::read_dir(target).map(|mut entries| entries.next().is_none()) {
-            Ok(true) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Ok(false) | Err(_) => {
-                let shown = format!("`{}`", target.display());
-                return Err(Refusal::new(Code::Usage, shown).got("it exists").want("a new or empty directory"));
-            }
+        let unusable = |why: &str| Refusal::new(Code::Usage, format!("`{}`", target.display())).because(why);
+        let name = target.file_name().ok_or_else(|| unusable("has no name of its own"))?;
+        if !is_free(target)? {
+            return Err(unusable("exists and is not an empty directory"));
         }
-        let name = target.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
-            Refusal::new(Code::Usage, format!("`{}`", target.display())).want("the name of a directory")
-        })?;
-        let path = target.with_file_name(format!(".{name}.partial"));
-        let io = |error: std::io::Error| Refusal::io(path.display(), &error);
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
-            _ => {}
+        let partial = target.with_file_name(format!(".{}.strongroom-partial", name.to_string_lossy()));
+        let lock = lock(&partial)?.ok_or_else(|| unusable("another process is filling it"))?;
+        let staging = Self { target: target.to_owned(), partial, lock };
+        for leftover in entries(&staging.partial)? {
+            let directory = leftover.is_dir() && !leftover.is_symlink();
+            let removed = if directory { fs::remove_dir_all(&leftover) } else { fs::remove_file(&leftover) };
+            removed.map_err(|e| Refusal::io(leftover.display(), &e))?;
         }
-        DirBuilder::new().mode(0o700).create(&path).map_err(io)?;
-        Ok(Self { path, target: target.to_owned(), committed: false })
+        Ok(staging)
     }
 
     /// Where to write.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.partial
     }
 
-    /// Gives the directory its name.
-    pub fn commit(mut self) -> Result<()> {
-        fs::rename(&self.path, &self.target).map_err(|e| Refusal::io(self.target.display(), &e))?;
-        self.committed = true;
-        Ok(())
+    /// Gives the directory its name. All of it is on the disk before, so that no crash leaves a half-written directory
+    /// under that name.
+    ///
+    /// # Errors
+    /// `io`: the directory was filled meanwhile, or the disk failed.
+    pub fn commit(self) -> Result<()> {
+        sync(&self.partial)?;
+        fs::rename(&self.partial, &self.target).map_err(|e| Refusal::io(self.target.display(), &e))
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if !self.committed {
+        // After a rename there is nothing of that name, or it is another process's.
+        if is_at(&self.lock, &self.partial) {
             // What cannot be removed now is removed by the next run.
-            let _ = fs::remove_dir_all(&self.path);
+            let _ = fs::remove_dir_all(&self.partial);
         }
+    }
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let io = |e: std::io::Error| Refusal::io(folder.display(), &e);
+    fs::read_dir(folder).map_err(io)?.map(|entry| entry.map(|entry| entry.path()).map_err(io)).collect()
+}
+
+/// Flushes every file and directory below `path`, and itself.
+fn sync(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        entries(path)?.iter().try_for_each(|entry| sync(entry))?;
+    }
+    File::open(path).and_then(|file| file.sync_all()).map_err(|e| Refusal::io(path.display(), &e))
+}
+
+fn is_free(target: &Path) -> Result<bool> {
+    match fs::read_dir(target) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(!target.is_symlink()),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(false),
+        Err(error) => Err(Refusal::io(target.display(), &error)),
+    }
+}
+
+/// Makes and locks the folder; `None` if another process has it.
+fn lock(folder: &Path) -> Result<Option<File>> {
+    let failed = |e: &std::io::Error| Refusal::io(folder.display(), e);
+    // Readable by its owner alone: what was sealed is so for a reason.
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(&error)),
+        _ => {}
+    }
+    let file = File::open(folder).map_err(|e| failed(&e))?;
+    match file.try_lock() {
+        // The one who had it may have renamed it between our opening and our locking.
+        Ok(()) => Ok(is_at(&file, folder).then_some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(failed(&error)),
+    }
+}
+
+/// Whether `path` is the very folder that `file` holds open.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(held), Ok(there)) => there.is_dir() && (held.dev(), held.ino()) == (there.dev(), there.ino()),
+        _ => false,
     }
 }
 
@@ -89,13 +137,26 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let target = root.path().join("out");
         fs::create_dir(&target).unwrap();
-        fs::create_dir(root.path().join(".out.partial")).unwrap();
-        fs::write(root.path().join(".out.partial/old"), "x").unwrap();
+        fs::create_dir(root.path().join(".out.strongroom-partial")).unwrap();
+        fs::write(root.path().join(".out.strongroom-partial/old"), "x").unwrap();
         let staging = Staging::create(&target).unwrap();
         assert_eq!(fs::read_dir(staging.path()).unwrap().count(), 0);
         staging.commit().unwrap();
         fs::write(target.join("mine"), "x").unwrap();
         assert_eq!(Staging::create(&target).unwrap_err().code, Code::Usage);
         assert_eq!(Staging::create(&target.join("mine")).unwrap_err().code, Code::Usage);
+    }
+
+    #[test]
+    fn second_run_for_the_same_directory_refused_while_the_first_lasts() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("out");
+        let first = Staging::create(&target).unwrap();
+        fs::write(first.path().join("f"), "x").unwrap();
+        assert_eq!(Staging::create(&target).unwrap_err().code, Code::Usage);
+        assert!(Staging::create(&root.path().join("other")).is_ok());
+        assert_eq!(fs::read(first.path().join("f")).unwrap(), b"x");
+        drop(first);
+        assert!(Staging::create(&target).is_ok());
     }
 }

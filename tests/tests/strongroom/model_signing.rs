@@ -16,7 +16,8 @@ impl Model {
         let folder = tempfile::tempdir().unwrap();
         let model = folder.path().join("model");
         fs::create_dir_all(model.join("naïve/目录")).unwrap();
-        for (name, size) in [("config.json", 20), ("empty", 0), ("naïve/目录/重み.onnx", 300_000), ("README.md", 7)] {
+        for (name, size) in [("config.json", 20), ("empty", 0), ("naïve/目录/重み.onnx", 300_000), ("README.md", 7)]
+        {
             fs::write(model.join(name), bytes(size)).unwrap();
         }
         for signer in ["release", "stranger"] {

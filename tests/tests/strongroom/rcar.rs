@@ -3,8 +3,8 @@
 use crate::peers;
 use crate::system::guest::hardware;
 use crate::system::process::{Finished, run};
-use crate::system::world::{Published, World};
 use crate::system::text;
+use crate::system::world::{Published, World};
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -99,6 +99,10 @@ fn second_attestation_in_a_session_is_refused_and_the_first_still_holds() {
     let Some(finished) = stage.guest(&["--repeat-attest"]) else { return };
     let got = stage.assert_released(finished);
     let repeat = &got["repeat"];
-    assert_eq!((repeat["status"].as_u64(), repeat["code"].as_str()), (Some(401), Some(Code::NonceUsed.as_str())), "{got}");
+    assert_eq!(
+        (repeat["status"].as_u64(), repeat["code"].as_str()),
+        (Some(401), Some(Code::NonceUsed.as_str())),
+        "{got}"
+    );
     assert_eq!(repeat["same_token"], false);
 }

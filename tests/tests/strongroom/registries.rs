@@ -225,7 +225,8 @@ fn cosign_s_signature_counts_as_ours(place: &Place) {
     assert_eq!(place.verify(&pinned, "stranger").refused(), Code::SignerUntrusted);
     let private = text(&place.path("stranger.key")).to_owned();
     let import = ["import-key-pair", "--key", &private, "--output-key-prefix", "imported"];
-    let imported = Command::new(&cosign).args(import).current_dir(place.folder.path()).env("COSIGN_PASSWORD", "").output();
+    let imported =
+        Command::new(&cosign).args(import).current_dir(place.folder.path()).env("COSIGN_PASSWORD", "").output();
     assert!(imported.unwrap().status.success());
     let mut sign = Command::new(&cosign);
     sign.args(["sign", "--yes", "--key", "imported.key", "--use-signing-config=false", "--tlog-upload=false"]);

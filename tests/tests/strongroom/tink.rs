@@ -29,7 +29,8 @@ impl Sealed {
         }
         fs::write(folder.path().join("key"), KEY).unwrap();
         let sealed = folder.path().join("sealed");
-        strongroom(&["model", "seal", text(&plain), text(&sealed), "--key-file", text(&folder.path().join("key"))]).ok();
+        strongroom(&["model", "seal", text(&plain), text(&sealed), "--key-file", text(&folder.path().join("key"))])
+            .ok();
         let index = serde_json::from_slice(&fs::read(sealed.join("strongroom-seal.json")).unwrap()).unwrap();
         Self { folder, index }
     }

@@ -23,11 +23,7 @@ pub(crate) struct Guest {
 
 /// The processor of an honest launch: it measured our program, and HOST_DATA names the document.
 pub(crate) fn hardware(world: &World, document: &[u8]) -> PspServer {
-    let guest = ReportSpec {
-        measurement: measurement(),
-        host_data: Sha256::of(document).0,
-        ..ReportSpec::default()
-    };
+    let guest = ReportSpec { measurement: measurement(), host_data: Sha256::of(document).0, ..ReportSpec::default() };
     let vek = world.hierarchy.issue(VekSpec::default()).unwrap();
     Psp::new(&world.hierarchy, vek, guest).unwrap().serve(&world.path().join("processor.sock")).unwrap()
 }

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use strongroom_devkit::amd::{Hierarchy, VekSpec};
 use strongroom_devkit::registry::{Config, RunningRegistry};
+use strongroom_wire::Root;
 use strongroom_wire::deployment::{self, Attester, Deployment, Settings};
 use strongroom_wire::digest::{Sha256, sha384};
 use strongroom_wire::trust::{Rule, Signer, TrustFile};
-use strongroom_wire::{Root, bytes};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -174,12 +174,6 @@ impl World {
             tcb.snp,
             tcb.microcode,
         )
-    }
-
-    /// What of a data key must not be found anywhere: its bytes, and the forms that they are written in.
-    pub(crate) fn forms(secret: &[u8]) -> [Vec<u8>; 4] {
-        let hex = hex::encode(secret);
-        [secret.to_vec(), hex.to_uppercase().into_bytes(), hex.into_bytes(), bytes::to_base64(secret).into_bytes()]
     }
 }
 

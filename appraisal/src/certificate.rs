@@ -1,8 +1,9 @@
-//! Certificates of AMD's hierarchy (VCEK specification, publication 57230): X.509 v3, RSA-4096 with RSASSA-PSS for the
-//! authorities, ECDSA P-384 for the endorsement keys.
+//! Certificates of the vendors' hierarchies, X.509 v3. AMD's (VCEK specification, publication 57230): RSA-4096 with
+//! RSASSA-PSS for the authorities, ECDSA P-384 for the endorsement keys. Intel's (PCK certificate and CRL profile
+//! specification): ECDSA P-256 throughout.
 
 use crate::UnixTime;
-use aws_lc_rs::signature::{self, UnparsedPublicKey};
+use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use der::asn1::{Any, ObjectIdentifier};
 use der::{Decode, Encode, Reader, SliceReader, Tag, Tagged};
 use strongroom_wire::digest::Sha256;
@@ -16,6 +17,10 @@ pub(crate) use vek::{VekExtensions, product_of_cpuid};
 
 /// id-RSASSA-PSS, RFC 4055 §3.1.
 const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+/// ecdsa-with-SHA256, RFC 5758 §3.2.
+const ECDSA_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
 /// A parsed certificate. Nothing about it is verified.
@@ -35,12 +40,22 @@ pub(crate) struct Certificate {
 #[derive(Debug, Clone)]
 pub(crate) struct Signed {
     bytes: Vec<u8>,
+    algorithm: Algorithm,
     signature: Vec<u8>,
+}
+
+/// How an authority signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Algorithm {
+    /// RSASSA-PSS with SHA-384, MGF1-SHA-384 and a 48-byte salt (RFC 8017 §8.1.2): AMD.
+    RsaPss,
+    /// ECDSA P-256 with SHA-256: Intel.
+    EcdsaP256,
 }
 
 impl Signed {
     /// Splits `SEQUENCE { to-be-signed, AlgorithmIdentifier, BIT STRING }` without re-encoding what was signed. The
-    /// algorithm must be RSASSA-PSS; its parameters are fixed by how the signature is verified.
+    /// algorithm must be one of the vendors'; its parameters are fixed by how the signature is verified.
     pub(crate) fn split(der: &[u8], what: &str) -> Result<Self> {
         let malformed = |e: der::Error| Refusal::malformed(what, e);
         let mut reader = SliceReader::new(der).map_err(malformed)?;
@@ -52,21 +67,26 @@ impl Signed {
         let algorithm = AlgorithmIdentifierOwned::decode(&mut reader).map_err(malformed)?;
         let bits = der::asn1::BitString::decode(&mut reader).map_err(malformed)?;
         reader.finish(()).map_err(malformed)?;
-        if algorithm.oid != RSASSA_PSS {
-            let got = algorithm.oid;
-            return Err(Refusal::new(Code::CertificateUnsuitable, format!("{what}: signature algorithm"))
-                .got(got)
-                .want("RSASSA-PSS"));
-        }
+        let algorithm = match algorithm.oid {
+            RSASSA_PSS => Algorithm::RsaPss,
+            ECDSA_SHA256 => Algorithm::EcdsaP256,
+            got => {
+                return Err(Refusal::new(Code::CertificateUnsuitable, format!("{what}: signature algorithm"))
+                    .got(got)
+                    .want("RSASSA-PSS or ECDSA with SHA-256"));
+            }
+        };
         let signature = bits.as_bytes().ok_or_else(|| Refusal::malformed(what, "signature is not whole bytes"))?;
-        Ok(Self { bytes, signature: signature.to_vec() })
+        Ok(Self { bytes, algorithm, signature: signature.to_vec() })
     }
 
-    /// RSASSA-PSS with SHA-384, MGF1-SHA-384 and a 48-byte salt (RFC 8017 §8.1.2) under `issuer`'s key.
+    /// Verifies under the issuer's key, which must be one of the algorithm's kind.
     pub(crate) fn verify(&self, issuer_spki: &[u8]) -> core::result::Result<(), ()> {
-        UnparsedPublicKey::new(&signature::RSA_PSS_2048_8192_SHA384, issuer_spki)
-            .verify(&self.bytes, &self.signature)
-            .map_err(|_| ())
+        let algorithm: &dyn VerificationAlgorithm = match self.algorithm {
+            Algorithm::RsaPss => &signature::RSA_PSS_2048_8192_SHA384,
+            Algorithm::EcdsaP256 => &signature::ECDSA_P256_SHA256_ASN1,
+        };
+        UnparsedPublicKey::new(algorithm, issuer_spki).verify(&self.bytes, &self.signature).map_err(|_| ())
     }
 }
 
@@ -99,8 +119,7 @@ impl Certificate {
 
     /// Refuses a certificate outside its validity at `now`.
     pub(crate) fn verify_validity(&self, now: UnixTime) -> Result<()> {
-        let not_before = self.tbs.validity.not_before.to_unix_duration().as_secs();
-        let not_after = self.tbs.validity.not_after.to_unix_duration().as_secs();
+        let (not_before, not_after) = self.validity();
         if now < not_before {
             return Err(Refusal::new(Code::CertificateNotYetValid, &self.subject).got(now).want(not_before));
         }
@@ -133,19 +152,46 @@ impl Certificate {
         }
     }
 
+    /// Refuses a certificate that is, or may be taken for, an authority's.
+    pub(crate) fn verify_leaf(&self) -> Result<()> {
+        let unsuitable = |what: &str| Err(Refusal::new(Code::CertificateUnsuitable, &self.subject).got(what));
+        match self.tbs.get::<BasicConstraints>() {
+            Ok(Some((_, constraints))) if !constraints.ca => {}
+            _ => return unsuitable("not an end entity"),
+        }
+        match self.tbs.get::<KeyUsage>() {
+            Ok(Some((_, usage))) if usage.digital_signature() && !usage.key_cert_sign() => Ok(()),
+            _ => unsuitable("a key for another use than signatures"),
+        }
+    }
+
+    /// First and last second of validity.
+    pub(crate) fn validity(&self) -> (UnixTime, UnixTime) {
+        let validity = &self.tbs.validity;
+        (validity.not_before.to_unix_duration().as_secs(), validity.not_after.to_unix_duration().as_secs())
+    }
+
     /// The uncompressed point of a P-384 key.
     pub(crate) fn p384_point(&self) -> Result<&[u8]> {
+        self.point(P384, "ECDSA P-384")
+    }
+
+    /// The uncompressed point of a P-256 key.
+    pub(crate) fn p256_point(&self) -> Result<&[u8]> {
+        self.point(P256, "ECDSA P-256")
+    }
+
+    fn point(&self, wanted: ObjectIdentifier, name: &str) -> Result<&[u8]> {
         let info = &self.tbs.subject_public_key_info;
         let curve = info.algorithm.parameters.as_ref().and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
-        let p384 = ObjectIdentifier::new_unwrap("1.3.132.0.34");
         match (curve, info.subject_public_key.as_bytes()) {
-            (Some(curve), Some(point)) if curve == p384 => Ok(point),
-            _ => Err(Refusal::new(Code::CertificateUnsuitable, &self.subject).got("another key").want("ECDSA P-384")),
+            (Some(curve), Some(point)) if curve == wanted => Ok(point),
+            _ => Err(Refusal::new(Code::CertificateUnsuitable, &self.subject).got("another key").want(name)),
         }
     }
 }
 
-/// The common name; AMD writes exactly one.
+/// The common name; both vendors write exactly one.
 pub(crate) fn common_name(name: &x509_cert::name::Name) -> Result<String> {
     let mut names = name.0.iter().flat_map(|rdn| rdn.0.iter()).filter(|attribute| attribute.oid == COMMON_NAME);
     match (names.next(), names.next()) {

@@ -1,4 +1,5 @@
-//! Revocation lists of AMD's hierarchy (RFC 5280 §5): signed by the ARK, they name withdrawn ASKs and ASVKs by serial.
+//! Revocation lists (RFC 5280 §5), which name withdrawn certificates by serial. AMD's are signed by the ARK and name ASKs
+//! and ASVKs; Intel's are signed by the root and by the two PCK authorities, and name what those issued.
 
 use crate::UnixTime;
 use crate::certificate::{Certificate, Signed, common_name};
@@ -16,6 +17,7 @@ pub(crate) struct Crl {
 }
 
 /// The lists of one issuer that were signed by it, at least one of which is current.
+#[derive(Debug, Clone)]
 pub(crate) struct Revocations<'a> {
     lists: Vec<&'a Crl>,
 }

@@ -28,6 +28,9 @@ use crate::trail::Trail;
 /// Rows of the audit log in one answer, at most and by default.
 const PAGE: u64 = 1000;
 
+/// The longest body of any call: a release policy is longer than a key.
+const LONGEST: usize = limits::POLICY;
+
 /// The routes of the admin API, and health.
 pub(crate) fn admin(verifier: Arc<Verifier>) -> Router {
     Router::new().route("/healthz", get(|| async { "ok\n" })).fallback(handle).with_state(verifier)
@@ -87,7 +90,7 @@ impl Call {
         Ok(Self::Audit { after, limit })
     }
 
-    /// How much of a body is read, and what it is called.
+    /// How long its body may be, and what it is called.
     const fn body(&self) -> (usize, &'static str) {
         match self {
             Self::PutKey(_) => (limits::RESOURCE, "key"),
@@ -110,6 +113,9 @@ async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
     let (parts, body) = request.into_parts();
     let subject = format!("{} {}", parts.method, parts.uri.path());
     let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
+    // First the body: an answer to a peer that is still sending is lost with the connection. What nobody sent whole is no
+    // call, and is not written down: who is not let in must not be able to fill the log.
+    let body = Zeroizing::new(read_body(body, LONGEST, "body").await?.to_vec());
     let trail = |notes: Value| {
         let mut trail = Trail::new(Kind::Admin, &subject);
         trail.note("peer", peer.map(|peer| peer.to_string()));
@@ -121,7 +127,9 @@ async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
         let administrator = verifier.gate.authorize(&parts.headers, peer, now)?;
         let call = Call::parse(&parts.method, &parts.uri)?;
         let (limit, what) = call.body();
-        let body = Zeroizing::new(read_body(body, limit, what).await?.to_vec());
+        if body.len() > limit {
+            return Err(Refusal::too_large(what, body.len(), limit));
+        }
         // A key's digest would let everybody who reads the log recognise the key.
         let notes = if matches!(call, Call::PutPolicy(_)) { json!({ "digest": Sha256::of(&body) }) } else { json!({}) };
         verifier.store.record(now, &trail(notes).event(None)).await?;
@@ -130,7 +138,7 @@ async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
     let outcome = outcome.await;
     match &outcome {
         Ok(_) => {}
-        // What the gate does not listen to is not written down either: that would be a way to fill the log.
+        // For the same reason, neither is what the gate does not listen to.
         Err(refusal) if refusal.code == Code::Busy => {
             tracing::warn!(refusal = crate::trail::line(refusal), "not listened to");
         }

@@ -206,6 +206,34 @@ pub(crate) mod tests {
         assert!(!close(&together.vectors[1], &together.vectors[2]));
     }
 
+    /// `tests/peers/embed_reference.py`: Python's ONNX Runtime and tokenizers, one text at a time.
+    #[tokio::test]
+    async fn vectors_and_tokens_of_a_real_model_are_those_of_the_python_reference() {
+        let (Some(runtime), Some(path)) = (runtime(), setup("MODEL_MINILM")) else { return };
+        let Some(python) = setup("PEERS_PYTHON") else { return };
+        let long = "one two three four five six seven ".repeat(100);
+        let texts = ["", "A cat sat on the mat.", "Ünïcode ☃ and 日本語", &long, "a\nb\tc"];
+        let scratch = tempfile::tempdir().unwrap();
+        let (input, output) = (scratch.path().join("in.json"), scratch.path().join("out.json"));
+        std::fs::write(&input, serde_json::to_vec(&texts).unwrap()).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers/embed_reference.py");
+        let run = std::process::Command::new(python).arg(script).args([&path, &input, &output]).status();
+        assert!(run.unwrap().success());
+        #[derive(serde::Deserialize)]
+        struct Reference {
+            embeddings: Vec<Vec<f32>>,
+            tokens: Vec<usize>,
+        }
+        let reference: Reference = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
+        let model = Model::load(&runtime, Sha256([1; 32]), &folder(&path, &[])).unwrap();
+        let ours = embed(&model, &texts).await;
+        assert_eq!(ours.tokens, reference.tokens.iter().sum::<usize>());
+        assert_eq!(ours.vectors.len(), reference.embeddings.len());
+        for (text, (ours, theirs)) in texts.iter().zip(ours.vectors.iter().zip(&reference.embeddings)) {
+            assert!(close(ours, theirs), "{text:?}");
+        }
+    }
+
     #[tokio::test]
     async fn empty_text_has_a_vector_and_the_tokens_around_it() {
         let Some(model) = tiny() else { return };

@@ -99,7 +99,8 @@ impl<'a> Verifier<'a> {
                 return Err(Refusal::new(Code::TokenInvalid, claim).within("attestation result").got(got).want(want));
             }
         }
-        tracing::info!(session = claims.jti, expires = claims.exp, "attested");
+        // Not `jti`: it names the session, as the cookie does.
+        tracing::info!(issuer = claims.iss, expires = claims.exp, "attested");
         Ok(())
     }
 }

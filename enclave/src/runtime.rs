@@ -78,26 +78,26 @@ pub(crate) mod tests {
     #![allow(clippy::print_stderr)]
 
     use super::*;
-    use crate::config::read_limited;
-    use std::collections::HashMap;
     use std::path::PathBuf;
     use std::sync::OnceLock;
 
-    /// What `dev/setup/run` made ready: environment first, else the file that it wrote. `None`, with a message, where it
-    /// was not run.
+    /// What `dev/setup/run` and `tests/peers/setup` made ready: environment first, else the files that they wrote. `None`,
+    /// with a message, where they were not run.
     pub(crate) fn setup(name: &str) -> Option<PathBuf> {
-        let cache = std::env::var_os("STRONGROOM_CACHE").map(PathBuf::from).or_else(|| {
-            let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-            Some(std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home)?.join("strongroom"))
-        });
-        let lines = cache.and_then(|cache| read_limited(&cache.join("setup.env"), 4096).ok()).unwrap_or_default();
-        let lines = String::from_utf8(lines).unwrap();
-        let stated: HashMap<_, _> = lines.lines().filter_map(|line| line.split_once('=')).collect();
-        let path = std::env::var_os(name).map(PathBuf::from).or_else(|| stated.get(name).map(PathBuf::from));
+        let set = std::env::var_os(name).map(PathBuf::from);
+        let path = set.or_else(|| stated("setup.env", name)).or_else(|| stated("peers.env", name));
         if path.is_none() {
-            eprintln!("skipped: no {name}; run dev/setup/run");
+            eprintln!("skipped: no {name}; run dev/setup/run or tests/peers/setup");
         }
         path
+    }
+
+    fn stated(file: &str, name: &str) -> Option<PathBuf> {
+        let cache = std::env::var_os("STRONGROOM_CACHE").map(PathBuf::from);
+        let xdg = || std::env::var_os("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("strongroom"));
+        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/strongroom"));
+        let lines = std::fs::read_to_string(cache.or_else(xdg).or_else(home)?.join(file)).ok()?;
+        lines.lines().find_map(|line| line.strip_prefix(&format!("{name}=")).map(PathBuf::from))
     }
 
     /// The one runtime of a test process.

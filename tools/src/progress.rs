@@ -6,6 +6,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
+const BAR: &str = "{bar:24} {bytes:>11}/{total_bytes:11} {bytes_per_sec:>13}  {msg}";
+
 /// Shows transfers on stderr.
 pub(crate) enum Progress {
     /// Shows nothing.
@@ -49,11 +51,13 @@ impl Progress {
             Self::Quiet => Shown::Nothing,
             Self::Lines => Shown::Line,
             Self::Bars(bars) => {
-                let style =
-                    ProgressStyle::with_template("{bar:24} {bytes:>11}/{total_bytes:11} {bytes_per_sec:>13}  {msg}");
                 let bar = ProgressBar::new(size).with_message(label.clone());
-                // The template is a constant, and a bar of the default style is one too.
-                Shown::Bar(bars.add(style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)))
+                // A test reads the template; were it wrong, a bar of the default style is one too.
+                let bar = match ProgressStyle::with_template(BAR) {
+                    Ok(style) => bar.with_style(style),
+                    Err(_) => bar,
+                };
+                Shown::Bar(bars.add(bar))
             }
         };
         let transfer = Transfer(Arc::new(State { label, size, done: AtomicU64::new(0), shown }));
@@ -84,7 +88,33 @@ impl Transfer {
             Shown::Line if ended => output::note(&format!("{:>12}  {}", output::bytes(state.size), state.label)),
             Shown::Line => {}
             Shown::Bar(bar) if ended => bar.finish(),
-            Shown::Bar(bar) => bar.inc(count),
+            Shown::Bar(bar) if before < state.size => bar.inc(count),
+            Shown::Bar(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(size: u64, steps: &[u64]) -> (u64, bool) {
+        let bars = MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::hidden());
+        let transfer = Progress::Bars(bars).start("file".to_owned(), size);
+        steps.iter().for_each(|step| transfer.advance(*step));
+        match &transfer.0.shown {
+            Shown::Bar(bar) => (bar.position(), bar.is_finished()),
+            _ => (0, false),
+        }
+    }
+
+    #[test]
+    fn bar_ends_with_the_last_byte_and_not_before() {
+        assert!(ProgressStyle::with_template(BAR).is_ok());
+        assert_eq!(position(10, &[4, 5]), (9, false));
+        assert_eq!(position(10, &[4, 6]), (10, true));
+        // A statement that comes on top of the listed files does not undo it.
+        assert_eq!(position(10, &[10, 3]), (10, true));
+        assert_eq!(position(0, &[]), (0, true));
     }
 }

@@ -70,7 +70,7 @@ codes! {
     /// A format version that this release does not speak.
     VersionUnsupported = "version-unsupported", Refused, "upgrade the older of the two sides";
     /// A platform that this release does not judge.
-    PlatformUnsupported = "platform-unsupported", Refused, "AMD SEV-SNP evidence is judged by this release";
+    PlatformUnsupported = "platform-unsupported", Refused, "AMD SEV-SNP reports and Intel TDX quotes are judged by this release";
     /// A JSON or TOML document has a member that is not known.
     UnknownField = "unknown-field", Configuration, "remove the field, or upgrade to a release that knows it";
 
@@ -109,6 +109,34 @@ codes! {
     ProductMismatch = "product-mismatch", Refused, "";
     /// A field that must be zero is not.
     ReservedNotZero = "reserved-not-zero", Refused, "";
+
+    // ── Evidence: Intel TDX ────────────────────────────────────────────────────────────────────────────────────────
+    /// No collateral (TCB info, QE identity, revocation lists) was given for a quote.
+    CollateralMissing = "collateral-missing", Refused, "pass Intel's collateral for the platform's FMSPC as QuoteCollateralV3 JSON";
+    /// TCB info or QE identity is not signed by Intel's TCB signing key.
+    CollateralSignatureInvalid = "collateral-signature-invalid", Refused, "";
+    /// `now` is before the issue date of TCB info or QE identity.
+    CollateralNotYetValid = "collateral-not-yet-valid", Refused, "check the clock, or pass --at";
+    /// `now` is after the next update of TCB info or QE identity.
+    CollateralExpired = "collateral-expired", Refused, "fetch fresh collateral, or pass --at to judge a past moment";
+    /// The collateral is of another kind of platform, or issued for another certification authority.
+    CollateralMismatch = "collateral-mismatch", Refused, "fetch the collateral of the FMSPC that the platform's certificate names";
+    /// The collateral's evaluation number is below the policy's floor.
+    CollateralTooOld = "collateral-too-old", Refused, "fetch collateral of a newer TCB evaluation";
+    /// The quoting enclave's report is not signed by the platform's certified key.
+    QeReportSignatureInvalid = "qe-report-signature-invalid", Refused, "";
+    /// The quoting enclave's report does not vouch for the key that signed the quote.
+    AttestationKeyMismatch = "attestation-key-mismatch", Refused, "";
+    /// The quoting enclave is not Intel's.
+    QeIdentityMismatch = "qe-identity-mismatch", Refused, "";
+    /// The TDX module is not one that the TCB info names.
+    TdxModuleMismatch = "tdx-module-mismatch", Refused, "";
+    /// The platform is older than every TCB level that Intel lists.
+    TcbNotSupported = "tcb-not-supported", Refused, "update the platform's firmware";
+    /// Intel withdrew the platform's TCB level.
+    TcbRevoked = "tcb-revoked", Refused, "the platform's keys count as compromised; update its firmware";
+    /// The TCB status is none that the policy accepts.
+    TcbStatusNotAccepted = "tcb-status-not-accepted", Refused, "update the platform, or accept the status in the policy knowingly";
 
     // ── Evidence: appraisal ────────────────────────────────────────────────────────────────────────────────────────
     /// The guest may be debugged by its host.

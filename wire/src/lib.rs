@@ -1,6 +1,6 @@
 //! Every byte format that crosses a trust boundary of Strongroom, and the one definition of each commitment.
 //!
-//! Evidence ([`snp`]), what binds it to software, channel and model ([`binding`], [`merkle`]), what a guest is told
+//! Evidence ([`snp`], [`tdx`]), what binds it to software, channel and model ([`binding`], [`merkle`]), what a guest is told
 //! ([`deployment`], [`trust`]), what it answers ([`evidence`]), how it asks for keys ([`kbs`], [`ear`]), how anything
 //! is refused ([`Refusal`], [`Code`]) and how much is read before it is ([`limits`]).
 //!
@@ -21,6 +21,7 @@ pub mod merkle;
 mod refusal;
 mod root;
 pub mod snp;
+pub mod tdx;
 pub mod trust;
 
 pub use code::{Code, Fault};

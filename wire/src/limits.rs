@@ -1,9 +1,16 @@
 //! How much of each outside input is read, and why so much.
 
-/// One SNP report is 1184 bytes; a configfs-tsm outblob is that report.
+/// One SNP report is 1184 bytes; a configfs-tsm outblob is that report. A TDX quote is about 5 KiB, and up to 8 KiB where
+/// the host's buffer comes along.
 pub const EVIDENCE: usize = 16 * 1024;
 /// A GHCB certificate table: VCEK, ASK, ARK of at most 2 KiB each, a CRL, and room for other vendors' entries.
 pub const CERTIFICATE_TABLE: usize = 128 * 1024;
+/// The PCK certificate chain inside a TDX quote: three PEM certificates of about 1.2 KiB, with room for longer keys.
+pub const PCK_CHAIN: usize = 12 * 1024;
+/// The quoting enclave's own authentication data inside a TDX quote; Intel's writes 32 bytes.
+pub const QE_AUTH_DATA: usize = 1024;
+/// TCB levels of one TCB info, one module or one enclave identity; Intel lists fewer than twenty.
+pub const TCB_LEVELS: usize = 256;
 /// Entries in a certificate table; the specification names six.
 pub const CERTIFICATE_TABLE_ENTRIES: usize = 32;
 /// One endorsement (certificate or CRL) in DER or PEM. AMD's CRLs are about 1 KiB.

@@ -7,6 +7,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::as_conversions,
+    clippy::print_stderr,
     reason = "helpers of tests"
 )]
 
@@ -14,6 +15,7 @@ mod administration;
 mod attestation;
 mod binary;
 mod guest;
+mod peer;
 mod protocol;
 mod release;
 mod world;

@@ -212,7 +212,7 @@ impl World {
             root: self.root(),
             attester: Attester::Socket,
             verifier: deployment::Verifier {
-                url: format!("https://{}", self.kbs),
+                url: self.kbs_url(),
                 pin: self.identity.pin,
                 token_key: self.identity.token_key.clone(),
             },
@@ -277,6 +277,11 @@ impl World {
             request = request.header("authorization", authorization);
         }
         self.send(request.body(full(body)).unwrap()).await
+    }
+
+    /// Where the KBS protocol is spoken.
+    pub(crate) fn kbs_url(&self) -> String {
+        format!("https://{}", self.kbs)
     }
 
     /// A request to the KBS protocol's socket.

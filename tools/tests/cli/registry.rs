@@ -5,7 +5,7 @@ use crate::run::{Run, binary, finished, strongroom, text};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use strongroom_devkit::registry::{Config, Credentials, RunningRegistry};
+use strongroom_devkit::registry::{Config, Credentials, Fault, RunningRegistry, Target, Times};
 use strongroom_transport::ServerIdentity;
 use strongroom_wire::bytes::to_base64;
 
@@ -188,6 +188,20 @@ fn model_has_no_tag_where_the_verifier_does_not_take_its_key() {
     publisher.push("embed:v2", &[&seal[..], &service.flags()].concat()).refused(2, "key-exists");
     publisher.verify("embed:v2", "trust.toml").refused(3, "registry-not-found");
     publisher.verify("embed:v1", "trust.toml").done();
+    assert_eq!(service.keys().len(), 1);
+}
+
+#[test]
+fn verifier_gets_no_key_for_a_model_that_the_registry_does_not_take() {
+    let (publisher, service) = (Publisher::new(), Service::start());
+    let push = [&["--seal", "--key-id", "models/embed/v1"][..], &service.flags()].concat();
+    let fault = Fault::Status { status: http::StatusCode::FORBIDDEN, retry_after: None };
+    publisher.registry.faults().set(Target::Uploads, Times::Always, fault);
+    publisher.push("embed:v1", &push).refused(3, "registry-unauthorized");
+    assert!(service.keys().is_empty());
+    // The id is still free for the next attempt.
+    publisher.registry.faults().clear();
+    publisher.push("embed:v1", &push).done();
     assert_eq!(service.keys().len(), 1);
 }
 

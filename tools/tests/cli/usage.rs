@@ -6,7 +6,9 @@ use crate::run::strongroom;
 fn wrong_usage_exits_2_and_with_json_says_so_in_one_document() {
     let run = strongroom(["evidence", "verify"]);
     assert_eq!((run.code, run.stdout.as_str()), (2, ""));
-    strongroom(["evidence", "verify", "--json"]).refused(2, "usage").json();
+    let json = strongroom(["evidence", "verify", "--json"]).refused(2, "usage").json();
+    assert_eq!(json["refused"]["what"], "the following required arguments were not provided: <FILE>");
+    assert!(json.get("verdict").is_none());
     strongroom(["no-such-command", "--json"]).refused(2, "usage").json();
 }
 

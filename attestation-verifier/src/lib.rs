@@ -34,4 +34,4 @@ pub use identity::{Identity, PublicIdentity};
 pub use release_policy::ReleasePolicy;
 pub use service::{Service, Verifier, identity, store_path};
 pub use sessions::LIFETIME;
-pub use token::{AUDIENCE, ISSUER};
+pub use token::ISSUER;

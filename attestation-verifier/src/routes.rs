@@ -17,8 +17,8 @@ use strongroom_wire::{Code, Fault, Refusal, Result, limits};
 
 use crate::Verifier;
 use crate::sessions::LIFETIME;
-use crate::token::AUDIENCE;
 use crate::trail::line;
+use strongroom_wire::ear::AUDIENCE;
 
 /// Below it, resources are named.
 const RESOURCE: &str = "/kbs/v0/resource/";

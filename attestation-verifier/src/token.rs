@@ -5,14 +5,11 @@ use std::collections::BTreeMap;
 use strongroom_appraisal::{AuthenticReport, UnixTime};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::ear::{
-    AnnotatedEvidence, Appraisal, Confirmation, EarClaims, PROFILE, RuntimeDataClaims, Status, VerifierId,
+    AUDIENCE, AnnotatedEvidence, Appraisal, Confirmation, EarClaims, PROFILE, RuntimeDataClaims, Status, VerifierId,
 };
 
 use crate::attest::Claim;
 use crate::sessions::LIFETIME;
-
-/// `aud` of every token issued here: they are good for fetching keys from this service.
-pub const AUDIENCE: &str = "strongroom-kbs";
 
 /// `iss` of every token issued here.
 pub const ISSUER: &str = "strongroom-verifier";

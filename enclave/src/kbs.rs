@@ -17,7 +17,7 @@ use strongroom_transport::http::{Body, empty, full};
 use strongroom_transport::{HttpClient, ServerTrust, read_body};
 use strongroom_wire::binding::kbs_report_data;
 use strongroom_wire::deployment::Deployment;
-use strongroom_wire::ear::EarClaims;
+use strongroom_wire::ear::{AUDIENCE, EarClaims};
 use strongroom_wire::kbs::{AttestResponse, Challenge, Jwe, ResourcePath};
 use strongroom_wire::{Code, Refusal, Result, bytes, document, limits};
 
@@ -28,9 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// guest may be up before the network or the verifier is, and many guests may boot at once.
 const ATTEMPTS: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(250);
-
-/// `aud` of the tokens that this service's verifier issues for fetching keys.
-const AUDIENCE: &str = "strongroom-kbs";
 
 /// The one verifier of a deployment, not yet attested to.
 #[derive(Debug)]

@@ -76,7 +76,7 @@ codes! {
 
     // ── Evidence: authentication ───────────────────────────────────────────────────────────────────────────────────
     /// No VCEK or VLEK was given for a report.
-    EndorsementMissing = "endorsement-missing", Refused, "fetch the VCEK with `strongroom evidence fetch-endorsements`, or pass the host's certificate table";
+    EndorsementMissing = "endorsement-missing", Refused, "pass the VCEK or the host's certificate table with --endorsement";
     /// An intermediate certificate of the chain was not given and is not built in.
     IntermediateMissing = "intermediate-missing", Refused, "pass the ASK or ASVK with --endorsement";
     /// The chain ends at a root that is not trusted here.

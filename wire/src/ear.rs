@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 /// `eat_profile` of every token issued here.
 pub const PROFILE: &str = "tag:github.com,2024:confidential-containers/Trustee";
 
+/// `aud` of the tokens that a key broker issues for itself.
+pub const AUDIENCE: &str = "strongroom-kbs";
+
 /// AR4SI trustworthiness tiers (draft-ietf-rats-ar4si §3.2) as EAR names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -12,9 +12,6 @@ use x509_cert::TbsCertificate;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
-mod vek;
-pub(crate) use vek::{VekExtensions, product_of_cpuid};
-
 /// id-RSASSA-PSS, RFC 4055 §3.1.
 const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 /// ecdsa-with-SHA256, RFC 5758 §3.2.

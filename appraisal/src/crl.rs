@@ -61,21 +61,30 @@ impl<'a> Revocations<'a> {
 
     /// Refuses a certificate whose serial stands on one of the lists.
     pub(crate) fn verify_absent(&self, certificate: &Certificate) -> Result<()> {
-        let revoked = self.lists.iter().flat_map(|crl| crl.tbs.revoked_certificates.iter().flatten());
-        let serials = revoked.map(|entry| entry.serial_number.as_bytes());
-        if serials.into_iter().any(|serial| serial == certificate.serial()) {
+        self.lists.iter().try_for_each(|crl| crl.verify_absent(certificate))
+    }
+}
+
+impl Crl {
+    /// Refuses a certificate of this list's issuer whose serial stands on it. Says nothing about who signed the list.
+    pub(crate) fn verify_absent(&self, certificate: &Certificate) -> Result<()> {
+        let revoked = self.tbs.revoked_certificates.iter().flatten();
+        if revoked.map(|entry| entry.serial_number.as_bytes()).any(|serial| serial == certificate.serial()) {
             return Err(Refusal::new(Code::CertificateRevoked, &certificate.subject)
                 .got(format!("serial {}", hex::encode(certificate.serial())))
                 .want("a serial that its issuer has not revoked"));
         }
         Ok(())
     }
-}
 
-impl Crl {
-    fn window(&self) -> String {
+    /// thisUpdate and nextUpdate; a list without the latter ends as it begins.
+    pub(crate) fn validity(&self) -> (UnixTime, UnixTime) {
         let begins = self.tbs.this_update.to_unix_duration().as_secs();
-        let ends = self.tbs.next_update.map_or(begins, |time| time.to_unix_duration().as_secs());
+        (begins, self.tbs.next_update.map_or(begins, |time| time.to_unix_duration().as_secs()))
+    }
+
+    fn window(&self) -> String {
+        let (begins, ends) = self.validity();
         format!("{begins}..{ends}")
     }
 }

@@ -1,7 +1,10 @@
-//! Endorsements as they are given: certificates, revocation lists and certificate tables, told apart by content.
+//! Endorsements as they are given: certificates, revocation lists, certificate tables and Intel's collateral, told apart by
+//! content.
 
 use crate::certificate::Certificate;
 use crate::crl::Crl;
+use crate::pem::read_pem;
+use crate::tdx::Collateral;
 use der::pem::PemLabel;
 use strongroom_wire::snp::{CertificateKind, CertificateTable};
 use strongroom_wire::{Code, Refusal, Result, limits};
@@ -11,6 +14,7 @@ use strongroom_wire::{Code, Refusal, Result, limits};
 pub struct Endorsements {
     pub(crate) certificates: Vec<Certificate>,
     pub(crate) crls: Vec<Crl>,
+    pub(crate) collateral: Vec<Collateral>,
 }
 
 impl Endorsements {
@@ -19,8 +23,8 @@ impl Endorsements {
         Self::default()
     }
 
-    /// Adds what `bytes` hold: PEM (any number of certificates and CRLs), a DER certificate, a DER CRL, or a GHCB
-    /// certificate table. Entries of a table that are of no known kind are passed over.
+    /// Adds what `bytes` hold: PEM (any number of certificates and CRLs), a DER certificate, a DER CRL, a GHCB
+    /// certificate table, or Intel's collateral as `QuoteCollateralV3` JSON. Entries of a table that are of no known kind are passed over.
     pub fn add(&mut self, bytes: &[u8]) -> Result<()> {
         if bytes.len() > limits::ENDORSEMENT {
             return Err(Refusal::too_large("endorsement", bytes.len(), limits::ENDORSEMENT));
@@ -48,6 +52,12 @@ impl Endorsements {
                 },
             };
         }
+        if bytes.trim_ascii_start().starts_with(b"{") {
+            let collateral = Collateral::parse(bytes)?;
+            self.has_room()?;
+            self.collateral.push(collateral);
+            return Ok(());
+        }
         for entry in CertificateTable::parse(bytes)?.entries {
             match entry.kind {
                 CertificateKind::Other(_) => {}
@@ -74,35 +84,12 @@ impl Endorsements {
     }
 
     fn has_room(&self) -> Result<()> {
-        let held = self.certificates.len().saturating_add(self.crls.len());
+        let held = [self.certificates.len(), self.crls.len(), self.collateral.len()]
+            .into_iter()
+            .fold(0, usize::saturating_add);
         if held < limits::ENDORSEMENTS {
             return Ok(());
         }
         Err(Refusal::too_large("endorsements", held.saturating_add(1), limits::ENDORSEMENTS))
-    }
-}
-
-/// The blocks of a PEM text (RFC 7468), each with its label. Text between blocks is passed over.
-pub(crate) fn read_pem(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
-    let text = core::str::from_utf8(bytes).map_err(|e| Refusal::malformed("PEM", e))?;
-    let mut blocks = Vec::new();
-    let mut block: Option<String> = None;
-    for line in text.lines().map(str::trim_end) {
-        if line.starts_with("-----BEGIN ") {
-            block = Some(String::new());
-        }
-        if let Some(open) = &mut block {
-            open.push_str(line);
-            open.push('\n');
-        }
-        if line.starts_with("-----END ") {
-            let whole = block.take().ok_or_else(|| Refusal::malformed("PEM", "END without BEGIN"))?;
-            let (label, der) = der::pem::decode_vec(whole.as_bytes()).map_err(|e| Refusal::malformed("PEM", e))?;
-            blocks.push((label.to_owned(), der));
-        }
-    }
-    match block {
-        None => Ok(blocks),
-        Some(_) => Err(Refusal::malformed("PEM", "BEGIN without END")),
     }
 }

@@ -1,27 +1,31 @@
 //! The attestation verifier as a library: evidence, endorsements, policy and `now` go in; a verdict comes out.
 //!
-//! Two steps, two types. [`authenticate`] answers *who signed this*: chain to a pinned root, validity at `now`, revocation,
-//! signature over the bytes as received, TCB and chip against the endorsement certificate. It stops at the first failure.
-//! [`appraise`] answers *is this what I approved*: it makes every check of a [`Policy`] and reports every one.
-//! Only all of them together give a [`VerifiedEnclave`].
+//! Two steps, two types. [`authenticate`] (SNP) and [`tdx::authenticate`] answer *who signed this*: chain to a pinned root,
+//! validity at `now`, revocation, signature over the bytes as received, TCB and platform against what the vendor states.
+//! They stop at the first failure. [`appraise`] and [`tdx::appraise`] answer *is this what I approved*: they make every
+//! check of a [`Policy`] and report every one. Only all of them together give a [`VerifiedEnclave`].
 //!
 //! This crate does not open a socket or a file, read a clock, keep state, or decide what to do with a verdict.
 
-mod appraise;
-mod authenticate;
+mod appraisal;
 mod certificate;
 mod crl;
 mod endorsements;
 mod models;
+mod pem;
 mod policy;
 mod roots;
+mod snp;
+pub mod tdx;
+mod trace;
+mod window;
 
-pub use appraise::{Appraisal, Expected, Verdict, VerifiedEnclave, appraise};
-pub use authenticate::{AuthenticReport, authenticate, authenticate_traced};
+pub use appraisal::{Appraisal, Expected, Verdict, VerifiedEnclave};
 pub use endorsements::Endorsements;
 pub use models::appraise_models;
-pub use policy::{Floor, Hex, ModelPolicy, Policy, Rule, SnpPolicy};
+pub use policy::{Floor, Hex, ModelPolicy, Policy, Rule, SnpPolicy, TdxPolicy};
 pub use roots::Roots;
+pub use snp::{AuthenticReport, appraise, authenticate, authenticate_traced};
 
 /// Seconds since 1970-01-01T00:00:00Z.
 pub type UnixTime = u64;

@@ -1,7 +1,7 @@
 //! What an enclave serves, against the `[model]` section of a policy.
 
 use crate::Policy;
-use crate::endorsements::read_pem;
+use crate::pem::read_pem;
 use crate::policy::{OciDigest, Rule};
 use std::collections::BTreeSet;
 use strongroom_wire::deployment::Deployment;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// How long an attestation speaks for a key (DESIGN §3.5). The key never leaves the enclave that it was attested in; what
 /// ages is the platform's standing: revocations and TCB floors.
-const FRESH_FOR: Duration = Duration::from_secs(600);
+pub(crate) const FRESH_FOR: Duration = Duration::from_secs(600);
 /// Keys that are remembered: more than the enclaves behind one address, and a bound on what a peer with ever new keys,
 /// all attested, can make us keep.
 const MOST_KEYS: usize = 256;
@@ -38,9 +38,9 @@ impl<P: Clone> KnownKeys<P> {
         Self { keys: HashMap::new() }
     }
 
-    /// The proof of `key`, where it is no older than ten minutes at `now`.
-    pub(crate) fn fresh(&self, key: KeyUnderPolicy, now: Instant) -> Option<P> {
-        self.keys.get(&key).filter(|known| known.is_fresh(now)).map(|known| known.proof.clone())
+    /// The proof of `key` and its age's beginning, where it is no older than ten minutes at `now`.
+    pub(crate) fn fresh(&self, key: KeyUnderPolicy, now: Instant) -> Option<(P, Instant)> {
+        self.keys.get(&key).filter(|known| known.is_fresh(now)).map(|known| (known.proof.clone(), known.since))
     }
 
     /// Remembers what was proven at `since`: the moment before its nonce was drawn.
@@ -72,7 +72,7 @@ mod tests {
     fn key_known_for_ten_minutes_and_not_a_second_longer() {
         let (mut known, start) = (KnownKeys::new(), Instant::now());
         known.remember(key(1, 1), "proof", start);
-        assert_eq!(known.fresh(key(1, 1), start + Duration::from_secs(600)), Some("proof"));
+        assert_eq!(known.fresh(key(1, 1), start + Duration::from_secs(600)), Some(("proof", start)));
         assert_eq!(known.fresh(key(1, 1), start + Duration::from_secs(601)), None);
     }
 
@@ -97,7 +97,7 @@ mod tests {
         }
         assert_eq!(known.keys.len(), MOST_KEYS);
         assert_eq!(known.fresh(name(0), start), None);
-        assert_eq!(known.fresh(name(1), start), Some(1));
-        assert_eq!(known.fresh(name(MOST_KEYS), start), Some(MOST_KEYS));
+        assert_eq!(known.fresh(name(1), start).map(|(proof, _)| proof), Some(1));
+        assert_eq!(known.fresh(name(MOST_KEYS), start).map(|(proof, _)| proof), Some(MOST_KEYS));
     }
 }

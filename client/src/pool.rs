@@ -1,6 +1,6 @@
 //! Connections to one enclave address, each let in by the same gate: its key was attested on it, or is known to be.
 
-use crate::known_keys::{KeyUnderPolicy, KnownKeys};
+use crate::known_keys::{FRESH_FOR, KeyUnderPolicy, KnownKeys};
 use crate::{Attested, Provisional, ResponseBody, Terms, Verified, system_time};
 use core::fmt;
 use core::time::Duration;
@@ -68,12 +68,15 @@ struct Pool {
 
 struct Idle {
     connection: Attested,
+    proven: Instant,
     since: Instant,
 }
 
 /// An attested connection for one request.
 pub struct Lease {
     connection: Attested,
+    /// When what lets the connection in was proven. A proof ages while its connection is busy, too.
+    proven: Instant,
     pool: Arc<Pool>,
     /// Whether it carried a request before, and so may have been closed by its server meanwhile.
     used: bool,
@@ -139,12 +142,13 @@ impl AttestedClient {
             Refusal::new(Code::Busy, format!("connections to `{}`", pool.authority)).got(pool.options.connections)
         })?;
         while let Some(mut idle) = pool.pop_idle() {
-            if idle.since.elapsed() <= IDLE_FOR && idle.connection.ready(READY_PATIENCE).await {
-                return Ok(Lease { connection: idle.connection, pool, used: true, slot });
+            let young = idle.since.elapsed() <= IDLE_FOR && idle.proven.elapsed() <= FRESH_FOR;
+            if young && idle.connection.ready(READY_PATIENCE).await {
+                return Ok(Lease { connection: idle.connection, proven: idle.proven, pool, used: true, slot });
             }
         }
-        let connection = pool.open().await?;
-        Ok(Lease { connection, pool, used: false, slot })
+        let (connection, proven) = pool.open().await?;
+        Ok(Lease { connection, proven, pool, used: false, slot })
     }
 }
 
@@ -166,20 +170,20 @@ impl Lease {
             Err(unanswered) => unanswered,
         };
         let Some(request) = unanswered.unsent.filter(|_| self.used) else { return Err(unanswered.refusal) };
-        let fresh = self.pool.open().await?;
+        let (fresh, proven) = self.pool.open().await?;
         if fresh.verified().channel_key() != self.verified().channel_key() {
             // The caller chose to talk to the enclave of the lease; that this one is as good is theirs to say.
             return Err(unanswered.refusal.within("not repeated towards another key"));
         }
-        self.connection = fresh;
+        (self.connection, self.proven) = (fresh, proven);
         let answer = self.connection.send(request, timeout).await?;
         Ok(answer.map(|body| ResponseBody::new(body, self)))
     }
 
     /// Makes the connection available to the next request.
     pub(crate) fn give_back(self) {
-        let Self { connection, pool, slot, .. } = self;
-        lock(&pool.idle).push(Idle { connection, since: Instant::now() });
+        let Self { connection, proven, pool, slot, .. } = self;
+        lock(&pool.idle).push(Idle { connection, proven, since: Instant::now() });
         // After the push, so that connections in use and idle ones together never exceed the slots.
         drop(slot);
     }
@@ -190,22 +194,22 @@ impl Pool {
         lock(&self.idle).pop()
     }
 
-    /// The gate of every new connection.
-    async fn open(&self) -> Result<Attested> {
+    /// The gate of every new connection, and when what let it in was proven.
+    async fn open(&self) -> Result<(Attested, Instant)> {
         let since = Instant::now();
         let provisional = Provisional::connect(&self.terms, &self.authority, self.options.connect_timeout).await?;
         let key = KeyUnderPolicy { key: provisional.key(), policy: self.terms.policy_digest() };
         // A statement of its own, so that the lock is not held while the gate is passed.
         let known = lock(&self.known).fresh(key, since);
-        if let Some(verified) = known {
-            return Attested::new(provisional.into_channel(), verified);
+        if let Some((verified, proven)) = known {
+            return Ok((Attested::new(provisional.into_channel(), verified)?, proven));
         }
         let attested = provisional.attest((self.options.clock)()).await.inspect_err(|refusal| {
             tracing::warn!(authority = %self.authority, key = %key.key, %refusal, "not attested");
         })?;
         tracing::info!(authority = %self.authority, key = %key.key, root = %attested.verified().root(), "attested");
         lock(&self.known).remember(key, Arc::clone(attested.verified()), since);
-        Ok(attested)
+        Ok((attested, since))
     }
 }
 

@@ -4,11 +4,11 @@
 mod encode;
 mod store;
 
+use crate::x509::{self, Subject};
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair, RSA_PSS_SHA384, RsaKeyPair};
-use encode::Subject;
 use std::ops::Range;
 use strongroom_wire::snp::{CertificateKind, CertificateTable, TableEntry, Tcb};
 use strongroom_wire::{Code, Refusal, Result};
@@ -131,23 +131,23 @@ impl Authority {
     /// A self-signed root.
     pub fn root(name: &str, validity: Range<u64>) -> Result<Self> {
         let key = RsaKeyPair::generate(KeySize::Rsa4096).map_err(crypto)?;
-        let subject = Subject { name, serial: 0x01_00_00, spki: spki(&key)?, extensions: encode::authority()? };
-        let certificate = encode::certificate(&subject, name, validity, &key)?;
+        let subject = Subject { name, serial: 0x01_00_00, spki: spki(&key)?, extensions: x509::authority()? };
+        let certificate = x509::certificate(&subject, name, validity, &key)?;
         Ok(Self { key, name: name.to_owned(), certificate })
     }
 
     /// An authority below this one.
     pub fn intermediate(&self, name: &str, serial: u32, validity: Range<u64>) -> Result<Self> {
         let key = RsaKeyPair::generate(KeySize::Rsa4096).map_err(crypto)?;
-        let subject = Subject { name, serial, spki: spki(&key)?, extensions: encode::authority()? };
-        let certificate = encode::certificate(&subject, &self.name, validity, &self.key)?;
+        let subject = Subject { name, serial, spki: spki(&key)?, extensions: x509::authority()? };
+        let certificate = x509::certificate(&subject, &self.name, validity, &self.key)?;
         Ok(Self { key, name: name.to_owned(), certificate })
     }
 
     /// This authority's key and name under another certificate of it: other serial, other validity, or other issuer.
     pub fn reissue(&self, issuer: &Self, serial: u32, validity: Range<u64>) -> Result<Vec<u8>> {
-        let subject = Subject { name: &self.name, serial, spki: spki(&self.key)?, extensions: encode::authority()? };
-        encode::certificate(&subject, &issuer.name, validity, &issuer.key)
+        let subject = Subject { name: &self.name, serial, spki: spki(&self.key)?, extensions: x509::authority()? };
+        x509::certificate(&subject, &issuer.name, validity, &issuer.key)
     }
 
     /// Issues an endorsement key whatever its subject is.
@@ -160,13 +160,13 @@ impl Authority {
             spki: spki.as_ref().to_vec(),
             extensions: encode::endorsement_key(&spec)?,
         };
-        let certificate = encode::certificate(&subject, &self.name, spec.validity.clone(), &self.key)?;
+        let certificate = x509::certificate(&subject, &self.name, spec.validity.clone(), &self.key)?;
         Ok(Vek { key, spec, certificate })
     }
 
     /// A revocation list signed by this authority, valid in `window`, that names `serials`.
     pub fn crl(&self, serials: &[u32], window: Range<u64>) -> Result<Vec<u8>> {
-        encode::crl(&self.name, serials, window, &self.key)
+        x509::crl(&self.name, serials, window, &self.key)
     }
 
     /// DER certificate.

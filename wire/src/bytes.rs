@@ -11,8 +11,7 @@ pub fn hex_array<const N: usize>(text: &str, what: &str) -> Result<[u8; N]> {
     if lower && hex::decode_to_slice(text, &mut out).is_ok() {
         return Ok(out);
     }
-    let shown: String = text.chars().take(160).collect();
-    Err(Refusal::new(Code::Malformed, what).got(shown).want(format!("{} lower-case hex digits", 2 * N)))
+    Err(Refusal::new(Code::Malformed, what).got(text).want(format!("{} lower-case hex digits", 2 * N)))
 }
 
 /// Base64 of RFC 4648 §4, padded.

@@ -120,10 +120,12 @@ pub struct Principal {
 impl Model {
     /// `host[:port]/repo` and the manifest's digest.
     pub fn repository_and_digest(&self) -> Result<(&str, Sha256)> {
-        let (repository, digest) = self.reference.split_once('@').ok_or_else(|| {
-            Refusal::new(Code::ReferenceInvalid, "model of a deployment")
-                .got(&self.reference)
-                .want("host/repo@sha256:…")
+        // A tag beside the digest would name nothing, and be part of the repository's name for whoever splits differently.
+        let whole = self.reference.split_once('@');
+        let untagged = whole.filter(|(name, _)| name.rsplit_once('/').is_some_and(|(_, last)| !last.contains(':')));
+        let (repository, digest) = untagged.ok_or_else(|| {
+            let wrong = Refusal::new(Code::ReferenceInvalid, "model of a deployment");
+            wrong.got(&self.reference).want("host/repo@sha256:…")
         })?;
         Ok((repository, Sha256::from_oci(digest)?))
     }
@@ -256,6 +258,14 @@ mod tests {
         assert_eq!(code(|s| s.models[0].name.clear()), Code::Malformed);
         assert_eq!(code(|s| s.models.push(s.models[0].clone())), Code::Malformed);
         assert_eq!(code(|s| s.models[0].reference = "r/models/m:v1".into()), Code::ReferenceInvalid);
+        let tagged = format!("r/models/m:v1@{}", Sha256([3; 32]).oci());
+        assert_eq!(code(|s| s.models[0].reference = tagged), Code::ReferenceInvalid);
+        let port = format!("r:5000/models/m@{}", Sha256([3; 32]).oci());
+        let moved = |s: &mut Settings| {
+            s.models[0].reference = port;
+            s.trust.rules[0].repository = "r:5000/models/*".into();
+        };
+        assert!(parsed(moved).is_ok());
         assert_eq!(code(|s| s.trust.rules[0].repository = "r/other/*".into()), Code::RepositoryUntrusted);
         assert_eq!(code(|s| s.trust.rules[0].threshold = 0), Code::ConfigurationInvalid);
     }

@@ -154,8 +154,7 @@ impl ResourcePath {
         if text.len() <= 256 && text.split('/').count() == 3 && text.split('/').all(part) {
             return Ok(Self(text.to_owned()));
         }
-        let shown: String = text.chars().take(260).collect();
-        Err(Refusal::new(Code::Malformed, "key id").got(shown).want("<repo>/<type>/<tag> of letters, digits, _ - ."))
+        Err(Refusal::new(Code::Malformed, "key id").got(text).want("<repo>/<type>/<tag> of letters, digits, _ - ."))
     }
 
     /// Parses `kbs:///<repo>/<type>/<tag>`; a host between the slashes is passed over, since the deployment document alone

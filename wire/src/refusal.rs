@@ -5,7 +5,7 @@
 
 use crate::{Code, Fault};
 use core::fmt;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What every fallible function of Strongroom's libraries returns.
 pub type Result<T> = core::result::Result<T, Refusal>;
@@ -16,46 +16,72 @@ pub struct Refusal {
     /// The stable code.
     pub code: Code,
     /// What was looked at or attempted: lower case, one line, no full stop.
+    #[serde(deserialize_with = "printable_text")]
     pub what: String,
     /// What was found.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "printable_option")]
     pub got: Option<String>,
     /// What would have been accepted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "printable_option")]
     pub want: Option<String>,
+}
+
+/// Characters of a part of a refusal. A list of a few approved measurements stays whole; whatever a peer sends does not
+/// fill a log.
+const LONGEST: usize = 1000;
+
+/// A peer's text cannot erase, move or forge lines of a terminal or a log: control characters are replaced, and what is
+/// over [`LONGEST`] is cut.
+fn printable(text: String) -> String {
+    if text.len() <= LONGEST && !text.contains(char::is_control) {
+        return text;
+    }
+    let mut shown: String = text.chars().take(LONGEST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn printable_text<'de, D: Deserializer<'de>>(deserializer: D) -> core::result::Result<String, D::Error> {
+    String::deserialize(deserializer).map(printable)
+}
+
+fn printable_option<'de, D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Option<String>, D::Error> {
+    Option::<String>::deserialize(deserializer).map(|text| text.map(printable))
 }
 
 impl Refusal {
     /// A refusal of `code` about `what`.
     pub fn new(code: Code, what: impl Into<String>) -> Self {
-        Self { code, what: what.into(), got: None, want: None }
+        Self { code, what: printable(what.into()), got: None, want: None }
     }
 
     /// Adds what was found. Never a secret.
     #[must_use]
     pub fn got(mut self, got: impl fmt::Display) -> Self {
-        self.got = Some(got.to_string());
+        self.got = Some(printable(got.to_string()));
         self
     }
 
     /// Adds what would have been accepted.
     #[must_use]
     pub fn want(mut self, want: impl fmt::Display) -> Self {
-        self.want = Some(want.to_string());
+        self.want = Some(printable(want.to_string()));
         self
     }
 
     /// Adds the cause after a colon.
     #[must_use]
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
-        self.what = format!("{}: {cause}", self.what);
+        self.what = printable(format!("{}: {cause}", self.what));
         self
     }
 
     /// Says where it happened, before what happened.
     #[must_use]
     pub fn within(mut self, place: impl fmt::Display) -> Self {
-        self.what = format!("{place}: {}", self.what);
+        self.what = printable(format!("{place}: {}", self.what));
         self
     }
 
@@ -117,11 +143,11 @@ impl Check {
     /// A check whose outcome is `ok`; `code` is what it refuses with.
     pub fn new(name: &str, ok: bool, code: Code, got: impl fmt::Display, want: impl fmt::Display) -> Self {
         Self {
-            name: name.to_owned(),
+            name: printable(name.to_owned()),
             ok,
             code: (!ok).then_some(code),
-            got: Some(got.to_string()),
-            want: Some(want.to_string()),
+            got: Some(printable(got.to_string())),
+            want: Some(printable(want.to_string())),
         }
     }
 
@@ -129,5 +155,25 @@ impl Check {
     pub fn refusal(&self) -> Option<Refusal> {
         let code = self.code.filter(|_| !self.ok)?;
         Some(Refusal { code, what: self.name.clone(), got: self.got.clone(), want: self.want.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_a_peer_cannot_forge_lines_and_is_cut() {
+        let forged = "x\u{1b}[2J\naccepted under root amd";
+        let refusal = Refusal::new(Code::Malformed, forged).got(forged).want(forged).because(forged).within(forged);
+        let check = Check::new(forged, false, Code::Malformed, forged, forged);
+        let json = serde_json::json!({ "code": "malformed", "what": forged, "got": forged, "want": forged });
+        let received: Refusal = serde_json::from_value(json).unwrap();
+        for text in [refusal.to_string(), received.to_string(), check.refusal().unwrap().to_string()] {
+            assert!(!text.contains(char::is_control), "{text:?}");
+            assert!(text.contains("accepted under root amd"));
+        }
+        assert_eq!(Refusal::new(Code::Malformed, "x".repeat(1001)).what, format!("{}…", "x".repeat(1000)));
+        assert_eq!(Refusal::new(Code::Malformed, "x".repeat(1000)).what, "x".repeat(1000));
     }
 }

@@ -15,12 +15,13 @@
 
 use crate::{Code, Refusal, Result, document, limits};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A whole trust file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustFile {
-    /// The rules, none of which may cover a repository twice with different outcomes: the first that covers it decides.
+    /// The rules, of which the first that covers a repository decides. None may stand behind one that covers all of it.
     #[serde(rename = "rule")]
     pub rules: Vec<Rule>,
 }
@@ -70,8 +71,20 @@ impl TrustFile {
         if self.rules.is_empty() {
             return wrong("no rule: name at least one repository and its signers");
         }
-        for rule in &self.rules {
+        for (at, rule) in self.rules.iter().enumerate() {
             let prefix = rule.repository.strip_suffix("/*").unwrap_or(&rule.repository);
+            let earlier = self.rules.iter().take(at);
+            if earlier.into_iter().any(|earlier| earlier.repository == rule.repository || earlier.covers(prefix)) {
+                return wrong("a rule stands behind one that already covers its repository");
+            }
+            for signers in [&rule.signers, &rule.statement_signers] {
+                let names: BTreeSet<&str> = signers.iter().map(|signer| signer.name.as_str()).collect();
+                let keys: BTreeSet<String> =
+                    signers.iter().map(|signer| signer.key.split_whitespace().collect()).collect();
+                if names.len() < signers.len() || keys.len() < signers.len() {
+                    return wrong("two signers of a rule share a name or a key");
+                }
+            }
             if prefix.is_empty() || prefix.contains('*') {
                 return wrong("a repository is `host/repo` or `host/prefix/*`");
             }
@@ -128,6 +141,30 @@ mod tests {
         let file = file("repository = 'r/a'").unwrap();
         assert!(file.rule_for("r/a").is_ok());
         assert_eq!(file.rule_for("r/a/b").unwrap_err().code, Code::RepositoryUntrusted);
+    }
+
+    #[test]
+    fn rule_behind_a_wider_one_refused_and_before_it_accepted() {
+        let rules = |repositories: &[&str]| {
+            let rule = |r: &&str| format!("[[rule]]\nrepository='{r}'\n[[rule.signer]]\nname='a'\nkey='k'\n");
+            TrustFile::parse(repositories.iter().map(rule).collect::<String>().as_bytes()).map(|_| ())
+        };
+        assert_eq!(rules(&["h/m/a", "h/m/*", "h/*"]), Ok(()));
+        for shadowed in [["h/m/*", "h/m/a"], ["h/*", "h/m/*"], ["h/m/a", "h/m/a"], ["h/m/*", "h/m/*"]] {
+            assert_eq!(rules(&shadowed).unwrap_err().code, Code::ConfigurationInvalid, "{shadowed:?}");
+        }
+    }
+
+    #[test]
+    fn two_signers_of_one_name_or_key_refused() {
+        let two = |name: &str, key: &str| {
+            let second = format!("[[rule.signer]]\nname='{name}'\nkey='{key}'\n");
+            let text = format!("[[rule]]\nrepository='h/a'\n[[rule.signer]]\nname='a'\nkey='k e y'\n{second}");
+            TrustFile::parse(text.as_bytes()).map(|_| ())
+        };
+        assert_eq!(two("b", "other"), Ok(()));
+        assert_eq!(two("a", "other").unwrap_err().code, Code::ConfigurationInvalid);
+        assert_eq!(two("b", "k  ey").unwrap_err().code, Code::ConfigurationInvalid);
     }
 
     #[test]

@@ -1,5 +1,16 @@
 //! Each check of authentication and appraisal as a pair that differs in one thing, and captured evidence of real machines.
-#![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(
+    missing_docs,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)]
 
 mod pairs;
+mod tdx_case;
+mod tdx_pairs;
+mod tdx_policy;
+mod tdx_vectors;
 mod vectors;

@@ -26,7 +26,8 @@ const GRAPH: [(&str, &[&str]); 13] = [
 /// Sockets, TLS and their runtimes: what a crate that only computes has no use for.
 const SOCKETS: [&str; 5] = ["tokio", "hyper", "rustls", "axum", "mio"];
 
-fn root() -> PathBuf {
+/// The workspace.
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
@@ -88,6 +89,25 @@ fn crates_depend_on_one_another_as_drawn() {
         let member = &members[folder];
         assert_eq!(named(member, None), may_use.iter().copied().collect(), "dependencies of {folder}");
         assert_eq!(named(member, Some("build")), BTreeSet::new(), "build-dependencies of {folder}");
+    }
+}
+
+#[test]
+fn architecture_document_draws_the_same_graph() {
+    let document = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let row = |line: &str| {
+        let cells: Vec<_> = line.split('|').map(|cell| cell.trim().to_owned()).collect();
+        let folder = cells.get(1)?.strip_prefix('`')?.strip_suffix("/`")?.to_owned();
+        Some((folder, cells.get(3)?.clone()))
+    };
+    let drawn: BTreeMap<String, String> = document.lines().filter_map(row).collect();
+    for (folder, may_use) in GRAPH {
+        let wanted = match (folder, may_use) {
+            ("tests", _) => "any library, in tests only".to_owned(),
+            (_, []) => "–".to_owned(),
+            (_, some) => some.join(", "),
+        };
+        assert_eq!(drawn.get(folder), Some(&wanted), "row of {folder}");
     }
 }
 

@@ -1,38 +1,30 @@
 //! The served model against Python's ONNX Runtime and tokenizers, and against OpenAI's own client.
 
 use crate::peers;
-use crate::system::guest::{Guest, boot, proxy};
+use crate::system::guest::Deployed;
 use crate::system::http::Http;
 use crate::system::process::{Process, run};
-use crate::system::world::{API_KEY, World};
+use crate::system::world::API_KEY;
 use http::Method;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
 use strongroom_wire::bytes;
-use strongroom_wire::digest::Sha256;
 
 /// How far a component may be off: both sides compute in binary32, in another order.
 const TOLERANCE: f64 = 1e-5;
 
-/// A guest that serves the model `model`, verified, behind a proxy. Kept together, since each needs the next.
+/// A served model behind the proxy of a client that verified it.
 struct Served {
     url: String,
     _proxy: Process,
-    _guest: Guest,
-    world: World,
+    deployed: Deployed,
 }
 
 impl Served {
-    fn start(folder: &Path, onnxruntime: &Path) -> Self {
-        let world = World::start();
-        let model = world.publish(folder, "model");
-        let document = world.document(&model, Sha256::of(&fs::read(onnxruntime).unwrap()));
-        world.approve(&model, &document);
-        let guest = boot(&world, &document, onnxruntime);
-        let policy = world.client_policy(&model, &document);
-        let (proxy, url) = proxy(&world, &guest, &policy);
-        Self { url, _proxy: proxy, _guest: guest, world }
+    fn start(variable: &str) -> Option<Self> {
+        let deployed = Deployed::start(variable)?;
+        let (proxy, url) = deployed.proxy();
+        Some(Self { url, _proxy: proxy, deployed })
     }
 
     /// `POST /v1/embeddings` with these members beside the model's name.
@@ -47,10 +39,10 @@ impl Served {
     }
 
     /// What Python computes, and of how many tokens.
-    fn reference(&self, folder: &Path, texts: &[String]) -> Option<(Vec<Vec<f64>>, u64)> {
-        let mut command = peers::script("embed_reference.py")?;
-        let input = self.world.file("texts.json", json!(texts).to_string());
-        let output = self.world.path().join("reference.json");
+    fn reference(&self, variable: &str, texts: &[String]) -> Option<(Vec<Vec<f64>>, u64)> {
+        let (mut command, folder) = (peers::script("embed_reference.py")?, peers::find(variable)?);
+        let input = self.deployed.world.file("texts.json", json!(texts).to_string());
+        let output = self.deployed.world.path().join("reference.json");
         run(command.arg(folder).arg(&input).arg(&output)).ok();
         let answer: Value = serde_json::from_slice(&fs::read(&output).unwrap()).unwrap();
         let tokens = answer["tokens"].as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).sum();
@@ -122,10 +114,9 @@ fn assert_close(got: &[Vec<f64>], want: &[Vec<f64>], how: &str) {
 
 #[test]
 fn hundred_texts_have_the_reference_s_embeddings_singly_and_in_a_batch() {
-    let (Some(runtime), Some(folder)) = (peers::find("ORT_LIB"), peers::find("MODEL_MINILM")) else { return };
-    let served = Served::start(&folder, &runtime);
+    let Some(served) = Served::start("MODEL_MINILM") else { return };
     let texts = texts();
-    let Some((want, tokens)) = served.reference(&folder, &texts) else { return };
+    let Some((want, tokens)) = served.reference("MODEL_MINILM", &texts) else { return };
     assert_eq!((want.len(), want[0].len()), (100, 384));
     let http = Http::plain();
 
@@ -147,10 +138,9 @@ fn hundred_texts_have_the_reference_s_embeddings_singly_and_in_a_batch() {
 
 #[test]
 fn openai_s_client_gets_embeddings_with_the_caller_s_key_and_an_error_with_another() {
-    let (Some(runtime), Some(folder)) = (peers::find("ORT_LIB"), peers::find("MODEL_TINY")) else { return };
-    let served = Served::start(&folder, &runtime);
+    let Some(served) = Served::start("MODEL_TINY") else { return };
     let texts = ["A cat sat on the mat.", "你好 🙂", ""].map(str::to_owned);
-    let Some((want, tokens)) = served.reference(&folder, &texts) else { return };
+    let Some((want, tokens)) = served.reference("MODEL_TINY", &texts) else { return };
     let ask = |key: &str, encoding: &[&str]| {
         let mut command = peers::script("openai_embed.py")?;
         command.args(encoding).arg(format!("{}/v1", served.url)).args([key, "model"]).args(&texts);

@@ -1,15 +1,17 @@
 //! The whole system and its peers: the crate graph as it is drawn ([`arrow`]), other people's implementations of the formats
 //! ([`tink`], [`model_signing`], [`registries`], [`rcar`], [`embeddings`]), and the real programs end to end and under bad
-//! input ([`canary`], [`bad_input`], [`demo`]).
+//! input ([`canary`], [`bad_input`], [`demo`]); and that what is promised is tested ([`documents`]).
 //!
 //! Programs are those that stand beside this test's executable; peers are those that `dev/setup/run` and
 //! `tests/peers/setup` brought, found through `dev/setup/with-env`. Every test has its own folder and its own ports.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::string_slice, clippy::as_conversions)]
 
 mod arrow;
 mod bad_input;
 mod canary;
 mod demo;
+mod documents;
 mod embeddings;
 mod model_signing;
 mod peers;

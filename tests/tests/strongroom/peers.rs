@@ -24,5 +24,7 @@ pub(crate) fn find(variable: &str) -> Option<PathBuf> {
 pub(crate) fn script(name: &str) -> Option<Command> {
     let mut command = Command::new(find("PEERS_PYTHON")?);
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name));
+    // ONNX Runtime reports to its makers otherwise.
+    command.env("ORT_DISABLE_TELEMETRY", "1");
     Some(command)
 }

@@ -14,10 +14,11 @@ use strongroom_wire::digest::Sha256;
 
 /// A verifier that approved a model's deployment, and the processor of a guest launched with it.
 struct Stage {
+    // Before the world, in whose folder its socket is.
+    hardware: PspServer,
     world: World,
     model: Published,
     document: PathBuf,
-    hardware: PspServer,
 }
 
 impl Stage {
@@ -31,7 +32,7 @@ impl Stage {
         world.approve(&model, &document);
         let hardware = hardware(&world, &document);
         let document = world.file("deployment.toml", document);
-        Self { world, model, document, hardware }
+        Self { hardware, world, model, document }
     }
 
     /// A guest that behaves, but for the flags that it is given.

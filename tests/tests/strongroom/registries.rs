@@ -167,8 +167,8 @@ fn oras_fetches_plain_files_and_sealed_ones_that_only_the_key_opens(place: &Plac
     let sealed = place.push("sealed", &sealing);
     pull(&sealed, "ciphertext").ok();
     let fetched = fs::read(place.path("ciphertext/model.onnx.sealed")).unwrap();
-    let (length, segments) = (2_100_000 + 40 + 3 * 16, "header, plaintext and three tags");
-    assert_eq!(fetched.len(), length, "{segments}");
+    let (header, tags) = (40, 3 * 16);
+    assert_eq!(fetched.len(), header + 2_100_000 + tags);
     let prefix = &bytes(2_100_000)[..64];
     assert!(!fetched.windows(64).any(|window| window == prefix), "plaintext in a sealed file");
     place.pull(&sealed, "opened", &["--key-file", text(&key)]).ok();
@@ -201,7 +201,7 @@ fn cosign_verifies_for_the_signer_s_key_and_neither_another_key_nor_another_mani
     verify(&pinned, "release.pub").ok();
     verify(&tagged, "release.pub").ok();
     let stranger = verify(&pinned, "stranger.pub");
-    assert!(stranger.code != 0 && stranger.stderr.contains("invalid signature"), "{}", stranger.stderr);
+    assert!(stranger.code != 0 && stranger.stderr.contains("failed to verify signature"), "{}", stranger.stderr);
     place.change(&pinned, "v1");
     let unsigned = verify(&tagged, "release.pub");
     assert!(unsigned.code != 0 && unsigned.stderr.contains("no signatures found"), "{}", unsigned.stderr);

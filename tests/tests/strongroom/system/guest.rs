@@ -1,8 +1,9 @@
 //! A guest: the enclave's real program, beside a security processor that was told what was launched.
 
 use super::process::Process;
-use super::world::{World, measurement};
+use super::world::{Published, World, measurement};
 use super::{program, text};
+use crate::peers;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +12,17 @@ use strongroom_devkit::psp::{Psp, PspServer};
 use strongroom_devkit::report::ReportSpec;
 use strongroom_wire::digest::Sha256;
 
-/// A guest that serves, and the proxy of a client that verified it.
+/// A guest that serves a model, in a world made for it.
+pub(crate) struct Deployed {
+    // Before the world, in whose folder its processor's socket is.
+    pub(crate) guest: Guest,
+    pub(crate) world: World,
+    pub(crate) model: Published,
+    /// The client's policy that accepts it.
+    pub(crate) policy: PathBuf,
+}
+
+/// A guest that serves.
 pub(crate) struct Guest {
     pub(crate) process: Process,
     /// `host:port`.
@@ -19,6 +30,31 @@ pub(crate) struct Guest {
     /// Its working folder.
     pub(crate) folder: PathBuf,
     _hardware: PspServer,
+}
+
+impl Deployed {
+    /// Publishes the model in the folder that `variable` names, approves its deployment and boots it. `None` where the
+    /// set-up is not there.
+    pub(crate) fn start(variable: &str) -> Option<Self> {
+        let (runtime, folder) = (peers::find("ORT_LIB")?, peers::find(variable)?);
+        let world = World::start();
+        let model = world.publish(&folder, "model");
+        let document = world.document(&model, Sha256::of(&fs::read(&runtime).unwrap()));
+        world.approve(&model, &document);
+        let guest = boot(&world, &document, &runtime);
+        let policy = world.client_policy(&model, &document);
+        Some(Self { guest, world, model, policy })
+    }
+
+    /// `strongroom proxy` in front of it: the process, and its `http://host:port`.
+    pub(crate) fn proxy(&self) -> (Process, String) {
+        let mut command = Command::new(program("strongroom"));
+        command.args(["proxy", "--listen", "127.0.0.1:0", "--to"]).arg(format!("https://{}", self.guest.address));
+        command.arg("--policy").arg(&self.policy).arg("--root").arg(self.world.path().join("ark.pem"));
+        let process = Process::start(&mut command);
+        let url = format!("http://{}", process.address(""));
+        (process, url)
+    }
 }
 
 /// The processor of an honest launch: it measured our program, and HOST_DATA names the document.
@@ -29,7 +65,7 @@ pub(crate) fn hardware(world: &World, document: &[u8]) -> PspServer {
 }
 
 /// Launches the enclave with that document, and waits until it serves.
-pub(crate) fn boot(world: &World, document: &[u8], onnxruntime: &Path) -> Guest {
+fn boot(world: &World, document: &[u8], onnxruntime: &Path) -> Guest {
     let hardware = hardware(world, document);
     let document = world.file("deployment.toml", document);
     let folder = world.path().join("guest");
@@ -46,17 +82,10 @@ pub(crate) fn boot(world: &World, document: &[u8], onnxruntime: &Path) -> Guest 
     let mut command = Command::new("sh");
     command.args(["-c", r#"ulimit -c unlimited 2>/dev/null; exec "$0" "$@""#]);
     command.arg(program("strongroom-enclave")).arg("--config").arg(config);
-    let process = Process::start(command.current_dir(&folder).env("TMPDIR", &folder));
+    // Wherever it might think of writing, it is here.
+    command.current_dir(&folder).env("HOME", &folder).env("TMPDIR", &folder).env("XDG_CACHE_HOME", &folder);
+    command.env_remove("ORT_DISABLE_TELEMETRY");
+    let process = Process::start(&mut command);
     let address = process.address("");
     Guest { process, address, folder, _hardware: hardware }
-}
-
-/// `strongroom proxy` in front of it: the process, and its `http://host:port`.
-pub(crate) fn proxy(world: &World, guest: &Guest, policy: &Path) -> (Process, String) {
-    let mut command = Command::new(program("strongroom"));
-    command.args(["proxy", "--listen", "127.0.0.1:0", "--to"]).arg(format!("https://{}", guest.address));
-    command.arg("--policy").arg(policy).arg("--root").arg(world.path().join("ark.pem"));
-    let process = Process::start(&mut command);
-    let url = format!("http://{}", process.address(""));
-    (process, url)
 }

@@ -2,7 +2,7 @@
 //! chip, which product and which TCB the key was derived for. AMD vouches for them; a report's own words count only where
 //! they agree.
 
-use super::Certificate;
+use crate::certificate::Certificate;
 use der::Decode;
 use der::asn1::{Ia5StringRef, ObjectIdentifier, OctetStringRef};
 use strongroom_wire::snp::{SigningKey, Tcb};

@@ -1,7 +1,9 @@
 //! Who signed this report: the recipe of authentication, first failure ends it.
 
-use crate::certificate::{Certificate, VekExtensions, product_of_cpuid};
+use super::vek::{VekExtensions, product_of_cpuid};
+use crate::certificate::Certificate;
 use crate::crl::Revocations;
+use crate::trace::traced;
 use crate::{Endorsements, Roots, UnixTime};
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 use strongroom_wire::snp::{Report, SigningKey, Tcb};
@@ -56,7 +58,7 @@ pub fn authenticate_traced(
     let kind = report.key_info.signing_key();
     let (vek, facts) = traced(trace, "endorsement-key", find_vek(&report, kind, endorsements))?;
     let issuer = traced(trace, "intermediate", find_intermediate(vek, endorsements, roots))?;
-    let root = traced(trace, "root", find_root(issuer, endorsements, roots))?;
+    let root = traced(trace, "root", roots.issuer_of(issuer, Root::Amd, &endorsements.certificates))?;
     traced(trace, "validity", [vek, issuer, root].into_iter().try_for_each(|c| c.verify_validity(now)))?;
     traced(trace, "authorities", [issuer, root].into_iter().try_for_each(Certificate::verify_authority))?;
     let crl_held = traced(trace, "revocation", verify_revocation(&endorsements.crls, issuer, root, vek, now))?;
@@ -104,21 +106,6 @@ impl AuthenticReport {
     pub fn checks(&self) -> &[Check] {
         &self.checks
     }
-}
-
-fn traced<T>(trace: &mut Vec<Check>, name: &str, outcome: Result<T>) -> Result<T> {
-    let check = match &outcome {
-        Ok(_) => Check { name: name.to_owned(), ok: true, code: None, got: None, want: None },
-        Err(refusal) => Check {
-            name: name.to_owned(),
-            ok: false,
-            code: Some(refusal.code),
-            got: Some(refusal.got.clone().unwrap_or_else(|| refusal.what.clone())),
-            want: refusal.want.clone(),
-        },
-    };
-    trace.push(check);
-    outcome
 }
 
 fn parse(evidence: &[u8]) -> Result<Report> {
@@ -171,21 +158,6 @@ fn find_intermediate<'a>(vek: &Certificate, given: &'a Endorsements, roots: &'a 
     named.find(|candidate| vek.is_signed_by(candidate)).ok_or_else(|| {
         Refusal::new(Code::CertificateSignatureInvalid, &vek.subject).want(format!("a signature by {}", vek.issuer))
     })
-}
-
-/// Tells an unknown root (somebody's chain is whole but ends elsewhere) from a broken signature.
-fn find_root<'a>(issuer: &Certificate, given: &Endorsements, roots: &'a Roots) -> Result<&'a Certificate> {
-    if let Some(root) = roots.roots().iter().find(|root| root.subject == issuer.issuer && issuer.is_signed_by(root)) {
-        return Ok(root);
-    }
-    let named = roots.roots().iter().any(|root| root.subject == issuer.issuer);
-    let foreign = given.certificates.iter().find(|c| c.subject == issuer.issuer && issuer.is_signed_by(c));
-    let code = if named && foreign.is_none() { Code::CertificateSignatureInvalid } else { Code::RootUntrusted };
-    let got =
-        foreign.map_or_else(|| issuer.issuer.clone(), |root| format!("{} sha256:{}", root.subject, root.key_id()));
-    let trusted: Vec<String> =
-        roots.roots().iter().map(|root| format!("{} sha256:{}", root.subject, root.key_id())).collect();
-    Err(Refusal::new(code, format!("issuer of {}", issuer.subject)).got(got).want(trusted.join(" or ")))
 }
 
 /// Whether a current list was there; a listed certificate, a forged list or only stale lists are refused.

@@ -1,0 +1,126 @@
+//! What a value must be: the forms that every field of a policy takes.
+
+use core::fmt;
+use serde::{Deserialize, Deserializer};
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::{Check, Code};
+
+/// What a value must be.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Rule<T> {
+    /// This value.
+    Exactly(T),
+    /// One of these, at least one.
+    OneOf(Vec<T>),
+    /// Whatever it is.
+    Any {
+        /// Why nobody has to look.
+        because: String,
+    },
+}
+
+/// What a version must be at least.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Floor<T> {
+    /// This or newer, in every component.
+    AtLeast(T),
+    /// Whatever it is.
+    Any {
+        /// Why nobody has to look.
+        because: String,
+    },
+}
+
+/// `N` bytes, written as hex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hex<const N: usize>(pub [u8; N]);
+
+/// A manifest's digest as OCI writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OciDigest(pub Sha256);
+
+impl<T> Rule<T> {
+    /// Whether this rule leaves only named values.
+    pub const fn is_fixed(&self) -> bool {
+        !matches!(self, Self::Any { .. })
+    }
+
+    /// Whether `value` is allowed.
+    pub fn allows(&self, value: &T) -> bool
+    where
+        T: PartialEq,
+    {
+        match self {
+            Self::Exactly(want) => want == value,
+            Self::OneOf(wanted) => wanted.contains(value),
+            Self::Any { .. } => true,
+        }
+    }
+
+    /// The rule in words.
+    pub fn describe(&self, show: impl Fn(&T) -> String) -> String {
+        match self {
+            Self::Exactly(want) => show(want),
+            Self::OneOf(wanted) => format!("one of {}", wanted.iter().map(show).collect::<Vec<_>>().join(", ")),
+            Self::Any { because } => format!("any, because {because}"),
+        }
+    }
+
+    /// The check of that name: whether `got` is allowed, and what it refuses with.
+    pub(crate) fn check(&self, name: &str, code: Code, got: &T, show: impl Fn(&T) -> String) -> Check
+    where
+        T: PartialEq,
+    {
+        Check::new(name, self.allows(got), code, show(got), self.describe(&show))
+    }
+
+    /// Whether it says anything: a list with entries, a reason with words.
+    pub(crate) fn is_sound(&self) -> bool {
+        match self {
+            Self::Exactly(_) => true,
+            Self::OneOf(wanted) => !wanted.is_empty(),
+            Self::Any { because } => !because.trim().is_empty(),
+        }
+    }
+
+    /// Whatever it is, for that reason.
+    pub(crate) fn any(because: &str) -> Self {
+        Self::Any { because: because.to_owned() }
+    }
+}
+
+impl<T> Floor<T> {
+    pub(crate) fn is_sound(&self) -> bool {
+        match self {
+            Self::AtLeast(_) => true,
+            Self::Any { because } => !because.trim().is_empty(),
+        }
+    }
+
+    /// Whatever it is, for that reason.
+    pub(crate) fn any(because: &str) -> Self {
+        Self::Any { because: because.to_owned() }
+    }
+}
+
+impl<const N: usize> fmt::Display for Hex<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        strongroom_wire::bytes::hex_array(&text, "value").map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for OciDigest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Sha256::from_oci(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}

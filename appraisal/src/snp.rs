@@ -1,0 +1,8 @@
+//! AMD SEV-SNP: who signed a report, and whether it is what a policy approves.
+
+mod appraise;
+mod authenticate;
+mod vek;
+
+pub use appraise::appraise;
+pub use authenticate::{AuthenticReport, authenticate, authenticate_traced};

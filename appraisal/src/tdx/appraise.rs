@@ -1,0 +1,140 @@
+//! Is this trust domain what was approved: every check of a policy, all made and all reported.
+
+use super::{AuthenticQuote, TcbStatus};
+use crate::policy::{Floor, TdxPolicy};
+use crate::{Appraisal, Expected, Hex, Policy};
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::tdx::{TdAttributes, TdReport, Xfam};
+use strongroom_wire::{Check, Code};
+
+/// Judges an authentic quote by `policy`. Makes every check, whatever the others said.
+pub fn appraise(authentic: &AuthenticQuote, policy: &Policy, expected: &Expected) -> Appraisal<AuthenticQuote> {
+    let Some(section) = policy.tdx() else {
+        return Appraisal::new(vec![policy.platform_not_named("tdx")], authentic.clone(), policy, false);
+    };
+    let body = &authentic.quote().body;
+    let mut checks = attribute_checks(authentic, section);
+    checks.extend(platform_checks(authentic, section));
+    checks.extend(software_checks(body, section));
+    checks.extend(binding_checks(body, expected));
+    Appraisal::new(checks, authentic.clone(), policy, section.fixes_software().is_ok())
+}
+
+fn attribute_checks(authentic: &AuthenticQuote, policy: &TdxPolicy) -> Vec<Check> {
+    let (header, body) = (&authentic.quote().header, &authentic.quote().body);
+    let attributes = body.td_attributes;
+    let state = Code::PlatformStateMismatch;
+    // SERVTD_EXT is no secret where the body says what is bound, and unaccountable where it does not.
+    let hidden = attributes.servtd_ext() && body.extended.is_none();
+    let unnamed = attributes.unnamed() | if hidden { 1 << 17 } else { 0 };
+    vec![
+        policy.debug.check("debug", Code::DebugEnabled, &attributes.debug(), bool::to_string),
+        policy.migratable.check("migratable", Code::MigrationAgentEnabled, &attributes.migratable(), bool::to_string),
+        policy.service_td.check("service-td", Code::MigrationAgentEnabled, &service_td(body, policy), Hex::to_string),
+        policy.sept_ve_disable.check("sept-ve-disable", state, &attributes.sept_ve_disable(), bool::to_string),
+        policy.perfmon.check("perfmon", state, &attributes.perfmon(), bool::to_string),
+        policy.key_locker.check("key-locker", state, &attributes.key_locker(), bool::to_string),
+        policy.pks.check("pks", state, &attributes.pks(), bool::to_string),
+        Check::new(
+            "td-attributes",
+            unnamed == 0,
+            Code::ReservedNotZero,
+            format!("{:#018x}", attributes.0),
+            format!("no bit outside {:#018x}", TdAttributes::NAMED),
+        ),
+        Check::new(
+            "xfam-fixed-bits",
+            body.xfam.fixed_bits_hold(),
+            state,
+            format!("{:#x}", body.xfam.0),
+            format!("{:#x} and no bit outside {:#x}", Xfam::FIXED1, Xfam::FIXED0),
+        ),
+        policy.xfam.check("xfam", state, &Hex(body.xfam.0.to_le_bytes()), Hex::to_string),
+        Check::new("reserved-zero", header.reserved_zero, Code::ReservedNotZero, header.reserved_zero, true),
+    ]
+}
+
+/// A TD 1.0 body stands for no service TD: the quoting enclave writes another body where there is one. Where the binding of
+/// now differs from that at launch, the one that the policy does not allow is shown.
+fn service_td(body: &TdReport, policy: &TdxPolicy) -> Hex<48> {
+    let launched = Hex(body.mrservicetd.unwrap_or([0; 48]));
+    let now = body.extended.map_or(launched, |more| Hex(more.cur_servtd_hash));
+    if policy.service_td.allows(&now) { launched } else { now }
+}
+
+fn platform_checks(authentic: &AuthenticQuote, policy: &TdxPolicy) -> Vec<Check> {
+    let (quote, platform) = (authentic.quote(), authentic.platform());
+    let facts = platform.facts();
+    let not_approved = Code::PlatformNotApproved;
+    let status = authentic.tcb_status();
+    let revoked = status == TcbStatus::Revoked;
+    let code = if revoked { Code::TcbRevoked } else { Code::TcbStatusNotAccepted };
+    let accepted = !revoked && policy.tcb_status.allows(&status);
+    let evaluation = platform.collateral().evaluation();
+    let (recent, want) = match &policy.tcb_evaluation {
+        Floor::AtLeast(floor) => (evaluation >= *floor, format!("at least {floor}")),
+        Floor::Any { because } => (true, format!("any, because {because}")),
+    };
+    let instance = Hex(facts.platform_instance.unwrap_or([0; 16]));
+    vec![
+        Check::new("tcb-status", accepted, code, status, policy.tcb_status.describe(TcbStatus::to_string)),
+        Check::new("tcb-evaluation", recent, Code::CollateralTooOld, evaluation, want),
+        policy.fmspc.check("fmspc", not_approved, &Hex(facts.fmspc), Hex::to_string),
+        policy.ppid.check("ppid", not_approved, &Hex(facts.ppid), Hex::to_string),
+        policy.platform_instance.check("platform-instance", not_approved, &instance, Hex::to_string),
+        policy.qe_vendor.check("qe-vendor", not_approved, &Hex(quote.header.qe_vendor_id), Hex::to_string),
+        policy.mrseam.check("mrseam", not_approved, &Hex(quote.body.mrseam), Hex::to_string),
+        policy.mrsignerseam.check("mrsignerseam", not_approved, &Hex(quote.body.mrsignerseam), Hex::to_string),
+    ]
+}
+
+fn software_checks(body: &TdReport, policy: &TdxPolicy) -> Vec<Check> {
+    let [rtmr0, rtmr1, rtmr2, rtmr3] = body.rtmr;
+    let measured = [
+        ("mrtd", &policy.mrtd, body.mrtd),
+        ("rtmr0", &policy.rtmr0, rtmr0),
+        ("rtmr1", &policy.rtmr1, rtmr1),
+        ("rtmr2", &policy.rtmr2, rtmr2),
+        ("rtmr3", &policy.rtmr3, rtmr3),
+        ("mrowner", &policy.mrowner, body.mrowner),
+        ("mrownerconfig", &policy.mrownerconfig, body.mrownerconfig),
+    ];
+    let check = |(name, rule, got): (&str, &crate::Rule<Hex<48>>, [u8; 48])| {
+        rule.check(name, Code::MeasurementNotApproved, &Hex(got), Hex::to_string)
+    };
+    let mut checks: Vec<Check> = measured.into_iter().map(check).collect();
+    let (document, rest) = mrconfigid(body);
+    let allowed = !policy.deployment.is_fixed() || (policy.deployment.allows(&Hex(document)) && rest == [0; 16]);
+    checks.push(Check::new(
+        "deployment",
+        allowed,
+        Code::DeploymentNotApproved,
+        hex::encode(body.mrconfigid),
+        policy.deployment.describe(|digest| format!("{digest}{}", "00".repeat(16))),
+    ));
+    checks
+}
+
+fn binding_checks(body: &TdReport, expected: &Expected) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if let Some(document) = expected.deployment {
+        let (named, rest) = mrconfigid(body);
+        let missing = body.mrconfigid == [0; 48];
+        let code = if missing { Code::DeploymentMissing } else { Code::DeploymentMismatch };
+        let held = Sha256(named) == document && rest == [0; 16] && !missing;
+        let want = format!("{document}{}", "00".repeat(16));
+        checks.push(Check::new("deployment-document", held, code, hex::encode(body.mrconfigid), want));
+    }
+    if let Some(want) = expected.report_data {
+        let (got, want) = (hex::encode(body.report_data), hex::encode(want));
+        checks.push(Check::new("report-data", got == want, Code::ReportDataMismatch, got, want));
+    }
+    checks
+}
+
+/// MRCONFIGID: the digest of the deployment document, and the rest, which must be zero.
+fn mrconfigid(body: &TdReport) -> ([u8; 32], [u8; 16]) {
+    let (mut document, mut rest) = ([0; 32], [0; 16]);
+    document.iter_mut().chain(&mut rest).zip(body.mrconfigid).for_each(|(to, from)| *to = from);
+    (document, rest)
+}

@@ -1,0 +1,196 @@
+//! Collateral that Intel signed and that is current.
+
+use super::collateral::{Collateral, SignedText};
+use super::documents::{Date, QeIdentity, TcbInfo};
+use super::pck::verify_pck_authority;
+use crate::certificate::Certificate;
+use crate::crl::{Crl, Revocations};
+use crate::trace::traced;
+use crate::window::Window;
+use crate::{Roots, UnixTime};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use core::ops::RangeInclusive;
+use strongroom_wire::{Check, Code, Refusal, Result, Root};
+
+const TCB_SIGNING: &str = "Intel SGX TCB Signing";
+
+/// Collateral whose chains, signatures, lists and dates held at a given time.
+///
+/// ```compile_fail
+/// // There is no other way to one than `VerifiedCollateral::verify`.
+/// let forged = strongroom_appraisal::tdx::VerifiedCollateral { tcb_info: todo!(), qe_identity: todo!() };
+/// ```
+#[derive(Debug, Clone)]
+pub struct VerifiedCollateral {
+    pub(super) root: Certificate,
+    pub(super) pck_authority: Certificate,
+    pub(super) tcb_info: TcbInfo,
+    pub(super) qe_identity: QeIdentity,
+    root_ca_crl: Crl,
+    pck_crl: Crl,
+    label: Root,
+    window: Window,
+}
+
+impl VerifiedCollateral {
+    /// Verifies `collateral` at `now`.
+    ///
+    /// 1. The PCK's authority and the TCB signing keys are of a trusted root, valid, and of the right kind.
+    /// 2. The root's revocation list is signed, current, and names none of them.
+    /// 3. The authority's revocation list is signed and current.
+    /// 4. TCB info and QE identity are signed, over the bytes as received.
+    /// 5. Only then they are parsed, and `now` is within their dates.
+    pub fn verify(collateral: &Collateral, roots: &Roots, now: UnixTime) -> Result<Self> {
+        Self::verify_traced(collateral, roots, now, &mut Vec::new())
+    }
+
+    pub(super) fn verify_traced(
+        collateral: &Collateral,
+        roots: &Roots,
+        now: UnixTime,
+        trace: &mut Vec<Check>,
+    ) -> Result<Self> {
+        let chains = traced(trace, "collateral-chains", Chains::verify(collateral, roots, now))?;
+        traced(trace, "collateral-revocation", chains.verify_revocation(collateral, now))?;
+        let signatures = verify_text(&collateral.tcb_info, chains.tcb_signer, "TCB info").and(verify_text(
+            &collateral.qe_identity,
+            chains.qe_signer,
+            "QE identity",
+        ));
+        traced(trace, "collateral-signatures", signatures)?;
+        let parsed = TcbInfo::parse(&collateral.tcb_info.text)
+            .and_then(|info| Ok((info, QeIdentity::parse(&collateral.qe_identity.text)?)));
+        let (tcb_info, qe_identity) = traced(trace, "collateral-format", parsed)?;
+        let dates = verify_dates("TCB info", tcb_info.issue_date, tcb_info.next_update, now).and(verify_dates(
+            "QE identity",
+            qe_identity.issue_date,
+            qe_identity.next_update,
+            now,
+        ));
+        traced(trace, "collateral-dates", dates)?;
+        let certificates =
+            [chains.root, chains.authority, chains.tcb_signer, chains.qe_signer].map(Certificate::validity);
+        let lists = [collateral.root_ca_crl.validity(), collateral.pck_crl.validity()];
+        let documents =
+            [(tcb_info.issue_date.0, tcb_info.next_update.0), (qe_identity.issue_date.0, qe_identity.next_update.0)];
+        let window = certificates.into_iter().chain(lists).chain(documents).fold(Window::ALWAYS, Window::and);
+        Ok(Self {
+            label: roots.label(chains.root),
+            root: chains.root.clone(),
+            pck_authority: chains.authority.clone(),
+            tcb_info,
+            qe_identity,
+            root_ca_crl: collateral.root_ca_crl.clone(),
+            pck_crl: collateral.pck_crl.clone(),
+            window,
+        })
+    }
+
+    /// The first and the last second in which all of it is valid: the tightest of all its dates.
+    pub fn valid(&self) -> RangeInclusive<UnixTime> {
+        self.window.range()
+    }
+
+    pub(super) const fn window(&self) -> Window {
+        self.window
+    }
+
+    /// The root that it was verified under.
+    pub const fn root(&self) -> Root {
+        self.label
+    }
+
+    /// The FMSPC that the TCB info is for.
+    pub const fn fmspc(&self) -> [u8; 6] {
+        self.tcb_info.fmspc.0
+    }
+
+    /// tcbEvaluationDataNumber, the lower of TCB info's and QE identity's.
+    pub fn evaluation(&self) -> u32 {
+        self.tcb_info.tcb_evaluation_data_number.min(self.qe_identity.tcb_evaluation_data_number)
+    }
+
+    /// What the newest of several sets has the most of.
+    pub(super) fn age(&self) -> (u32, UnixTime) {
+        (self.evaluation(), self.tcb_info.issue_date.0)
+    }
+
+    /// Refuses a PCK, or its authority, that is on its issuer's list.
+    pub(super) fn verify_not_revoked(&self, pck: &Certificate, authority: &Certificate) -> Result<()> {
+        self.root_ca_crl.verify_absent(authority)?;
+        self.pck_crl.verify_absent(pck)
+    }
+}
+
+/// Who signed what of one set.
+struct Chains<'a> {
+    root: &'a Certificate,
+    authority: &'a Certificate,
+    tcb_signer: &'a Certificate,
+    qe_signer: &'a Certificate,
+}
+
+impl<'a> Chains<'a> {
+    fn verify(collateral: &'a Collateral, roots: &'a Roots, now: UnixTime) -> Result<Self> {
+        let (authority, root) = verify_pck_authority(&collateral.pck_crl_issuer_chain, roots, now)?;
+        let signer = |text: &'a SignedText| {
+            let (signer, given) =
+                text.issuer_chain.split_first().ok_or_else(|| Refusal::malformed("issuer chain", "empty"))?;
+            if signer.subject != TCB_SIGNING {
+                return Err(Refusal::new(Code::CertificateUnsuitable, "TCB signing key")
+                    .got(&signer.subject)
+                    .want(TCB_SIGNING));
+            }
+            let issuer = roots.issuer_of(signer, Root::Intel, given)?;
+            if issuer.spki != root.spki {
+                return Err(Refusal::new(Code::CollateralMismatch, "root of the TCB signing key")
+                    .got(issuer.key_id())
+                    .want(root.key_id()));
+            }
+            signer.verify_validity(now)?;
+            signer.verify_leaf()?;
+            Ok(signer)
+        };
+        Ok(Self {
+            root,
+            authority,
+            tcb_signer: signer(&collateral.tcb_info)?,
+            qe_signer: signer(&collateral.qe_identity)?,
+        })
+    }
+
+    fn verify_revocation(&self, collateral: &Collateral, now: UnixTime) -> Result<()> {
+        let list = |crl: &Crl, issuer: &Certificate, certificates: &[&Certificate]| {
+            let lists = core::slice::from_ref(crl);
+            let revocations = Revocations::verify(lists, issuer, now)?.ok_or_else(|| {
+                Refusal::new(Code::CrlMissing, "revocation list")
+                    .got(format!("one of {}", crl.issuer))
+                    .want(&issuer.subject)
+            })?;
+            certificates.iter().try_for_each(|certificate| revocations.verify_absent(certificate))
+        };
+        list(&collateral.root_ca_crl, self.root, &[self.authority, self.tcb_signer, self.qe_signer])?;
+        list(&collateral.pck_crl, self.authority, &[])
+    }
+}
+
+fn verify_text(signed: &SignedText, signer: &Certificate, what: &str) -> Result<()> {
+    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, signer.p256_point()?);
+    key.verify(signed.text.as_bytes(), &signed.signature).map_err(|_| {
+        Refusal::new(Code::CollateralSignatureInvalid, what).got("does not verify").want(format!(
+            "a signature by {} sha256:{}",
+            signer.subject,
+            signer.key_id()
+        ))
+    })
+}
+
+fn verify_dates(what: &str, issued: Date, next: Date, now: UnixTime) -> Result<()> {
+    if now < issued.0 {
+        return Err(Refusal::new(Code::CollateralNotYetValid, what).got(now).want(issued.0));
+    }
+    if now > next.0 {
+        return Err(Refusal::new(Code::CollateralExpired, what).got(now).want(next.0));
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! Everything that goes into one TDX authentication; each test changes one field.
+
+use serde_json::Value;
+use std::ops::Range;
+use std::sync::LazyLock;
+use strongroom_appraisal::tdx::{self, AuthenticQuote};
+use strongroom_appraisal::{Endorsements, Roots};
+use strongroom_devkit::intel::{CollateralSpec, Hierarchy, Pck, PckSpec};
+use strongroom_devkit::quote::QuoteSpec;
+use strongroom_wire::Code;
+
+pub(crate) const NOW: u64 = 1_800_000_000;
+
+pub(crate) static HIERARCHY: LazyLock<Hierarchy> = LazyLock::new(|| Hierarchy::generate().unwrap());
+pub(crate) static ROOTS: LazyLock<Roots> = LazyLock::new(|| Roots::test(HIERARCHY.root.certificate()).unwrap());
+
+pub(crate) struct Case {
+    pub(crate) pck: Option<Pck>,
+    pub(crate) quote: QuoteSpec,
+    pub(crate) collateral: CollateralSpec,
+    /// Done to the collateral's JSON after it was signed.
+    pub(crate) edit: Option<Box<dyn Fn(&mut Value)>>,
+    /// A byte of the quote whose lowest bit is flipped.
+    pub(crate) flip: Option<usize>,
+    pub(crate) roots: Option<Roots>,
+}
+
+impl Case {
+    pub(crate) fn sound() -> Self {
+        let (quote, collateral) = (QuoteSpec::default(), CollateralSpec::default());
+        Self { pck: None, quote, collateral, edit: None, flip: None, roots: None }
+    }
+
+    pub(crate) fn of(spec: PckSpec) -> Self {
+        Self { pck: Some(HIERARCHY.issue(spec).unwrap()), ..Self::sound() }
+    }
+
+    pub(crate) fn run(self) -> Result<AuthenticQuote, Code> {
+        self.run_again()
+    }
+
+    pub(crate) fn run_again(&self) -> Result<AuthenticQuote, Code> {
+        static SOUND: LazyLock<Pck> = LazyLock::new(|| HIERARCHY.issue(PckSpec::default()).unwrap());
+        let mut collateral = HIERARCHY.collateral(&self.collateral).unwrap();
+        if let Some(edit) = &self.edit {
+            let mut document: Value = serde_json::from_slice(&collateral).unwrap();
+            edit(&mut document);
+            collateral = document.to_string().into_bytes();
+        }
+        let mut endorsements = Endorsements::new();
+        endorsements.add(&collateral).unwrap();
+        let mut evidence = self.quote.sign(self.pck.as_ref().unwrap_or(&SOUND)).unwrap();
+        if let Some(at) = self.flip {
+            evidence[at] ^= 1;
+        }
+        let roots = self.roots.as_ref().unwrap_or(&ROOTS);
+        tdx::authenticate(&evidence, &endorsements, roots, NOW).map_err(|refusal| refusal.code)
+    }
+}
+
+/// From so many seconds after [`NOW`] to so many.
+pub(crate) fn from_now(begins: i64, ends: i64) -> Range<u64> {
+    NOW.checked_add_signed(begins).unwrap()..NOW.checked_add_signed(ends).unwrap()
+}

@@ -1,0 +1,534 @@
+//! A fake Intel hierarchy, one changed field at a time: authentication.
+
+use super::tdx_case::{Case, HIERARCHY, NOW, ROOTS, from_now};
+use serde_json::{Value, json};
+use strongroom_appraisal::tdx::{self, TcbStatus};
+use strongroom_appraisal::{Endorsements, Roots};
+use strongroom_devkit::intel::{ALWAYS, Authority, CollateralSpec, Hierarchy, PLATFORM_CA, PckSpec, ROOT, TCB_SIGNING};
+use strongroom_devkit::quote::QuoteSpec;
+use strongroom_wire::{Code, Realm, Root};
+
+fn refused(case: Case) -> Code {
+    case.run().map(|authentic| authentic.tcb_status()).expect_err("accepted")
+}
+
+fn with_quote(quote: QuoteSpec) -> Case {
+    Case { quote, ..Case::sound() }
+}
+
+/// A sound case with one member of the TCB info, named as a JSON pointer, changed.
+fn with_info(pointer: &str, value: Value) -> Case {
+    let mut case = Case::sound();
+    *case.collateral.tcb_info.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
+    case
+}
+
+fn with_identity(pointer: &str, value: Value) -> Case {
+    let mut case = Case::sound();
+    *case.collateral.qe_identity.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
+    case
+}
+
+/// A sound case whose collateral is edited after it was signed.
+fn with_edit(edit: impl Fn(&mut Value) + 'static) -> Case {
+    Case { edit: Some(Box::new(edit)), ..Case::sound() }
+}
+
+fn status(case: Case) -> (TcbStatus, Vec<String>) {
+    let authentic = case.run().unwrap_or_else(|code| panic!("{code}"));
+    (authentic.tcb_status(), authentic.advisories().map(str::to_owned).collect())
+}
+
+#[test]
+fn sound_quote_of_each_version_and_body_authentic_under_its_test_root() {
+    for (version, body_type) in [(4, 2), (5, 2), (5, 3), (5, 4)] {
+        let authentic = with_quote(QuoteSpec { version, body_type, ..QuoteSpec::default() }).run().unwrap();
+        let key = HIERARCHY.root.key_digest().unwrap();
+        assert_eq!((authentic.root(), ROOTS.realm()), (Root::Test(key), Realm::Test(key)));
+        assert_eq!(authentic.tcb_status(), TcbStatus::UpToDate);
+        assert_eq!(authentic.advisories().count(), 0);
+        assert_eq!(authentic.platform().facts().ppid, [0x99; 16]);
+        assert_eq!(authentic.platform().collateral().evaluation(), 20);
+        assert!(authentic.checks().iter().all(|check| check.ok) && authentic.checks().len() >= 14);
+    }
+}
+
+// ── Signatures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn every_flipped_byte_of_what_is_signed_refused() {
+    let pck = HIERARCHY.issue(PckSpec::default()).unwrap();
+    let signed = QuoteSpec::default().quote(&pck).unwrap().signed().len();
+    for at in 0..signed {
+        let code = refused(Case { flip: Some(at), ..Case::sound() });
+        let own = [Code::VersionUnsupported, Code::PlatformUnsupported, Code::SigningKeyUnsupported, Code::Malformed];
+        assert!(code == Code::EvidenceSignatureInvalid || own.contains(&code), "{at:#x}: {code}");
+    }
+}
+
+#[test]
+fn flipped_bit_of_each_part_of_the_authentication_data_refused_with_its_code() {
+    let start = 48 + 584 + 4;
+    for (at, code) in [
+        (start, Code::EvidenceSignatureInvalid),
+        (start + 63, Code::EvidenceSignatureInvalid),
+        (start + 64, Code::AttestationKeyMismatch),
+        (start + 127, Code::AttestationKeyMismatch),
+        (start + 134, Code::QeReportSignatureInvalid),
+        (start + 134 + 383, Code::QeReportSignatureInvalid),
+        (start + 134 + 384, Code::QeReportSignatureInvalid),
+        (start + 134 + 384 + 63, Code::QeReportSignatureInvalid),
+        (start + 134 + 450, Code::AttestationKeyMismatch),
+    ] {
+        assert_eq!(refused(Case { flip: Some(at), ..Case::sound() }), code, "{at}");
+    }
+}
+
+#[test]
+fn qe_report_that_commits_to_another_key_or_to_more_refused() {
+    let quote = QuoteSpec { qe_report_data: Some([7; 64]), ..QuoteSpec::default() };
+    assert_eq!(refused(with_quote(quote)), Code::AttestationKeyMismatch);
+}
+
+#[test]
+fn quote_without_a_chain_inside_refused() {
+    let quote = QuoteSpec { certification: 1, ..QuoteSpec::default() };
+    assert_eq!(refused(with_quote(quote)), Code::EndorsementMissing);
+}
+
+// ── The platform's chain ───────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn test_hierarchy_under_intels_root_refused() {
+    let intel = Roots::builtin().unwrap();
+    assert_eq!(refused(Case { roots: Some(intel), ..Case::sound() }), Code::RootUntrusted);
+}
+
+#[test]
+fn chain_of_another_hierarchy_refused_and_with_its_broken_link_too() {
+    let other = Hierarchy::generate().unwrap();
+    let pck = other.issue(PckSpec::default()).unwrap();
+    assert_eq!(refused(Case { pck: Some(pck), ..Case::sound() }), Code::RootUntrusted);
+    // The same with the trusted root's certificate at its end: the link is simply broken.
+    let pck = other.platform_ca.issue(PckSpec::default(), &HIERARCHY.root).unwrap();
+    assert_eq!(refused(Case { pck: Some(pck), ..Case::sound() }), Code::CertificateSignatureInvalid);
+}
+
+#[test]
+fn pck_signed_by_a_stranger_with_the_authoritys_name_refused() {
+    let stranger = HIERARCHY.root.intermediate(PLATFORM_CA, 77, ALWAYS).unwrap();
+    let mut pck = stranger.issue(PckSpec::default(), &HIERARCHY.root).unwrap();
+    let honest = [&pck.certificate, HIERARCHY.platform_ca.certificate(), HIERARCHY.root.certificate()];
+    pck.chain = strongroom_devkit::intel::pem_chain(&honest).unwrap().into_bytes();
+    assert_eq!(refused(Case { pck: Some(pck), ..Case::sound() }), Code::CertificateSignatureInvalid);
+}
+
+#[test]
+fn pck_under_the_root_itself_or_under_a_key_of_another_purpose_refused() {
+    for issuer in [&HIERARCHY.root, &HIERARCHY.tcb_signing] {
+        let pck = issuer.issue(PckSpec::default(), &HIERARCHY.root).unwrap();
+        assert_eq!(refused(Case { pck: Some(pck), ..Case::sound() }), Code::CertificateUnsuitable);
+    }
+}
+
+#[test]
+fn authority_by_name_without_the_right_to_be_one_refused() {
+    let leaf = HIERARCHY.root.signer(PLATFORM_CA, 78, ALWAYS).unwrap();
+    let pck = leaf.issue(PckSpec::default(), &HIERARCHY.root).unwrap();
+    assert_eq!(refused(Case { pck: Some(pck), ..Case::sound() }), Code::CertificateUnsuitable);
+}
+
+#[test]
+fn certificate_of_another_purpose_as_pck_refused() {
+    let spec = PckSpec { subject: TCB_SIGNING.into(), ..PckSpec::default() };
+    assert_eq!(refused(Case::of(spec)), Code::CertificateUnsuitable);
+}
+
+#[test]
+fn pck_without_sgx_extensions_refused_and_without_platform_instance_accepted() {
+    let spec = PckSpec { sgx_extensions: false, ..PckSpec::default() };
+    assert_eq!(refused(Case::of(spec)), Code::CertificateUnsuitable);
+    let spec = PckSpec { platform_instance: None, ..PckSpec::default() };
+    assert_eq!(Case::of(spec).run().unwrap().platform().facts().platform_instance, None);
+}
+
+#[test]
+fn pck_outside_its_validity_refused() {
+    for (validity, code) in
+        [(from_now(-9, -1), Code::CertificateExpired), (from_now(1, 9), Code::CertificateNotYetValid)]
+    {
+        assert_eq!(refused(Case::of(PckSpec { validity, ..PckSpec::default() })), code);
+    }
+    assert!(Case::of(PckSpec { validity: from_now(0, 0), ..PckSpec::default() }).run().is_ok());
+}
+
+// ── Collateral ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn quote_without_collateral_refused_after_its_signatures_held() {
+    let pck = HIERARCHY.issue(PckSpec::default()).unwrap();
+    let evidence = QuoteSpec::default().sign(&pck).unwrap();
+    let mut trace = Vec::new();
+    let refusal = tdx::authenticate_traced(&evidence, &Endorsements::new(), &ROOTS, NOW, &mut trace).unwrap_err();
+    assert_eq!(refusal.code, Code::CollateralMissing);
+    let (last, others) = trace.split_last().unwrap();
+    assert!(others.iter().all(|check| check.ok) && others.last().unwrap().name == "signature");
+    assert_eq!((last.ok, last.code), (false, Some(Code::CollateralMissing)));
+}
+
+#[test]
+fn collateral_edited_after_it_was_signed_refused() {
+    for (member, from, to) in [
+        ("tcb_info", "\"Revoked\"", "\"UpToDate\""),
+        ("tcb_info", "{", "{ "),
+        ("qe_identity", "\"Revoked\"", "\"UpToDate\""),
+    ] {
+        let case = with_edit(move |document| {
+            document[member] = document[member].as_str().unwrap().replacen(from, to, 1).into();
+        });
+        assert_eq!(refused(case), Code::CollateralSignatureInvalid, "{member}");
+    }
+    for member in ["tcb_info_signature", "qe_identity_signature"] {
+        let case = with_edit(move |document| document[member] = "00".repeat(64).into());
+        assert_eq!(refused(case), Code::CollateralSignatureInvalid, "{member}");
+    }
+    // TCB info does not stand in for QE identity, though both are signed by the same key.
+    let case = with_edit(|document| {
+        document["qe_identity"] = document["tcb_info"].clone();
+        document["qe_identity_signature"] = document["tcb_info_signature"].clone();
+    });
+    assert_eq!(refused(case), Code::Malformed);
+}
+
+#[test]
+fn collateral_without_a_member_or_with_a_broken_one_refused_when_it_is_added() {
+    let whole: Value = serde_json::from_slice(&HIERARCHY.collateral(&CollateralSpec::default()).unwrap()).unwrap();
+    let add =
+        |document: &Value| Endorsements::new().add(document.to_string().as_bytes()).map_err(|refusal| refusal.code);
+    assert_eq!(add(&whole), Ok(()));
+    for member in whole.as_object().unwrap().keys() {
+        let mut without = whole.clone();
+        without.as_object_mut().unwrap().remove(member);
+        assert_eq!(add(&without), Err(Code::Malformed), "{member}");
+        if !["tcb_info", "qe_identity"].contains(&member.as_str()) {
+            let mut broken = whole.clone();
+            broken[member] = "zz".into();
+            assert_eq!(add(&broken), Err(Code::Malformed), "{member}");
+        }
+    }
+    let mut more = whole.clone();
+    more["pck_certificate_chain"] = "of another quote".into();
+    assert_eq!(add(&more), Ok(()));
+}
+
+#[test]
+fn collateral_signed_by_another_key_or_an_authority_refused() {
+    let chain = |certificates: &[&[u8]]| Value::from(strongroom_devkit::intel::pem_chain(certificates).unwrap());
+    let root = HIERARCHY.root.certificate();
+    let other = HIERARCHY.root.signer(TCB_SIGNING, 5, ALWAYS).unwrap();
+    let named = HIERARCHY.root.intermediate(TCB_SIGNING, 6, ALWAYS).unwrap();
+    let stranger = Authority::root(ROOT, ALWAYS).unwrap();
+    let foreign = stranger.signer(TCB_SIGNING, 7, ALWAYS).unwrap();
+    for (signer, end, code) in [
+        (&other, root, Code::CollateralSignatureInvalid),
+        (&HIERARCHY.platform_ca, root, Code::CertificateUnsuitable),
+        (&named, root, Code::CertificateUnsuitable),
+        (&foreign, root, Code::CertificateSignatureInvalid),
+        (&foreign, stranger.certificate(), Code::RootUntrusted),
+    ] {
+        for member in ["tcb_info_issuer_chain", "qe_identity_issuer_chain"] {
+            let chain = chain(&[signer.certificate(), end]);
+            assert_eq!(refused(with_edit(move |document| document[member] = chain.clone())), code, "{member}");
+        }
+    }
+}
+
+#[test]
+fn collateral_dates_hold_to_the_second() {
+    let date = |seconds: i64| strongroom_devkit::intel::tcb_info(&from_now(seconds, seconds))["issueDate"].clone();
+    for with in [with_info, with_identity] {
+        assert!(with("/issueDate", date(0)).run().is_ok());
+        assert!(with("/nextUpdate", date(0)).run().is_ok());
+        assert_eq!(refused(with("/issueDate", date(1))), Code::CollateralNotYetValid);
+        assert_eq!(refused(with("/nextUpdate", date(-1))), Code::CollateralExpired);
+        assert_eq!(refused(with("/nextUpdate", json!("tomorrow"))), Code::Malformed);
+    }
+}
+
+#[test]
+fn revocation_list_outside_its_window_or_forged_refused() {
+    for (window, code) in
+        [(from_now(-9, -1), Code::CrlExpired), (from_now(1, 9), Code::CrlExpired), (from_now(0, 0), Code::Internal)]
+    {
+        let root = CollateralSpec { root_crl_window: window.clone(), ..CollateralSpec::default() };
+        let pck = CollateralSpec { pck_crl_window: window, ..CollateralSpec::default() };
+        for collateral in [root, pck] {
+            let result = Case { collateral, ..Case::sound() }.run().map(drop);
+            assert_eq!(result, if code == Code::Internal { Ok(()) } else { Err(code) });
+        }
+    }
+    for member in ["root_ca_crl", "pck_crl"] {
+        let forged = with_edit(move |document| {
+            let mut der = hex::decode(document[member].as_str().unwrap()).unwrap();
+            *der.last_mut().unwrap() ^= 1;
+            document[member] = hex::encode(der).into();
+        });
+        assert_eq!(refused(forged), Code::CrlSignatureInvalid, "{member}");
+        let other = if member == "pck_crl" { "root_ca_crl" } else { "pck_crl" };
+        let swapped = with_edit(move |document| document[member] = document[other].clone());
+        assert_eq!(refused(swapped), Code::CrlMissing, "{member}");
+    }
+}
+
+#[test]
+fn certificate_on_its_issuers_list_refused_and_on_the_others_not() {
+    let pck = PckSpec::default().serial;
+    for (by_root, by_authority, held) in [
+        (vec![], vec![pck + 1], true),
+        (vec![], vec![pck], false),
+        (vec![pck], vec![], true),
+        (vec![2], vec![], false),
+        (vec![4], vec![], false),
+        (vec![3], vec![2, 4], true),
+    ] {
+        let collateral = CollateralSpec {
+            revoked_by_root: by_root.clone(),
+            revoked_by_authority: by_authority.clone(),
+            ..CollateralSpec::default()
+        };
+        let result = Case { collateral, ..Case::sound() }.run().map(drop);
+        assert_eq!(result, if held { Ok(()) } else { Err(Code::CertificateRevoked) }, "{by_root:?} {by_authority:?}");
+    }
+}
+
+#[test]
+fn collateral_of_another_platform_refused() {
+    for case in [
+        with_info("/fmspc", json!("B0C06F000001")),
+        with_info("/pceId", json!("0001")),
+        with_info("/id", json!("SGX")),
+        with_info("/version", json!(2)),
+        with_identity("/id", json!("QE")),
+        with_identity("/version", json!(3)),
+        Case { collateral: CollateralSpec { processor: true, ..CollateralSpec::default() }, ..Case::sound() },
+    ] {
+        assert_eq!(refused(case), Code::CollateralMismatch);
+    }
+}
+
+#[test]
+fn platform_of_the_processor_authority_with_its_own_collateral_authentic() {
+    let pck = HIERARCHY.processor_ca.issue(PckSpec::default(), &HIERARCHY.root).unwrap();
+    let collateral = CollateralSpec { processor: true, ..CollateralSpec::default() };
+    assert!(Case { pck: Some(pck), collateral, ..Case::sound() }.run().is_ok());
+}
+
+// ── Quoting enclave, TDX module, TCB level ─────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn quoting_enclave_of_another_identity_refused() {
+    let mut debug = QuoteSpec::default().qe_attributes;
+    debug[0] |= 2;
+    let mut kss = QuoteSpec::default().qe_attributes;
+    kss[8] ^= 1;
+    for (quote, code) in [
+        (QuoteSpec { qe_mrsigner: [0xdd; 32], ..QuoteSpec::default() }, Some(Code::QeIdentityMismatch)),
+        (QuoteSpec { qe_isv_prod_id: 1, ..QuoteSpec::default() }, Some(Code::QeIdentityMismatch)),
+        (QuoteSpec { qe_miscselect: [1, 0, 0, 0], ..QuoteSpec::default() }, Some(Code::QeIdentityMismatch)),
+        (QuoteSpec { qe_attributes: debug, ..QuoteSpec::default() }, Some(Code::QeIdentityMismatch)),
+        // Outside the mask.
+        (QuoteSpec { qe_attributes: kss, ..QuoteSpec::default() }, None),
+        (QuoteSpec { qe_isv_svn: 1, ..QuoteSpec::default() }, Some(Code::TcbNotSupported)),
+    ] {
+        assert_eq!(with_quote(quote).run().err(), code);
+    }
+}
+
+#[test]
+fn tdx_module_of_another_signer_version_or_attributes_refused() {
+    let svn = |version| [5, version, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    for (quote, code) in [
+        (QuoteSpec { mrsignerseam: [1; 48], ..QuoteSpec::default() }, Code::TdxModuleMismatch),
+        (QuoteSpec { seam_attributes: [1, 0, 0, 0, 0, 0, 0, 0], ..QuoteSpec::default() }, Code::TdxModuleMismatch),
+        (QuoteSpec { tee_tcb_svn: svn(2), ..QuoteSpec::default() }, Code::TdxModuleMismatch),
+    ] {
+        assert_eq!(refused(with_quote(quote)), code);
+    }
+    for version in [0, 1, 3] {
+        assert!(with_quote(QuoteSpec { tee_tcb_svn: svn(version), ..QuoteSpec::default() }).run().is_ok(), "{version}");
+    }
+    // Before version 1 the signer is the one of `tdxModule`.
+    let mut case = with_info("/tdxModule/mrsigner", json!("01".repeat(48)));
+    assert!(case.run_again().is_ok());
+    case.quote.tee_tcb_svn = svn(0);
+    assert_eq!(refused(case), Code::TdxModuleMismatch);
+}
+
+#[test]
+fn each_svn_below_a_level_falls_to_the_next() {
+    let platform = |spec: PckSpec| status(Case::of(spec)).0;
+    for component in [0, 1, 2, 3, 4, 5, 7] {
+        let mut spec = PckSpec::default();
+        spec.sgx_components[component] -= 1;
+        // The second level asks for less of the first two components, the third of the fifth; nothing of the others.
+        let want = match component {
+            0 | 1 => Ok(TcbStatus::OutOfDate),
+            4 => Ok(TcbStatus::Revoked),
+            _ => Err(Code::TcbNotSupported),
+        };
+        assert_eq!(Case::of(spec).run().map(|authentic| authentic.tcb_status()), want, "{component}");
+    }
+    assert_eq!(platform(PckSpec { pce_svn: 11, ..PckSpec::default() }), TcbStatus::UpToDate);
+    assert_eq!(platform(PckSpec { pce_svn: 10, ..PckSpec::default() }), TcbStatus::Revoked);
+    assert_eq!(refused(Case::of(PckSpec { pce_svn: 4, ..PckSpec::default() })), Code::TcbNotSupported);
+    let mut higher = PckSpec::default();
+    higher.sgx_components = [9; 16];
+    assert_eq!(platform(higher), TcbStatus::UpToDate);
+}
+
+fn launched(svn: [u8; 3]) -> QuoteSpec {
+    let mut tee_tcb_svn = [0; 16];
+    tee_tcb_svn[..3].copy_from_slice(&svn);
+    QuoteSpec { tee_tcb_svn, ..QuoteSpec::default() }
+}
+
+#[test]
+fn tdx_components_and_the_modules_own_level_come_to_one_status() {
+    for (svn, want, advisories) in [
+        ([5, 1, 4], Ok(TcbStatus::UpToDate), vec![]),
+        ([9, 1, 9], Ok(TcbStatus::UpToDate), vec![]),
+        ([4, 1, 4], Ok(TcbStatus::OutOfDate), vec!["INTEL-SA-00003"]),
+        ([5, 1, 3], Ok(TcbStatus::OutOfDate), vec!["INTEL-SA-00007"]),
+        ([3, 1, 3], Ok(TcbStatus::OutOfDate), vec!["INTEL-SA-00003", "INTEL-SA-00007"]),
+        ([2, 1, 4], Ok(TcbStatus::Revoked), vec!["INTEL-SA-00002"]),
+        ([5, 1, 2], Ok(TcbStatus::Revoked), vec!["INTEL-SA-00006", "INTEL-SA-00007"]),
+        ([5, 1, 1], Err(Code::TcbNotSupported), vec![]),
+        ([1, 1, 4], Err(Code::TcbNotSupported), vec![]),
+        // A module without a version is judged by the platform's level alone, its SVN included.
+        ([5, 0, 4], Ok(TcbStatus::UpToDate), vec![]),
+        ([4, 0, 4], Ok(TcbStatus::Revoked), vec!["INTEL-SA-00006", "INTEL-SA-00007"]),
+        ([2, 0, 4], Err(Code::TcbNotSupported), vec![]),
+    ] {
+        let result = with_quote(launched(svn)).run();
+        assert_eq!(result.as_ref().map(|authentic| authentic.tcb_status()).map_err(|code| *code), want, "{svn:?}");
+        let got: Vec<String> = result.map(|a| a.advisories().map(str::to_owned).collect()).unwrap_or_default();
+        assert_eq!(got, advisories, "{svn:?}");
+    }
+}
+
+#[test]
+fn quoting_enclave_below_its_level_makes_the_whole_out_of_date_or_revoked() {
+    for (svn, want) in [
+        (5, (TcbStatus::UpToDate, vec![])),
+        (3, (TcbStatus::OutOfDate, vec!["INTEL-SA-00005".to_owned()])),
+        (2, (TcbStatus::Revoked, vec!["INTEL-SA-00004".to_owned()])),
+    ] {
+        assert_eq!(status(with_quote(QuoteSpec { qe_isv_svn: svn, ..QuoteSpec::default() })), want, "{svn}");
+    }
+}
+
+#[test]
+fn each_status_of_intels_is_reported_in_its_words() {
+    for name in [
+        "UpToDate",
+        "SWHardeningNeeded",
+        "ConfigurationNeeded",
+        "ConfigurationAndSWHardeningNeeded",
+        "OutOfDate",
+        "OutOfDateConfigurationNeeded",
+        "Revoked",
+    ] {
+        assert_eq!(status(with_info("/tcbLevels/0/tcbStatus", json!(name))).0.as_str(), name);
+    }
+    assert_eq!(refused(with_info("/tcbLevels/0/tcbStatus", json!("Splendid"))), Code::Malformed);
+    let case = with_info("/tcbLevels/0/tcbStatus", json!("ConfigurationNeeded"));
+    let case = Case { quote: launched([4, 1, 4]), ..case };
+    assert_eq!(status(case).0, TcbStatus::OutOfDateConfigurationNeeded);
+}
+
+#[test]
+fn td_updated_under_way_is_advised_to_relaunch() {
+    let td15 = |launched_on: [u8; 3], now: [u8; 3]| {
+        let now = launched(now).tee_tcb_svn;
+        QuoteSpec { version: 5, body_type: 3, tee_tcb_svn2: Some(now), ..launched(launched_on) }
+    };
+    for (before, now, want) in [
+        ([5, 1, 4], [5, 1, 4], Ok(TcbStatus::UpToDate)),
+        ([3, 1, 4], [5, 1, 4], Ok(TcbStatus::TDRelaunchAdvised)),
+        ([3, 1, 4], [3, 1, 4], Ok(TcbStatus::OutOfDate)),
+        ([3, 1, 4], [5, 3, 4], Ok(TcbStatus::TDRelaunchAdvised)),
+        ([5, 1, 4], [3, 1, 4], Ok(TcbStatus::OutOfDate)),
+        ([2, 1, 4], [5, 1, 4], Ok(TcbStatus::Revoked)),
+        ([5, 1, 4], [2, 1, 4], Ok(TcbStatus::Revoked)),
+        ([5, 1, 4], [1, 1, 4], Err(Code::TcbNotSupported)),
+        ([5, 1, 4], [5, 2, 4], Err(Code::TdxModuleMismatch)),
+    ] {
+        let result = with_quote(td15(before, now)).run().map(|authentic| authentic.tcb_status());
+        assert_eq!(result, want, "{before:?} {now:?}");
+    }
+    let case = with_info("/tcbLevels/0/tcbStatus", json!("ConfigurationNeeded"));
+    let case = Case { quote: td15([3, 1, 4], [5, 1, 4]), ..case };
+    assert_eq!(status(case).0, TcbStatus::TDRelaunchAdvisedConfigurationNeeded);
+}
+
+#[test]
+fn lower_of_both_evaluation_numbers_counts() {
+    let evaluation = |case: Case| case.run().unwrap().platform().collateral().evaluation();
+    assert_eq!(evaluation(with_info("/tcbEvaluationDataNumber", json!(19))), 19);
+    assert_eq!(evaluation(with_identity("/tcbEvaluationDataNumber", json!(18))), 18);
+}
+
+#[test]
+fn more_levels_than_the_limit_refused() {
+    let levels = |n: usize| Value::from(vec![CollateralSpec::default().tcb_info["tcbLevels"][0].clone(); n]);
+    let limit = strongroom_wire::limits::TCB_LEVELS;
+    assert_eq!(refused(with_info("/tcbLevels", levels(limit + 1))), Code::TooLarge);
+}
+
+// ── The kept proof ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn kept_platform_authenticates_its_further_quotes_and_nobody_elses() {
+    let pck = HIERARCHY.issue(PckSpec::default()).unwrap();
+    let mut endorsements = Endorsements::new();
+    endorsements.add(&HIERARCHY.collateral(&CollateralSpec::default()).unwrap()).unwrap();
+    let first = QuoteSpec::default().sign(&pck).unwrap();
+    let platform = tdx::authenticate(&first, &endorsements, &ROOTS, NOW).unwrap().platform().clone();
+    let code = |evidence: &[u8], now| platform.authenticate(evidence, now).map(|a| a.tcb_status()).map_err(|r| r.code);
+
+    let second = QuoteSpec { report_data: [9; 64], ..QuoteSpec::default() }.sign(&pck).unwrap();
+    assert_eq!(code(&second, NOW), Ok(TcbStatus::UpToDate));
+    assert_eq!(platform.authenticate(&second, NOW).unwrap().quote().body.report_data, [9; 64]);
+    let mut changed = second.clone();
+    changed[48 + 136] ^= 1;
+    assert_eq!(code(&changed, NOW), Err(Code::EvidenceSignatureInvalid));
+    let outdated = QuoteSpec { tee_tcb_svn: launched([4, 1, 4]).tee_tcb_svn, ..QuoteSpec::default() };
+    assert_eq!(code(&outdated.sign(&pck).unwrap(), NOW), Ok(TcbStatus::OutOfDate));
+    let other = HIERARCHY.issue(PckSpec::default()).unwrap();
+    assert_eq!(code(&QuoteSpec::default().sign(&other).unwrap(), NOW), Err(Code::CollateralMismatch));
+
+    let valid = platform.valid();
+    assert_eq!((*valid.start(), *valid.end()), (1_796_083_200, 1_803_859_200));
+    assert_eq!(code(&second, *valid.end()), Ok(TcbStatus::UpToDate));
+    assert_eq!(code(&second, valid.end() + 1), Err(Code::CollateralExpired));
+    assert_eq!(code(&second, valid.start() - 1), Err(Code::CollateralNotYetValid));
+}
+
+#[test]
+fn newest_of_two_sets_counts_whichever_comes_first() {
+    let older = CollateralSpec::default();
+    let mut newer = CollateralSpec::default();
+    newer.tcb_info["tcbEvaluationDataNumber"] = json!(21);
+    newer.qe_identity["tcbEvaluationDataNumber"] = json!(21);
+    newer.tcb_info["tcbLevels"][0]["tcbStatus"] = json!("OutOfDate");
+    let pck = HIERARCHY.issue(PckSpec::default()).unwrap();
+    let evidence = QuoteSpec::default().sign(&pck).unwrap();
+    for order in [[&older, &newer], [&newer, &older]] {
+        let mut endorsements = Endorsements::new();
+        for spec in order {
+            endorsements.add(&HIERARCHY.collateral(spec).unwrap()).unwrap();
+        }
+        let authentic = tdx::authenticate(&evidence, &endorsements, &ROOTS, NOW).unwrap();
+        assert_eq!(authentic.tcb_status(), TcbStatus::OutOfDate);
+    }
+}

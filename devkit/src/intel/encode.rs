@@ -1,0 +1,48 @@
+//! The SGX extensions of a PCK certificate, OID 1.2.840.113741.1.13.1.
+
+use super::PckSpec;
+use crate::x509::{asn1, extension, oid};
+use der::asn1::{Any, ObjectIdentifier, OctetStringRef};
+use der::{Encode, Sequence};
+use strongroom_wire::Result;
+use x509_cert::ext::Extension;
+
+const SGX_EXTENSIONS: &str = "1.2.840.113741.1.13.1";
+
+#[derive(Sequence)]
+struct Entry {
+    oid: ObjectIdentifier,
+    value: Any,
+}
+
+pub(super) fn sgx_extensions(spec: &PckSpec) -> Result<Extension> {
+    let mut tcb = Vec::new();
+    for (svn, number) in spec.sgx_components.iter().zip(1..) {
+        tcb.push(entry(&format!("2.{number}"), integer(u16::from(*svn))?)?);
+    }
+    tcb.push(entry("2.17", integer(spec.pce_svn)?)?);
+    tcb.push(entry("2.18", octets(&spec.sgx_components)?)?);
+    let mut entries = vec![
+        entry("1", octets(&spec.ppid)?)?,
+        entry("2", Any::encode_from(&tcb).map_err(asn1)?)?,
+        entry("3", octets(&spec.pce_id)?)?,
+        entry("4", octets(&spec.fmspc)?)?,
+        entry("5", Any::new(der::Tag::Enumerated, [1]).map_err(asn1)?)?,
+    ];
+    if let Some(instance) = &spec.platform_instance {
+        entries.push(entry("6", octets(instance)?)?);
+    }
+    extension(SGX_EXTENSIONS, false, entries.to_der().map_err(asn1)?)
+}
+
+fn entry(suffix: &str, value: Any) -> Result<Entry> {
+    Ok(Entry { oid: oid(&format!("{SGX_EXTENSIONS}.{suffix}"))?, value })
+}
+
+fn integer(number: u16) -> Result<Any> {
+    Any::encode_from(&number).map_err(asn1)
+}
+
+fn octets(bytes: &[u8]) -> Result<Any> {
+    OctetStringRef::new(bytes).and_then(|octets| Any::encode_from(&octets)).map_err(asn1)
+}

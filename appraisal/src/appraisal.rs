@@ -5,13 +5,23 @@ use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Check, Code, Refusal, Result};
 
 /// What the caller knows beside the policy.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Expected {
     /// The 64 bytes that report data must be. `None` only where there is no nonce to compare with: the result is then
     /// evidence of some time, not of now.
     pub report_data: Option<[u8; 64]>,
     /// SHA-256 of the deployment document that the peer showed. `None` only where none was shown.
     pub deployment: Option<Sha256>,
+}
+
+impl Expected {
+    /// Nothing to compare with. What is judged so is evidence of some time and of nobody in particular, and never gives a
+    /// [`VerifiedEnclave`].
+    pub const UNBOUND: Self = Self { report_data: None, deployment: None };
+
+    pub(crate) const fn is_bound(&self) -> bool {
+        self.report_data.is_some() && self.deployment.is_some()
+    }
 }
 
 /// How far a judgement goes.
@@ -39,16 +49,16 @@ impl Verdict {
 /// Every check that was made on authentic evidence `E`, and what follows from all of them.
 #[derive(Debug, Clone)]
 pub struct Appraisal<E = AuthenticReport> {
-    /// In a fixed order.
-    pub checks: Vec<Check>,
+    checks: Vec<Check>,
     authentic: E,
     policy: Sha256,
     fixes_software: bool,
+    bound: bool,
 }
 
 /// Authentic evidence `E` that satisfied a policy which fixes its software.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// // There is no other way to one than `Appraisal::into_verified`.
 /// let forged = strongroom_appraisal::VerifiedEnclave { authentic: todo!(), policy: todo!() };
 /// ```
@@ -61,8 +71,19 @@ pub struct VerifiedEnclave<E = AuthenticReport> {
 impl<E> Appraisal<E> {
     /// What all of `checks`, made under `policy`, say of `authentic`. `fixes_software` is whether the policy's section for
     /// this platform names measurement and deployment document.
-    pub(crate) const fn new(checks: Vec<Check>, authentic: E, policy: &Policy, fixes_software: bool) -> Self {
-        Self { checks, authentic, policy: policy.digest(), fixes_software }
+    pub(crate) const fn new(
+        checks: Vec<Check>,
+        authentic: E,
+        policy: &Policy,
+        fixes_software: bool,
+        expected: &Expected,
+    ) -> Self {
+        Self { checks, authentic, policy: policy.digest(), fixes_software, bound: expected.is_bound() }
+    }
+
+    /// Every check that was made, in a fixed order.
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
     }
 
     /// The first check that did not hold.
@@ -79,15 +100,19 @@ impl<E> Appraisal<E> {
         }
     }
 
-    /// The proof, where every check held under a policy that fixes measurement and deployment document.
+    /// The proof, where every check held, under a policy that fixes measurement and deployment document, and report data
+    /// and document were compared.
     pub fn into_verified(self) -> Result<VerifiedEnclave<E>> {
         if let Some(refusal) = self.refusal() {
             return Err(refusal);
         }
-        if !self.fixes_software {
-            return Err(Refusal::new(Code::NoReferenceValues, "policy does not fix measurement and deployment"));
+        match (self.verdict(), self.bound) {
+            (Verdict::Accepted, true) => Ok(VerifiedEnclave { authentic: self.authentic, policy: self.policy }),
+            (Verdict::Accepted, false) => {
+                Err(Refusal::new(Code::ReportDataMismatch, "evidence").got("bound to nothing"))
+            }
+            _ => Err(Refusal::new(Code::NoReferenceValues, "policy does not fix measurement and deployment")),
         }
-        Ok(VerifiedEnclave { authentic: self.authentic, policy: self.policy })
     }
 }
 

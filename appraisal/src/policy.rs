@@ -6,10 +6,12 @@
 //! measurement = { one-of = ["<96 hex digits>"] }
 //! deployment  = { exactly = "<64 hex digits>" }                  # HOST_DATA: SHA-256 of the deployment document
 //! tcb         = { at-least = { bootloader = 3, tee = 0, snp = 8, microcode = 115 } }
+//! product     = { exactly = "Milan" }                              # goes with every floor
 //! chip        = { any = { because = "any machine of our provider" } }
 //! # with these defaults:
 //! # debug = { exactly = false }   vmpl = { exactly = 0 }   migration-agent = { exactly = false }
-//! # revocation-list = { any = { because = "…" } }               # or { exactly = true }: a current CRL must be given
+//! # revocation-list = { exactly = true }                         # a current CRL must be given
+//! # provider: absent, only a VCEK may have signed; else whose VLEK may, by its cspID
 //! [tdx]                                                          # a policy has [snp], [tdx] or both
 //! mrtd        = { one-of = ["<96 hex digits>"] }
 //! rtmr0       = { any = { because = "the host's ACPI tables differ from machine to machine" } }
@@ -92,7 +94,8 @@ impl Policy {
             document.tdx.as_ref().map_or(Ok(()), TdxPolicy::verify_statuses)?;
             return Ok(Self { document, digest: Sha256::of(toml) });
         }
-        Err(Refusal::new(Code::PolicyInvalid, "policy").got("an empty `one-of` or `because`"))
+        Err(Refusal::new(Code::PolicyInvalid, "policy")
+            .got("an empty `one-of` or `because`, or a floor without `product = { exactly = … }`"))
     }
 
     /// What is demanded of a platform where nobody wrote a policy: no debugging, VMPL 0, no migration agent, TDX status

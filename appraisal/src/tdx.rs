@@ -17,7 +17,7 @@ mod verified_collateral;
 pub use appraise::appraise;
 pub use authenticate::{AuthenticQuote, authenticate, authenticate_traced};
 pub use collateral::Collateral;
-pub use pck::PlatformFacts;
+pub use pck::{Configuration, PlatformFacts};
 pub use platform::VerifiedPlatform;
 pub use status::TcbStatus;
 pub use verified_collateral::VerifiedCollateral;

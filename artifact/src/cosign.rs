@@ -7,7 +7,9 @@ use crate::bundle::{BUNDLE_V0_3, Bundle, Hint};
 use crate::dsse::Envelope;
 use crate::keys::{PublicKey, SigningKey};
 use serde::{Deserialize, Serialize};
-pub use simple::{SIMPLE_SIGNING, sign_simple, simple_signing_payload, verify_simple};
+#[cfg(test)]
+pub(crate) use simple::tests::payload as simple_payload;
+pub use simple::{SIMPLE_SIGNING, verify_simple};
 use std::collections::BTreeMap;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
@@ -39,7 +41,7 @@ pub fn verify_bundle(bundle: &[u8], manifest: &Sha256, key: &PublicKey) -> Resul
 
 pub(crate) fn verify_parsed(bundle: &Bundle, manifest: &Sha256, key: &PublicKey) -> Result<()> {
     let (payload, _) = bundle.verify(core::slice::from_ref(key), Hint::Cosign)?;
-    let statement: Read = document::parse_json(&payload, "statement", limits::BUNDLE, Code::SignatureInvalid)?;
+    let statement: Read = document::parse_json(&payload, "statement", limits::SIGNATURE, Code::SignatureInvalid)?;
     let states = |what: &str, got: &str, want: &str| {
         let got: String = got.chars().take(200).collect();
         Refusal::new(Code::SignatureInvalid, format!("{what} of a signature")).got(got).want(want)

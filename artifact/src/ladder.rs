@@ -17,19 +17,38 @@
 //!
 //! and there is no other. A rung is not made from nothing, from a message, or from the rung below, and none is used twice:
 //!
-//! ```compile_fail
-//! let forged: strongroom_artifact::ladder::TrustedModel = Default::default();
+//! ```compile_fail,E0277
+//! use strongroom_artifact::ladder::TrustedModel;
+//! let forged: TrustedModel = Default::default();
 //! ```
-//! ```compile_fail
-//! let forged: strongroom_artifact::ladder::VerifiedModel = serde_json::from_str("{}").unwrap();
+//! ```compile_fail,E0277
+//! use strongroom_artifact::ladder::VerifiedModel;
+//! let forged: VerifiedModel = serde_json::from_str("{}").unwrap();
 //! ```
-//! ```compile_fail
-//! fn skip(trusted: strongroom_artifact::ladder::TrustedModel) -> strongroom_artifact::ladder::VerifiedModel {
+//! ```compile_fail,E0451
+//! use strongroom_artifact::ladder::TrustedModel;
+//! let (manifest, repository, signers, signer_keys, statement_signers) = todo!();
+//! let forged = TrustedModel { manifest, repository, signers, signer_keys, statement_signers };
+//! ```
+//! ```compile_fail,E0451
+//! use strongroom_artifact::ladder::OpenableModel;
+//! let (trusted, key, files) = todo!();
+//! let forged = OpenableModel { trusted, key, files };
+//! ```
+//! ```compile_fail,E0451
+//! use strongroom_artifact::ladder::VerifiedModel;
+//! let (trusted, statement, commitment) = todo!();
+//! let forged = VerifiedModel { trusted, statement, commitment };
+//! ```
+//! ```compile_fail,E0277
+//! use strongroom_artifact::ladder::{TrustedModel, VerifiedModel};
+//! fn skip(trusted: TrustedModel) -> VerifiedModel {
 //!     trusted.into()
 //! }
 //! ```
-//! ```compile_fail
-//! fn twice(openable: strongroom_artifact::ladder::OpenableModel) {
+//! ```compile_fail,E0382
+//! use strongroom_artifact::ladder::OpenableModel;
+//! fn twice(openable: OpenableModel) {
 //!     let (_, _) = (openable.finish(), openable.finish());
 //! }
 //! ```

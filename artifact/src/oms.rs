@@ -36,8 +36,19 @@ pub fn verify_statement(bundle: &[u8], keys: &[PublicKey]) -> Result<SignedState
 
 /// A statement whose signature verified. Comes from [`verify_statement`] alone.
 ///
-/// ```compile_fail
-/// let forged: strongroom_artifact::oms::SignedStatement = Default::default();
+/// ```
+/// use strongroom_artifact::oms::{SignedStatement, verify_statement};
+/// let refused: Result<SignedStatement, _> = verify_statement(b"{}", &[]);
+/// assert!(refused.is_err());
+/// ```
+/// ```compile_fail,E0277
+/// use strongroom_artifact::oms::SignedStatement;
+/// let forged: SignedStatement = Default::default();
+/// ```
+/// ```compile_fail,E0451
+/// use strongroom_artifact::oms::SignedStatement;
+/// let (payload, signer, statement) = todo!();
+/// let forged = SignedStatement { payload, signer, statement };
 /// ```
 #[derive(Debug, Clone)]
 pub struct SignedStatement {

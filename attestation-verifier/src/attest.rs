@@ -117,11 +117,11 @@ pub(crate) fn judge(
         .iter()
         .map(|stored| (stored.policy.digest(), appraise(authentic, stored.policy.appraisal(), expected)))
         .collect();
-    let failed = |appraisal: &Appraisal| appraisal.checks.iter().filter(|check| !check.ok).count();
+    let failed = |appraisal: &Appraisal| appraisal.checks().iter().filter(|check| !check.ok).count();
     let Some((_, closest)) = appraisals.iter().min_by_key(|(_, appraisal)| failed(appraisal)) else {
         return Err((Refusal::new(Code::NoPolicy, "release policies").got("none"), Vec::new()));
     };
-    let checks = closest.checks.clone();
+    let checks = closest.checks().to_vec();
     if let Some(refusal) = closest.refusal() {
         return Err((refusal, checks));
     }

@@ -116,7 +116,7 @@ impl Verifier {
         trail.note("policy-version", stored.metadata.version);
 
         let appraisal = appraise(&attested.authentic, stored.policy.appraisal(), &attested.expected); // 3
-        trail.checks("appraisal", &appraisal.checks);
+        trail.checks("appraisal", appraisal.checks());
         let enclave = appraisal.into_verified()?;
         trail.note("root", enclave.root());
 

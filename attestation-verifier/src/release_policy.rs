@@ -7,6 +7,7 @@
 //! measurement = { one-of = ["…"] }
 //! deployment = { exactly = "…" }
 //! tcb = { at-least = { bootloader = 3, tee = 0, snp = 8, microcode = 115 } }
+//! product = { exactly = "Milan" }
 //! chip = { any = { because = "…" } }
 //! [[release.trust.rule]]             # a trust file
 //! repository = "registry.example/models/*"

@@ -204,7 +204,7 @@ mod tests {
         let hierarchy = Hierarchy::shared().unwrap();
         let vek = hierarchy.issue(VekSpec::default()).unwrap();
         let mut endorsements = Endorsements::new();
-        endorsements.add(&hierarchy.certificate_table(&vek).encode().unwrap()).unwrap();
+        endorsements.add(&hierarchy.certificate_table(&vek).unwrap().encode().unwrap()).unwrap();
         let roots = Roots::test(hierarchy.ark.certificate()).unwrap();
         let report = strongroom_devkit::report::ReportSpec::default().sign(&vek).unwrap();
         let key = strongroom_jose::TeeKey::generate_p256().unwrap();
@@ -217,7 +217,7 @@ mod tests {
             format!("version = '0.1.0'\nalgorithm = 'sha256'\n[data]\n'strongroom.toml' = \"\"\"{settings}\"\"\"\n");
         Attested {
             authentic: authenticate(&report, &endorsements, &roots, 1_800_000_000).unwrap(),
-            expected: Expected::default(),
+            expected: Expected::UNBOUND,
             deployment: strongroom_wire::deployment::Deployment::parse(document.as_bytes()).unwrap(),
             recipient: strongroom_jose::RecipientKey::parse(key.public()).unwrap(),
             thumbprint: String::new(),

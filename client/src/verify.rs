@@ -42,7 +42,7 @@ pub(crate) fn verify(
     let document = traced(trace, "deployment-encoding", answer.workload.deployment())?;
     let expected = Expected { report_data: Some(report_data), deployment: Some(Sha256::of(&document)) };
     let appraisal = appraise(&authentic, terms.policy(), &expected);
-    trace.extend(appraisal.checks.iter().cloned());
+    trace.extend(appraisal.checks().iter().cloned());
     let enclave = appraisal.into_verified()?;
     // 6.
     let deployment = traced(trace, "deployment-format", Deployment::parse(&document))?;

@@ -30,51 +30,49 @@ pub(crate) struct Published {
 /// 6. Call: three sentences through the local proxy.
 /// 7. Audit: the release stands in the verifier's log.
 /// 8. Every refusal, beside its accepted twin.
+/// 9. With `keep`, everything stays up until somebody stops it.
 pub(crate) fn run(inputs: Inputs, keep: bool) -> Result<()> {
-    let mut steps = Steps::start()?;
+    let mut steps = Steps::start();
     let world = World::start(inputs)?;
     world.signer("release")?;
     steps.done(
         "surroundings",
         &format!("test root {}, registry {}, verifier {}", world.root()?, world.registry, world.verifier.url),
-    )?;
+    );
 
     let model = publish(&world, &world.inputs.model, "models/all-minilm-l6-v2", "demo/all-minilm-l6-v2/v1", "release")?;
-    steps.done("publish", &format!("{} signed, sealed and pushed as {}", model.name, model.manifest.oci()))?;
+    steps.done("publish", &format!("{} signed, sealed and pushed as {}", model.name, model.manifest.oci()));
 
     let document = world.document(&model.name, &model.reference, &world.verifier)?;
     world.allow(&world.verifier, "demo/all-minilm-l6-v2/v1", &[&document])?;
-    steps.done(
-        "approve",
-        &format!("measurement {}…, deployment {}", short(&world.measurement), Sha256::of(&document)),
-    )?;
+    steps.done("approve", &format!("measurement {}…, deployment {}", short(&world.measurement), Sha256::of(&document)));
 
     let guest = Launch::honest(&world, &document).boot(&world, "enclave")?;
     steps.done(
         "boot",
         "HOST_DATA names the document; signatures held; attested; key released; opened in memory; serving",
-    )?;
+    );
 
     let policy = client_policy(&world, &document, &model)?;
     let verified = calls::verify(&world, &guest.url(), &policy)?;
-    steps.done("verify", &format!("{} checks held over {}", verified, guest.url()))?;
+    steps.done("verify", &format!("{} checks held over {}", verified, guest.url()));
 
     let proxy = calls::Proxy::start(&world, &guest.url(), &policy, None)?;
     let similarities = proxy.similarities(&model.name)?;
-    steps.done("call", &similarities)?;
+    steps.done("call", &similarities);
 
     let released = released(&world)?;
-    steps.done("audit", &format!("{released} release of the key, recorded before it left"))?;
+    steps.done("audit", &format!("{released} release of the key, recorded before it left"));
     logs_are_silent(&world, &guest, &proxy)?;
 
+    let refused = refusals::run(&world, &mut steps)?;
+    steps.end(refused);
     if keep {
-        return print::keep(&mut steps, &proxy, &model, &guest);
+        print::keep(&world, &proxy, &model, &guest)?;
     }
     drop(proxy);
     guest.stop()?;
-    let refused = refusals::run(&world, &mut steps)?;
-    world.stop()?;
-    steps.end(refused)
+    world.stop()
 }
 
 /// `strongroom model push`: the data key is made there and delivered to the verifier, and is nowhere else.
@@ -95,12 +93,18 @@ pub(crate) fn publish(world: &World, folder: &Path, repository: &str, key: &str,
 /// The client's policy: measurement, deployment document and manifest.
 pub(crate) fn client_policy(world: &World, document: &[u8], model: &Published) -> Result<std::path::PathBuf> {
     let snp = world.snp_policy(&[document]);
-    world.file("client-policy.toml", format!("{snp}[model]\nmanifest = {{ exactly = \"{}\" }}\n", model.manifest.oci()))
+    world.file(
+        &format!("{}.client-policy.toml", model.name),
+        format!("{snp}[model]\nmanifest = {{ exactly = \"{}\" }}\n", model.manifest.oci()),
+    )
 }
 
 fn released(world: &World) -> Result<usize> {
     let rows = world.audit(&world.verifier, 0)?;
-    let releases = rows.iter().filter(|row| row.get("kind").and_then(Value::as_str) == Some("release"));
+    let member = |row: &Value, name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
+    let given =
+        |row: &&Value| (member(row, "kind"), member(row, "code")) == (Some("release".into()), Some(String::new()));
+    let releases = rows.iter().filter(given);
     match releases.count() {
         0 => Err(Refusal::new(Code::Internal, "audit log").got("no release").want("the one that just happened")),
         count => Ok(count),

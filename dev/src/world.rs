@@ -158,6 +158,7 @@ impl World {
         format!(
             "version = 1\n[snp]\nmeasurement = {{ exactly = \"{}\" }}\ndeployment = {{ one-of = [{}] }}\n\
              tcb = {{ at-least = {{ bootloader = {}, tee = {}, snp = {}, microcode = {} }} }}\n\
+             product = {{ exactly = \"Milan\" }}\n\
              chip = {{ any = {{ because = \"a machine without a TEE has no chip\" }} }}\n",
             hex::encode(self.measurement),
             documents.join(", "),

@@ -111,19 +111,21 @@ impl Hierarchy {
         issuer.issue(spec)
     }
 
-    /// The GHCB certificate table that a host would hand its guest for `vek`.
-    pub fn certificate_table(&self, vek: &Vek) -> CertificateTable {
+    /// The GHCB certificate table that a host would hand its guest for `vek`, with a revocation list that names nobody.
+    pub fn certificate_table(&self, vek: &Vek) -> Result<CertificateTable> {
         let vlek = vek.spec.subject == "SEV-VLEK";
         let (kind, issuer) =
             if vlek { (CertificateKind::Vlek, &self.asvk) } else { (CertificateKind::Vcek, &self.ask) };
         let entry = |kind, data: &[u8]| TableEntry { kind, data: data.to_vec() };
-        CertificateTable {
+        let crl = self.ark.crl(&[], ALWAYS)?;
+        Ok(CertificateTable {
             entries: vec![
                 entry(kind, &vek.certificate),
                 entry(CertificateKind::Ask, &issuer.certificate),
                 entry(CertificateKind::Ark, &self.ark.certificate),
+                entry(CertificateKind::Crl, &crl),
             ],
-        }
+        })
     }
 }
 

@@ -62,6 +62,8 @@ pub struct PckSpec {
     pub fmspc: [u8; 6],
     /// Platform Instance ID; `None` leaves it out.
     pub platform_instance: Option<[u8; 16]>,
+    /// Dynamic Platform, Cached Keys, SMT Enabled; `None` leaves them out.
+    pub configuration: Option<[bool; 3]>,
     /// Whether the SGX extensions are there at all.
     pub sgx_extensions: bool,
     /// Validity, seconds since 1970.
@@ -91,6 +93,7 @@ impl Default for PckSpec {
             pce_id: [0, 0],
             fmspc: [0xb0, 0xc0, 0x6f, 0, 0, 0],
             platform_instance: Some([0x1d; 16]),
+            configuration: Some([true, false, true]),
             sgx_extensions: true,
             validity: ALWAYS,
         }

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use strongroom_wire::attester::Quote;
@@ -24,14 +24,13 @@ pub struct Psp {
 pub struct PspServer {
     path: PathBuf,
     stop: Arc<AtomicBool>,
-    reports: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Psp {
     /// The processor of a guest launched as `guest` says, on the chip of `vek`.
     pub fn new(hierarchy: &Hierarchy, vek: Vek, guest: ReportSpec) -> Result<Self> {
-        let certificates = hierarchy.certificate_table(&vek).encode()?;
+        let certificates = hierarchy.certificate_table(&vek)?.encode()?;
         Ok(Self { vek, certificates, guest })
     }
 
@@ -47,20 +46,17 @@ impl Psp {
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path).map_err(io)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let reports = Arc::new(AtomicUsize::new(0));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&reports));
+        let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
                 // A guest that breaks off or sends less than 64 bytes gets no answer; the next one does.
-                if stream.map_err(Into::into).and_then(|stream| self.answer(stream)).is_ok() {
-                    counted.fetch_add(1, Ordering::SeqCst);
-                }
+                let _ = stream.map_err(Into::into).and_then(|stream| self.answer(stream));
             }
         });
-        Ok(PspServer { path: path.to_owned(), stop, reports, thread: Some(thread) })
+        Ok(PspServer { path: path.to_owned(), stop, thread: Some(thread) })
     }
 
     fn answer(&self, mut stream: UnixStream) -> core::result::Result<(), Box<dyn std::error::Error>> {
@@ -77,19 +73,15 @@ impl PspServer {
     pub fn path(&self) -> &Path {
         &self.path
     }
-
-    /// How many reports it has given.
-    pub fn reports(&self) -> usize {
-        self.reports.load(Ordering::SeqCst)
-    }
 }
 
 impl Drop for PspServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // A last connection wakes the listener.
-        let _ = UnixStream::connect(&self.path);
-        if let Some(thread) = self.thread.take() {
+        // A last connection wakes the listener. Where its folder is gone nobody can reach it any more, and it is left alone.
+        if UnixStream::connect(&self.path).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
             let _ = thread.join();
         }
         let _ = std::fs::remove_file(&self.path);

@@ -147,7 +147,7 @@ pub(crate) mod tests {
         for (path, content) in contents {
             add(&mut opening, path, content.as_bytes());
         }
-        opening.seal().unwrap()
+        opening.seal_unverified().unwrap()
     }
 
     fn add(opening: &mut OpeningFiles, path: &str, content: &[u8]) {
@@ -169,7 +169,7 @@ pub(crate) mod tests {
                 add(&mut opening, name, &content);
             }
         }
-        opening.seal().unwrap()
+        opening.seal_unverified().unwrap()
     }
 
     /// The files of the small model of the set-up; `None`, with a message, where it is not there.
@@ -301,7 +301,7 @@ pub(crate) mod tests {
         for (name, from) in [("model.onnx", &magika), ("tokenizer.json", &path), ("config.json", &path)] {
             add(&mut opening, name, &std::fs::read(from.join(name)).unwrap());
         }
-        let refusal = Model::load(&runtime, Sha256([1; 32]), &opening.seal().unwrap()).unwrap_err();
+        let refusal = Model::load(&runtime, Sha256([1; 32]), &opening.seal_unverified().unwrap()).unwrap_err();
         assert_eq!((refusal.code, refusal.got.as_deref()), (Code::ModelUnsupported, Some("bytes")));
     }
 
@@ -312,7 +312,7 @@ pub(crate) mod tests {
         add(&mut opening, "model.onnx", b"no graph");
         add(&mut opening, "tokenizer.json", &std::fs::read(path.join("tokenizer.json")).unwrap());
         add(&mut opening, "config.json", &std::fs::read(path.join("config.json")).unwrap());
-        let refusal = Model::load(&runtime, Sha256([1; 32]), &opening.seal().unwrap()).unwrap_err();
+        let refusal = Model::load(&runtime, Sha256([1; 32]), &opening.seal_unverified().unwrap()).unwrap_err();
         assert_eq!(refusal.code, Code::RuntimeFailed);
     }
 }

@@ -40,6 +40,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.check {
         return Ok(());
     }
+    process::clean_environment()?;
     process::forbid_dumps()?;
     process::start_log(config.log)?;
     strongroom_transport::install_crypto();

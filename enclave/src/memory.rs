@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use strongroom_registry_client::{FileSink, ModelSink};
+use strongroom_registry_client::{FileSink, Filled, ModelSink};
 use strongroom_wire::{Code, Refusal, Result};
 
 /// A file in memory that is being written, by several threads at once. Clones are the same file.
@@ -94,6 +94,7 @@ pub struct ModelFiles(BTreeMap<String, SealedFile>);
 
 impl ModelSink for OpeningFiles {
     type File = MemoryFile;
+    type Kept = ModelFiles;
 
     fn create(&mut self, path: &str, size: u64) -> Result<MemoryFile> {
         let file = MemoryFile::create(size)?;
@@ -102,16 +103,22 @@ impl ModelSink for OpeningFiles {
             Some(_) => Err(Refusal::new(Code::PathUnsafe, "path twice in one model").got(path)),
         }
     }
+
+    fn keep(self, _: Filled<'_>) -> Result<ModelFiles> {
+        self.seal()
+    }
 }
 
 impl OpeningFiles {
-    /// Seals every file, once all of them are written and verified.
-    ///
-    /// # Errors
-    /// As [`MemoryFile::seal`].
-    pub fn seal(self) -> Result<ModelFiles> {
+    fn seal(self) -> Result<ModelFiles> {
         let sealed = self.0.into_iter().map(|(path, file)| Ok((path, file.seal()?)));
         sealed.collect::<Result<_>>().map(ModelFiles)
+    }
+
+    /// Seals files that a test wrote, and that no model has.
+    #[cfg(test)]
+    pub(crate) fn seal_unverified(self) -> Result<ModelFiles> {
+        self.seal()
     }
 }
 

@@ -3,10 +3,28 @@
 use crate::config::LogLevel;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use strongroom_wire::{Code, Refusal, Result};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// Makes the environment that of [`CLEAN`] alone, by starting this program anew in its place where it is not: the host's
+/// environment decides nothing in a guest, and ONNX Runtime decides by it whether to keep and send usage data.
+///
+/// # Errors
+/// `io` the program could not be started anew.
+pub fn clean_environment() -> Result<()> {
+    if std::env::vars_os().eq(CLEAN.map(|(name, value)| (name.into(), value.into()))) {
+        return Ok(());
+    }
+    let error = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).env_clear().envs(CLEAN).exec();
+    Err(Refusal::io("/proc/self/exe", &error))
+}
+
+/// ONNX Runtime's own switch. Its API's switch takes effect only after the first event was written to a file.
+const CLEAN: [(&str, &str); 1] = [("ORT_DISABLE_TELEMETRY", "1")];
 
 /// Forbids core dumps and tracing by other processes of the same user (`PR_SET_DUMPABLE`, `RLIMIT_CORE`).
 ///

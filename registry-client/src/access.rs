@@ -7,6 +7,8 @@ use core::time::Duration;
 use http::HeaderValue;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 use zeroize::Zeroizing;
@@ -106,10 +108,12 @@ impl Credentials {
     /// Entries of another form (identity tokens, credential helpers) are none.
     ///
     /// # Errors
-    /// `configuration-invalid`: not such a file.
+    /// `configuration-invalid`: not such a file. `too-large`: over [`limits::CREDENTIALS_FILE`].
     pub fn from_config_json(json: &[u8], host: &str) -> Result<Option<Self>> {
         let what = "config.json";
-        let file: ConfigJson = document::parse_json(json, what, limits::CREDENTIALS_FILE, Code::ConfigurationInvalid)?;
+        // The cause would show what stands in the wrong place, which may be a secret.
+        let file: ConfigJson = document::parse_json(json, what, limits::CREDENTIALS_FILE, Code::ConfigurationInvalid)
+            .map_err(|refusal| Refusal { what: what.to_owned(), ..refusal })?;
         let Some(auth) = file
             .auths
             .get(host)
@@ -141,11 +145,17 @@ impl Credentials {
     /// `io`: the file cannot be read; else as [`Self::from_config_json`].
     pub fn load(folder: &Path, host: &str) -> Result<Option<Self>> {
         let path = folder.join("config.json");
-        match std::fs::read(&path).map(Zeroizing::new) {
-            Ok(json) => Self::from_config_json(&json, host).map_err(|refusal| refusal.within(path.display())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Refusal::io(path.display(), &error)),
-        }
+        let failed = |e: &std::io::Error| Refusal::io(path.display(), e);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(&error)),
+        };
+        // One byte more than is accepted, so that a longer file is seen; one allocation, so that no copy is left behind.
+        let most = limits::CREDENTIALS_FILE.saturating_add(1);
+        let mut json = Zeroizing::new(Vec::with_capacity(most));
+        file.take(u64::try_from(most).unwrap_or(u64::MAX)).read_to_end(&mut json).map_err(|e| failed(&e))?;
+        Self::from_config_json(&json, host).map_err(|refusal| refusal.within(path.display()))
     }
 }
 
@@ -183,12 +193,32 @@ mod tests {
 
     #[test]
     fn entry_that_is_not_a_pair_refused_without_its_text() {
-        for auth in ["!secret", "c2VjcmV0"] {
-            let json = format!(r#"{{"auths":{{"r:1":{{"auth":"{auth}"}}}}}}"#);
+        for (entry, secret) in [
+            (r#"{"auth":"!secret"}"#, "!secret"),
+            (r#"{"auth":"c2VjcmV0"}"#, "c2VjcmV0"),
+            (r#""secret""#, "secret"),
+            (r#"{"auth":{"secret":1}}"#, "secret"),
+            (r#"{"auth":4711}"#, "4711"),
+        ] {
+            let json = format!(r#"{{"auths":{{"r:1":{entry}}}}}"#);
             let refusal = Credentials::from_config_json(json.as_bytes(), "r:1").unwrap_err();
             assert_eq!(refusal.code, Code::ConfigurationInvalid);
-            assert!(!refusal.to_string().contains(auth) && !refusal.to_string().contains("secret"));
+            assert!(!refusal.to_string().contains(secret) && !refusal.to_string().contains("secret"), "{refusal}");
         }
+    }
+
+    #[test]
+    fn file_up_to_the_limit_accepted_and_over_it_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = |length| {
+            let mut json = CONFIG.to_owned();
+            json.push_str(&" ".repeat(length - CONFIG.len()));
+            std::fs::write(folder.path().join("config.json"), json).unwrap();
+            Credentials::load(folder.path(), "r:5000")
+        };
+        assert!(load(limits::CREDENTIALS_FILE).unwrap().is_some());
+        assert_eq!(load(limits::CREDENTIALS_FILE + 1).unwrap_err().code, Code::TooLarge);
+        assert_eq!(load(2 * limits::CREDENTIALS_FILE).unwrap_err().code, Code::TooLarge);
     }
 
     #[test]

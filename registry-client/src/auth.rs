@@ -97,13 +97,14 @@ impl Authorizer {
         challenge: &Challenge,
         timeout: Duration,
     ) -> Result<HeaderValue> {
-        let Challenge::Bearer { realm, service, scope: named } = challenge else {
+        let Challenge::Bearer { realm, service } = challenge else {
             return Err(Refusal::new(Code::Internal, "challenge without a token service"));
         };
         let what = "token service";
         let failed = || Refusal::new(Code::RegistryFailed, what);
-        let wanted = named.clone().unwrap_or_else(|| scope.text());
-        let mut uri = format!("{realm}{}scope={}", if realm.contains('?') { '&' } else { '?' }, query(&wanted));
+        // Ours, and not the one that the challenge names: whoever answers for the registry would choose what our credentials
+        // are good for.
+        let mut uri = format!("{realm}{}scope={}", if realm.contains('?') { '&' } else { '?' }, query(&scope.text()));
         if let Some(service) = service {
             uri.push_str("&service=");
             uri.push_str(&query(service));

@@ -5,14 +5,12 @@
 pub(crate) enum Challenge {
     /// User and password with every request (RFC 7617).
     Basic,
-    /// A token of a token service (distribution's token authentication).
+    /// A token of a token service (distribution's token authentication). The scope that a challenge names is not read.
     Bearer {
         /// The token service's URL.
         realm: String,
         /// How the token service calls the registry.
         service: Option<String>,
-        /// What the token has to allow.
-        scope: Option<String>,
     },
 }
 
@@ -28,7 +26,7 @@ impl Challenge {
             if scheme.eq_ignore_ascii_case("basic") {
                 found.push(Self::Basic);
             } else if let (true, Some(realm)) = (scheme.eq_ignore_ascii_case("bearer"), named("realm")) {
-                found.push(Self::Bearer { realm, service: named("service"), scope: named("scope") });
+                found.push(Self::Bearer { realm, service: named("service") });
             }
             rest = after;
         }
@@ -90,7 +88,6 @@ mod tests {
         let bearer = Challenge::Bearer {
             realm: "https://auth.example/token".to_owned(),
             service: Some("registry.example".to_owned()),
-            scope: Some("repository:a/b:pull,push".to_owned()),
         };
         assert_eq!(Challenge::parse(value), [bearer]);
     }
@@ -98,7 +95,7 @@ mod tests {
     #[test]
     fn several_challenges_in_one_field_told_apart() {
         let value = r#"Negotiate, basic Realm="a \"b\", c" , BEARER realm=x"#;
-        let bearer = Challenge::Bearer { realm: "x".to_owned(), service: None, scope: None };
+        let bearer = Challenge::Bearer { realm: "x".to_owned(), service: None };
         assert_eq!(Challenge::parse(value), [Challenge::Basic, bearer]);
     }
 

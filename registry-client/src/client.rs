@@ -184,7 +184,7 @@ impl RegistryClient {
     }
 
     /// Whether `uri` is of the registry's own origin (RFC 6454 §4), which alone sees what was obtained for it.
-    fn is_own(&self, uri: &Uri) -> bool {
+    pub(crate) fn is_own(&self, uri: &Uri) -> bool {
         uri.scheme_str() == Some(self.inner.scheme)
             && uri.authority().is_some_and(|authority| authority.as_str().eq_ignore_ascii_case(&self.inner.host))
     }

@@ -1,13 +1,14 @@
 //! A directory as the place of a model's files: under its name only once all of it is verified.
 
-use crate::sink::ModelSink;
+use crate::sink::{Filled, ModelSink};
 use std::fs::{self, File};
-use std::path::{Component, Path};
-use strongroom_artifact::ladder::VerifiedModel;
+use std::path::Path;
 use strongroom_artifact::local::Staging;
-use strongroom_wire::{Code, Refusal, Result};
+use strongroom_artifact::path::parse_path;
+use strongroom_wire::{Refusal, Result};
 
-/// Writes a model into a [`Staging`] directory, which gets its name by [`Self::keep`] and is removed when dropped before.
+/// Writes a model into a [`Staging`] directory, which gets its name when it is kept and is removed when dropped
+/// before.
 #[derive(Debug)]
 pub struct DirectorySink {
     staging: Staging,
@@ -17,29 +18,18 @@ impl DirectorySink {
     /// Prepares for `target`, which must not exist or be an empty directory. Its parent must exist.
     ///
     /// # Errors
-    /// `usage`: `target` holds something, or another process is filling it. `io`.
+    /// As [`Staging::create`].
     pub fn new(target: &Path) -> Result<Self> {
         Ok(Self { staging: Staging::create(target)? })
-    }
-
-    /// Gives the directory its name. The proof says that what was written is the model.
-    ///
-    /// # Errors
-    /// `io`: the directory was filled meanwhile, or the disk failed.
-    pub fn keep(self, verified: &VerifiedModel) -> Result<()> {
-        tracing::debug!(manifest = %verified.manifest_digest(), "model kept");
-        self.staging.commit()
     }
 }
 
 impl ModelSink for DirectorySink {
     type File = File;
+    type Kept = ();
 
     fn create(&mut self, path: &str, size: u64) -> Result<File> {
-        if !Path::new(path).components().all(|component| matches!(component, Component::Normal(_))) {
-            return Err(Refusal::new(Code::PathUnsafe, "file of a model").got(path));
-        }
-        let path = self.staging.path().join(path);
+        let path = self.staging.path().join(parse_path(path)?);
         let failed = |e: &std::io::Error| Refusal::io(path.display(), e);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(|e| failed(&e))?;
@@ -53,12 +43,18 @@ impl ModelSink for DirectorySink {
     fn takes_statement(&self) -> bool {
         true
     }
+
+    fn keep(self, filled: Filled<'_>) -> Result<()> {
+        tracing::debug!(manifest = %filled.model().manifest_digest(), "model kept");
+        self.staging.commit()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sink::FileSink as _;
+    use strongroom_wire::Code;
 
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<_> =
@@ -81,7 +77,7 @@ mod tests {
     fn path_that_leaves_refused() {
         let folder = tempfile::tempdir().unwrap();
         let mut sink = DirectorySink::new(&folder.path().join("model")).unwrap();
-        for path in ["../a", "/a", "a/../../b"] {
+        for path in ["../a", "/a", "a/../../b", "a//b", "a/./b", "a:b"] {
             assert_eq!(sink.create(path, 0).unwrap_err().code, Code::PathUnsafe, "{path}");
         }
     }

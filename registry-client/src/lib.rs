@@ -38,6 +38,6 @@ pub use pull::open_model;
 pub use push::{Progress, ProgressListener, PushOptions, Pushed, push_model};
 pub use reference::Reference;
 pub use referrers::Referrer;
-pub use sink::{FileSink, ModelSink};
+pub use sink::{FileSink, Filled, ModelSink};
 pub use uploads::Blob;
 pub use verify::verify_model;

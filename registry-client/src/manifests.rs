@@ -29,8 +29,6 @@ pub struct FetchedManifest {
     pub bytes: Bytes,
     /// Their digest, computed here.
     pub digest: Sha256,
-    /// The `Content-Type` they came with; empty where there was none.
-    pub media_type: String,
 }
 
 /// What a registry said to a manifest that was pushed.
@@ -66,22 +64,7 @@ impl RegistryClient {
                 return Err(Refusal::new(Code::ManifestDigestMismatch, what).got(digest.oci()).want(want.oci()));
             }
         }
-        let media_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        Ok(FetchedManifest { bytes, digest, media_type: media_type.unwrap_or_default().to_owned() })
-    }
-
-    /// Whether the manifest that `reference` names exists.
-    ///
-    /// # Errors
-    /// `registry-unauthorized`, `registry-failed`, or what the connection failed with. Absence is no error.
-    pub async fn has_manifest(&self, reference: &Reference) -> Result<bool> {
-        self.serves(reference)?;
-        let uri = self.url(&format!("{}/manifests/{}", reference.repository(), reference.selector()))?;
-        let call = Call::new(Method::HEAD, uri, Scope::pull(reference.repository())).header(header::ACCEPT, ACCEPTED);
-        let response = self.send(&call).await?;
-        let known = [StatusCode::OK, StatusCode::NOT_FOUND];
-        let response = status::expect(response, &known, &format!("manifest `{reference}`")).await?;
-        Ok(response.status() == StatusCode::OK)
+        Ok(FetchedManifest { bytes, digest })
     }
 
     /// Pushes a manifest of `media_type` under `reference`: its digest, which must be the bytes', else its tag. Every blob it

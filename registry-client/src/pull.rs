@@ -3,7 +3,7 @@
 use crate::blobs::BlobStream;
 use crate::client::RegistryClient;
 use crate::reference::Reference;
-use crate::sink::{FileSink, ModelSink};
+use crate::sink::{FileSink, Filled, ModelSink};
 use bytes::Bytes;
 use core::num::NonZero;
 use std::sync::Arc;
@@ -20,15 +20,16 @@ const CHUNKS: usize = 8;
 /// memory that the model itself needs.
 const FILES: usize = 8;
 
-/// Fetches every layer of `model` once and gives the files to `sink`.
+/// Fetches every layer of `model` once and gives the files to `sink`; gives the proof, and what the sink became.
 ///
 /// 1. Make room for every file.
 /// 2. For each file, as many at a time as there are cores (at most eight), layer by layer: bytes → SHA-256 → open → sink, hashed on the way
 ///    as the statement does. Connection and opening run side by side.
 /// 3. Verify that every layer was the manifest's and the files are those of the signed statement.
+/// 4. Let the sink keep them.
 ///
 /// Sealed bytes reach the sink authenticated in their place, plain bytes as the registry gave them; that all of it is the model is
-/// known when this returns `Ok`. Whatever the sink took before an error is to be thrown away.
+/// known when the sink is told to keep it. After an error it is dropped.
 ///
 /// # Errors
 /// `layer-size-mismatch`, `layer-digest-mismatch`, `seal-invalid`; `statement-mismatch` and what else
@@ -37,13 +38,13 @@ const FILES: usize = 8;
 pub async fn open_model<S: ModelSink>(
     client: &RegistryClient,
     model: OpenableModel,
-    sink: &mut S,
-) -> Result<VerifiedModel> {
+    mut sink: S,
+) -> Result<(VerifiedModel, S::Kept)> {
     let reference = Reference::parse(model.trusted().repository())?;
     client.serves(&reference)?;
     let model = Arc::new(model);
     // 1.
-    let mut files = files_of(&model, sink)?;
+    let mut files = files_of(&model, &mut sink)?;
     // 2. The longest first, so that no core is left with one at the end.
     files.sort_by_key(|file| file.layers.first().map(|layer| layer.file_size));
     let abreast = std::thread::available_parallelism().map_or(1, NonZero::get).min(FILES);
@@ -62,7 +63,10 @@ pub async fn open_model<S: ModelSink>(
     }
     // 3.
     let model = Arc::try_unwrap(model).map_err(|_| Refusal::new(Code::Internal, "model is still being opened"))?;
-    model.finish()
+    let verified = model.finish()?;
+    // 4.
+    let kept = sink.keep(Filled::with(&verified))?;
+    Ok((verified, kept))
 }
 
 /// A file to open: its layers in their order, and where they go.

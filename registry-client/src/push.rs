@@ -232,10 +232,9 @@ mod tests {
             let parts = trusted.manifest().layers().iter().filter(|layer| !layer.is_statement()).count();
             assert_eq!(parts, 1 + 1 + 2 + 5);
             let target = folder.path().join(format!("sealed-{sealed}"));
-            let mut sink = DirectorySink::new(&target).unwrap();
+            let sink = DirectorySink::new(&target).unwrap();
             let openable = trusted.with_key(sealed.then(key)).unwrap();
-            let verified = open_model(&client, openable, &mut sink).await.unwrap();
-            sink.keep(&verified).unwrap();
+            open_model(&client, openable, sink).await.unwrap();
             for (name, length) in lengths {
                 assert_eq!(std::fs::read(target.join(name)).unwrap(), content(length), "{name}, sealed {sealed}");
             }

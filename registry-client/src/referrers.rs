@@ -9,7 +9,7 @@ use crate::status;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use strongroom_transport::read_body;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
@@ -56,25 +56,23 @@ struct Subject {
 }
 
 impl RegistryClient {
-    /// What refers to the manifest `subject` of the repository of `reference`, from the registry's list; where the registry
-    /// keeps none (404, and no other answer), from the fallback index. Absence is an empty list.
+    /// What refers to the manifest `subject` of the repository of `reference`, each digest once: what the registry lists, and
+    /// what is in the fallback index, which a registry keeps from the time before it had a list. Absence (404, and no other
+    /// answer) is an empty list.
     ///
     /// # Errors
-    /// `registry-unauthorized`; `registry-failed` any other answer, which is never taken for absence; `too-large`; or what the
-    /// connection failed with.
+    /// `registry-unauthorized`; `registry-failed` any other answer, which is never taken for absence, and a next page on another
+    /// host; `too-large`; or what the connection failed with.
     pub async fn referrers(&self, reference: &Reference, subject: Sha256) -> Result<Vec<Referrer>> {
-        match self.listed_referrers(reference, subject).await? {
-            Some(listed) => Ok(listed),
-            None => self.indexed_referrers(reference, subject).await,
-        }
+        let mut referrers = self.listed_referrers(reference, subject).await?;
+        referrers.extend(self.indexed_referrers(reference, subject).await?);
+        let mut seen = BTreeSet::new();
+        referrers.retain(|referrer| seen.insert(referrer.digest.clone()));
+        Ok(referrers)
     }
 
-    /// The registry's list; `None` where it has no such API.
-    pub(crate) async fn listed_referrers(
-        &self,
-        reference: &Reference,
-        subject: Sha256,
-    ) -> Result<Option<Vec<Referrer>>> {
+    /// The registry's list; empty where it has no such API.
+    async fn listed_referrers(&self, reference: &Reference, subject: Sha256) -> Result<Vec<Referrer>> {
         self.serves(reference)?;
         let what = format!("referrers of `{}`", reference.pinned(subject));
         let mut found = Vec::new();
@@ -90,7 +88,7 @@ impl RegistryClient {
             let response = self.send(&call).await?;
             // Only the first page can say that there is no list.
             if response.status() == StatusCode::NOT_FOUND && pages == 1 {
-                return Ok(None);
+                return Ok(Vec::new());
             }
             let response = match status::expect(response, &[StatusCode::OK], &what).await {
                 Err(refusal) if refusal.code == Code::RegistryNotFound => {
@@ -99,15 +97,21 @@ impl RegistryClient {
                 other => other?,
             };
             next = next_page(&uri, response.headers())?;
+            if let Some(elsewhere) = next.as_ref().filter(|uri| !self.is_own(uri)) {
+                let host = elsewhere.authority().map_or("none", http::uri::Authority::as_str);
+                return Err(Refusal::new(Code::RegistryFailed, what)
+                    .got(format!("next page on {host}"))
+                    .want(self.host()));
+            }
             let bytes = read_body(response.into_body(), limits::MANIFEST, &what).await?;
             let page: Index = document::parse_json(&bytes, &what, limits::MANIFEST, Code::RegistryFailed)?;
             found.extend(page.manifests);
         }
-        Ok(Some(found))
+        Ok(found)
     }
 
     /// The fallback index ("Referrers Tag Schema"); empty where there is none.
-    pub(crate) async fn indexed_referrers(&self, reference: &Reference, subject: Sha256) -> Result<Vec<Referrer>> {
+    async fn indexed_referrers(&self, reference: &Reference, subject: Sha256) -> Result<Vec<Referrer>> {
         let Some(index) = self.fallback_index(reference, subject).await? else { return Ok(Vec::new()) };
         let what = format!("fallback index of `{}`", reference.pinned(subject));
         serde_json::from_value::<Index>(index)

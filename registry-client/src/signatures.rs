@@ -5,7 +5,7 @@ use crate::client::RegistryClient;
 use crate::reference::Reference;
 use crate::referrers::Referrer;
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use strongroom_artifact::cosign::{ARTIFACT_TYPE, SIMPLE_SIGNING};
 use strongroom_artifact::ladder::ManifestSignature;
 use strongroom_wire::bytes::from_base64;
@@ -15,16 +15,22 @@ use strongroom_wire::{Code, Refusal, Result, document, limits};
 /// The annotation that holds a signature of the old form, in base64.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
-/// What was found, and the first thing that could not be fetched.
+/// What was found, and the first thing that kept the rest from being found.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) signatures: Vec<ManifestSignature>,
-    /// Whoever finds too little among the signatures reports this instead: what the registry failed to give may have been the
-    /// rest.
+    /// Whoever finds too little among the signatures reports this instead: what the registry failed to give, or what was not
+    /// looked at, may have been the rest.
     pub(crate) failure: Option<Refusal>,
 }
 
 impl Found {
+    /// Nothing yet of a list of `listed` entries, of which [`limits::SIGNATURES`] are looked at.
+    fn among(listed: usize, what: &str) -> Self {
+        let cut = listed > limits::SIGNATURES;
+        Self { signatures: Vec::new(), failure: cut.then(|| Refusal::too_large(what, listed, limits::SIGNATURES)) }
+    }
+
     fn add(&mut self, fetched: Result<Option<ManifestSignature>>) {
         match fetched {
             Ok(signature) => self.signatures.extend(signature),
@@ -53,23 +59,16 @@ struct Layer {
     annotations: BTreeMap<String, String>,
 }
 
-/// The bundles that refer to the manifest `subject`: those the registry lists, and those of the fallback index, which a
-/// registry keeps from the time before it had a list.
+/// The bundles that refer to the manifest `subject`.
 ///
 /// # Errors
 /// What a list could not be had for; a single bundle that could not be had is in [`Found::failure`].
 pub(crate) async fn fetch_bundles(client: &RegistryClient, reference: &Reference, subject: Sha256) -> Result<Found> {
-    let mut referrers = client.listed_referrers(reference, subject).await?.unwrap_or_default();
-    referrers.extend(client.indexed_referrers(reference, subject).await?);
+    let mut referrers = client.referrers(reference, subject).await?;
     // What is said to be a bundle comes first, as the limit must not be used up by what is not; but the rest is looked at
     // too, since tools exist that write another type into the index.
     referrers.sort_by_key(|referrer| referrer.artifact_type.as_deref() != Some(ARTIFACT_TYPE));
-    let mut seen = BTreeSet::new();
-    referrers.retain(|referrer| seen.insert(referrer.digest.clone()));
-    if referrers.len() > limits::SIGNATURES {
-        tracing::warn!(found = referrers.len(), looked_at = limits::SIGNATURES, "more referrers than are looked at");
-    }
-    let mut found = Found::default();
+    let mut found = Found::among(referrers.len(), "referrers of the manifest");
     for referrer in referrers.iter().take(limits::SIGNATURES) {
         found.add(fetch_bundle(client, reference, referrer).await);
     }
@@ -91,8 +90,8 @@ async fn fetch_bundle(
         return Ok(None);
     }
     let digest = Sha256::from_oci(&layer.digest)?;
-    let bundle = client.blob(reference.repository(), digest, layer.size, limits::BUNDLE).await?;
-    Ok(Some(ManifestSignature::Bundle(bundle.to_vec())))
+    let bundle = client.blob(reference.repository(), digest, layer.size, limits::SIGNATURE).await?;
+    Ok(Some(ManifestSignature::Bundle(bundle.into())))
 }
 
 /// The signatures under the tag `sha256-<hex>.sig`.
@@ -106,8 +105,8 @@ pub(crate) async fn fetch_simple(client: &RegistryClient, reference: &Reference,
         Err(refusal) if refusal.code == Code::RegistryNotFound => return Ok(Found::default()),
         Err(refusal) => return Err(refusal),
     };
-    let mut found = Found::default();
     let document = parse(&fetched.bytes).unwrap_or(Document { layers: Vec::new() });
+    let mut found = Found::among(document.layers.len(), "layers of the signature image");
     for layer in document.layers.iter().take(limits::SIGNATURES) {
         found.add(fetch_payload(client, reference, layer).await);
     }
@@ -125,8 +124,8 @@ async fn fetch_payload(
     let Some(signature) = layer.annotations.get(SIGNATURE) else { return Ok(None) };
     let Ok(signature) = from_base64(signature, "signature") else { return Ok(None) };
     let digest = Sha256::from_oci(&layer.digest)?;
-    let payload = client.blob(reference.repository(), digest, layer.size, limits::BUNDLE).await?;
-    Ok(Some(ManifestSignature::Simple { payload: payload.to_vec(), signature }))
+    let payload = client.blob(reference.repository(), digest, layer.size, limits::SIGNATURE).await?;
+    Ok(Some(ManifestSignature::Simple { payload: payload.into(), signature }))
 }
 
 /// A document that is no manifest holds no signature.

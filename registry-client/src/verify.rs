@@ -5,7 +5,7 @@ use crate::reference::Reference;
 use crate::signatures::{Found, fetch_bundles, fetch_simple};
 use strongroom_artifact::ladder::{ManifestSignature, TrustedModel, verify_manifest};
 use strongroom_wire::trust::TrustFile;
-use strongroom_wire::{Code, Refusal, Result, limits};
+use strongroom_wire::{Code, Refusal, Result};
 
 /// Fetches the manifest that `reference` names and verifies it against `trust`. No layer and no key is touched.
 ///
@@ -13,11 +13,11 @@ use strongroom_wire::{Code, Refusal, Result, limits};
 /// 2. Fetch the bundles that refer to the digest.
 /// 3. Judge. A refusal of the manifest itself, and success, are final.
 /// 4. Else fetch the signatures under the old `.sig` tag too, and judge all of them.
-/// 5. Still refused: if the registry failed to give a signature, that is the refusal, since nothing says that it was not the
-///    one that counts. A registry's error is never "unsigned".
+/// 5. Still refused: if the registry failed to give a signature, or listed more than are looked at, that is the refusal, since
+///    nothing says that it was not the one that counts. Neither a registry's error nor a flood is "unsigned".
 ///
 /// # Errors
-/// `registry-…`, `network`, `timeout`; `manifest-digest-mismatch`; the codes of [`verify_manifest`].
+/// `registry-…`, `network`, `timeout`; `manifest-digest-mismatch`; `too-large`; the codes of [`verify_manifest`].
 pub async fn verify_model(client: &RegistryClient, reference: &Reference, trust: &TrustFile) -> Result<TrustedModel> {
     // 1.
     let fetched = client.manifest(reference).await?;
@@ -33,8 +33,7 @@ pub async fn verify_model(client: &RegistryClient, reference: &Reference, trust:
     }
     // 4.
     let simple = fetch_simple(client, reference, fetched.digest).await?;
-    let room = limits::SIGNATURES.saturating_sub(signatures.len());
-    signatures.extend(simple.signatures.into_iter().take(room));
+    signatures.extend(simple.signatures);
     // 5.
     judge(&signatures).map_err(|refusal| match failure.or(simple.failure) {
         Some(failure) if is_about_signatures(&refusal) => failure,

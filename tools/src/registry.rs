@@ -2,7 +2,7 @@
 
 use crate::files;
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use strongroom_registry_client::{Access, Credentials, Reference, RegistryClient};
 use strongroom_wire::{Code, Refusal, Result, limits};
 
@@ -27,17 +27,11 @@ impl RegistryArguments {
                 })?),
                 None => None,
             };
-        let credentials = match config_folder() {
+        let credentials = match Credentials::users_folder() {
             Some(folder) => Credentials::load(&folder, reference.host())?,
             None => None,
         };
         let access = Access { plain_http: self.plain_http, ca, credentials, ..Access::default() };
         RegistryClient::new(reference.host(), access)
     }
-}
-
-/// `$DOCKER_CONFIG`, else `~/.docker`, where `docker login`, `oras login` and others write.
-fn config_folder() -> Option<PathBuf> {
-    let named = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
-    named.or_else(|| std::env::home_dir().map(|home| Path::join(&home, ".docker")))
 }

@@ -31,6 +31,9 @@ pub const MANIFEST: usize = 4 * 1024 * 1024;
 pub const LAYERS: usize = 10_000;
 /// A Sigstore bundle, with an OMS statement over [`LAYERS`] files inside.
 pub const BUNDLE: usize = 16 * 1024 * 1024;
+/// One signature over a manifest: a bundle or payload of cosign's. A keyless one, with certificate and transparency log entry,
+/// is about 10 KiB; [`SIGNATURES`] of each form are held at a time.
+pub const SIGNATURE: usize = 64 * 1024;
 /// Signatures (referrers, layers of a `.sig` image) that are looked at for one manifest; a registry could list any number.
 pub const SIGNATURES: usize = 64;
 /// A model reference: host and name of at most 255, a tag of at most 128, and a digest of 71 characters.

@@ -31,6 +31,15 @@ pub struct TdxPolicy {
     /// FMSPC of the PCK certificate; by default any.
     #[serde(default = "unasked")]
     pub fmspc: Rule<Hex<6>>,
+    /// Dynamic Platform of the PCK certificate; by default any.
+    #[serde(default = "unasked")]
+    pub dynamic_platform: Rule<bool>,
+    /// Cached Keys of the PCK certificate; by default any.
+    #[serde(default = "unasked")]
+    pub cached_keys: Rule<bool>,
+    /// SMT Enabled of the PCK certificate; by default any.
+    #[serde(default = "unasked")]
+    pub smt: Rule<bool>,
     /// What Intel says of the platform's TCB; by default `UpToDate`. `Revoked` is never accepted.
     #[serde(default = "up_to_date")]
     pub tcb_status: Rule<TcbStatus>,
@@ -122,6 +131,9 @@ impl TdxPolicy {
             ppid: Rule::any(because),
             platform_instance: unasked(),
             fmspc: unasked(),
+            dynamic_platform: unasked(),
+            cached_keys: unasked(),
+            smt: unasked(),
             tcb_status: up_to_date(),
             tcb_evaluation: bounded_by_dates(),
             qe_vendor: intel(),
@@ -146,6 +158,7 @@ impl TdxPolicy {
         let ids = [&self.ppid, &self.platform_instance, &self.qe_vendor];
         let switches =
             [&self.debug, &self.migratable, &self.sept_ve_disable, &self.perfmon, &self.key_locker, &self.pks];
+        let configuration = [&self.dynamic_platform, &self.cached_keys, &self.smt];
         let more = [
             self.deployment.is_sound(),
             self.fmspc.is_sound(),
@@ -155,7 +168,7 @@ impl TdxPolicy {
         ];
         registers.into_iter().chain(others).all(Rule::is_sound)
             && ids.into_iter().all(Rule::is_sound)
-            && switches.into_iter().all(Rule::is_sound)
+            && switches.into_iter().chain(configuration).all(Rule::is_sound)
             && more.into_iter().all(|sound| sound)
     }
 

@@ -11,12 +11,12 @@ use strongroom_wire::{Check, Code, Root};
 pub fn appraise(authentic: &AuthenticReport, policy: &Policy, expected: &Expected) -> Appraisal {
     let report = authentic.report();
     let Some(section) = policy.snp() else {
-        return Appraisal::new(vec![policy.platform_not_named("snp")], authentic.clone(), policy, false);
+        return Appraisal::new(vec![policy.platform_not_named("snp")], authentic.clone(), policy, false, expected);
     };
     let mut checks = platform_checks(authentic, section);
     checks.extend(software_checks(report, section));
     checks.extend(binding_checks(report, expected));
-    Appraisal::new(checks, authentic.clone(), policy, section.fixes_software().is_ok())
+    Appraisal::new(checks, authentic.clone(), policy, section.fixes_software().is_ok(), expected)
 }
 
 fn platform_checks(authentic: &AuthenticReport, policy: &SnpPolicy) -> Vec<Check> {
@@ -46,7 +46,14 @@ fn platform_checks(authentic: &AuthenticReport, policy: &SnpPolicy) -> Vec<Check
         ),
         Check::new("reserved-zero", reserved.is_empty(), Code::ReservedNotZero, &reserved, "no byte"),
         Check::new("tcb", tcb_holds, Code::TcbTooOld, authentic.tcb(), tcb_want),
+        policy.product_rule().check(
+            "product",
+            Code::PlatformNotApproved,
+            &authentic.product().to_owned(),
+            String::clone,
+        ),
         policy.chip.check("chip", Code::PlatformNotApproved, &Hex(report.chip_id), |chip| hex::encode(chip.0)),
+        provider_check(authentic, policy),
         policy.revocation_list.check(
             "revocation-list",
             Code::CrlMissing,
@@ -54,6 +61,16 @@ fn platform_checks(authentic: &AuthenticReport, policy: &SnpPolicy) -> Vec<Check
             bool::to_string,
         ),
     ]
+}
+
+/// A VLEK is a provider's on every one of its machines: it passes only where the policy says whose it may be.
+fn provider_check(authentic: &AuthenticReport, policy: &SnpPolicy) -> Check {
+    let code = Code::PlatformNotApproved;
+    match (authentic.provider(), &policy.provider) {
+        (None, _) => Check::new("provider", true, code, "none, signed with a VCEK", "none, or as the policy says"),
+        (Some(provider), Some(rule)) => rule.check("provider", code, &provider.to_owned(), String::clone),
+        (Some(provider), None) => Check::new("provider", false, code, provider, "none: the policy names no provider"),
+    }
 }
 
 fn software_checks(report: &Report, policy: &SnpPolicy) -> Vec<Check> {

@@ -12,7 +12,7 @@ use strongroom_wire::{Check, Code, Refusal, Result, Root};
 /// A report whose signature, chain, chip and TCB held at a given time. What it says of the guest is the hardware's word;
 /// whether that is what anybody wants is judged by [`crate::appraise`].
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// // There is no other way to one than `authenticate`.
 /// let forged = strongroom_appraisal::AuthenticReport { report: todo!(), root: todo!() };
 /// ```

@@ -1,8 +1,8 @@
 //! Is this trust domain what was approved: every check of a policy, all made and all reported.
 
-use super::{AuthenticQuote, TcbStatus};
+use super::{AuthenticQuote, Configuration, TcbStatus};
 use crate::policy::{Floor, TdxPolicy};
-use crate::{Appraisal, Expected, Hex, Policy};
+use crate::{Appraisal, Expected, Hex, Policy, Rule};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::tdx::{TdAttributes, TdReport, Xfam};
 use strongroom_wire::{Check, Code};
@@ -10,14 +10,14 @@ use strongroom_wire::{Check, Code};
 /// Judges an authentic quote by `policy`. Makes every check, whatever the others said.
 pub fn appraise(authentic: &AuthenticQuote, policy: &Policy, expected: &Expected) -> Appraisal<AuthenticQuote> {
     let Some(section) = policy.tdx() else {
-        return Appraisal::new(vec![policy.platform_not_named("tdx")], authentic.clone(), policy, false);
+        return Appraisal::new(vec![policy.platform_not_named("tdx")], authentic.clone(), policy, false, expected);
     };
     let body = &authentic.quote().body;
     let mut checks = attribute_checks(authentic, section);
     checks.extend(platform_checks(authentic, section));
     checks.extend(software_checks(body, section));
     checks.extend(binding_checks(body, expected));
-    Appraisal::new(checks, authentic.clone(), policy, section.fixes_software().is_ok())
+    Appraisal::new(checks, authentic.clone(), policy, section.fixes_software().is_ok(), expected)
 }
 
 fn attribute_checks(authentic: &AuthenticQuote, policy: &TdxPolicy) -> Vec<Check> {
@@ -76,12 +76,19 @@ fn platform_checks(authentic: &AuthenticQuote, policy: &TdxPolicy) -> Vec<Check>
         Floor::Any { because } => (true, format!("any, because {because}")),
     };
     let instance = Hex(facts.platform_instance.unwrap_or([0; 16]));
+    let stated = |name: &str, rule: &Rule<bool>, switch: fn(Configuration) -> bool| match facts.configuration {
+        Some(configuration) => rule.check(name, not_approved, &switch(configuration), bool::to_string),
+        None => Check::new(name, !rule.is_fixed(), not_approved, "not stated", rule.describe(bool::to_string)),
+    };
     vec![
         Check::new("tcb-status", accepted, code, status, policy.tcb_status.describe(TcbStatus::to_string)),
         Check::new("tcb-evaluation", recent, Code::CollateralTooOld, evaluation, want),
         policy.fmspc.check("fmspc", not_approved, &Hex(facts.fmspc), Hex::to_string),
         policy.ppid.check("ppid", not_approved, &Hex(facts.ppid), Hex::to_string),
         policy.platform_instance.check("platform-instance", not_approved, &instance, Hex::to_string),
+        stated("dynamic-platform", &policy.dynamic_platform, |stated| stated.dynamic_platform),
+        stated("cached-keys", &policy.cached_keys, |stated| stated.cached_keys),
+        stated("smt", &policy.smt, |stated| stated.smt),
         policy.qe_vendor.check("qe-vendor", not_approved, &Hex(quote.header.qe_vendor_id), Hex::to_string),
         policy.mrseam.check("mrseam", not_approved, &Hex(quote.body.mrseam), Hex::to_string),
         policy.mrsignerseam.check("mrsignerseam", not_approved, &Hex(quote.body.mrsignerseam), Hex::to_string),
@@ -99,7 +106,7 @@ fn software_checks(body: &TdReport, policy: &TdxPolicy) -> Vec<Check> {
         ("mrowner", &policy.mrowner, body.mrowner),
         ("mrownerconfig", &policy.mrownerconfig, body.mrownerconfig),
     ];
-    let check = |(name, rule, got): (&str, &crate::Rule<Hex<48>>, [u8; 48])| {
+    let check = |(name, rule, got): (&str, &Rule<Hex<48>>, [u8; 48])| {
         rule.check(name, Code::MeasurementNotApproved, &Hex(got), Hex::to_string)
     };
     let mut checks: Vec<Check> = measured.into_iter().map(check).collect();

@@ -15,7 +15,7 @@ use strongroom_wire::{Check, Code, Refusal, Result, Root};
 /// A quote whose signatures, chains, collateral and TCB level held at a given time. What it says of the TD is the hardware's
 /// word; whether that is what anybody wants, and whether the TCB status is good enough, is judged by [`super::appraise`].
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// // There is no other way to one than `tdx::authenticate`.
 /// let forged = strongroom_appraisal::tdx::AuthenticQuote { quote: todo!(), platform: todo!() };
 /// ```

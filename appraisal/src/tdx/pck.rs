@@ -29,6 +29,19 @@ pub struct PlatformFacts {
     pub fmspc: [u8; 6],
     /// Platform Instance ID: which machine; of multi-package platforms only.
     pub platform_instance: Option<[u8; 16]>,
+    /// Configuration; of multi-package platforms only.
+    pub configuration: Option<Configuration>,
+}
+
+/// How a multi-package platform is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Configuration {
+    /// Dynamic Platform: packages may be added without the platform becoming another one.
+    pub dynamic_platform: bool,
+    /// Cached Keys: Intel's registration service keeps the platform's root keys.
+    pub cached_keys: bool,
+    /// SMT Enabled: simultaneous multithreading is on.
+    pub smt: bool,
 }
 
 /// A chain from a platform's certificate to a trusted root.
@@ -116,7 +129,17 @@ impl PlatformFacts {
             pce_id: octets(extensions.get(3).ok_or_else(|| absent("PCEID"))?)?,
             fmspc: octets(extensions.get(4).ok_or_else(|| absent("FMSPC"))?)?,
             platform_instance: extensions.get(6).map(octets).transpose()?,
+            configuration: extensions.get(7).map(Configuration::read).transpose()?,
         })
+    }
+}
+
+impl Configuration {
+    /// A switch that is not stated is off (PCK certificate profile, "Configuration").
+    fn read(value: &Any) -> Result<Self> {
+        let entries = Entries::read(&value.to_der().map_err(malformed)?, arc(SGX_EXTENSIONS, 7)?)?;
+        let switch = |number| entries.get(number).map_or(Ok(false), |value| value.decode_as().map_err(malformed));
+        Ok(Self { dynamic_platform: switch(1)?, cached_keys: switch(2)?, smt: switch(3)? })
     }
 }
 

@@ -12,7 +12,7 @@ use strongroom_wire::{Check, Code, Refusal, Result, Root};
 
 /// A platform whose certificate chain and collateral held, fit each other, and name nobody revoked.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// // There is no other way to one than an authentic quote.
 /// let forged = strongroom_appraisal::tdx::VerifiedPlatform { pck: todo!(), collateral: todo!() };
 /// ```

@@ -16,7 +16,7 @@ const TCB_SIGNING: &str = "Intel SGX TCB Signing";
 
 /// Collateral whose chains, signatures, lists and dates held at a given time.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// // There is no other way to one than `VerifiedCollateral::verify`.
 /// let forged = strongroom_appraisal::tdx::VerifiedCollateral { tcb_info: todo!(), qe_identity: todo!() };
 /// ```

@@ -147,7 +147,7 @@ fn chain_that_ends_at_another_root_refused() {
 fn test_hierarchy_under_amds_roots_refused() {
     let mut endorsements = Endorsements::new();
     let vek = HIERARCHY.issue(VekSpec::default()).unwrap();
-    endorsements.add(&HIERARCHY.certificate_table(&vek).encode().unwrap()).unwrap();
+    endorsements.add(&HIERARCHY.certificate_table(&vek).unwrap().encode().unwrap()).unwrap();
     let evidence = ReportSpec::default().sign(&vek).unwrap();
     assert!(authenticate(&evidence, &endorsements, &ROOTS, NOW).is_ok());
     let amd = Roots::builtin().unwrap();
@@ -271,7 +271,9 @@ fn policy(change: &str) -> Policy {
         ("measurement", format!("{{ exactly = \"{}\" }}", "4d".repeat(48))),
         ("deployment", format!("{{ exactly = \"{}\" }}", "d0".repeat(32))),
         ("tcb", "{ at-least = { bootloader = 4, tee = 0, snp = 24, microcode = 219 } }".into()),
+        ("product", "{ exactly = \"Milan\" }".into()),
         ("chip", "{ any = { because = \"test\" } }".into()),
+        ("revocation-list", "{ any = { because = \"test\" } }".into()),
     ];
     let changed = change.split_once('=').map(|(name, _)| name.trim());
     let mut text = "version = 1\n[snp]\n".to_owned();
@@ -292,7 +294,7 @@ const EXPECTED: Expected = Expected { report_data: Some([0x77; 64]), deployment:
 fn judged(report: ReportSpec, policy: &Policy, expected: &Expected) -> Option<Code> {
     let authentic = Case { report, ..Case::sound() }.run().unwrap();
     let appraisal = appraise(&authentic, policy, expected);
-    let failed: Vec<Code> = appraisal.checks.iter().filter_map(|check| check.code).collect();
+    let failed: Vec<Code> = appraisal.checks().iter().filter_map(|check| check.code).collect();
     assert!(failed.len() <= 1, "{failed:?}");
     let verdict = if failed.is_empty() { Verdict::Accepted } else { Verdict::Refused };
     assert_eq!(appraisal.verdict(), verdict);
@@ -338,6 +340,7 @@ fn each_departure_of_the_policy_refused_with_its_own_code() {
         ("revocation-list = { exactly = true }", Code::CrlMissing),
         ("debug = { exactly = true }", Code::DebugEnabled),
         ("vmpl = { one-of = [1, 2] }", Code::VmplMismatch),
+        ("product = { exactly = \"Genoa\" }", Code::PlatformNotApproved),
         (&format!("deployment = {{ one-of = [\"{}\"] }}", "d1".repeat(32)), Code::DeploymentNotApproved),
     ];
     for (change, code) in cases {
@@ -355,6 +358,63 @@ fn guest_that_a_policy_names_accepted() {
     for (report, change) in cases {
         assert_eq!(judged(report, &policy(change), &EXPECTED), None, "{change}");
     }
+}
+
+#[test]
+fn report_signed_with_a_providers_key_accepted_only_where_the_policy_names_the_provider() {
+    let vlek = || ReportSpec { key_info: 1 << 2, ..guest() };
+    let judged = |change: &str| {
+        let authentic = Case { report: vlek(), ..Case::vlek() }.run().unwrap();
+        appraise(&authentic, &policy(change), &EXPECTED).refusal().map(|refusal| refusal.code)
+    };
+    assert_eq!(judged("provider = { exactly = \"devkit cloud\" }"), None);
+    assert_eq!(judged("provider = { any = { because = \"test\" } }"), None);
+    assert_eq!(judged("provider = { exactly = \"another cloud\" }"), Some(Code::PlatformNotApproved));
+    assert_eq!(judged(""), Some(Code::PlatformNotApproved));
+}
+
+#[test]
+fn revocation_list_is_demanded_where_the_policy_says_nothing() {
+    let policy = |line: &str| {
+        let any = "{ any = { because = \"x\" } }";
+        let text =
+            format!("version = 1\n[snp]\nmeasurement = {any}\ndeployment = {any}\ntcb = {any}\nchip = {any}\n{line}");
+        Policy::parse(text.as_bytes()).unwrap()
+    };
+    let crl = HIERARCHY.ark.crl(&[], NOW - 10..NOW + 10).unwrap();
+    let without = Case { report: guest(), ..Case::sound() }.run().unwrap();
+    let with = Case { report: guest(), crls: vec![crl], ..Case::sound() }.run().unwrap();
+    let code = |authentic, line| appraise(authentic, &policy(line), &EXPECTED).refusal().map(|refusal| refusal.code);
+    assert_eq!(code(&with, ""), None);
+    assert_eq!(code(&without, ""), Some(Code::CrlMissing));
+    assert_eq!(code(&without, "revocation-list = { any = { because = \"x\" } }"), None);
+}
+
+#[test]
+fn evidence_that_was_compared_with_nothing_gives_no_proof() {
+    let authentic = Case { report: guest(), ..Case::sound() }.run().unwrap();
+    for expected in
+        [Expected::UNBOUND, Expected { report_data: None, ..EXPECTED }, Expected { deployment: None, ..EXPECTED }]
+    {
+        let appraisal = appraise(&authentic, &policy(""), &expected);
+        assert_eq!(appraisal.verdict(), Verdict::Accepted);
+        assert_eq!(appraisal.into_verified().unwrap_err().code, Code::ReportDataMismatch);
+    }
+    assert!(appraise(&authentic, &policy(""), &EXPECTED).into_verified().is_ok());
+}
+
+#[test]
+fn floor_without_its_product_refused() {
+    let floor = "tcb = { at-least = { bootloader = 4, tee = 0, snp = 24, microcode = 219 } }";
+    let any = "{ any = { because = \"x\" } }";
+    let parse = |product: &str| {
+        let text =
+            format!("version = 1\n[snp]\nmeasurement = {any}\ndeployment = {any}\nchip = {any}\n{floor}\n{product}");
+        Policy::parse(text.as_bytes()).map(|_| ()).map_err(|refusal| refusal.code)
+    };
+    assert_eq!(parse("product = { exactly = \"Milan\" }"), Ok(()));
+    assert_eq!(parse(""), Err(Code::PolicyInvalid));
+    assert_eq!(parse("product = { one-of = [\"Milan\", \"Genoa\"] }"), Err(Code::PolicyInvalid));
 }
 
 #[test]
@@ -380,7 +440,7 @@ fn policy_that_leaves_software_open_gives_at_most_authentic() {
         assert_eq!(appraisal.into_verified().unwrap_err().code, Code::NoReferenceValues);
     }
     let authentic = Case::sound().run().unwrap();
-    let defaults = appraise(&authentic, &Policy::platform_defaults(), &Expected::default());
+    let defaults = appraise(&authentic, &Policy::platform_defaults(), &Expected::UNBOUND);
     assert_eq!(defaults.verdict(), Verdict::Authentic);
 }
 

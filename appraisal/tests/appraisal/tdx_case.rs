@@ -14,12 +14,15 @@ pub(crate) const NOW: u64 = 1_800_000_000;
 pub(crate) static HIERARCHY: LazyLock<Hierarchy> = LazyLock::new(|| Hierarchy::generate().unwrap());
 pub(crate) static ROOTS: LazyLock<Roots> = LazyLock::new(|| Roots::test(HIERARCHY.root.certificate()).unwrap());
 
+/// A change of a JSON document.
+pub(crate) type Edit = Box<dyn Fn(&mut Value)>;
+
 pub(crate) struct Case {
     pub(crate) pck: Option<Pck>,
     pub(crate) quote: QuoteSpec,
     pub(crate) collateral: CollateralSpec,
     /// Done to the collateral's JSON after it was signed.
-    pub(crate) edit: Option<Box<dyn Fn(&mut Value)>>,
+    pub(crate) edit: Option<Edit>,
     /// A byte of the quote whose lowest bit is flipped.
     pub(crate) flip: Option<usize>,
     pub(crate) roots: Option<Roots>,

@@ -85,6 +85,14 @@ fn flipped_bit_of_each_part_of_the_authentication_data_refused_with_its_code() {
 }
 
 #[test]
+fn every_flipped_byte_of_the_authentication_data_before_the_chain_refused() {
+    let start = 48 + 584;
+    for at in start..start + 4 + 134 + 450 + 32 + 6 {
+        refused(Case { flip: Some(at), ..Case::sound() });
+    }
+}
+
+#[test]
 fn qe_report_that_commits_to_another_key_or_to_more_refused() {
     let quote = QuoteSpec { qe_report_data: Some([7; 64]), ..QuoteSpec::default() };
     assert_eq!(refused(with_quote(quote)), Code::AttestationKeyMismatch);
@@ -381,9 +389,7 @@ fn each_svn_below_a_level_falls_to_the_next() {
     assert_eq!(platform(PckSpec { pce_svn: 11, ..PckSpec::default() }), TcbStatus::UpToDate);
     assert_eq!(platform(PckSpec { pce_svn: 10, ..PckSpec::default() }), TcbStatus::Revoked);
     assert_eq!(refused(Case::of(PckSpec { pce_svn: 4, ..PckSpec::default() })), Code::TcbNotSupported);
-    let mut higher = PckSpec::default();
-    higher.sgx_components = [9; 16];
-    assert_eq!(platform(higher), TcbStatus::UpToDate);
+    assert_eq!(platform(PckSpec { sgx_components: [9; 16], ..PckSpec::default() }), TcbStatus::UpToDate);
 }
 
 fn launched(svn: [u8; 3]) -> QuoteSpec {

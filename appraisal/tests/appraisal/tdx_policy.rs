@@ -56,7 +56,7 @@ fn authentic(quote: QuoteSpec) -> AuthenticQuote {
 fn judged(authentic: &AuthenticQuote, policy: &Policy, expected: &Expected) -> Option<(String, Code)> {
     let appraisal = appraise(authentic, policy, expected);
     let failed: Vec<(String, Code)> =
-        appraisal.checks.iter().filter_map(|check| check.code.map(|code| (check.name.clone(), code))).collect();
+        appraisal.checks().iter().filter_map(|check| check.code.map(|code| (check.name.clone(), code))).collect();
     assert!(failed.len() <= 1, "{failed:?}");
     let verdict = if failed.is_empty() { Verdict::Accepted } else { Verdict::Refused };
     assert_eq!(appraisal.verdict(), verdict);
@@ -133,6 +133,9 @@ fn each_departure_of_the_policy_refused_with_its_own_check() {
         (format!("ppid = {}", hex_rule("98", 16)), "ppid", platform),
         (format!("platform-instance = {}", hex_rule("1e", 16)), "platform-instance", platform),
         ("fmspc = { one-of = [\"b0c06f000001\"] }".into(), "fmspc", platform),
+        ("dynamic-platform = { exactly = false }".into(), "dynamic-platform", platform),
+        ("cached-keys = { exactly = true }".into(), "cached-keys", platform),
+        ("smt = { exactly = false }".into(), "smt", platform),
         (format!("mrseam = {}", hex_rule("5f", 48)), "mrseam", platform),
         (format!("mrsignerseam = {}", hex_rule("01", 48)), "mrsignerseam", platform),
         (format!("qe-vendor = {}", hex_rule("01", 16)), "qe-vendor", platform),
@@ -176,6 +179,9 @@ fn guest_that_a_policy_names_accepted() {
             QuoteSpec { tee_tcb_svn: svn(4), ..guest() },
             "tcb-status = { one-of = [\"UpToDate\", \"OutOfDate\"] }".into(),
         ),
+        (guest(), "dynamic-platform = { exactly = true }".into()),
+        (guest(), "cached-keys = { exactly = false }".into()),
+        (guest(), "smt = { exactly = true }".into()),
         (guest(), "tcb-evaluation = { at-least = 20 }".into()),
         (guest(), format!("platform-instance = {}", hex_rule("1d", 16))),
         (guest(), "fmspc = { exactly = \"b0c06f000000\" }".into()),
@@ -198,6 +204,17 @@ fn revoked_tcb_refused_whatever_the_policy_says() {
 }
 
 #[test]
+fn configuration_that_is_not_stated_fails_a_policy_that_asks_for_it() {
+    let pck = PckSpec { configuration: None, ..PckSpec::default() };
+    let authentic = Case { quote: guest(), ..Case::of(pck) }.run().unwrap();
+    assert_eq!(judged(&authentic, &policy(""), &EXPECTED), None);
+    for name in ["dynamic-platform", "cached-keys", "smt"] {
+        let either = policy(&format!("{name} = {{ one-of = [true, false] }}"));
+        assert_eq!(judged(&authentic, &either, &EXPECTED), failed(name, Code::PlatformNotApproved));
+    }
+}
+
+#[test]
 fn platform_without_an_instance_id_is_none_that_a_policy_names() {
     let pck = PckSpec { platform_instance: None, ..PckSpec::default() };
     let authentic = Case { quote: guest(), ..Case::of(pck) }.run().unwrap();
@@ -210,8 +227,8 @@ fn all_bytes_of_mrconfigid_are_compared_with_the_deployment_document() {
     let judge = |mrconfigid, expected: &Expected| {
         let authentic = authentic(QuoteSpec { mrconfigid, ..guest() });
         let open = policy("deployment = { any = { because = \"test\" } }");
-        let checks = appraise(&authentic, &open, expected).checks;
-        checks.into_iter().find_map(|check| check.code)
+        let appraisal = appraise(&authentic, &open, expected);
+        appraisal.checks().iter().find_map(|check| check.code)
     };
     assert_eq!(judge(mrconfigid(0), &EXPECTED), None);
     assert_eq!(judge(mrconfigid(1), &EXPECTED), Some(Code::DeploymentMismatch));
@@ -237,7 +254,7 @@ fn policy_that_leaves_software_open_gives_at_most_authentic() {
     }
     let open = policy("rtmr0 = { any = { because = \"the machines differ\" } }");
     assert_eq!(appraise(&authentic, &open, &EXPECTED).verdict(), Verdict::Accepted);
-    let defaults = appraise(&authentic, &Policy::platform_defaults(), &Expected::default());
+    let defaults = appraise(&authentic, &Policy::platform_defaults(), &Expected::UNBOUND);
     assert_eq!(defaults.verdict(), Verdict::Authentic);
 }
 

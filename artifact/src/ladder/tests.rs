@@ -205,8 +205,8 @@ fn unsigned_stranger_and_wrong_signatures_told_apart() {
 fn signature_of_the_old_form_accepted_and_over_another_digest_or_by_a_stranger_refused() {
     let stored = sealed();
     let simple = |digest: &Sha256, key: &SigningKey| {
-        let payload = cosign::simple_signing_payload(REPOSITORY, digest).unwrap();
-        let signature = cosign::sign_simple(&payload, key).unwrap();
+        let payload = cosign::simple_payload(digest);
+        let signature = key.sign(&payload).unwrap();
         [ManifestSignature::Simple { payload, signature }]
     };
     let trust = stored.trust();

@@ -1,8 +1,10 @@
 //! A directory that gets its name when it is complete.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::geteuid;
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -19,7 +21,8 @@ impl Staging {
     /// Prepares for `target`, which must not exist or be an empty directory. Its parent must exist.
     ///
     /// # Errors
-    /// `usage`: `target` holds something, or another process is filling it. `io`.
+    /// `usage`: `target` holds something, or another process is filling it. `file-mode-unsafe`: the directory to write into
+    /// is there and is somebody else's. `io`.
     pub fn create(target: &Path) -> Result<Self> {
         let unusable = |why: &str| Refusal::new(Code::Usage, format!("`{}`", target.display())).because(why);
         let name = target.file_name().ok_or_else(|| unusable("has no name of its own"))?;
@@ -85,7 +88,8 @@ fn is_free(target: &Path) -> Result<bool> {
     }
 }
 
-/// Makes and locks the folder; `None` if another process has it.
+/// Makes and locks the folder; `None` if another process has it. One that is there is adopted only if it is ours, and is
+/// then readable by us alone, whoever could read or write it before.
 fn lock(folder: &Path) -> Result<Option<File>> {
     let failed = |e: &std::io::Error| Refusal::io(folder.display(), e);
     // Readable by its owner alone: what was sealed is so for a reason.
@@ -93,13 +97,24 @@ fn lock(folder: &Path) -> Result<Option<File>> {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(&error)),
         _ => {}
     }
-    let file = File::open(folder).map_err(|e| failed(&e))?;
-    match file.try_lock() {
-        // The one who had it may have renamed it between our opening and our locking.
-        Ok(()) => Ok(is_at(&file, folder).then_some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(failed(&error)),
+    // Somebody else's link must not lead to another folder of ours.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(folder, flags, Mode::empty()).map_err(|e| failed(&e.into()))?);
+    let (owner, us) = (file.metadata().map_err(|e| failed(&e))?.uid(), geteuid().as_raw());
+    if owner != us {
+        return Err(Refusal::new(Code::FileModeUnsafe, format!("owner of `{}`", folder.display())).got(owner).want(us));
     }
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(failed(&error)),
+    }
+    // The one who had it may have renamed it between our opening and our locking.
+    if !is_at(&file, folder) {
+        return Ok(None);
+    }
+    file.set_permissions(Permissions::from_mode(0o700)).map_err(|e| failed(&e))?;
+    Ok(Some(file))
 }
 
 /// Whether `path` is the very folder that `file` holds open.
@@ -112,8 +127,10 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::print_stderr)]
+
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{chown, symlink};
 
     #[test]
     fn committed_directory_has_its_name_and_dropped_one_is_gone() {
@@ -145,6 +162,46 @@ mod tests {
         fs::write(target.join("mine"), "x").unwrap();
         assert_eq!(Staging::create(&target).unwrap_err().code, Code::Usage);
         assert_eq!(Staging::create(&target.join("mine")).unwrap_err().code, Code::Usage);
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn leftover_of_ours_becomes_private_and_of_somebody_else_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let (target, partial) = (root.path().join("out"), root.path().join(".out.strongroom-partial"));
+        let leave = || {
+            fs::create_dir(&partial).unwrap();
+            fs::set_permissions(&partial, Permissions::from_mode(0o755)).unwrap();
+        };
+        leave();
+        let staging = Staging::create(&target).unwrap();
+        assert_eq!(mode(staging.path()), 0o700);
+        drop(staging);
+        if !geteuid().is_root() {
+            eprintln!("skipped: only root can make somebody else's directory");
+            return;
+        }
+        leave();
+        chown(&partial, Some(65_534), None).unwrap();
+        assert_eq!(Staging::create(&target).unwrap_err().code, Code::FileModeUnsafe);
+        assert_eq!(mode(&partial), 0o755, "left as it was");
+        assert!(!target.exists());
+    }
+
+    #[test]
+    fn link_in_place_of_the_leftover_refused_and_where_it_leads_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let elsewhere = root.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::set_permissions(&elsewhere, Permissions::from_mode(0o755)).unwrap();
+        fs::write(elsewhere.join("mine"), "x").unwrap();
+        symlink(&elsewhere, root.path().join(".out.strongroom-partial")).unwrap();
+        assert_eq!(Staging::create(&root.path().join("out")).unwrap_err().code, Code::Io);
+        assert_eq!(mode(&elsewhere), 0o755);
+        assert!(elsewhere.join("mine").exists());
     }
 
     #[test]

@@ -4,7 +4,6 @@ use super::GIT_PATHS;
 use crate::hash::{FileDigest, HashAlgorithm};
 use crate::path::{parse_path, verify_distinct};
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 
@@ -40,8 +39,8 @@ pub(super) fn render(name: &str, files: &[FileDigest]) -> Result<Vec<u8>> {
     sorted.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
     let resources = sorted.iter().map(|file| {
         parse_path(&file.path)?;
-        let (name, algorithm) = (Cow::Borrowed(file.path.as_str()), Cow::Borrowed(hash_type.as_str()));
-        Ok(Resource { name, algorithm, digest: Cow::Owned(hex::encode(&file.digest)) })
+        let (name, algorithm) = (file.path.clone(), hash_type.as_str().to_owned());
+        Ok(Resource { name, algorithm, digest: hex::encode(&file.digest) })
     });
     let payload = Payload {
         kind: STATEMENT_TYPE.into(),
@@ -80,7 +79,7 @@ pub(super) fn parse(payload: &[u8]) -> Result<Statement> {
             .got(got)
             .want(format!("{STATEMENT_TYPE} {PREDICATE_TYPE}")));
     }
-    let payload: Payload<'_> = document::parse_json(payload, "statement", limits::BUNDLE, Code::Malformed)?;
+    let payload: Payload = document::parse_json(payload, "statement", limits::BUNDLE, Code::Malformed)?;
     let serialization = payload.predicate.serialization;
     if serialization.method != "files" {
         return Err(Refusal::new(Code::ModelUnsupported, "statement").got(serialization.method).want("files"));
@@ -106,7 +105,7 @@ pub(super) fn parse(payload: &[u8]) -> Result<Statement> {
     Ok(Statement { name: subject.name.clone(), hash_type, ignore_paths: serialization.ignore_paths, files })
 }
 
-fn read_resource(resource: &Resource<'_>, hash_type: HashAlgorithm) -> Result<FileDigest> {
+fn read_resource(resource: &Resource, hash_type: HashAlgorithm) -> Result<FileDigest> {
     let path = parse_path(&resource.name)?.to_owned();
     let wrong = |got: &str| Refusal::new(Code::Malformed, format!("digest of `{path}`")).got(got).want(hash_type);
     if resource.algorithm != hash_type.as_str() {
@@ -125,13 +124,13 @@ fn root_digest<'f>(files: impl IntoIterator<Item = &'f FileDigest>) -> Sha256 {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Payload<'a> {
+struct Payload {
     #[serde(rename = "_type")]
-    kind: Cow<'a, str>,
+    kind: String,
     subject: Vec<Subject>,
     #[serde(rename = "predicateType")]
-    predicate_type: Cow<'a, str>,
-    predicate: Predicate<'a>,
+    predicate_type: String,
+    predicate: Predicate,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -146,9 +145,9 @@ struct SubjectDigest {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Predicate<'a> {
+struct Predicate {
     serialization: Serialization,
-    resources: Vec<Resource<'a>>,
+    resources: Vec<Resource>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -163,10 +162,10 @@ struct Serialization {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Resource<'a> {
-    name: Cow<'a, str>,
-    algorithm: Cow<'a, str>,
-    digest: Cow<'a, str>,
+struct Resource {
+    name: String,
+    algorithm: String,
+    digest: String,
 }
 
 #[cfg(test)]

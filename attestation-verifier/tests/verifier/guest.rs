@@ -53,7 +53,7 @@ impl<'a> Guest<'a> {
     pub(crate) fn attestation_bound_to(&self, nonce: &str, key: &TeePubKey) -> Value {
         let spec = ReportSpec { report_data: kbs_report_data(nonce, key).unwrap(), ..self.report.clone() };
         let report = spec.report(&self.world.vek).unwrap();
-        let table = self.world.hierarchy.certificate_table(&self.world.vek);
+        let table = self.world.hierarchy.certificate_table(&self.world.vek).unwrap();
         let chain = table.entries.into_iter().map(|entry| {
             let kind = match entry.kind {
                 CertificateKind::Vcek => "VCEK",

@@ -229,7 +229,7 @@ impl World {
         let rule = toml::to_string(&self.trust()).unwrap().replace("[[rule", "[[release.trust.rule");
         format!(
             "version = 1\n[snp]\nmeasurement = {{ one-of = [\"{}\"] }}\ndeployment = {{ exactly = \"{}\" }}\n\
-             tcb = {{ at-least = {{ bootloader = 3, tee = 0, snp = 8, microcode = 115 }} }}\n\
+             tcb = {{ at-least = {{ bootloader = 3, tee = 0, snp = 8, microcode = 115 }} }}\nproduct = {{ exactly = \"Milan\" }}\n\
              chip = {{ any = {{ because = \"any test chip\" }} }}\n{rule}",
             "4d".repeat(48),
             Sha256::of(document),

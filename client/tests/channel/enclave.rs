@@ -124,7 +124,7 @@ pub(crate) fn policy(text: &str) -> Policy {
 pub(crate) fn policy_text(guest: &Guest) -> String {
     format!(
         "version = 1\n[snp]\nmeasurement = {{ one-of = [\"{}\"] }}\ndeployment = {{ exactly = \"{}\" }}\n\
-         tcb = {{ at-least = {{ bootloader = 4, tee = 0, snp = 24, microcode = 219 }} }}\n\
+         tcb = {{ at-least = {{ bootloader = 4, tee = 0, snp = 24, microcode = 219 }} }}\nproduct = {{ exactly = \"Milan\" }}\n\
          chip = {{ any = {{ because = \"any machine of this test\" }} }}\n\
          [model]\nmanifest = {{ one-of = [\"{}\"] }}\n",
         hex::encode(guest.report.measurement),

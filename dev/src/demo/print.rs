@@ -4,6 +4,7 @@
 use super::Published;
 use super::calls::Proxy;
 use crate::guest::Guest;
+use crate::world::World;
 use std::net::SocketAddr;
 use std::time::Instant;
 use strongroom_wire::{Code, Refusal, Result};
@@ -16,17 +17,16 @@ pub(crate) struct Steps {
 
 impl Steps {
     /// Says what comes.
-    pub(crate) fn start() -> Result<Self> {
+    pub(crate) fn start() -> Self {
         println!("Strongroom on this machine, without a TEE: evidence is signed by a test root made for this run.\n");
         let now = Instant::now();
-        Ok(Self { began: now, last: now })
+        Self { began: now, last: now }
     }
 
     /// A step that held.
-    pub(crate) fn done(&mut self, name: &str, detail: &str) -> Result<()> {
+    pub(crate) fn done(&mut self, name: &str, detail: &str) {
         println!("{:6.2} s  {name:13} {detail}", self.last.elapsed().as_secs_f64());
         self.last = Instant::now();
-        Ok(())
     }
 
     /// The heading of the refusals.
@@ -42,27 +42,27 @@ impl Steps {
     }
 
     /// The last line.
-    pub(crate) fn end(&self, refused: usize) -> Result<()> {
+    pub(crate) fn end(&self, refused: usize) {
         let seconds = self.began.elapsed().as_secs_f64();
         println!(
             "\neverything held: the model was served to who verified it, and {refused} adversaries were refused ({seconds:.1} s)"
         );
-        Ok(())
     }
 }
 
 /// Leaves it running until somebody stops it.
-pub(crate) fn keep(steps: &mut Steps, proxy: &Proxy, model: &Published, guest: &Guest) -> Result<()> {
+pub(crate) fn keep(world: &World, proxy: &Proxy, model: &Published, guest: &Guest) -> Result<()> {
     let (url, key, name) = (proxy.url(), crate::world::API_KEY, &model.name);
-    steps.heading(
-        "left running; stop it with Ctrl-C. Both of these go through the proxy, which attests before it sends:",
-    );
+    let venv = world.path().join("openai");
+    let venv = venv.display();
+    println!("\nleft running; stop it with Ctrl-C. Both go through the proxy, which attests before it sends a byte:\n");
     println!(
         "curl -s {url}/v1/embeddings -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n  \
          -d '{{\"model\":\"{name}\",\"input\":\"a letter in a strongroom\"}}'\n"
     );
     println!(
-        "python3 - <<'EOF'\nfrom openai import OpenAI\nclient = OpenAI(base_url=\"{url}/v1\", api_key=\"{key}\")\n\
+        "python3 -m venv {venv} && {venv}/bin/pip install -q openai && {venv}/bin/python - <<'EOF'\n\
+         from openai import OpenAI\nclient = OpenAI(base_url=\"{url}/v1\", api_key=\"{key}\")\n\
          print(client.embeddings.create(model=\"{name}\", input=\"a letter in a strongroom\").data[0].embedding[:4])\nEOF\n"
     );
     println!("the enclave itself: {}", guest.url());

@@ -170,6 +170,21 @@ impl<'a> Stage<'a> {
         launch.boot(self.world, name)?.stop()
     }
 
+    /// Boots, and must be refused by the enclave itself: its verifier is not asked for anything.
+    fn refuses_itself(&self, launch: &Launch, name: &str) -> Result<Refusal> {
+        let seen = self.decisions()?;
+        let refusal = self.does_not_serve(launch, name)?;
+        if self.decisions()? == seen {
+            return Ok(refusal);
+        }
+        Err(Refusal::new(Code::Internal, "the verifier was asked").want("a refusal before that"))
+    }
+
+    /// How many decisions the verifier has recorded.
+    fn decisions(&self) -> Result<usize> {
+        self.world.audit(&self.world.verifier, 0).map(|rows| rows.len())
+    }
+
     /// Boots, and must not serve.
     fn does_not_serve(&self, launch: &Launch, name: &str) -> Result<Refusal> {
         match launch.boot(self.world, name) {

@@ -32,6 +32,11 @@ pub(super) fn sgx_extensions(spec: &PckSpec) -> Result<Extension> {
     if let Some(instance) = &spec.platform_instance {
         entries.push(entry("6", octets(instance)?)?);
     }
+    if let Some(configuration) = &spec.configuration {
+        let switch = |(on, number): (&bool, u32)| entry(&format!("7.{number}"), Any::encode_from(on).map_err(asn1)?);
+        let switches = configuration.iter().zip(1..).map(switch).collect::<Result<Vec<_>>>()?;
+        entries.push(entry("7", Any::encode_from(&switches).map_err(asn1)?)?);
+    }
     extension(SGX_EXTENSIONS, false, entries.to_der().map_err(asn1)?)
 }
 

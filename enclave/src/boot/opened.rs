@@ -39,9 +39,7 @@ impl Opened {
         let mut opened = Vec::new();
         for Named { name, registry, model } in models {
             let within = |refusal: Refusal| refusal.within(format!("model `{name}`"));
-            let mut files = OpeningFiles::default();
-            let verified = open_model(&registry, model, &mut files).await.map_err(within)?;
-            let files = files.seal().map_err(within)?;
+            let (verified, files) = open_model(&registry, model, OpeningFiles::default()).await.map_err(within)?;
             opened.push(OpenedModel { name, verified, files });
         }
         Ok(Self { measured, models: opened })

@@ -25,11 +25,9 @@ async fn manifest_found_by_tag_and_by_digest() {
     let peer = Peer::start().await;
     let digest = push(&peer, "a/b:v1", "one").await;
     let by_tag = peer.client.manifest(&peer.reference("a/b:v1")).await.unwrap();
-    assert_eq!((by_tag.digest, by_tag.media_type.as_str()), (digest, TYPE));
+    assert_eq!(by_tag.digest, digest);
     let by_digest = peer.client.manifest(&peer.reference("a/b").pinned(digest)).await.unwrap();
     assert_eq!(by_digest, by_tag);
-    assert!(peer.client.has_manifest(&peer.reference("a/b:v1")).await.unwrap());
-    assert!(!peer.client.has_manifest(&peer.reference("a/b:v2")).await.unwrap());
     assert_eq!(code(peer.client.manifest(&peer.reference("a/b:v2")).await), Code::RegistryNotFound);
 }
 
@@ -74,7 +72,7 @@ async fn failing_registry_is_not_absence() {
         [(StatusCode::INTERNAL_SERVER_ERROR, Code::RegistryFailed), (StatusCode::FORBIDDEN, Code::RegistryUnauthorized)]
     {
         peer.registry.faults().set(Target::Any, Times::Always, Fault::Status { status, retry_after: None });
-        assert_eq!(code(peer.client.has_manifest(&peer.reference("a/b:v1")).await), want);
+        assert_eq!(code(peer.client.manifest(&peer.reference("a/b:v1")).await), want);
         peer.registry.faults().clear();
     }
 }

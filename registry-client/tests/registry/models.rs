@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use strongroom_artifact::{DataKey, HashAlgorithm, SigningKey, VerifiedModel};
 use strongroom_devkit::registry::{Credentials as Required, Fault, Target, Times};
 use strongroom_registry_client::{
-    Access, Credentials, DirectorySink, FileSink, ModelSink, Password, Progress, PushOptions, Pushed, RegistryClient,
-    open_model, push_model, verify_model,
+    Access, Credentials, DirectorySink, FileSink, Filled, ModelSink, Password, Progress, PushOptions, Pushed,
+    RegistryClient, open_model, push_model, verify_model,
 };
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
@@ -96,9 +96,8 @@ impl Shelf {
 
     async fn pull_with(&self, client: &RegistryClient, key: Option<DataKey>) -> Result<VerifiedModel> {
         let trusted = verify_model(client, &self.peer.reference("m/demo:v1"), &self.trust).await?;
-        let mut sink = DirectorySink::new(&self.out.join("model"))?;
-        let verified = open_model(client, trusted.with_key(key)?, &mut sink).await?;
-        sink.keep(&verified)?;
+        let sink = DirectorySink::new(&self.out.join("model"))?;
+        let (verified, ()) = open_model(client, trusted.with_key(key)?, sink).await?;
         Ok(verified)
     }
 
@@ -165,9 +164,8 @@ async fn model_comes_back_on_a_single_thread_and_under_blake3() {
     push_model(&peer.client, &source, &peer.reference("m/demo:v1"), options).await.unwrap();
     let trust = trust(&format!("{}/m/*", peer.registry.addr()), &model.signer);
     let trusted = verify_model(&peer.client, &peer.reference("m/demo:v1"), &trust).await.unwrap();
-    let mut sink = DirectorySink::new(&peer.folder.path().join("model")).unwrap();
-    let verified = open_model(&peer.client, trusted.with_key(Some(key())).unwrap(), &mut sink).await.unwrap();
-    sink.keep(&verified).unwrap();
+    let sink = DirectorySink::new(&peer.folder.path().join("model")).unwrap();
+    let (verified, ()) = open_model(&peer.client, trusted.with_key(Some(key())).unwrap(), sink).await.unwrap();
     assert_eq!(verified.statement().hash_type(), HashAlgorithm::Blake3);
     assert_eq!(tree(&peer.folder.path().join("model")).len(), 5);
 }
@@ -317,9 +315,14 @@ struct Full;
 
 impl ModelSink for Full {
     type File = Full;
+    type Kept = ();
 
     fn create(&mut self, _: &str, _: u64) -> Result<Self> {
         Ok(Self)
+    }
+
+    fn keep(self, _: Filled<'_>) -> Result<()> {
+        panic!("kept what was not opened")
     }
 }
 
@@ -334,7 +337,7 @@ async fn refusal_of_the_sink_ends_the_pull() {
     let shelf = Shelf::new(true, true).await;
     let trusted = verify_model(&shelf.peer.client, &shelf.pushed.reference, &shelf.trust).await.unwrap();
     let model = trusted.with_key(Some(key())).unwrap();
-    assert_eq!(code(open_model(&shelf.peer.client, model, &mut Full).await), Code::Io);
+    assert_eq!(code(open_model(&shelf.peer.client, model, Full).await), Code::Io);
 }
 
 #[tokio::test]

@@ -1,9 +1,16 @@
 //! Referrers: the registry's list, and the fallback index where it keeps none.
 
-use crate::common::{Peer, code};
-use axum::http::{Method, StatusCode};
+use crate::common::{Peer, client_at, code, serve_router};
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{Method, StatusCode, header};
+use axum::response::IntoResponse as _;
+use axum::routing::get;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use strongroom_devkit::registry::{Fault, Target, Times};
-use strongroom_registry_client::{Blob, Referrer};
+use strongroom_registry_client::{Access, Blob, Reference, Referrer};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Result};
 
@@ -125,4 +132,43 @@ async fn manifest_without_subject_not_pushed_as_referrer() {
     let peer = Peer::start().await;
     let pushed = peer.client.push_referrer(&peer.reference("a/b"), b"{\"schemaVersion\":2}".to_vec()).await;
     assert_eq!(code(pushed), Code::Malformed);
+}
+
+/// A registry with two pages of referrers, whose second is on `elsewhere` or its own, and how often that page was asked for.
+async fn paged(elsewhere: Option<SocketAddr>) -> (SocketAddr, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let answer = move |request: Request| {
+        let next = match elsewhere {
+            Some(addr) => format!("<http://{addr}/v2/a/b/referrers/next>; rel=\"next\""),
+            None => "</v2/a/b/referrers/next>; rel=\"next\"".to_owned(),
+        };
+        let entry = |digest: &str| format!(r#"{{"manifests":[{{"digest":"{digest}","size":1}}]}}"#);
+        let response = match request.uri().path() {
+            path if path.ends_with("/next") => {
+                counted.fetch_add(1, Ordering::Relaxed);
+                entry("sha256:second").into_response()
+            }
+            path if path.contains("/referrers/") => ([(header::LINK, next)], entry("sha256:first")).into_response(),
+            _ => StatusCode::NOT_FOUND.into_response(),
+        };
+        async move { response }
+    };
+    (serve_router(Router::new().fallback(get(answer))).await, asked)
+}
+
+#[tokio::test]
+async fn next_page_on_the_registry_read_and_on_another_host_refused_unasked() {
+    let subject = Sha256::of(b"subject");
+    let (own, asked) = paged(None).await;
+    for (elsewhere, want) in [(None, None), (Some(own), Some(Code::RegistryFailed))] {
+        let (registry, _) = paged(elsewhere).await;
+        let reference = Reference::parse(&format!("{registry}/a/b")).unwrap();
+        let found = client_at(registry, Access::default()).referrers(&reference, subject).await;
+        match want {
+            None => assert_eq!(digests(&found.unwrap()), ["sha256:first", "sha256:second"]),
+            Some(want) => assert_eq!(code(found), want),
+        }
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
 }

@@ -6,15 +6,13 @@ use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use strongroom_artifact::SigningKey;
-use strongroom_artifact::cosign::{
-    SIMPLE_SIGNING, referrer_manifest, sign_manifest, sign_simple, simple_signing_payload,
-};
+use strongroom_artifact::cosign::{SIMPLE_SIGNING, referrer_manifest, sign_manifest};
 use strongroom_devkit::registry::{Fault, Target, Times};
 use strongroom_registry_client::{Blob, push_model, verify_model};
 use strongroom_wire::bytes::to_base64;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::trust::TrustFile;
-use strongroom_wire::{Code, Result};
+use strongroom_wire::{Code, Result, limits};
 
 const TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -127,22 +125,31 @@ async fn bundle_found_under_another_artifact_type_of_the_index() {
     assert_eq!(verify(&shelf, &shelf.trust).await.unwrap(), ["release"]);
 }
 
-/// Puts a signature of the old form by `signer` under its tag.
-async fn sign_old(shelf: &Shelf, signer: &SigningKey) {
+/// Puts a signature of the old form by each of `signers` under its tag, `length` bytes long or as long as it is.
+async fn sign_old(shelf: &Shelf, signers: &[&SigningKey], length: usize) {
     let client = &shelf.peer.client;
-    let payload = simple_signing_payload(&shelf.peer.reference("m/demo").name(), &shelf.pushed.manifest).unwrap();
-    let signature = sign_simple(&payload, signer).unwrap();
+    let (name, digest) = (shelf.peer.reference("m/demo").name(), shelf.pushed.manifest.oci());
+    let critical = json!({
+        "identity": {"docker-reference": name}, "image": {"docker-manifest-digest": digest},
+        "type": "cosign container image signature",
+    });
+    let mut payload = json!({"critical": critical, "optional": null}).to_string().into_bytes();
+    payload.resize(payload.len().max(length), b' ');
+    let signatures: Vec<_> = signers.iter().map(|signer| to_base64(&signer.sign(&payload).unwrap())).collect();
     let (config, payload) = (Blob::bytes("{}"), Blob::bytes(payload));
     for blob in [&config, &payload] {
         client.push_blob("m/demo", blob).await.unwrap();
     }
+    let layer = |signature: String| {
+        json!({
+            "mediaType": SIMPLE_SIGNING, "digest": payload.digest().oci(), "size": payload.size(),
+            "annotations": {"dev.cosignproject.cosign/signature": signature},
+        })
+    };
     let image = json!({
         "schemaVersion": 2, "mediaType": TYPE,
         "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config.digest().oci(), "size": 2},
-        "layers": [{
-            "mediaType": SIMPLE_SIGNING, "digest": payload.digest().oci(), "size": payload.size(),
-            "annotations": {"dev.cosignproject.cosign/signature": to_base64(&signature)},
-        }],
+        "layers": signatures.into_iter().map(layer).collect::<Vec<_>>(),
     });
     let tagged = shelf.peer.reference(&format!("m/demo:sha256-{}.sig", shelf.pushed.manifest));
     client.push_manifest(&tagged, TYPE, image.to_string()).await.unwrap();
@@ -152,10 +159,10 @@ async fn sign_old(shelf: &Shelf, signer: &SigningKey) {
 async fn signature_of_the_old_form_counts_where_no_bundle_does() {
     let shelf = Shelf::new(true, true).await;
     let target = || Target::Referrers(shelf.pushed.manifest);
-    sign_old(&shelf, &SigningKey::generate().unwrap()).await;
+    sign_old(&shelf, &[&SigningKey::generate().unwrap()], 0).await;
     shelf.peer.registry.faults().set(target(), Times::Always, Fault::HideReferrers);
     assert_eq!(code(verify(&shelf, &shelf.trust).await), Code::SignerUntrusted);
-    sign_old(&shelf, &shelf.model.signer).await;
+    sign_old(&shelf, &[&shelf.model.signer], 0).await;
     assert_eq!(verify(&shelf, &shelf.trust).await.unwrap(), ["release"]);
     let tag = format!("sha256-{}.sig", shelf.pushed.manifest);
     let fault = Fault::Status { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None };
@@ -183,4 +190,81 @@ async fn tag_that_the_registry_turned_to_another_model_is_caught_by_the_digest()
     assert_eq!(by_tag.manifest_digest(), old, "a tag is the registry's word");
     let by_digest = verify_model(&shelf.peer.client, &new.reference, &shelf.trust).await;
     assert_eq!(code(by_digest), Code::ManifestDigestMismatch);
+}
+
+/// Has the registry list `count` bundles by strangers for the model, and no other.
+async fn flood(shelf: &Shelf, count: usize) {
+    let stranger = SigningKey::generate().unwrap();
+    let bundle = sign_manifest(&shelf.pushed.manifest, &stranger, &BTreeMap::new()).unwrap();
+    let subject = (TYPE, &shelf.pushed.manifest, 1);
+    shelf.peer.client.push_blob("m/demo", &Blob::bytes(bundle.clone())).await.unwrap();
+    let mut listed = Vec::new();
+    for created in 0..count {
+        let manifest = referrer_manifest(&bundle, subject, created.try_into().unwrap()).unwrap().manifest;
+        let (digest, size) = (Sha256::of(&manifest), manifest.len());
+        shelf.peer.client.push_manifest(&shelf.peer.reference("m/demo").pinned(digest), TYPE, manifest).await.unwrap();
+        listed.push(json!({"mediaType": TYPE, "digest": digest.oci(), "size": size}));
+    }
+    let index = json!({"schemaVersion": 2, "manifests": listed}).to_string();
+    let target = Target::Referrers(shelf.pushed.manifest);
+    shelf.peer.registry.faults().set(target, Times::Always, Fault::Serve(index.into()));
+}
+
+#[tokio::test]
+async fn bundles_of_strangers_leave_room_for_a_signature_of_the_old_form() {
+    for count in [limits::SIGNATURES, limits::SIGNATURES + 1] {
+        let shelf = Shelf::new(true, true).await;
+        flood(&shelf, count).await;
+        sign_old(&shelf, &[&shelf.model.signer], 0).await;
+        assert_eq!(verify(&shelf, &shelf.trust).await.unwrap(), ["release"], "{count}");
+    }
+}
+
+#[tokio::test]
+async fn list_that_was_cut_is_too_large_and_not_untrusted() {
+    let shelf = Shelf::new(true, true).await;
+    for (count, want) in [(limits::SIGNATURES, Code::SignerUntrusted), (limits::SIGNATURES + 1, Code::TooLarge)] {
+        flood(&shelf, count).await;
+        assert_eq!(code(verify(&shelf, &shelf.trust).await), want, "{count} bundles");
+        shelf.peer.registry.faults().clear();
+    }
+    let target = Target::Referrers(shelf.pushed.manifest);
+    shelf.peer.registry.faults().set(target, Times::Always, Fault::HideReferrers);
+    let stranger = SigningKey::generate().unwrap();
+    let mut signers = vec![&stranger; limits::SIGNATURES];
+    sign_old(&shelf, &signers, 0).await;
+    assert_eq!(code(verify(&shelf, &shelf.trust).await), Code::SignerUntrusted);
+    signers.push(&shelf.model.signer);
+    sign_old(&shelf, &signers, 0).await;
+    assert_eq!(code(verify(&shelf, &shelf.trust).await), Code::TooLarge, "what was cut off may have counted");
+}
+
+#[tokio::test]
+async fn signature_up_to_the_limit_accepted_and_over_it_refused() {
+    let shelf = Shelf::new(true, true).await;
+    let target = Target::Referrers(shelf.pushed.manifest);
+    shelf.peer.registry.faults().set(target, Times::Always, Fault::HideReferrers);
+    sign_old(&shelf, &[&shelf.model.signer], limits::SIGNATURE).await;
+    assert_eq!(verify(&shelf, &shelf.trust).await.unwrap(), ["release"]);
+    sign_old(&shelf, &[&shelf.model.signer], limits::SIGNATURE + 1).await;
+    assert_eq!(code(verify(&shelf, &shelf.trust).await), Code::TooLarge);
+
+    // The same of a bundle.
+    let shelf = Shelf::new(true, true).await;
+    let bundle = sign_manifest(&shelf.pushed.manifest, &shelf.model.signer, &BTreeMap::new()).unwrap();
+    for (length, want) in [(limits::SIGNATURE, None), (limits::SIGNATURE + 1, Some(Code::TooLarge))] {
+        let mut bundle = bundle.clone();
+        bundle.resize(length, b' ');
+        let referrer = referrer_manifest(&bundle, (TYPE, &shelf.pushed.manifest, 1), 0).unwrap().manifest;
+        let digest = Sha256::of(&referrer);
+        let listed = json!({"mediaType": TYPE, "digest": digest.oci(), "size": referrer.len()});
+        let index = json!({"schemaVersion": 2, "manifests": [listed]}).to_string();
+        shelf.peer.client.push_blob("m/demo", &Blob::bytes(bundle)).await.unwrap();
+        let pinned = shelf.peer.reference("m/demo").pinned(digest);
+        shelf.peer.client.push_manifest(&pinned, TYPE, referrer).await.unwrap();
+        let target = Target::Referrers(shelf.pushed.manifest);
+        shelf.peer.registry.faults().set(target, Times::Always, Fault::Serve(index.into()));
+        assert_eq!(verify(&shelf, &shelf.trust).await.err().map(|refusal| refusal.code), want, "{length} bytes");
+        shelf.peer.registry.faults().clear();
+    }
 }

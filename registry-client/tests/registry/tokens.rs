@@ -43,7 +43,7 @@ async fn token_service(answer: &'static str) -> (SocketAddr, Log) {
     server(move |_| answer.into_response()).await
 }
 
-/// A registry that wants `Bearer token` and redirects blobs to `store`.
+/// A registry that wants `Bearer token`, for more than is asked of it, and redirects blobs to `store`.
 async fn registry(service: SocketAddr, store: SocketAddr) -> (SocketAddr, Log) {
     server(move |request| {
         if authorization(request.headers()).as_deref() == Some("Bearer token") {
@@ -51,7 +51,7 @@ async fn registry(service: SocketAddr, store: SocketAddr) -> (SocketAddr, Log) {
                 .into_response();
         }
         let challenge =
-            format!("Bearer realm=\"http://{service}/token\",service=\"the registry\",scope=\"s:a/b:pull\"");
+            format!("Bearer realm=\"http://{service}/token\",service=\"the registry\",scope=\"repository:other:*\"");
         (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response()
     })
     .await
@@ -69,7 +69,7 @@ async fn token_obtained_once_and_sent_to_nobody_else() {
             assert_eq!(client.blob("a/b", blob.digest(), blob.size(), 100).await.unwrap(), "content");
         }
         let basic = Some("Basic YW5uYTpnZWhlaW0=".to_owned());
-        let query = "/token?scope=s%3Aa%2Fb%3Apull&service=the%20registry".to_owned();
+        let query = "/token?scope=repository%3Aa%2Fb%3Apull&service=the%20registry".to_owned();
         assert_eq!(*asked.lock().unwrap(), [(query, basic)]);
         let bearer = Some("Bearer token".to_owned());
         let seen: Vec<_> = served.lock().unwrap().iter().map(|(_, authorization)| authorization.clone()).collect();

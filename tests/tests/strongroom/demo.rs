@@ -6,20 +6,22 @@ use crate::system::program;
 use std::process::Command;
 use strongroom_wire::Code;
 
-/// What the demo promises to show refused.
-const REFUSED: [Code; 12] = [
-    Code::LayerDigestMismatch,
-    Code::ModelUnsigned,
-    Code::SignerUntrusted,
-    Code::KeyCommitmentMismatch,
-    Code::MeasurementNotApproved,
-    Code::DebugEnabled,
-    Code::DeploymentMismatch,
-    Code::ReportDataMismatch,
-    Code::ChannelKeyMismatch,
-    Code::HandshakeSignatureInvalid,
-    Code::RootUntrusted,
-    Code::NoReferenceValues,
+/// What the demo promises to show refused: with which code, by whom, and words that name the adversary.
+const REFUSED: [(Code, &str, &str); 14] = [
+    (Code::LayerDigestMismatch, "enclave", "flips one bit in a sealed layer"),
+    (Code::ModelUnsigned, "enclave", "without its signature"),
+    (Code::SignerUntrusted, "enclave", "a stranger who signs"),
+    (Code::KeyCommitmentMismatch, "opener", "opens under two keys"),
+    (Code::MeasurementNotApproved, "verifier", "boots other software"),
+    (Code::DebugEnabled, "verifier", "can debug the guest"),
+    (Code::DeploymentMismatch, "enclave", "hands over another deployment document"),
+    (Code::DeploymentMismatch, "verifier", "a patched enclave"),
+    (Code::ReportDataMismatch, "verifier", "evidence replayed"),
+    (Code::ChannelKeyMismatch, "client", "a relay that forwards genuine evidence"),
+    (Code::HandshakeSignatureInvalid, "client", "certificate without its key"),
+    (Code::ReportDataMismatch, "client", "a TLS key other than the attested one"),
+    (Code::RootUntrusted, "verifier", "knows only AMD's roots"),
+    (Code::NoReferenceValues, "client", "a proxy without reference values"),
 ];
 
 #[test]
@@ -31,8 +33,11 @@ fn demo_does_the_whole_job_and_shows_every_refusal() {
         let Some(path) = peers::find(variable) else { return };
         command.arg(flag).arg(path);
     }
-    let finished = run(&mut command).ok();
-    for code in REFUSED {
-        assert!(finished.stdout.contains(code.as_str()), "no {code} in:\n{}", finished.stdout);
+    let said = run(&mut command).ok().stdout;
+    for (code, by, adversary) in REFUSED {
+        let shows = |line: &str| line.contains(&format!(" by the {by} ")) && line.contains(adversary);
+        let shown = said.lines().any(|line| line.contains(&format!(" {code} ")) && shows(line));
+        assert!(shown, "{adversary}: {code} by the {by} is missing in:\n{said}");
     }
+    assert!(said.contains(&format!("{} adversaries were refused", REFUSED.len())), "{said}");
 }

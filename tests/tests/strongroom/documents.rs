@@ -2,6 +2,7 @@
 
 use crate::arrow::root;
 use std::fs;
+use strongroom_wire::Code;
 
 #[test]
 fn every_test_that_a_claim_names_exists() {
@@ -14,4 +15,22 @@ fn every_test_that_a_claim_names_exists() {
     };
     let absent: Vec<_> = named.iter().filter(absent).collect();
     assert!(absent.is_empty(), "no such tests: {absent:#?}");
+}
+
+#[test]
+fn table_of_refusals_has_every_code_with_its_fault_and_advice_and_no_other() {
+    let table = fs::read_to_string(root().join("docs/refusals.md")).unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    for code in Code::ALL {
+        let row = rows.iter().find(|row| row.first() == Some(&format!("`{code}`").as_str()));
+        let row = row.unwrap_or_else(|| panic!("no row for `{code}`"));
+        let fault = format!("{:?}", code.fault()).to_lowercase();
+        let advice = if code.advice().is_empty() { "–" } else { code.advice() };
+        assert_eq!((row[1], *row.last().unwrap()), (fault.as_str(), advice), "`{code}`");
+    }
+    assert_eq!(rows.len(), Code::ALL.len());
 }

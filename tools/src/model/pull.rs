@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
 use strongroom_artifact::TrustedModel;
-use strongroom_registry_client::{DirectorySink, FileSink, ModelSink, Reference, open_model, verify_model};
+use strongroom_registry_client::{DirectorySink, FileSink, Filled, ModelSink, Reference, open_model, verify_model};
 use strongroom_wire::Result;
 use strongroom_wire::digest::Sha256;
 
@@ -116,9 +116,8 @@ pub(super) fn pull(arguments: &Pull, json: bool) -> Result<()> {
     let answer = block_on(async {
         let model = verify_model(&client, &arguments.reference, &trust).await?;
         let mut answer = Answer::of(&arguments.reference, &model);
-        let mut sink = Shown { sink: DirectorySink::new(&arguments.out)?, progress: Progress::new(json) };
-        let verified = open_model(&client, model.with_key(key)?, &mut sink).await?;
-        sink.sink.keep(&verified)?;
+        let sink = Shown { sink: DirectorySink::new(&arguments.out)?, progress: Progress::new(json) };
+        let (verified, ()) = open_model(&client, model.with_key(key)?, sink).await?;
         answer.statement = Some(verified.statement_commitment());
         Ok(answer)
     })?;
@@ -138,6 +137,7 @@ struct ShownFile<F> {
 
 impl<S: ModelSink> ModelSink for Shown<S> {
     type File = ShownFile<S::File>;
+    type Kept = S::Kept;
 
     fn create(&mut self, path: &str, size: u64) -> Result<Self::File> {
         Ok(ShownFile { file: self.sink.create(path, size)?, transfer: self.progress.start(path.to_owned(), size) })
@@ -145,6 +145,10 @@ impl<S: ModelSink> ModelSink for Shown<S> {
 
     fn takes_statement(&self) -> bool {
         self.sink.takes_statement()
+    }
+
+    fn keep(self, filled: Filled<'_>) -> Result<S::Kept> {
+        self.sink.keep(filled)
     }
 }
 

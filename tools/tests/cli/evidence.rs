@@ -89,7 +89,7 @@ fn report_accepted_by_a_policy_that_fixes_its_software_alone() {
     let vek = hierarchy.issue(VekSpec::default()).unwrap();
     let spec = ReportSpec { host_data: [0x44; 32], ..ReportSpec::default() };
     std::fs::write(path("report"), spec.sign(&vek).unwrap()).unwrap();
-    std::fs::write(path("table"), hierarchy.certificate_table(&vek).encode().unwrap()).unwrap();
+    std::fs::write(path("table"), hierarchy.certificate_table(&vek).unwrap().encode().unwrap()).unwrap();
     std::fs::write(path("root"), hierarchy.ark.certificate()).unwrap();
     // A moment at which everything that the fake hierarchy issues is valid: 2026-01-01.
     let verify = |measurement: &str| {

@@ -6,6 +6,7 @@ mod deployment;
 mod enclave;
 mod evidence;
 mod model;
+mod quotes;
 mod registry;
 mod run;
 mod usage;

@@ -56,9 +56,11 @@ impl TcbLayout {
 }
 
 impl Tcb {
-    /// Whether every component is at least that of `floor`. A floor that names FMC is not met by a TCB without one.
+    /// Whether every component is at least that of `floor`. A floor that names FMC is not met by a TCB without one, nor one
+    /// that does not by a TCB that has one: nobody said what that FMC must be.
     pub fn at_least(&self, floor: &Self) -> bool {
-        self.fmc >= floor.fmc
+        self.fmc.is_some() == floor.fmc.is_some()
+            && self.fmc >= floor.fmc
             && self.bootloader >= floor.bootloader
             && self.tee >= floor.tee
             && self.snp >= floor.snp
@@ -103,5 +105,6 @@ mod tests {
         ] {
             assert!(!below.at_least(&floor), "{below}");
         }
+        assert!(!floor.at_least(&Tcb { fmc: None, ..floor }));
     }
 }

@@ -1,6 +1,6 @@
 //! Those who stand between a client and an enclave.
 
-use super::{Stage, refused};
+use super::Stage;
 use crate::adversary::relay::{Manner, Relay};
 use crate::adversary::thief;
 use crate::demo::calls::{self, Proxy};
@@ -45,9 +45,7 @@ pub(super) fn no_reference_values(stage: &Stage<'_>) -> Result<Refusal> {
     let proxy = Proxy::start(world, &stage.guest.url(), &stage.policy, None)?;
     match proxy.embed(&stage.model.name, &["accepted"])? {
         (200, _) => {}
-        (status, answer) => {
-            return refused(Err::<(), _>(Refusal::new(Code::Internal, "twin").got(format!("{status} {answer}"))));
-        }
+        (status, answer) => return Err(Refusal::new(Code::Internal, "twin").got(format!("{status} {answer}"))),
     }
     let open = sound.lines().map(|line| match line.starts_with("measurement") {
         true => "measurement = { any = { because = \"nobody asked for it\" } }",

@@ -29,12 +29,7 @@ pub(super) fn other_document(stage: &Stage<'_>) -> Result<Refusal> {
     let mut launch = Launch::honest(stage.world, &stage.document);
     stage.serves(&launch, "named-document")?;
     launch.document = doctored(&stage.document);
-    let seen = rows(stage)?;
-    let refusal = stage.does_not_serve(&launch, "other-document")?;
-    if rows(stage)? != seen {
-        return Err(Refusal::new(Code::Internal, "the verifier was asked").want("a refusal before that"));
-    }
-    Ok(refusal)
+    stage.refuses_itself(&launch, "other-document")
 }
 
 pub(super) fn patched_enclave(stage: &Stage<'_>) -> Result<Refusal> {
@@ -92,17 +87,13 @@ fn doctored(document: &[u8]) -> Vec<u8> {
 
 /// Does it, and makes sure that the verifier's audit log has a new row with the code.
 fn refused_by_the_verifier(stage: &Stage<'_>, act: impl FnOnce() -> Result<Refusal>) -> Result<Refusal> {
-    let before = rows(stage)?;
+    let before = stage.decisions()?;
     let refusal = act()?;
     let rows = stage.world.audit(&stage.world.verifier, 0)?;
     if rows.iter().skip(before).any(|row| names(row, refusal.code)) {
         return Ok(refusal);
     }
     Err(Refusal::new(Code::Internal, "the verifier's log does not name the refusal").got(refusal))
-}
-
-fn rows(stage: &Stage<'_>) -> Result<usize> {
-    stage.world.audit(&stage.world.verifier, 0).map(|rows| rows.len())
 }
 
 fn names(row: &Value, code: Code) -> bool {

@@ -1,6 +1,6 @@
 //! Those who offer something else than the model.
 
-use super::{Stage, refused};
+use super::Stage;
 use crate::demo::publish;
 use crate::guest::Launch;
 use crate::world::{World, read, text};
@@ -45,7 +45,7 @@ pub(super) fn unsigned(stage: &Stage<'_>) -> Result<Refusal> {
         let digest = referrer.get("digest").and_then(Value::as_str).unwrap_or_default();
         request(stage, Method::DELETE, &format!("models/unsigned/manifests/{digest}"))?;
     }
-    stage.does_not_serve(&launch, "unsigned")
+    stage.refuses_itself(&launch, "unsigned")
 }
 
 pub(super) fn stranger(stage: &Stage<'_>) -> Result<Refusal> {
@@ -58,7 +58,7 @@ pub(super) fn stranger(stage: &Stage<'_>) -> Result<Refusal> {
         Ok(Launch::honest(world, &document))
     };
     stage.serves(&launch("release", "demo/contested/v1")?, "signed-by-release")?;
-    stage.does_not_serve(&launch("stranger", "demo/contested/v2")?, "signed-by-stranger")
+    stage.refuses_itself(&launch("stranger", "demo/contested/v2")?, "signed-by-stranger")
 }
 
 /// A file sealed with one key is replaced by a ciphertext that authenticates under that key and under another one.
@@ -91,7 +91,7 @@ pub(super) fn two_keys(stage: &Stage<'_>) -> Result<Refusal> {
     };
     let committed = open(&first_file, "two-keys.first")?;
     if committed.code != 0 {
-        return refused(Err::<(), _>(Refusal::new(Code::Internal, "twin").got(committed.stderr)));
+        return Err(Refusal::new(Code::Internal, "twin").got(committed.stderr));
     }
     let other = open(&second_file, "two-keys.second")?;
     match (other.code, other.stderr.contains(Code::KeyCommitmentMismatch.as_str())) {

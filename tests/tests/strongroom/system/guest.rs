@@ -79,12 +79,11 @@ fn boot(world: &World, document: &[u8], onnxruntime: &Path) -> Guest {
         ),
     );
     // As if the operator wanted cores: that there are none is the enclave's own doing.
-    let mut command = Command::new("sh");
+    let mut command = Command::new("/bin/sh");
     command.args(["-c", r#"ulimit -c unlimited 2>/dev/null; exec "$0" "$@""#]);
     command.arg(program("strongroom-enclave")).arg("--config").arg(config);
-    // Wherever it might think of writing, it is here.
-    command.current_dir(&folder).env("HOME", &folder).env("TMPDIR", &folder).env("XDG_CACHE_HOME", &folder);
-    command.env_remove("ORT_DISABLE_TELEMETRY");
+    // A guest is born with no environment, and this one's home is where it can be looked through.
+    command.env_clear().env("HOME", &folder).env("TMPDIR", &folder).current_dir(&folder);
     let process = Process::start(&mut command);
     let address = process.address("");
     Guest { process, address, folder, _hardware: hardware }

@@ -166,6 +166,7 @@ impl World {
         format!(
             "version = 1\n[snp]\nmeasurement = {{ exactly = \"{}\" }}\ndeployment = {{ exactly = \"{}\" }}\n\
              tcb = {{ at-least = {{ bootloader = {}, tee = {}, snp = {}, microcode = {} }} }}\n\
+             product = {{ exactly = \"Milan\" }}\n\
              chip = {{ any = {{ because = \"a machine without a TEE has no chip\" }} }}\n",
             hex::encode(measurement()),
             Sha256::of(document),

@@ -228,7 +228,7 @@ codes! {
 
     // ── Registry ───────────────────────────────────────────────────────────────────────────────────────────────────
     /// The reference is not `host[:port]/repo[:tag|@sha256:…]`.
-    ReferenceInvalid = "reference-invalid", Configuration, "write host[:port]/repo[:tag|@sha256:…]";
+    ReferenceInvalid = "reference-invalid", Configuration, "write host[:port]/repo:tag or host[:port]/repo@sha256:…";
     /// The registry has no such thing.
     RegistryNotFound = "registry-not-found", Environment, "";
     /// The registry wants other credentials.

@@ -8,7 +8,7 @@ TARGET_DIR = $(shell $(CARGO) metadata --format-version 1 --no-deps --locked | \
 	sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
 .NOTPARALLEL:
-.PHONY: help demo test bench setup peers format lint models unit documents
+.PHONY: help demo test bench setup peers format lint models unit examples documents
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -17,7 +17,7 @@ demo: setup ## the whole system on this machine, without a TEE; KEEP=1 leaves it
 	$(CARGO) build --locked --bins $(BINARIES)
 	$(WITH_ENV) "$(TARGET_DIR)/debug/strongroom-dev" demo $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: setup peers format lint models unit documents ## every check that CI runs
+test: setup peers format lint models unit examples documents ## every check that CI runs
 
 bench: ## the figures, each beside its limit measured in the same run; writes target/bench.json
 	$(CARGO) bench --locked -p strongroom-tests --bench strongroom -- "$(TARGET_DIR)/bench.json"
@@ -42,7 +42,11 @@ models: setup peers
 # nextest where it is installed: it runs the test binaries side by side.
 unit: setup peers
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then run='nextest run --no-tests=fail'; else run=test; fi; \
-		set -x; $(WITH_ENV) $(CARGO) $$run --workspace --locked
+		set -x; STRONGROOM_REQUIRE_SETUP=1 $(WITH_ENV) $(CARGO) $$run --workspace --locked
+
+# nextest passes over examples in the documentation; many of them say what must not compile.
+examples:
+	$(CARGO) test --doc --workspace --locked
 
 documents:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked

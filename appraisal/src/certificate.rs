@@ -109,6 +109,11 @@ impl Certificate {
         self.tbs.serial_number.as_bytes()
     }
 
+    /// Whether both are the same bytes.
+    pub(crate) fn is_the_same_as(&self, other: &Self) -> bool {
+        self.signed.bytes == other.signed.bytes && self.signed.signature == other.signed.signature
+    }
+
     /// Whether `issuer`'s key signed this certificate.
     pub(crate) fn is_signed_by(&self, issuer: &Self) -> bool {
         self.signed.verify(&issuer.spki).is_ok()

@@ -14,6 +14,7 @@ mod endorsements;
 mod models;
 mod pem;
 mod policy;
+mod release_policy;
 mod roots;
 mod snp;
 pub mod tdx;
@@ -24,6 +25,7 @@ pub use appraisal::{Appraisal, Expected, Verdict, VerifiedEnclave};
 pub use endorsements::Endorsements;
 pub use models::appraise_models;
 pub use policy::{Floor, Hex, ModelPolicy, Policy, Rule, SnpPolicy, TdxPolicy};
+pub use release_policy::ReleasePolicy;
 pub use roots::Roots;
 pub use snp::{AuthenticReport, appraise, authenticate, authenticate_traced};
 

@@ -79,6 +79,20 @@ impl Policy {
     /// Parses a policy document of at most [`limits::POLICY`] bytes, with a section for at least one platform.
     pub fn parse(toml: &[u8]) -> Result<Self> {
         let document: Document = document::parse_toml(toml, "policy", limits::POLICY, Code::PolicyInvalid)?;
+        Self::sound(document, Sha256::of(toml))
+    }
+
+    /// The policy of these sections, which stand in a document of that digest beside others.
+    pub(crate) fn of_platforms(
+        version: u32,
+        snp: Option<SnpPolicy>,
+        tdx: Option<TdxPolicy>,
+        digest: Sha256,
+    ) -> Result<Self> {
+        Self::sound(Document { version, snp, tdx, model: None }, digest)
+    }
+
+    fn sound(document: Document, digest: Sha256) -> Result<Self> {
         if document.version != 1 {
             return Err(Refusal::new(Code::PolicyInvalid, "policy version").got(document.version).want(1));
         }
@@ -92,7 +106,7 @@ impl Policy {
         let model = document.model.as_ref().is_none_or(|model| model.manifest.is_sound() && model.signer.is_sound());
         if snp && tdx && model {
             document.tdx.as_ref().map_or(Ok(()), TdxPolicy::verify_statuses)?;
-            return Ok(Self { document, digest: Sha256::of(toml) });
+            return Ok(Self { document, digest });
         }
         Err(Refusal::new(Code::PolicyInvalid, "policy")
             .got("an empty `one-of` or `because`, or a floor without `product = { exactly = … }`"))

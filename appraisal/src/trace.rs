@@ -17,3 +17,10 @@ pub(crate) fn traced<T>(trace: &mut Vec<Check>, name: &str, outcome: Result<T>) 
     trace.push(check);
     outcome
 }
+
+/// Says of the check that was made last on what it was decided.
+pub(crate) fn found(trace: &mut [Check], got: &str) {
+    if let Some(check) = trace.last_mut() {
+        check.got = Some(got.to_owned());
+    }
+}

@@ -1,13 +1,15 @@
 //! Embeddings: text to tokens, tokens to batches, batches through ONNX Runtime, vectors back in the order of the inputs.
 //!
 //! Each model has one thread that runs its graph (the graph itself uses every core) and a bounded number of requests that
-//! may wait for it. Requests share batches, so a vector's last bits depend on what else was asked at the time, as they do on
+//! may wait for it. All models together tokenise as many requests at a time as there are cores. What a request holds of these
+//! bounds goes with its work and ends with it, also where the caller hangs up in between. Requests share batches, so a vector's last bits depend on what else was asked at the time, as they do on
 //! the machine's vector instructions; nothing else of a request shows in another's answer.
 
 mod encoder;
 mod graph;
 mod pooling;
 mod queue;
+mod turns;
 mod worker;
 
 pub use encoder::Input;
@@ -17,11 +19,14 @@ use crate::memory::ModelFiles;
 use crate::runtime::Runtime;
 use encoder::Encoder;
 use graph::Graph;
+use core::future::poll_fn;
+use core::task::Poll;
 use std::collections::BTreeMap;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, limits};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use turns::Turns;
 use worker::{Job, Reply};
 
 /// Requests of one model that may wait or be under way, and tokens of all of them: eight of the largest requests.
@@ -30,7 +35,10 @@ const TOKENS: usize = 8 * limits::API_TOKENS;
 
 /// The models that are served, by name.
 #[derive(Debug, Default)]
-pub struct Models(BTreeMap<String, Model>);
+pub struct Models {
+    models: BTreeMap<String, Model>,
+    turns: Turns,
+}
 
 /// One loaded model.
 #[derive(Debug)]
@@ -38,9 +46,10 @@ pub struct Model {
     manifest: Sha256,
     dimensions: usize,
     encoder: Arc<Encoder>,
-    worker: mpsc::Sender<Job>,
+    worker: mpsc::UnboundedSender<Job>,
     jobs: Arc<Semaphore>,
     tokens: Arc<Semaphore>,
+    turns: Turns,
 }
 
 /// What came out for one request.
@@ -54,13 +63,14 @@ pub struct Embeddings {
 
 impl Models {
     /// Adds a model under its name.
-    pub fn insert(&mut self, name: String, model: Model) {
-        self.0.insert(name, model);
+    pub fn insert(&mut self, name: String, mut model: Model) {
+        model.turns = self.turns.clone();
+        self.models.insert(name, model);
     }
 
     /// The names and manifests of all models, in the order of the names, for somebody who may ask.
     pub fn list(&self, _caller: &Authorized) -> impl Iterator<Item = (&str, Sha256)> {
-        self.0.iter().map(|(name, model)| (name.as_str(), model.manifest))
+        self.models.iter().map(|(name, model)| (name.as_str(), model.manifest))
     }
 
     /// The model called `name`, for somebody who may ask.
@@ -69,7 +79,31 @@ impl Models {
     /// `model-unknown`.
     pub fn get(&self, _caller: &Authorized, name: &str) -> Result<&Model> {
         // The name is the caller's text: it stays out of the refusal, which is logged.
-        self.0.get(name).ok_or_else(|| Refusal::new(Code::ModelUnknown, "model of that name"))
+        self.models.get(name).ok_or_else(|| Refusal::new(Code::ModelUnknown, "model of that name"))
+    }
+
+    /// Whether every model's thread runs.
+    pub fn are_alive(&self) -> bool {
+        self.models.values().all(|model| !model.worker.is_closed())
+    }
+
+    /// Resolves when the thread of a model has ended, which it does only where it panicked, and gives the model's name.
+    pub async fn ended(&self) -> &str {
+        let ends = self.models.iter().map(|(name, model)| {
+            Box::pin(async move {
+                model.worker.closed().await;
+                name.as_str()
+            })
+        });
+        let mut ends: Vec<_> = ends.collect();
+        poll_fn(|context| {
+            let ended = ends.iter_mut().find_map(|end| match end.as_mut().poll(context) {
+                Poll::Ready(name) => Some(name),
+                Poll::Pending => None,
+            });
+            ended.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 }
 
@@ -87,14 +121,24 @@ impl Model {
         let dimensions = graph.run(&[&probe], encoder.padding())?.first().map_or(0, Vec::len);
         let padding = encoder.padding();
         let worker = worker::start(move |batch| graph.run(batch, padding))?;
-        Ok(Self {
+        Ok(Self::new(manifest, dimensions, encoder, worker))
+    }
+
+    fn new(manifest: Sha256, dimensions: usize, encoder: Encoder, worker: mpsc::UnboundedSender<Job>) -> Self {
+        Self {
             manifest,
             dimensions,
             encoder: Arc::new(encoder),
             worker,
             jobs: Arc::new(Semaphore::new(JOBS)),
             tokens: Arc::new(Semaphore::new(TOKENS)),
-        })
+            turns: Turns::default(),
+        }
+    }
+
+    /// The digest of its OCI manifest.
+    pub const fn manifest(&self) -> Sha256 {
+        self.manifest
     }
 
     /// The length of every vector.
@@ -105,19 +149,29 @@ impl Model {
     /// Embeds `inputs` for `caller`.
     ///
     /// # Errors
-    /// `busy` too much waits already; `too-large` too many tokens for one request; `request-invalid` a token that the model
-    /// does not have; `runtime-failed`.
+    /// `busy` too much waits already; `too-large` an input over [`limits::API_INPUT`], inputs over [`limits::API_BODY`]
+    /// together, or too many tokens for one request; `request-invalid` a token that the model does not have;
+    /// `runtime-failed`.
     pub async fn embed(&self, _caller: &Authorized, inputs: Vec<Input>) -> Result<Embeddings> {
         if inputs.is_empty() {
             return Err(Refusal::new(Code::RequestInvalid, "input").got("none").want("at least one"));
         }
-        // Both are taken before work is spent on a request, and given back when it is over, whoever ends it.
+        encoder::bound(&inputs)?;
+        // Taken before work is spent on a request. Whoever waits for a turn waits here, where hanging up ends it.
         let job = reserve(&self.jobs, 1)?;
-        let encoder = Arc::clone(&self.encoder);
-        let encoded = tokio::task::spawn_blocking(move || encoder.encode_all(&inputs)).await;
-        let (sequences, tokens) = encoded.map_err(|_| Refusal::new(Code::Internal, "tokenizer thread"))??;
-        let permits = [job, reserve(&self.tokens, tokens)?];
+        let turn = self.turns.next().await?;
         let (reply, vectors) = oneshot::channel::<Reply>();
+        let encoder = Arc::clone(&self.encoder);
+        // A thread goes on when the caller hangs up and this future is dropped, until it sees that nobody waits any more. So
+        // what the request holds goes with it, and comes back with the outcome or is dropped with that.
+        let encoding = tokio::task::spawn_blocking(move || {
+            let encoded = encoder.encode_all(&inputs, || reply.is_closed());
+            drop(turn);
+            encoded.map(|(sequences, tokens)| (sequences, tokens, reply, job))
+        });
+        let encoded = encoding.await.map_err(|_| Refusal::new(Code::Internal, "tokenizer thread"))?;
+        let (sequences, tokens, reply, job) = encoded?;
+        let permits = [job, reserve(&self.tokens, tokens)?];
         let gone = || Refusal::new(Code::RuntimeFailed, "inference thread is gone");
         self.worker.send(Job { sequences, reply, permits }).map_err(|_| gone())?;
         let vectors = vectors.await.map_err(|_| gone())??;
@@ -131,188 +185,4 @@ fn reserve(of: &Arc<Semaphore>, many: usize) -> Result<OwnedSemaphorePermit> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    #![allow(clippy::as_conversions)]
-
-    use super::*;
-    use crate::api::tests::caller;
-    use crate::memory::OpeningFiles;
-    use crate::runtime::tests::{runtime, setup};
-    use std::path::Path;
-    use strongroom_registry_client::{FileSink as _, ModelSink as _};
-
-    /// The files of a model, opened.
-    pub(crate) fn files(contents: &[(&str, &str)]) -> ModelFiles {
-        let mut opening = OpeningFiles::default();
-        for (path, content) in contents {
-            add(&mut opening, path, content.as_bytes());
-        }
-        opening.seal_unverified().unwrap()
-    }
-
-    fn add(opening: &mut OpeningFiles, path: &str, content: &[u8]) {
-        opening.create(path, content.len() as u64).unwrap().write_at(0, content).unwrap();
-    }
-
-    /// The files of a model's folder, but for those that `without` says.
-    fn folder(path: &Path, without: &[&str]) -> ModelFiles {
-        let mut opening = OpeningFiles::default();
-        for name in [
-            "model.onnx",
-            "tokenizer.json",
-            "config.json",
-            "sentence_bert_config.json",
-            "modules.json",
-            "1_Pooling/config.json",
-        ] {
-            if let (false, Ok(content)) = (without.contains(&name), std::fs::read(path.join(name))) {
-                add(&mut opening, name, &content);
-            }
-        }
-        opening.seal_unverified().unwrap()
-    }
-
-    /// The files of the small model of the set-up; `None`, with a message, where it is not there.
-    pub(crate) fn tiny_files() -> Option<ModelFiles> {
-        setup("MODEL_TINY").map(|path| folder(&path, &[]))
-    }
-
-    /// The small model of the set-up; `None`, with a message, where it is not there.
-    pub(crate) fn tiny() -> Option<Model> {
-        Some(Model::load(&runtime()?, Sha256([1; 32]), &tiny_files()?).unwrap())
-    }
-
-    async fn embed(model: &Model, texts: &[&str]) -> Embeddings {
-        let inputs = texts.iter().map(|text| Input::text((*text).to_owned())).collect();
-        model.embed(&caller(), inputs).await.unwrap()
-    }
-
-    fn close(a: &[f32], b: &[f32]) -> bool {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5)
-    }
-
-    const TEXTS: [&str; 5] = ["", "a cat", "the quick brown fox jumps over the lazy dog", "a dog and a cat", "x"];
-
-    #[tokio::test]
-    async fn vectors_of_a_batch_are_those_of_each_text_alone_in_their_order() {
-        let Some(model) = tiny() else { return };
-        let together = embed(&model, &TEXTS).await;
-        for (text, vector) in TEXTS.iter().zip(&together.vectors) {
-            let alone = embed(&model, &[text]).await;
-            assert!(close(vector, &alone.vectors[0]), "{text:?}");
-            assert_eq!(vector.len(), model.dimensions());
-            assert!((vector.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-4);
-        }
-        assert!(!close(&together.vectors[1], &together.vectors[2]));
-    }
-
-    /// `tests/peers/embed_reference.py`: Python's ONNX Runtime and tokenizers, one text at a time.
-    #[tokio::test]
-    async fn vectors_and_tokens_of_a_real_model_are_those_of_the_python_reference() {
-        let (Some(runtime), Some(path)) = (runtime(), setup("MODEL_MINILM")) else { return };
-        let Some(python) = setup("PEERS_PYTHON") else { return };
-        let long = "one two three four five six seven ".repeat(100);
-        let texts = ["", "A cat sat on the mat.", "Ünïcode ☃ and 日本語", &long, "a\nb\tc"];
-        let scratch = tempfile::tempdir().unwrap();
-        let (input, output) = (scratch.path().join("in.json"), scratch.path().join("out.json"));
-        std::fs::write(&input, serde_json::to_vec(&texts).unwrap()).unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers/embed_reference.py");
-        let run = std::process::Command::new(python).arg(script).args([&path, &input, &output]).status();
-        assert!(run.unwrap().success());
-        #[derive(serde::Deserialize)]
-        struct Reference {
-            embeddings: Vec<Vec<f32>>,
-            tokens: Vec<usize>,
-        }
-        let reference: Reference = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
-        let model = Model::load(&runtime, Sha256([1; 32]), &folder(&path, &[])).unwrap();
-        let ours = embed(&model, &texts).await;
-        assert_eq!(ours.tokens, reference.tokens.iter().sum::<usize>());
-        assert_eq!(ours.vectors.len(), reference.embeddings.len());
-        for (text, (ours, theirs)) in texts.iter().zip(ours.vectors.iter().zip(&reference.embeddings)) {
-            assert!(close(ours, theirs), "{text:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn empty_text_has_a_vector_and_the_tokens_around_it() {
-        let Some(model) = tiny() else { return };
-        let embeddings = embed(&model, &[""]).await;
-        assert_eq!((embeddings.vectors.len(), embeddings.tokens), (1, 2));
-    }
-
-    #[tokio::test]
-    async fn text_of_any_length_is_cut_to_the_model_s() {
-        let Some(model) = tiny() else { return };
-        let long = "cat ".repeat(10_000);
-        let embeddings = embed(&model, &[&long]).await;
-        assert!((2..=limits::SEQUENCE).contains(&embeddings.tokens), "{}", embeddings.tokens);
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn concurrent_requests_get_their_own_vectors() {
-        let Some(model) = tiny() else { return };
-        let model = Arc::new(model);
-        let alone = embed(&model, &TEXTS).await.vectors;
-        let tasks: Vec<_> = (0..64usize)
-            .map(|n| {
-                let (model, index) = (Arc::clone(&model), n % TEXTS.len());
-                tokio::spawn(async move { (index, embed(&model, &[TEXTS[index]]).await.vectors) })
-            })
-            .collect();
-        for task in tasks {
-            let (index, vectors) = task.await.unwrap();
-            assert!(close(&vectors[0], &alone[index]));
-        }
-    }
-
-    #[tokio::test]
-    async fn request_beyond_what_may_wait_refused_and_taken_again_afterwards() {
-        let Some(model) = tiny() else { return };
-        let all = Arc::clone(&model.jobs).try_acquire_many_owned(u32::try_from(JOBS).unwrap()).unwrap();
-        let refusal = model.embed(&caller(), vec![Input::text("a".into())]).await.unwrap_err();
-        assert_eq!(refusal.code, Code::Busy);
-        drop(all);
-        assert_eq!(embed(&model, &["a"]).await.vectors.len(), 1);
-        assert_eq!((model.jobs.available_permits(), model.tokens.available_permits()), (JOBS, TOKENS));
-    }
-
-    #[tokio::test]
-    async fn request_of_no_input_refused() {
-        let Some(model) = tiny() else { return };
-        assert_eq!(model.embed(&caller(), vec![]).await.unwrap_err().code, Code::RequestInvalid);
-    }
-
-    #[test]
-    fn model_without_graph_or_tokenizer_refused() {
-        let (Some(runtime), Some(path)) = (runtime(), setup("MODEL_TINY")) else { return };
-        for missing in ["model.onnx", "tokenizer.json"] {
-            let refusal = Model::load(&runtime, Sha256([1; 32]), &folder(&path, &[missing])).unwrap_err();
-            assert_eq!(refusal.code, Code::ModelUnsupported, "{missing}");
-        }
-    }
-
-    #[test]
-    fn graph_that_is_no_text_encoder_refused() {
-        let (Some(runtime), Some(path), Some(magika)) = (runtime(), setup("MODEL_TINY"), setup("MODEL_MAGIKA")) else {
-            return;
-        };
-        let mut opening = OpeningFiles::default();
-        for (name, from) in [("model.onnx", &magika), ("tokenizer.json", &path), ("config.json", &path)] {
-            add(&mut opening, name, &std::fs::read(from.join(name)).unwrap());
-        }
-        let refusal = Model::load(&runtime, Sha256([1; 32]), &opening.seal_unverified().unwrap()).unwrap_err();
-        assert_eq!((refusal.code, refusal.got.as_deref()), (Code::ModelUnsupported, Some("bytes")));
-    }
-
-    #[test]
-    fn file_that_is_no_graph_refused() {
-        let (Some(runtime), Some(path)) = (runtime(), setup("MODEL_TINY")) else { return };
-        let mut opening = OpeningFiles::default();
-        add(&mut opening, "model.onnx", b"no graph");
-        add(&mut opening, "tokenizer.json", &std::fs::read(path.join("tokenizer.json")).unwrap());
-        add(&mut opening, "config.json", &std::fs::read(path.join("config.json")).unwrap());
-        let refusal = Model::load(&runtime, Sha256([1; 32]), &opening.seal_unverified().unwrap()).unwrap_err();
-        assert_eq!(refusal.code, Code::RuntimeFailed);
-    }
-}
+pub(crate) mod tests;

@@ -7,7 +7,7 @@ use core::time::Duration;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use strongroom_transport::{Body, HttpClient, ServerTrust, http as body, read_body};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
@@ -20,24 +20,23 @@ const ANSWER: usize = 64 << 20;
 
 /// Which verifier, and as whom.
 ///
-/// No flag is required in clap's own sense, so that a command may also go without all of them (`Option<Service>`); one that
-/// may not stops where the missing value is read.
+/// No flag is required in clap's own sense, so that a command may also go without all of them (`Option<Service>`); what is
+/// missing is named, all of it at once, where the flags are read.
 #[derive(Args)]
 #[command(next_help_heading = "Verifier")]
 pub(crate) struct Service {
     /// The verifier's admin address, as `https://host:port`.
-    #[arg(long, value_name = "URL", required = false, requires = "admin_token_file")]
-    verifier: String,
+    #[arg(long, value_name = "URL")]
+    verifier: Option<String>,
     /// SHA-256 of the verifier's TLS key, as `strongroom-verifier --identity` prints it.
     #[arg(long, value_name = "HEX", value_parser = Sha256::from_hex, conflicts_with = "verifier_ca")]
-    #[arg(requires = "verifier")]
     verifier_pin: Option<Sha256>,
     /// Certificates of the authority that vouches for the verifier's name, instead of a pin.
-    #[arg(long, value_name = "FILE", requires = "verifier")]
+    #[arg(long, value_name = "FILE")]
     verifier_ca: Option<PathBuf>,
-    /// The file with the administrator's token.
-    #[arg(long, value_name = "FILE", required = false, requires = "verifier")]
-    admin_token_file: PathBuf,
+    /// The file with the administrator's token: mode 600.
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
 }
 
 /// A client of one verifier's admin API. What the service refuses comes back as its own refusal.
@@ -59,32 +58,50 @@ struct Answer {
 
 impl Service {
     /// Reads the files that are named. No connection is made yet.
+    ///
+    /// # Errors
+    /// `usage`: a flag is missing; those of the files.
     pub(crate) fn client(&self) -> Result<AdminClient> {
         let trust = match (self.verifier_pin, &self.verifier_ca) {
-            (Some(pin), _) => ServerTrust::Pin(pin.0),
-            (None, Some(path)) => ServerTrust::Ca(files::read(path, limits::CONFIGURATION)?),
-            (None, None) => {
-                return Err(Refusal::new(Code::Usage, "how the verifier is recognised")
-                    .got("nothing")
-                    .want("--verifier-pin or --verifier-ca"));
-            }
+            (Some(pin), _) => Some(ServerTrust::Pin(pin.0)),
+            (None, Some(path)) => Some(ServerTrust::Ca(files::read(path, limits::CONFIGURATION)?)),
+            (None, None) => None,
         };
-        let base = self.verifier.trim_end_matches('/').to_owned();
-        Ok(AdminClient { base, http: HttpClient::new(&trust, false)?, authorization: self.authorization()? })
+        let (Some(verifier), Some(trust), Some(token)) = (&self.verifier, trust, &self.admin_token_file) else {
+            return Err(self.incomplete());
+        };
+        let base = verifier.trim_end_matches('/').to_owned();
+        Ok(AdminClient { base, http: HttpClient::new(&trust, false)?, authorization: authorization(token)? })
     }
 
-    fn authorization(&self) -> Result<HeaderValue> {
-        let invalid = || {
-            Refusal::new(Code::ConfigurationInvalid, format!("`{}`", self.admin_token_file.display()))
-                .want("a token: one line of printable characters")
+    fn incomplete(&self) -> Refusal {
+        let flags = [
+            ("--verifier URL", self.verifier.is_some()),
+            ("--verifier-pin HEX (or --verifier-ca FILE)", self.verifier_pin.is_some() || self.verifier_ca.is_some()),
+            ("--admin-token-file FILE", self.admin_token_file.is_some()),
+        ];
+        let those = |given: bool| {
+            let flags = flags.iter().filter(|flag| flag.1 == given).map(|flag| flag.0).collect::<Vec<_>>();
+            if flags.is_empty() { "none of them".to_owned() } else { flags.join(", ") }
         };
-        let file = files::read_secret(&self.admin_token_file)?;
-        let token = core::str::from_utf8(&file).map_err(|_| invalid())?.trim();
-        let text = Zeroizing::new(format!("Bearer {token}"));
-        let mut value = HeaderValue::from_str(&text).ok().filter(|_| !token.is_empty()).ok_or_else(invalid)?;
-        value.set_sensitive(true);
-        Ok(value)
+        Refusal::new(Code::Usage, format!("flags for the verifier are missing: {}", those(false)))
+            .got(those(true))
+            .want(flags.map(|flag| flag.0).join(", "))
     }
+}
+
+/// The header that says who calls.
+fn authorization(path: &Path) -> Result<HeaderValue> {
+    let invalid = || {
+        Refusal::new(Code::ConfigurationInvalid, format!("`{}`", path.display()))
+            .want("a token: one line of printable characters")
+    };
+    let file = files::read_secret(path)?;
+    let token = core::str::from_utf8(&file).map_err(|_| invalid())?.trim();
+    let text = Zeroizing::new(format!("Bearer {token}"));
+    let mut value = HeaderValue::from_str(&text).ok().filter(|_| !token.is_empty()).ok_or_else(invalid)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 impl AdminClient {

@@ -1,6 +1,7 @@
 //! `strongroom evidence inspect|verify`: SNP reports and TDX quotes, told apart by content.
 
 mod answer;
+mod endorsements;
 mod snp;
 mod tdx;
 
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 use strongroom_appraisal::{Appraisal, Endorsements, Expected, Policy, Roots, UnixTime, Verdict};
 use strongroom_wire::tdx::looks_like_quote;
-use strongroom_wire::{Code, Fault, Refusal, Result, limits};
+use strongroom_wire::{Fault, Result, limits};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -38,7 +39,7 @@ pub(crate) struct Verify {
     /// A raw SNP report, a raw TDX quote, or a configfs-tsm outblob.
     file: PathBuf,
     /// VCEK/VLEK, ASK/ASVK, ARK, CRL as DER or PEM, a GHCB certificate table, or Intel's collateral as QuoteCollateralV3
-    /// JSON; a folder is read whole. Repeatable.
+    /// JSON; of a folder, every file that is any of them. Repeatable.
     #[arg(long = "endorsement", value_name = "PATH")]
     endorsements: Vec<PathBuf>,
     /// Judge as of this moment instead of now.
@@ -79,7 +80,7 @@ fn verify(arguments: &Verify, json: bool) -> Result<ExitCode> {
         None => None,
     };
     let roots = roots::load(&arguments.roots)?;
-    let endorsements = load_endorsements(&arguments.endorsements)?;
+    let endorsements = endorsements::load(&arguments.endorsements)?;
     let mut answer = describe(&evidence)?;
     let defaults = Policy::platform_defaults();
     let terms = Terms {
@@ -131,28 +132,6 @@ impl Terms<'_> {
 
 fn describe(evidence: &[u8]) -> Result<Answer> {
     if looks_like_quote(evidence) { tdx::describe(evidence) } else { snp::describe(evidence) }
-}
-
-/// Reads files and folders. In a folder, files that are no endorsements are passed over; one that was named is refused.
-fn load_endorsements(paths: &[PathBuf]) -> Result<Endorsements> {
-    let mut endorsements = Endorsements::new();
-    for path in paths {
-        if !path.is_dir() {
-            let added = endorsements.add(&read_file(path, limits::ENDORSEMENT)?);
-            added.map_err(|refusal| refusal.within(format!("`{}`", path.display())))?;
-            continue;
-        }
-        let io = |e: std::io::Error| Refusal::io(path.display(), &e);
-        let mut files = std::fs::read_dir(path).map_err(io)?.collect::<std::io::Result<Vec<_>>>().map_err(io)?;
-        files.sort_by_key(std::fs::DirEntry::file_name);
-        for file in files.iter().map(std::fs::DirEntry::path).filter(|file| file.is_file()) {
-            match endorsements.add(&read_file(&file, limits::ENDORSEMENT)?) {
-                Err(refusal) if refusal.code == Code::TooLarge => return Err(refusal),
-                _ => {}
-            }
-        }
-    }
-    Ok(endorsements)
 }
 
 fn for_people(answer: &Answer, policy: bool, authenticate_only: bool) -> String {

@@ -2,34 +2,57 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use strongroom_artifact::{DataKey, SigningKey};
 use strongroom_wire::{Code, Refusal, Result, limits};
 use zeroize::Zeroizing;
 
+/// Bits of a mode that let others than the owner in.
+const OTHERS: u32 = 0o077;
+
 /// Reads a file of at most `limit` bytes; `-` is standard input.
 pub(crate) fn read(path: &Path, limit: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    read_into(path, limit, &mut bytes)?;
+    read_into(path, limit, &mut bytes, |_, _| Ok(()))?;
     Ok(bytes)
 }
 
-/// [`read`] of a secret of at most [`limits::KEY_FILE`] bytes.
+/// [`read`] of a secret of at most [`limits::KEY_FILE`] bytes. `file-mode-unsafe` where others than the owner may read or
+/// write the file.
 pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     // One allocation: a vector that grows leaves copies of a secret behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(limits::KEY_FILE.saturating_add(1)));
-    read_into(path, limits::KEY_FILE, &mut bytes)?;
+    read_into(path, limits::KEY_FILE, &mut bytes, verify_private)?;
     Ok(bytes)
 }
 
-fn read_into(path: &Path, limit: usize, bytes: &mut Vec<u8>) -> Result<()> {
+/// Takes the opened file, so that no other can be put in its place between the look and the reading.
+fn verify_private(file: &File, path: &Path) -> Result<()> {
+    let metadata = file.metadata().map_err(|e| Refusal::io(path.display(), &e))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::FileModeUnsafe, format!("`{}`", path.display()))
+        .got(format!("mode {mode:o}"))
+        .want("a file that only its owner may read or write: mode 600"))
+}
+
+fn read_into(
+    path: &Path,
+    limit: usize,
+    bytes: &mut Vec<u8>,
+    acceptable: impl FnOnce(&File, &Path) -> Result<()>,
+) -> Result<()> {
     let io = |e: std::io::Error| Refusal::io(path.display(), &e);
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     if path.as_os_str() == "-" {
         std::io::stdin().lock().take(most).read_to_end(bytes).map_err(io)?;
     } else {
-        File::open(path).map_err(io)?.take(most).read_to_end(bytes).map_err(io)?;
+        let file = File::open(path).map_err(io)?;
+        acceptable(&file, path)?;
+        file.take(most).read_to_end(bytes).map_err(io)?;
     }
     if bytes.len() > limit {
         return Err(Refusal::too_large(format!("`{}`", path.display()), format!("over {limit} bytes"), limit));

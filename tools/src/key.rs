@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use strongroom_transport::http as body;
-use strongroom_wire::Result;
 use strongroom_wire::kbs::ResourcePath;
+use strongroom_wire::{Code, Refusal, Result};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -27,11 +27,15 @@ pub(crate) enum Command {
         service: Service,
     },
     /// List the keys, without their values.
+    #[command(after_help = "Example:\n  strongroom key list \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
     List {
         #[command(flatten)]
         service: Service,
     },
     /// Show one key, without its value.
+    #[command(after_help = "Example:\n  strongroom key show models/embed/v1 \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
     Show {
         /// `<repo>/<type>/<tag>`.
         #[arg(value_parser = parse_id)]
@@ -40,6 +44,8 @@ pub(crate) enum Command {
         service: Service,
     },
     /// Never release a key again. Guests that have it keep it until they are stopped.
+    #[command(after_help = "Example:\n  strongroom key disable models/embed/v1 \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
     Disable {
         /// `<repo>/<type>/<tag>`.
         #[arg(value_parser = parse_id)]
@@ -91,6 +97,22 @@ pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
 /// A key's id, as `<repo>/<type>/<tag>` or as manifests write it, `kbs:///<repo>/<type>/<tag>`.
 pub(crate) fn parse_id(text: &str) -> Result<ResourcePath> {
     if text.contains("://") { ResourcePath::from_uri(text) } else { ResourcePath::parse(text) }
+}
+
+/// Finds out before a model is uploaded whether `id` will take `value`: where it has a key already, only the same one.
+///
+/// # Errors
+/// `key-exists`: the id has another key; `key-disabled`: it has this one, and nobody would ever get it.
+pub(crate) async fn verify_free(client: &AdminClient, id: &ResourcePath, value: &[u8]) -> Result<()> {
+    match client.get_json::<Metadata>(&format!("keys/{id}")).await {
+        Err(refusal) if refusal.code == Code::KeyUnknown => Ok(()),
+        Err(refusal) => Err(refusal),
+        // Nothing changes by storing a key a second time, and a value never comes out to be compared here.
+        Ok(_) => match put(client, id, value).await? {
+            Metadata { enabled: true, .. } => Ok(()),
+            Metadata { id, .. } => Err(Refusal::new(Code::KeyDisabled, "key of the model").got(id)),
+        },
+    }
 }
 
 /// Stores a key. Returns only once the service has it on its disk.

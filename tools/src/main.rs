@@ -43,7 +43,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Look at or verify hardware evidence (an AMD SEV-SNP report).
+    /// Look at or verify hardware evidence (an AMD SEV-SNP report or an Intel TDX quote).
     #[command(subcommand)]
     Evidence(evidence::Command),
     /// Seal, sign, publish, fetch and verify models.
@@ -66,6 +66,9 @@ enum Command {
     /// Put a local OpenAI-compatible endpoint in front of a verified enclave.
     Proxy(proxy::Arguments),
     /// Print a completion script for a shell.
+    #[command(
+        after_help = "Example:\n  strongroom completions bash > ~/.local/share/bash-completion/completions/strongroom"
+    )]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -94,7 +97,10 @@ fn run(command: Command, json: bool) -> Result<ExitCode> {
         Command::Audit(command) => audit::run(command, json),
         Command::Deployment(command) => deployment::run(command, json),
         Command::Verify(arguments) => verify::run(&arguments, json),
-        Command::Proxy(arguments) => proxy::run(&arguments),
+        Command::Proxy(arguments) => proxy::run(&arguments, json),
+        Command::Completions { .. } if json => {
+            Err(Refusal::new(Code::Usage, "completions").got("--json").want("no --json: a script is no document"))
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "strongroom", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -121,4 +127,24 @@ fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     strongroom_transport::install_crypto();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|e| Refusal::new(Code::Io, "starting threads").because(e))?.block_on(future)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assert_examples(command: &clap::Command) {
+        if command.has_subcommands() {
+            return command.get_subcommands().for_each(assert_examples);
+        }
+        let example = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(example.starts_with("Example:\n  strongroom "), "{}: `{example}`", command.get_name());
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        assert_examples(&command);
+    }
 }

@@ -1,5 +1,6 @@
 //! `strongroom model …`: what ML ops do with a model before it is served.
 
+mod key_file;
 mod keygen;
 mod local;
 mod pull;

@@ -8,11 +8,10 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use strongroom_appraisal::Policy;
+use strongroom_appraisal::{Policy, ReleasePolicy};
 use strongroom_transport::http as body;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
-use strongroom_wire::trust::TrustFile;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 
 #[derive(Subcommand)]
@@ -30,6 +29,8 @@ pub(crate) enum Command {
         service: Service,
     },
     /// Print the release policy of a key.
+    #[command(after_help = "Example:\n  strongroom policy show models/embed/v1 \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
     Show {
         /// The key, `<repo>/<type>/<tag>`.
         #[arg(value_parser = parse_id)]
@@ -38,6 +39,8 @@ pub(crate) enum Command {
         service: Service,
     },
     /// List the release policies in force.
+    #[command(after_help = "Example:\n  strongroom policy list \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
     List {
         #[command(flatten)]
         service: Service,
@@ -66,12 +69,6 @@ struct Checked {
     digest: Sha256,
     fixes_software: bool,
     fixes_model: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Release {
-    trust: TrustFile,
 }
 
 pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
@@ -115,24 +112,17 @@ pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
 
 const RELEASE: &str = "release";
 
-/// Reads a policy of either kind. A release policy must fix the software, as the verifier demands of it too.
+/// Reads a policy of either kind, a release policy as the verifier does.
 fn check(text: &[u8]) -> Result<Checked> {
     let digest = Sha256::of(text);
-    let mut sections: toml::Table = document::parse_toml(text, "policy", limits::POLICY, Code::PolicyInvalid)?;
-    let Some(release) = sections.remove(RELEASE) else {
+    let sections: toml::Table = document::parse_toml(text, "policy", limits::POLICY, Code::PolicyInvalid)?;
+    if !sections.contains_key(RELEASE) {
         let policy = Policy::parse(text)?;
         let (fixes_software, fixes_model) = (policy.fixes_software().is_ok(), policy.fixes_model().is_ok());
         return Ok(Checked { kind: "appraisal", digest, fixes_software, fixes_model });
-    };
-    let invalid = |e: toml::ser::Error| Refusal::new(Code::PolicyInvalid, "release policy").because(e);
-    // Rewritten without a section, a document may be a little longer than it was.
-    let limit = limits::POLICY.saturating_mul(2);
-    let release = toml::to_string(&release).map_err(invalid)?;
-    let Release { trust } = document::parse_toml(release.as_bytes(), "[release]", limit, Code::PolicyInvalid)?;
-    let as_policy = |refusal: Refusal| Refusal { code: Code::PolicyInvalid, ..refusal };
-    trust.verify_shape().and_then(|()| trust::verify_keys(&trust)).map_err(as_policy)?;
-    let policy = Policy::parse(toml::to_string(&sections).map_err(invalid)?.as_bytes())?;
-    policy.fixes_software()?;
+    }
+    let policy = ReleasePolicy::parse(text)?;
+    trust::verify_keys(policy.trust()).map_err(|refusal| Refusal { code: Code::PolicyInvalid, ..refusal })?;
     Ok(Checked { kind: RELEASE, digest, fixes_software: true, fixes_model: true })
 }
 

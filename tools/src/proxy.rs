@@ -3,6 +3,7 @@
 use crate::verify::{TermsArguments, banner};
 use crate::{block_on, output};
 use clap::Args;
+use serde_json::json;
 use std::process::ExitCode;
 use strongroom_client::{AttestedClient, PoolOptions, serve_proxy};
 use strongroom_transport::{bind, shutdown_signal};
@@ -22,16 +23,24 @@ pub(crate) struct Arguments {
     terms: TermsArguments,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+/// Runs until SIGTERM. The one JSON document is what is known at the start; what ends it later is told on stderr.
+pub(crate) fn run(arguments: &Arguments, json: bool) -> Result<ExitCode> {
     let terms = arguments.terms.load()?;
     banner(&terms);
+    let realm = terms.roots().realm();
     block_on(async {
         // Before the line that says so: whoever read it may send the signal at once.
         let shutdown = shutdown_signal();
         let client = AttestedClient::new(&arguments.to, terms, PoolOptions::default())?;
         let bound = bind(&arguments.listen).await?;
-        output::note(&format!("listening on {}", bound.local_addr()));
-        serve_proxy(bound, client, shutdown).await
-    })?;
-    Ok(ExitCode::SUCCESS)
+        let listening = bound.local_addr();
+        if json {
+            output::json(&json!({ "listening": listening, "to": arguments.to, "realm": realm.to_string() }))?;
+        }
+        output::note(&format!("listening on {listening}"));
+        match serve_proxy(bound, client, shutdown).await {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(refusal) => Ok(output::report(&refusal, false)),
+        }
+    })
 }

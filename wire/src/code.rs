@@ -293,6 +293,8 @@ codes! {
     AttesterFailed = "attester-failed", Environment, "is this an SEV-SNP guest with configfs mounted?";
     /// The database failed.
     StoreFailed = "store-failed", Environment, "";
+    /// What a store holds is not what was written to it.
+    StoreTampered = "store-tampered", Refused, "somebody changed the verifier's database; restore a backup that you trust";
     /// The inference runtime failed.
     RuntimeFailed = "runtime-failed", Environment, "";
     /// Something that cannot happen happened.

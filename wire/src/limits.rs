@@ -58,6 +58,12 @@ pub const EVIDENCE_ANSWER: usize = 2 * 1024 * 1024;
 pub const MERKLE_DEPTH: usize = 16;
 /// A request body of the inference API (before the model's own token limits).
 pub const API_BODY: usize = 8 * 1024 * 1024;
+/// Bodies of requests that are under way, in bytes, of all callers together: sixteen of the longest, or very many of the
+/// usual ones. With what is made of a body before its tokens it is held about four times.
+pub const API_BODIES: usize = 128 * 1024 * 1024;
+/// One input of an embeddings request, in bytes of text, or four a token. Callers may leave it to the model to cut long texts:
+/// 5,000 words are 40 KiB. But all of a text goes through the tokenizer first, which takes about a hundred bytes for each.
+pub const API_INPUT: usize = 256 * 1024;
 /// Inputs of one embeddings request (OpenAI's own limit).
 pub const API_INPUTS: usize = 2048;
 /// A configuration file.

@@ -3,7 +3,7 @@
 use super::vek::{VekExtensions, product_of_cpuid};
 use crate::certificate::Certificate;
 use crate::crl::Revocations;
-use crate::trace::traced;
+use crate::trace::{found, traced};
 use crate::{Endorsements, Roots, UnixTime};
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 use strongroom_wire::snp::{Report, SigningKey, Tcb};
@@ -62,6 +62,7 @@ pub fn authenticate_traced(
     traced(trace, "validity", [vek, issuer, root].into_iter().try_for_each(|c| c.verify_validity(now)))?;
     traced(trace, "authorities", [issuer, root].into_iter().try_for_each(Certificate::verify_authority))?;
     let crl_held = traced(trace, "revocation", verify_revocation(&endorsements.crls, issuer, root, vek, now))?;
+    found(trace, if crl_held { "a current list" } else { "no list given" });
     traced(trace, "signature", verify_signature(&report, vek))?;
     traced(trace, "product", verify_product(&report, &facts))?;
     traced(trace, "reported-tcb", verify_tcb(&report, &facts))?;

@@ -133,30 +133,13 @@ struct Chains<'a> {
 impl<'a> Chains<'a> {
     fn verify(collateral: &'a Collateral, roots: &'a Roots, now: UnixTime) -> Result<Self> {
         let (authority, root) = verify_pck_authority(&collateral.pck_crl_issuer_chain, roots, now)?;
-        let signer = |text: &'a SignedText| {
-            let (signer, given) =
-                text.issuer_chain.split_first().ok_or_else(|| Refusal::malformed("issuer chain", "empty"))?;
-            if signer.subject != TCB_SIGNING {
-                return Err(Refusal::new(Code::CertificateUnsuitable, "TCB signing key")
-                    .got(&signer.subject)
-                    .want(TCB_SIGNING));
-            }
-            let issuer = roots.issuer_of(signer, Root::Intel, given)?;
-            if issuer.spki != root.spki {
-                return Err(Refusal::new(Code::CollateralMismatch, "root of the TCB signing key")
-                    .got(issuer.key_id())
-                    .want(root.key_id()));
-            }
-            signer.verify_validity(now)?;
-            signer.verify_leaf()?;
-            Ok(signer)
+        let tcb_signer = verify_signer(&collateral.tcb_info, roots, root, now)?;
+        // One key signs both today; what was just verified is not verified again.
+        let qe_signer = match collateral.qe_identity.issuer_chain.first() {
+            Some(signer) if signer.is_the_same_as(tcb_signer) => tcb_signer,
+            _ => verify_signer(&collateral.qe_identity, roots, root, now)?,
         };
-        Ok(Self {
-            root,
-            authority,
-            tcb_signer: signer(&collateral.tcb_info)?,
-            qe_signer: signer(&collateral.qe_identity)?,
-        })
+        Ok(Self { root, authority, tcb_signer, qe_signer })
     }
 
     fn verify_revocation(&self, collateral: &Collateral, now: UnixTime) -> Result<()> {
@@ -172,6 +155,30 @@ impl<'a> Chains<'a> {
         list(&collateral.root_ca_crl, self.root, &[self.authority, self.tcb_signer, self.qe_signer])?;
         list(&collateral.pck_crl, self.authority, &[])
     }
+}
+
+/// The first of a text's issuer chain, which must be a TCB signing key that `root` certified.
+fn verify_signer<'a>(
+    text: &'a SignedText,
+    roots: &Roots,
+    root: &Certificate,
+    now: UnixTime,
+) -> Result<&'a Certificate> {
+    let (signer, given) = text.issuer_chain.split_first().ok_or_else(|| Refusal::malformed("issuer chain", "empty"))?;
+    if signer.subject != TCB_SIGNING {
+        return Err(Refusal::new(Code::CertificateUnsuitable, "TCB signing key")
+            .got(&signer.subject)
+            .want(TCB_SIGNING));
+    }
+    let issuer = roots.issuer_of(signer, Root::Intel, given)?;
+    if issuer.spki != root.spki {
+        return Err(Refusal::new(Code::CollateralMismatch, "root of the TCB signing key")
+            .got(issuer.key_id())
+            .want(root.key_id()));
+    }
+    signer.verify_validity(now)?;
+    signer.verify_leaf()?;
+    Ok(signer)
 }
 
 fn verify_text(signed: &SignedText, signer: &Certificate, what: &str) -> Result<()> {

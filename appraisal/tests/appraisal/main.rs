@@ -12,5 +12,6 @@ mod pairs;
 mod tdx_case;
 mod tdx_pairs;
 mod tdx_policy;
+mod tdx_tcb;
 mod tdx_vectors;
 mod vectors;

@@ -65,3 +65,24 @@ impl Case {
 pub(crate) fn from_now(begins: i64, ends: i64) -> Range<u64> {
     NOW.checked_add_signed(begins).unwrap()..NOW.checked_add_signed(ends).unwrap()
 }
+
+pub(crate) fn refused(case: Case) -> Code {
+    case.run().map(|authentic| authentic.tcb_status()).expect_err("accepted")
+}
+
+pub(crate) fn with_quote(quote: QuoteSpec) -> Case {
+    Case { quote, ..Case::sound() }
+}
+
+/// A sound case with one member of the TCB info, named as a JSON pointer, changed.
+pub(crate) fn with_info(pointer: &str, value: Value) -> Case {
+    let mut case = Case::sound();
+    *case.collateral.tcb_info.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
+    case
+}
+
+pub(crate) fn with_identity(pointer: &str, value: Value) -> Case {
+    let mut case = Case::sound();
+    *case.collateral.qe_identity.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
+    case
+}

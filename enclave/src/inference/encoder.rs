@@ -19,7 +19,7 @@ enum Kind {
 }
 
 impl Input {
-    /// Text, of any length; what the model has no room for is cut off.
+    /// Text of at most [`limits::API_INPUT`] bytes; what the model has no room for is cut off.
     pub fn text(text: String) -> Self {
         Self(Kind::Text(Prompt::new(text)))
     }
@@ -28,6 +28,33 @@ impl Input {
     pub fn tokens(tokens: Vec<u32>) -> Self {
         Self(Kind::Tokens(Prompt::new(tokens)))
     }
+
+    /// Its size in bytes: of the text in UTF-8, or four a token.
+    fn size(&self) -> usize {
+        match &self.0 {
+            Kind::Text(text) => text.expose().len(),
+            Kind::Tokens(tokens) => tokens.expose().len().saturating_mul(size_of::<u32>()),
+        }
+    }
+}
+
+/// That `inputs` are of a size to be tokenised.
+///
+/// # Errors
+/// `too-large` one is over [`limits::API_INPUT`], or all are over [`limits::API_BODY`].
+pub(super) fn bound(inputs: &[Input]) -> Result<()> {
+    let mut all = 0usize;
+    for input in inputs {
+        let size = input.size();
+        if size > limits::API_INPUT {
+            return Err(Refusal::too_large("bytes of one input", size, limits::API_INPUT));
+        }
+        all = all.saturating_add(size);
+    }
+    if all > limits::API_BODY {
+        return Err(Refusal::too_large("bytes of all inputs", all, limits::API_BODY));
+    }
+    Ok(())
 }
 
 /// What the model sees of one input: token ids and the segment each belongs to, equally many.
@@ -106,13 +133,18 @@ impl Encoder {
         self.padding
     }
 
-    /// What the model sees of each of `inputs`, and of how many tokens that is.
+    /// What the model sees of each of `inputs`, and of how many tokens that is. `is_gone` says whether nobody waits for it
+    /// any more, and is asked before each input.
     ///
     /// # Errors
-    /// `too-large` more than [`limits::API_TOKENS`], found out at the first that is too many; else as [`Self::encode`].
-    pub(super) fn encode_all(&self, inputs: &[Input]) -> Result<(Vec<Sequence>, usize)> {
+    /// `too-large` more than [`limits::API_TOKENS`], found out at the first that is too many; `network` the caller is gone;
+    /// else as [`Self::encode`].
+    pub(super) fn encode_all(&self, inputs: &[Input], is_gone: impl Fn() -> bool) -> Result<(Vec<Sequence>, usize)> {
         let (mut sequences, mut tokens) = (Vec::with_capacity(inputs.len()), 0usize);
         for input in inputs {
+            if is_gone() {
+                return Err(Refusal::new(Code::Network, "caller").got("gone"));
+            }
             let sequence = self.encode(input)?;
             tokens = tokens.saturating_add(sequence.len());
             if tokens > limits::API_TOKENS {
@@ -175,9 +207,10 @@ pub(super) fn settings<T: DeserializeOwned>(files: &ModelFiles, path: &str) -> R
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::inference::tests::files;
+    use std::cell::Cell;
 
     /// Words of one letter each, `[CLS]` and `[SEP]` around them; `more` goes into the top of the document.
     fn tokenizer(more: &str) -> String {
@@ -193,6 +226,11 @@ mod tests {
         let tokenizer = tokenizer(more);
         let all = [&[("tokenizer.json", tokenizer.as_str())], others].concat();
         Encoder::load(&files(&all))
+    }
+
+    /// An encoder of the words above, six tokens at most, for tests of what is around it.
+    pub(in crate::inference) fn letters() -> Encoder {
+        encoder("", &[CONFIG]).unwrap()
     }
 
     fn ids(encoder: &Encoder, input: Input) -> Vec<u32> {
@@ -255,9 +293,36 @@ mod tests {
         let encoder = encoder("", &[("config.json", r#"{"max_position_embeddings":8000}"#)]).unwrap();
         // With the two around them, 7500 tokens each.
         let mut inputs: Vec<Input> = (0..40).map(|_| Input::tokens(vec![4; 7498])).collect();
-        assert_eq!(encoder.encode_all(&inputs).unwrap().1, limits::API_TOKENS);
+        assert_eq!(encoder.encode_all(&inputs, || false).unwrap().1, limits::API_TOKENS);
         inputs.push(Input::text(String::new()));
-        assert_eq!(encoder.encode_all(&inputs).unwrap_err().code, Code::TooLarge);
+        assert_eq!(encoder.encode_all(&inputs, || false).unwrap_err().code, Code::TooLarge);
+    }
+
+    #[test]
+    fn inputs_at_the_limits_of_size_accepted_and_over_them_refused() {
+        let text = |size: usize| Input::text("a".repeat(size));
+        let tokens = |count: usize| Input::tokens(vec![4; count]);
+        bound(&[text(limits::API_INPUT), tokens(limits::API_INPUT / 4)]).unwrap();
+        assert_eq!(bound(&[text(limits::API_INPUT + 1)]).unwrap_err().code, Code::TooLarge);
+        assert_eq!(bound(&[tokens(limits::API_INPUT / 4 + 1)]).unwrap_err().code, Code::TooLarge);
+        let mut all: Vec<Input> = (0..limits::API_BODY / limits::API_INPUT).map(|_| text(limits::API_INPUT)).collect();
+        bound(&all).unwrap();
+        all.push(text(1));
+        assert_eq!(bound(&all).unwrap_err().code, Code::TooLarge);
+    }
+
+    #[test]
+    fn caller_who_is_gone_gets_no_further_input_encoded() {
+        let encoder = encoder("", &[CONFIG]).unwrap();
+        let asked = Cell::new(0);
+        let gone_at = |when: usize| {
+            asked.set(0);
+            let inputs: Vec<Input> = (0..3).map(|_| Input::text("a".into())).collect();
+            let encoded = encoder.encode_all(&inputs, || asked.replace(asked.get() + 1) == when);
+            encoded.map(|(sequences, _)| sequences.len()).map_err(|refusal| refusal.code)
+        };
+        assert_eq!((gone_at(3), asked.get()), (Ok(3), 3));
+        assert_eq!((gone_at(1), asked.get()), (Err(Code::Network), 2));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `strongroom model push`: from a directory to a signed model in a registry, its key safe before anybody can find it.
 
+use super::key_file;
 use super::sign::OmsHash;
 use crate::admin::Service;
 use crate::progress::{Progress, Transfer};
@@ -7,9 +8,8 @@ use crate::registry::RegistryArguments;
 use crate::{block_on, evidence, files, key, output};
 use clap::Args;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use strongroom_artifact::DataKey;
 use strongroom_artifact::manifest::OCI_MANIFEST;
 use strongroom_registry_client::{self as registry, ProgressListener, PushOptions, Pushed, Reference, push_model};
 use strongroom_wire::kbs::ResourcePath;
@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "KID", value_parser = key::parse_id, requires = "seal", conflicts_with = "no_seal")]
     key_id: Option<ResourcePath>,
     /// The data key: 32 raw bytes, or 64 hex digits. Made, and written there with mode 600, where the file is absent. It is
-    /// for this one model.
+    /// for this one push: FILE.artifact then says what it has sealed, and a second push is refused.
     #[arg(long, value_name = "FILE", requires = "seal", conflicts_with = "no_seal")]
     key_file: Option<PathBuf>,
     /// Where sealed files wait until they are sent. Nothing readable is written there.
@@ -60,10 +60,12 @@ pub(crate) struct Arguments {
 
 /// What is done, in this order.
 ///
-/// 1. Read the keys for signing. Get a data key: from its file, or fresh, and then into its file where one is named.
-/// 2. Push and sign the model, found by its digest alone.
-/// 3. Give the data key to the verifier, where one is named.
-/// 4. Set the tag. Whoever finds the model by it finds a model whose key is kept.
+/// 1. Read the keys for signing. Get a data key that has sealed nothing yet: from its file, or fresh, and then into its file
+///    where one is named.
+/// 2. Ask the verifier, where one is named, whether the key's id is free: before anything is sealed and sent.
+/// 3. Push and sign the model, found by its digest alone. Note beside the key's file what it has sealed.
+/// 4. Give the data key to the verifier.
+/// 5. Set the tag. Whoever finds the model by it finds a model whose key is kept.
 pub(super) fn run(arguments: &Arguments, json: bool) -> Result<()> {
     verify_usage(arguments)?;
     // 1.
@@ -72,7 +74,7 @@ pub(super) fn run(arguments: &Arguments, json: bool) -> Result<()> {
     let client = arguments.registry.client(&arguments.reference)?;
     let admin = arguments.service.as_ref().map(Service::client).transpose()?;
     let data_key = match &arguments.key_id {
-        Some(id) if arguments.seal => Some((id.clone(), data_key(arguments.key_file.as_deref())?)),
+        Some(id) if arguments.seal => Some((id.clone(), key_file::unused(arguments.key_file.as_deref())?)),
         _ => None,
     };
     let for_verifier = data_key.as_ref().map(|(_, key)| Zeroizing::new(*key.expose()));
@@ -87,15 +89,24 @@ pub(super) fn run(arguments: &Arguments, json: bool) -> Result<()> {
         scratch: arguments.scratch.clone(),
         progress: listener(json),
     };
+    let delivery = match (&admin, &arguments.key_id, &for_verifier) {
+        (Some(admin), Some(id), Some(value)) => Some((admin, id, value.as_slice())),
+        _ => None,
+    };
     let pushed = block_on(async {
         // 2.
+        if let Some((admin, id, value)) = delivery {
+            key::verify_free(admin, id, value).await?;
+        }
+        // 3.
         let untagged = Reference::parse(&arguments.reference.name())?;
         let pushed = push_model(&client, &arguments.directory, &untagged, options).await?;
-        // 3.
-        if let (Some(admin), Some(id), Some(value)) = (&admin, &arguments.key_id, &for_verifier) {
-            key::deliver(admin, id, value.as_slice()).await?;
-        }
+        key_file::note_use(arguments.key_file.as_deref(), &pushed)?;
         // 4.
+        if let Some((admin, id, value)) = delivery {
+            key::deliver(admin, id, value).await?;
+        }
+        // 5.
         let manifest = client.manifest(&pushed.reference).await?;
         client.push_manifest(&tagged, OCI_MANIFEST, manifest.bytes).await?;
         Ok(pushed)
@@ -122,18 +133,6 @@ fn verify_usage(arguments: &Arguments) -> Result<()> {
         ),
         _ => Ok(()),
     }
-}
-
-/// The key in `file`, or a fresh one, which `file` then holds.
-fn data_key(file: Option<&Path>) -> Result<DataKey> {
-    let Some(path) = file else { return DataKey::generate() };
-    if path.as_os_str() == "-" || path.try_exists().map_err(|e| Refusal::io(path.display(), &e))? {
-        return files::read_data_key(path);
-    }
-    let key = DataKey::generate()?;
-    let text = Zeroizing::new(format!("{}\n", *Zeroizing::new(hex::encode(key.expose()))));
-    files::create_private(path, text.as_bytes())?;
-    Ok(key)
 }
 
 /// A bar over all bytes, or a line for each blob.

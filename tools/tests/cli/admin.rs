@@ -1,7 +1,7 @@
 //! `key`, `policy` and `audit` against a server that answers as a verifier's admin API does, over real TLS. (The verifier
 //! itself is met in the workspace's end-to-end tests; no crate of a service is linked here.)
 
-use crate::run::{Run, strongroom, text};
+use crate::run::{Run, set_mode, strongroom, text, write_secret};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use strongroom_transport::{ServeLimits, ServerIdentity, bind, serve, server_config};
+use strongroom_wire::audit::{Link, Row};
 use strongroom_wire::{Code, Refusal};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -29,13 +30,15 @@ pub(crate) struct Service {
 struct Kept {
     keys: Mutex<Vec<(String, Vec<u8>)>>,
     policies: Mutex<Vec<(String, Vec<u8>)>>,
+    disabled: Mutex<Vec<String>>,
+    audit: Mutex<Vec<Row>>,
 }
 
 impl Service {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let token = folder.path().join("token");
-        std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
+        write_secret(&token, format!("{TOKEN}\n"));
         let identity = ServerIdentity::generate(&["localhost".to_owned()]).unwrap();
         std::fs::write(folder.path().join("ca.pem"), identity.certificate_pem()).unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -51,6 +54,11 @@ impl Service {
     /// The flags that reach it.
     pub(crate) fn flags(&self) -> [&str; 6] {
         ["--verifier", &self.url, "--verifier-pin", &self.pin, "--admin-token-file", text(&self.token)]
+    }
+
+    /// Never lets a key out again.
+    pub(crate) fn disable(&self, id: &str) {
+        self.state.disabled.lock().unwrap().push(id.to_owned());
     }
 
     /// The keys that it was given.
@@ -72,7 +80,10 @@ async fn answer(State(kept): State<Arc<Kept>>, method: Method, uri: Uri, headers
         );
     }
     let path = uri.path().strip_prefix("/admin/v1/").unwrap();
-    let metadata = |id: &str, enabled: bool| json!({ "id": id, "created": 1_767_225_600, "enabled": enabled });
+    let metadata = |id: &str| {
+        let enabled = !kept.disabled.lock().unwrap().iter().any(|disabled| disabled == id);
+        json!({ "id": id, "created": 1_767_225_600, "enabled": enabled })
+    };
     let (collection, id) = path.split_once('/').unwrap_or((path, ""));
     let json: Value = match (method.as_str(), collection) {
         ("PUT", "keys") => {
@@ -81,16 +92,18 @@ async fn answer(State(kept): State<Arc<Kept>>, method: Method, uri: Uri, headers
                 return refuse(StatusCode::CONFLICT, Refusal::new(Code::KeyExists, "key").got(id));
             }
             keys.push((id.to_owned(), body.to_vec()));
-            metadata(id, true)
+            metadata(id)
         }
-        ("GET", "keys") if id.is_empty() => {
-            kept.keys.lock().unwrap().iter().map(|(id, _)| metadata(id, true)).collect()
-        }
+        ("GET", "keys") if id.is_empty() => kept.keys.lock().unwrap().iter().map(|(id, _)| metadata(id)).collect(),
         ("GET", "keys") => match kept.keys.lock().unwrap().iter().find(|(known, _)| known == id) {
-            Some((id, _)) => metadata(id, true),
+            Some((id, _)) => metadata(id),
             None => return refuse(StatusCode::NOT_FOUND, Refusal::new(Code::KeyUnknown, "key").got(id)),
         },
-        ("POST", "keys") => metadata(id.strip_suffix("/disable").unwrap(), false),
+        ("POST", "keys") => {
+            let id = id.strip_suffix("/disable").unwrap();
+            kept.disabled.lock().unwrap().push(id.to_owned());
+            metadata(id)
+        }
         ("PUT", "policies") => {
             kept.policies.lock().unwrap().push((id.to_owned(), body.to_vec()));
             json!({ "id": id, "version": 1, "digest": "ab".repeat(32), "created": 1_767_225_600 })
@@ -99,10 +112,11 @@ async fn answer(State(kept): State<Arc<Kept>>, method: Method, uri: Uri, headers
             Some((_, text)) => return text.clone().into_response(),
             None => return refuse(StatusCode::NOT_FOUND, Refusal::new(Code::NoPolicy, "release policy").got(id)),
         },
-        ("GET", "audit") => json!([{
-            "seq": 1, "time": 1_767_225_600, "kind": "release", "subject": "a/b/c", "code": "no-policy",
-            "detail": { "query": uri.query() }, "previous": "00", "hash": "01",
-        }]),
+        ("GET", "audit") => {
+            let (after, limit) = uri.query().unwrap().split_once("&limit=").unwrap();
+            let (after, limit) = (after.strip_prefix("after=").unwrap().parse().unwrap(), limit.parse().unwrap());
+            kept.audit.lock().unwrap().iter().skip(after).take(limit).map(|row| json!(row)).collect()
+        }
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
     axum::Json(json).into_response()
@@ -112,8 +126,8 @@ async fn answer(State(kept): State<Arc<Kept>>, method: Method, uri: Uri, headers
 fn key_is_stored_once_listed_shown_and_disabled() {
     let service = Service::start();
     let (file, other) = (service.folder.path().join("key"), service.folder.path().join("other"));
-    std::fs::write(&file, "0a".repeat(32)).unwrap();
-    std::fs::write(&other, "0b".repeat(32)).unwrap();
+    write_secret(&file, "0a".repeat(32));
+    write_secret(&other, "0b".repeat(32));
     assert_eq!(service.run(&["key", "put", "a/b/c", "--key-file", text(&file)]).done().json()["id"], "a/b/c");
     assert_eq!(service.keys(), [("a/b/c".to_owned(), vec![10; 32])]);
     let refused = service.run(&["key", "put", "a/b/c", "--key-file", text(&other)]).refused(2, "key-exists");
@@ -136,9 +150,9 @@ fn service_with_another_key_or_token_refused() {
     list(&[pin, &"00".repeat(32), token, file]).refused(1, "pin-mismatch");
 
     let wrong = service.folder.path().join("wrong");
-    std::fs::write(&wrong, "f".repeat(32)).unwrap();
+    write_secret(&wrong, "f".repeat(32));
     list(&[pin, &service.pin, token, text(&wrong)]).refused(1, "admin-unauthorized");
-    std::fs::write(&wrong, "").unwrap();
+    write_secret(&wrong, "");
     list(&[pin, &service.pin, token, text(&wrong)]).refused(2, "configuration-invalid");
 
     // By a certificate instead of a pin; by neither nobody is recognised.
@@ -174,12 +188,109 @@ fn policy_is_checked_before_it_is_set() {
     assert_eq!(service.run(&["policy", "show", "a/b/c"]).done().json()["policy"], release.as_str());
 }
 
+impl Service {
+    /// Writes a log of so many decisions.
+    fn decide(&self, rows: u64) {
+        let mut last = Link::START;
+        for seq in 1..=rows {
+            let mut row = Row {
+                seq,
+                time: 1_767_225_600,
+                kind: "release".into(),
+                subject: "a/b/c".into(),
+                code: if seq == 2 { "no-policy".into() } else { String::new() },
+                detail: json!({ "z": 1, "a": "\u{e9}" }).to_string(),
+                previous: last.hash,
+                hash: last.hash,
+            };
+            row.hash = row.compute_hash();
+            last = Link { seq, hash: row.hash };
+            self.state.audit.lock().unwrap().push(row);
+        }
+    }
+}
+
 #[test]
 fn decisions_are_printed_with_their_codes() {
     let service = Service::start();
-    let rows = service.run(&["audit", "show", "--after", "7", "--limit", "3"]).done().json();
-    assert_eq!((&rows[0]["code"], &rows[0]["detail"]["query"]), (&json!("no-policy"), &json!("after=7&limit=3")));
+    assert_eq!(service.run(&["audit", "show"]).done().json(), json!([]));
+    service.decide(4);
+    let rows = service.run(&["audit", "show", "--after", "1", "--limit", "2"]).done().json();
+    assert_eq!(
+        (rows.as_array().unwrap().len(), &rows[0]["code"], &rows[1]["seq"]),
+        (2, &json!("no-policy"), &json!(3))
+    );
     let table = strongroom(["audit", "show"].into_iter().chain(service.flags())).done();
     assert!(table.stdout.contains("2026-01-01T00:00:00Z  release  no-policy  a/b/c"), "{}", table.stdout);
+    let last = service.state.audit.lock().unwrap().last().unwrap().hash;
+    assert!(table.stderr.contains(&format!("--after 4 --after-hash {last}")), "{}", table.stderr);
     assert_eq!(service.run(&["audit", "show", "--limit", "0"]).refused(2, "usage").code, 2);
+}
+
+#[test]
+fn log_whose_chain_is_broken_refused_and_not_printed() {
+    let service = Service::start();
+    service.decide(4);
+    let show = |more: &[&str]| service.run(&[&["audit", "show"], more].concat());
+    let whole = service.state.audit.lock().unwrap().clone();
+    let second = whole[1].hash.to_string();
+    let after_second = ["--after", "2", "--after-hash", &second];
+    show(&[]).done();
+    show(&after_second).done();
+
+    // A row changed, hashed again or not; the same row changed back.
+    for hashed_again in [false, true] {
+        let mut row = whole[1].clone();
+        row.code = String::new();
+        row.hash = if hashed_again { row.compute_hash() } else { row.hash };
+        service.state.audit.lock().unwrap()[1] = row;
+        assert!(show(&[]).refused(1, "store-tampered").json().get("verdict").is_some());
+        let people = strongroom(["audit", "show"].into_iter().chain(service.flags())).refused(1, "store-tampered");
+        assert_eq!(people.stdout, "");
+    }
+    service.state.audit.lock().unwrap().clone_from(&whole);
+    show(&[]).done();
+
+    // A row taken out, also where a page begins with it.
+    service.state.audit.lock().unwrap().remove(2);
+    show(&[]).refused(1, "store-tampered");
+    show(&["--after", "2"]).refused(1, "store-tampered");
+
+    // Another log, whole in itself, is noticed by who kept a row's hash.
+    let mut rows = whole;
+    let mut previous = rows[0].previous;
+    for row in &mut rows {
+        (row.time, row.previous) = (row.time + 1, previous);
+        row.hash = row.compute_hash();
+        previous = row.hash;
+    }
+    *service.state.audit.lock().unwrap() = rows;
+    show(&[]).done();
+    show(&["--after", "2"]).done();
+    show(&after_second).refused(1, "store-tampered");
+}
+
+#[test]
+fn token_that_others_can_read_refused() {
+    let service = Service::start();
+    for (mode, code) in [(0o600, 0), (0o640, 2), (0o604, 2), (0o620, 2), (0o400, 0)] {
+        set_mode(&service.token, mode);
+        let run = service.run(&["key", "list"]);
+        assert_eq!(run.code, code, "{mode:o}: {}", run.stdout);
+        if code != 0 {
+            run.refused(2, "file-mode-unsafe");
+        }
+    }
+}
+
+#[test]
+fn every_missing_flag_is_named() {
+    let service = Service::start();
+    let json = strongroom(["key", "list", "--json"]).refused(2, "usage").json();
+    let flags = "--verifier URL, --verifier-pin HEX (or --verifier-ca FILE), --admin-token-file FILE";
+    assert_eq!((&json["refused"]["want"], &json["refused"]["got"]), (&json!(flags), &json!("none of them")));
+    let [verifier, url, pin, digest, ..] = service.flags();
+    let json = strongroom(["policy", "list", "--json", verifier, url, pin, digest]).refused(2, "usage").json();
+    assert_eq!(json["refused"]["what"], "flags for the verifier are missing: --admin-token-file FILE");
+    strongroom(["key", "list"].into_iter().chain(service.flags())).done();
 }

@@ -39,3 +39,24 @@ fn document_is_rendered_and_its_digest_is_that_of_its_bytes() {
     std::fs::write(&out, "").unwrap();
     strongroom(["deployment", "digest", text(&out)]).refused(1, "deployment-missing");
 }
+
+#[test]
+fn principal_is_known_by_the_hash_of_a_key_that_is_fresh_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = strongroom(["deployment", "principal", "a \"b\""]).done().stdout;
+    let (key, lines) = made.split_once("\n\n").unwrap();
+    assert_eq!((key.strip_prefix("sr-").unwrap().len(), lines.starts_with("[[principal]]\n")), (43, true), "{made}");
+    assert!(lines.contains(&format!("key-sha256 = \"{}\"\n", Sha256::of(key.as_bytes()))), "{lines}");
+
+    let json = strongroom(["deployment", "principal", "app", "--json"]).done().json();
+    let other = json["key"].as_str().unwrap();
+    assert_eq!((json["name"].as_str(), other == key), (Some("app"), false));
+    assert_eq!(json["key-sha256"], Sha256::of(other.as_bytes()).to_string());
+
+    // The lines are what a document takes.
+    strongroom(["model", "keygen", text(&folder.path().join("signer"))]).done();
+    let signer = std::fs::read_to_string(folder.path().join("signer.pub")).unwrap();
+    let (input, out) = (folder.path().join("settings.toml"), folder.path().join("initdata.toml"));
+    std::fs::write(&input, format!("{}{lines}", settings("https://v.example", &signer))).unwrap();
+    strongroom(["deployment", "render", text(&input), "--out", text(&out)]).done();
+}

@@ -124,3 +124,43 @@ fn inspection_shows_fields_and_vouches_for_nothing() {
     assert!(run.stdout.contains("nothing was verified"));
     strongroom(["evidence", "inspect", "Cargo.toml", "--json"]).refused(1, "malformed");
 }
+
+#[test]
+fn broken_revocation_list_in_a_folder_refused_by_name_and_other_files_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let hierarchy = Hierarchy::shared().unwrap();
+    let vek = hierarchy.issue(VekSpec::default()).unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::create_dir(path("given")).unwrap();
+    std::fs::write(path("given/report.bin"), ReportSpec::default().sign(&vek).unwrap()).unwrap();
+    std::fs::write(path("given/auxblob"), hierarchy.certificate_table(&vek).unwrap().encode().unwrap()).unwrap();
+    std::fs::write(path("given/index.json"), "{}").unwrap();
+    std::fs::write(path("given/README"), "0 files").unwrap();
+    std::fs::write(path("root"), hierarchy.ark.certificate()).unwrap();
+    let verify = || {
+        let (report, given, root) = (path("given/report.bin"), path("given"), path("root"));
+        let files = ["--endorsement", &given, "--root", &root, "--at", "1767225600", "--authenticate-only", "--json"];
+        strongroom(["evidence", "verify", &report].into_iter().chain(files))
+    };
+    let revocation = |json: &Value| {
+        let checks = json["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["name"] == "revocation").unwrap()["got"].clone()
+    };
+    assert_eq!(revocation(&verify().done().json()), "no list given");
+
+    let crl = hierarchy.ark.crl(&[], 1_767_000_000..1_768_000_000).unwrap();
+    std::fs::write(path("given/root.crl"), &crl).unwrap();
+    assert_eq!(revocation(&verify().done().json()), "a current list");
+
+    for broken in [&crl[..crl.len() - 1], &crl[1..], b""] {
+        std::fs::write(path("given/root.crl"), broken).unwrap();
+        let refused = verify().refused(1, "malformed").json();
+        assert!(refused["refused"]["what"].as_str().unwrap().contains("given/root.crl"), "{refused}");
+    }
+    // Without its name, by its content.
+    std::fs::remove_file(path("given/root.crl")).unwrap();
+    std::fs::write(path("given/list"), &crl[..crl.len() - 1]).unwrap();
+    verify().refused(1, "malformed");
+    std::fs::write(path("given/list"), &crl).unwrap();
+    assert_eq!(revocation(&verify().done().json()), "a current list");
+}

@@ -1,6 +1,6 @@
 //! `model keygen|seal|open|sign|verify-bundle`: without a registry.
 
-use crate::run::{binary, finished, strongroom, text};
+use crate::run::{binary, finished, set_mode, strongroom, text, write_secret};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
@@ -44,9 +44,9 @@ fn key_pair_is_private_and_never_written_over() {
 #[test]
 fn sealed_directory_opens_with_its_key_and_with_no_other() {
     let folder = Folder::new();
-    std::fs::write(folder.path("key"), "0a".repeat(32)).unwrap();
-    std::fs::write(folder.path("other"), "0b".repeat(32)).unwrap();
-    std::fs::write(folder.path("short"), "0b").unwrap();
+    write_secret(&folder.path("key"), "0a".repeat(32));
+    write_secret(&folder.path("other"), "0b".repeat(32));
+    write_secret(&folder.path("short"), "0b");
     folder.run("seal", &["model", "sealed", "--key-file", "absent"]).refused(3, "io");
     folder.run("seal", &["model", "sealed", "--key-file", "short"]).refused(2, "key-invalid");
     let index = folder.run("seal", &["model", "sealed", "--key-file", "key"]).done().json();
@@ -93,16 +93,43 @@ fn signed_directory_verifies_until_a_file_changes() {
         // The next form of bundle is to stand alone.
         std::fs::remove_file(folder.path(bundle)).unwrap();
     }
+    write_secret(&folder.path("public"), std::fs::read(folder.path("signer.pub")).unwrap());
     // An encrypted key opens with the password in the environment alone.
-    let encrypted = concat!(env!("CARGO_MANIFEST_DIR"), "/../artifact/tests/keys/p256.cosign.pem");
+    let encrypted = folder.path("encrypted.key");
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../artifact/tests/keys/p256.cosign.pem");
+    write_secret(&encrypted, std::fs::read(kept).unwrap());
     let sign = |password: &str| {
         let mut process = binary();
         process.current_dir(folder.0.path()).env("COSIGN_PASSWORD", password);
-        process.args(["model", "sign", "model", "--key", encrypted, "--bundle", "bundle"]);
+        process.args(["model", "sign", "model", "--key", text(&encrypted), "--bundle", "bundle"]);
         finished(process.output().unwrap())
     };
     sign("correct horse").done();
     sign("wrong horse").refused(2, "key-invalid");
     folder.run("sign", &["absent", "--key", "signer.key", "--bundle", "b"]).refused(3, "io");
-    folder.run("sign", &["model", "--key", "signer.pub", "--bundle", "b"]).refused(2, "key-invalid");
+    folder.run("sign", &["model", "--key", "public", "--bundle", "b"]).refused(2, "key-invalid");
+}
+
+#[test]
+fn keys_that_others_can_read_refused_and_standard_input_taken() {
+    use std::io::Write as _;
+    let folder = Folder::new();
+    write_secret(&folder.path("key"), "0a".repeat(32));
+    let seal = |out: &str| folder.run("seal", &["model", out, "--key-file", "key"]);
+    let sign = || folder.run("sign", &["model", "--key", "signer.key", "--bundle", "bundle"]);
+    seal("one").done();
+    sign().done();
+    for mode in [0o640, 0o604, 0o620] {
+        set_mode(&folder.path("key"), mode);
+        set_mode(&folder.path("signer.key"), mode);
+        seal("two").refused(2, "file-mode-unsafe");
+        assert!(!folder.path("two").exists());
+        assert_eq!(sign().refused(2, "file-mode-unsafe").json()["refused"]["got"], format!("mode {mode:o}"));
+    }
+    let mut process = binary();
+    process.current_dir(folder.0.path()).args(["model", "open", "one", "opened", "--key-file", "-", "--json"]);
+    process.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = process.spawn().unwrap();
+    child.stdin.take().unwrap().write_all("0a".repeat(32).as_bytes()).unwrap();
+    finished(child.wait_with_output().unwrap()).done();
 }

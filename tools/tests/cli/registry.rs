@@ -1,7 +1,7 @@
 //! `model push|pull|verify` against a registry on loopback.
 
 use crate::admin::Service;
-use crate::run::{Run, binary, finished, strongroom, text};
+use crate::run::{Run, binary, finished, strongroom, text, write_secret};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -145,7 +145,7 @@ fn sealed_model_opens_with_its_key_alone() {
     assert_eq!(verified["key"], "kbs:///models/embed/v1");
     publisher.pull("embed:v1", "out", "trust.toml", &[]).refused(2, "key-missing");
     let other = publisher.path("other.key");
-    std::fs::write(&other, "ab".repeat(32)).unwrap();
+    write_secret(&other, "ab".repeat(32));
     let with_other = ["--key-file", text(&other)];
     publisher.pull("embed:v1", "out", "trust.toml", &with_other).refused(1, "key-commitment-mismatch");
     assert!(!publisher.path("out").exists());
@@ -174,7 +174,7 @@ fn fresh_key_reaches_the_verifier_and_opens_the_model() {
     let keys = service.keys();
     let [(id, value)] = keys.as_slice() else { panic!("{} keys", keys.len()) };
     assert_eq!((id.as_str(), value.len()), ("models/embed/v1", 32));
-    std::fs::write(publisher.path("kept.key"), value).unwrap();
+    write_secret(&publisher.path("kept.key"), value);
     publisher.pull("embed:v1", "out", "trust.toml", &["--key-file", text(&publisher.path("kept.key"))]).done();
     publisher.assert_same("out");
 }
@@ -189,6 +189,45 @@ fn model_has_no_tag_where_the_verifier_does_not_take_its_key() {
     publisher.verify("embed:v2", "trust.toml").refused(3, "registry-not-found");
     publisher.verify("embed:v1", "trust.toml").done();
     assert_eq!(service.keys().len(), 1);
+}
+
+#[test]
+fn taken_key_id_is_found_before_anything_is_uploaded() {
+    let (publisher, service) = (Publisher::new(), Service::start());
+    let seal = |id: &'static str, file: &str| {
+        let (key, flags) = (publisher.path(file), service.flags());
+        publisher.push("embed", &[&["--seal", "--key-id", id, "--key-file", text(&key)], &flags[..]].concat())
+    };
+    for (file, id) in [("same", "a/b/c"), ("disabled", "a/b/d")] {
+        write_secret(&publisher.path(file), file.repeat(8).get(..32).unwrap_or_default().as_bytes());
+        let key = publisher.path(file);
+        strongroom(["key", "put", id, "--key-file", text(&key)].into_iter().chain(service.flags())).done();
+    }
+    service.disable("a/b/d");
+    seal("a/b/c", "fresh").refused(2, "key-exists");
+    seal("a/b/d", "disabled").refused(1, "key-disabled");
+    assert!(publisher.registry.requests().all().is_empty());
+    // The id has this very key already.
+    seal("a/b/c", "same").done();
+}
+
+#[test]
+fn key_that_has_sealed_an_artifact_seals_no_other() {
+    let publisher = Publisher::new();
+    let key = publisher.path("data.key");
+    let seal = ["--seal", "--key-id", "models/embed/v1", "--key-file", text(&key)];
+    let pushed = publisher.push("embed:v1", &seal).done().json();
+    let note = publisher.path("data.key.artifact");
+    let [artifact, manifest] = ["artifact_id", "manifest"].map(|member| pushed[member].as_str().unwrap());
+    assert_eq!(std::fs::read_to_string(&note).unwrap(), format!("{artifact} {manifest}\n"));
+    assert_eq!(mode(&note), 0o600);
+    let requests = publisher.registry.requests().all().len();
+    publisher.push("embed:v2", &seal).refused(2, "key-exists");
+    assert_eq!(publisher.registry.requests().all().len(), requests);
+    // Opening what it sealed is what it is for.
+    publisher.pull("embed:v1", "out", "trust.toml", &["--key-file", text(&key)]).done();
+    let other = publisher.path("other.key");
+    publisher.push("embed:v2", &["--seal", "--key-id", "models/embed/v2", "--key-file", text(&other)]).done();
 }
 
 #[test]

@@ -129,6 +129,27 @@ fn proxy_forwards_to_an_approved_enclave_and_stops_on_sigterm() {
 }
 
 #[test]
+fn proxy_says_in_one_document_where_it_listens() {
+    let enclave = Enclave::start(ReportSpec::default());
+    let mut command = binary();
+    command.args(["proxy", "--json", "--to", &enclave.url, "--listen", "127.0.0.1:0", "--policy"]);
+    command.args([text(&enclave.policy), "--root", text(&enclave.root)]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert!(json["realm"].as_str().unwrap().starts_with("test:"), "{line}");
+    drop(TcpStream::connect(json["listening"].as_str().unwrap()).unwrap());
+    let kill = std::process::Command::new("kill").arg(child.id().to_string()).output().unwrap();
+    assert_eq!(finished(kill).code, 0);
+    assert!(child.wait().unwrap().success());
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "");
+}
+
+#[test]
 fn proxy_sends_nothing_to_an_enclave_that_is_not_approved() {
     let enclave = Enclave::start(debugged());
     let answer = Proxy::start(&enclave).post("a prompt");

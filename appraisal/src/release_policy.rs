@@ -1,0 +1,134 @@
+//! The release policy of one key: the appraisal policy of the guests that may have it, and who must have signed the model
+//! that it opens.
+//!
+//! ```toml
+//! version = 1
+//! [snp]                              # as in every appraisal policy; measurement and deployment must be fixed
+//! measurement = { one-of = ["…"] }
+//! deployment = { exactly = "…" }
+//! tcb = { at-least = { bootloader = 3, tee = 0, snp = 8, microcode = 115 } }
+//! product = { exactly = "Milan" }
+//! chip = { any = { because = "…" } }
+//! [[release.trust.rule]]             # a trust file
+//! repository = "registry.example/models/*"
+//! [[release.trust.rule.signer]]
+//! name = "release"
+//! key = "-----BEGIN PUBLIC KEY----- …"
+//! ```
+//!
+//! It has no section `[model]`: which models count is decided by their signers.
+
+use crate::policy::{Policy, SnpPolicy, TdxPolicy};
+use serde::Deserialize;
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::trust::TrustFile;
+use strongroom_wire::{Code, Refusal, Result, document, limits};
+
+/// A parsed release policy that fixes measurement and deployment document and names signers. Whether their keys are keys is
+/// not looked at here, where no signature of a model is verified.
+#[derive(Debug, Clone)]
+pub struct ReleasePolicy {
+    appraisal: Policy,
+    trust: TrustFile,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    version: u32,
+    #[serde(default)]
+    snp: Option<SnpPolicy>,
+    #[serde(default)]
+    tdx: Option<TdxPolicy>,
+    release: Release,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Release {
+    trust: TrustFile,
+}
+
+impl ReleasePolicy {
+    /// Parses a document of at most [`limits::POLICY`] bytes.
+    ///
+    /// # Errors
+    /// `policy-invalid`, `unknown-field`; `no-reference-values`: measurement or deployment is left open; `too-large`.
+    pub fn parse(toml: &[u8]) -> Result<Self> {
+        let Document { version, snp, tdx, release: Release { trust } } =
+            document::parse_toml(toml, "release policy", limits::POLICY, Code::PolicyInvalid)?;
+        trust.verify_shape().map_err(|refusal| Refusal { code: Code::PolicyInvalid, ..refusal })?;
+        let appraisal = Policy::of_platforms(version, snp, tdx, Sha256::of(toml))?;
+        appraisal.fixes_software()?;
+        Ok(Self { appraisal, trust })
+    }
+
+    /// What a guest and its platform must be.
+    pub const fn appraisal(&self) -> &Policy {
+        &self.appraisal
+    }
+
+    /// Who must have signed the model.
+    pub const fn trust(&self) -> &TrustFile {
+        &self.trust
+    }
+
+    /// SHA-256 of the whole document.
+    pub const fn digest(&self) -> Sha256 {
+        self.appraisal.digest()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text() -> String {
+        format!(
+            "version = 1\n[snp]\nmeasurement = {{ exactly = \"{}\" }}\ndeployment = {{ exactly = \"{}\" }}\n\
+             tcb = {{ any = {{ because = \"test\" }} }}\nchip = {{ any = {{ because = \"test\" }} }}\n\
+             [[release.trust.rule]]\nrepository = \"r:1/models/*\"\n\
+             [[release.trust.rule.signer]]\nname = \"a\"\nkey = \"k\"\n",
+            "00".repeat(48),
+            "00".repeat(32),
+        )
+    }
+
+    fn code(text: &str) -> Option<Code> {
+        ReleasePolicy::parse(text.as_bytes()).err().map(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn policy_that_fixes_software_and_names_signers_accepted() {
+        let policy = ReleasePolicy::parse(text().as_bytes()).unwrap();
+        assert_eq!(policy.digest(), Sha256::of(text().as_bytes()));
+        assert!(policy.appraisal().snp().is_some() && policy.appraisal().tdx().is_none());
+        assert!(policy.trust().rule_for("r:1/models/a").is_ok());
+    }
+
+    #[test]
+    fn policy_that_leaves_measurement_or_deployment_open_refused() {
+        for open in ["measurement", "deployment"] {
+            let left_open = |line: &str| match line.starts_with(open) {
+                true => format!("{open} = {{ any = {{ because = \"test\" }} }}\n"),
+                false => format!("{line}\n"),
+            };
+            let text: String = text().lines().map(left_open).collect();
+            assert_eq!(code(&text), Some(Code::NoReferenceValues), "{open}");
+        }
+    }
+
+    #[test]
+    fn policy_without_signers_or_with_other_sections_refused() {
+        let text = text();
+        let (appraisal, release) = text.split_once("[[release").unwrap();
+        assert_eq!(code(appraisal), Some(Code::PolicyInvalid));
+        assert_eq!(code(&format!("{appraisal}[release]\ntrust = {{ rule = [] }}\n")), Some(Code::PolicyInvalid));
+        assert_eq!(code(&format!("version = 1\n[[release{release}")), Some(Code::PolicyInvalid));
+        assert_eq!(code(&format!("{text}[release.more]\n")), Some(Code::UnknownField));
+        assert_eq!(code(&format!("{text}[other]\n")), Some(Code::UnknownField));
+        assert_eq!(code(&format!("{text}[model]\n")), Some(Code::UnknownField));
+        assert_eq!(code(&text.replace("version = 1", "version = 2")), Some(Code::PolicyInvalid));
+        assert_eq!(code(&text.replace("because = \"test\"", "because = \"\"")), Some(Code::PolicyInvalid));
+    }
+}

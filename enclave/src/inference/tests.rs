@@ -1,0 +1,183 @@
+#![allow(clippy::as_conversions)]
+
+use super::*;
+use crate::api::tests::caller;
+use crate::memory::OpeningFiles;
+use crate::runtime::tests::{runtime, setup};
+use std::path::Path;
+use strongroom_registry_client::{FileSink as _, ModelSink as _};
+
+/// The files of a model, opened.
+pub(crate) fn files(contents: &[(&str, &str)]) -> ModelFiles {
+    let mut opening = OpeningFiles::default();
+    for (path, content) in contents {
+        add(&mut opening, path, content.as_bytes());
+    }
+    opening.seal_unverified().unwrap()
+}
+
+fn add(opening: &mut OpeningFiles, path: &str, content: &[u8]) {
+    opening.create(path, content.len() as u64).unwrap().write_at(0, content).unwrap();
+}
+
+/// The files of a model's folder, but for those that `without` says.
+fn folder(path: &Path, without: &[&str]) -> ModelFiles {
+    let mut opening = OpeningFiles::default();
+    for name in [
+        "model.onnx",
+        "tokenizer.json",
+        "config.json",
+        "sentence_bert_config.json",
+        "modules.json",
+        "1_Pooling/config.json",
+    ] {
+        if let (false, Ok(content)) = (without.contains(&name), std::fs::read(path.join(name))) {
+            add(&mut opening, name, &content);
+        }
+    }
+    opening.seal_unverified().unwrap()
+}
+
+/// The files of the small model of the set-up; `None`, with a message, where it is not there.
+pub(crate) fn tiny_files() -> Option<ModelFiles> {
+    setup("MODEL_TINY").map(|path| folder(&path, &[]))
+}
+
+/// The small model of the set-up; `None`, with a message, where it is not there.
+pub(crate) fn tiny() -> Option<Model> {
+    Some(Model::load(&runtime()?, Sha256([1; 32]), &tiny_files()?).unwrap())
+}
+
+async fn embed(model: &Model, texts: &[&str]) -> Embeddings {
+    let inputs = texts.iter().map(|text| Input::text((*text).to_owned())).collect();
+    model.embed(&caller(), inputs).await.unwrap()
+}
+
+fn close(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5)
+}
+
+const TEXTS: [&str; 5] = ["", "a cat", "the quick brown fox jumps over the lazy dog", "a dog and a cat", "x"];
+
+#[tokio::test]
+async fn vectors_of_a_batch_are_those_of_each_text_alone_in_their_order() {
+    let Some(model) = tiny() else { return };
+    let together = embed(&model, &TEXTS).await;
+    for (text, vector) in TEXTS.iter().zip(&together.vectors) {
+        let alone = embed(&model, &[text]).await;
+        assert!(close(vector, &alone.vectors[0]), "{text:?}");
+        assert_eq!(vector.len(), model.dimensions());
+        assert!((vector.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-4);
+    }
+    assert!(!close(&together.vectors[1], &together.vectors[2]));
+}
+
+/// `tests/peers/embed_reference.py`: Python's ONNX Runtime and tokenizers, one text at a time.
+#[tokio::test]
+async fn vectors_and_tokens_of_a_real_model_are_those_of_the_python_reference() {
+    let (Some(runtime), Some(path)) = (runtime(), setup("MODEL_MINILM")) else { return };
+    let Some(python) = setup("PEERS_PYTHON") else { return };
+    let long = "one two three four five six seven ".repeat(100);
+    let texts = ["", "A cat sat on the mat.", "Ünïcode ☃ and 日本語", &long, "a\nb\tc"];
+    let scratch = tempfile::tempdir().unwrap();
+    let (input, output) = (scratch.path().join("in.json"), scratch.path().join("out.json"));
+    std::fs::write(&input, serde_json::to_vec(&texts).unwrap()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers/embed_reference.py");
+    let run = std::process::Command::new(python).arg(script).args([&path, &input, &output]).status();
+    assert!(run.unwrap().success());
+    #[derive(serde::Deserialize)]
+    struct Reference {
+        embeddings: Vec<Vec<f32>>,
+        tokens: Vec<usize>,
+    }
+    let reference: Reference = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
+    let model = Model::load(&runtime, Sha256([1; 32]), &folder(&path, &[])).unwrap();
+    let ours = embed(&model, &texts).await;
+    assert_eq!(ours.tokens, reference.tokens.iter().sum::<usize>());
+    assert_eq!(ours.vectors.len(), reference.embeddings.len());
+    for (text, (ours, theirs)) in texts.iter().zip(ours.vectors.iter().zip(&reference.embeddings)) {
+        assert!(close(ours, theirs), "{text:?}");
+    }
+}
+
+#[tokio::test]
+async fn empty_text_has_a_vector_and_the_tokens_around_it() {
+    let Some(model) = tiny() else { return };
+    let embeddings = embed(&model, &[""]).await;
+    assert_eq!((embeddings.vectors.len(), embeddings.tokens), (1, 2));
+}
+
+#[tokio::test]
+async fn text_of_any_length_is_cut_to_the_model_s() {
+    let Some(model) = tiny() else { return };
+    let long = "cat ".repeat(10_000);
+    let embeddings = embed(&model, &[&long]).await;
+    assert!((2..=limits::SEQUENCE).contains(&embeddings.tokens), "{}", embeddings.tokens);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_requests_get_their_own_vectors() {
+    let Some(model) = tiny() else { return };
+    let model = Arc::new(model);
+    let alone = embed(&model, &TEXTS).await.vectors;
+    let tasks: Vec<_> = (0..64usize)
+        .map(|n| {
+            let (model, index) = (Arc::clone(&model), n % TEXTS.len());
+            tokio::spawn(async move { (index, embed(&model, &[TEXTS[index]]).await.vectors) })
+        })
+        .collect();
+    for task in tasks {
+        let (index, vectors) = task.await.unwrap();
+        assert!(close(&vectors[0], &alone[index]));
+    }
+}
+
+#[tokio::test]
+async fn request_beyond_what_may_wait_refused_and_taken_again_afterwards() {
+    let Some(model) = tiny() else { return };
+    let all = Arc::clone(&model.jobs).try_acquire_many_owned(u32::try_from(JOBS).unwrap()).unwrap();
+    let refusal = model.embed(&caller(), vec![Input::text("a".into())]).await.unwrap_err();
+    assert_eq!(refusal.code, Code::Busy);
+    drop(all);
+    assert_eq!(embed(&model, &["a"]).await.vectors.len(), 1);
+    assert_eq!((model.jobs.available_permits(), model.tokens.available_permits()), (JOBS, TOKENS));
+}
+
+#[tokio::test]
+async fn request_of_no_input_refused() {
+    let Some(model) = tiny() else { return };
+    assert_eq!(model.embed(&caller(), vec![]).await.unwrap_err().code, Code::RequestInvalid);
+}
+
+#[test]
+fn model_without_graph_or_tokenizer_refused() {
+    let (Some(runtime), Some(path)) = (runtime(), setup("MODEL_TINY")) else { return };
+    for missing in ["model.onnx", "tokenizer.json"] {
+        let refusal = Model::load(&runtime, Sha256([1; 32]), &folder(&path, &[missing])).unwrap_err();
+        assert_eq!(refusal.code, Code::ModelUnsupported, "{missing}");
+    }
+}
+
+#[test]
+fn graph_that_is_no_text_encoder_refused() {
+    let (Some(runtime), Some(path), Some(magika)) = (runtime(), setup("MODEL_TINY"), setup("MODEL_MAGIKA")) else {
+        return;
+    };
+    let mut opening = OpeningFiles::default();
+    for (name, from) in [("model.onnx", &magika), ("tokenizer.json", &path), ("config.json", &path)] {
+        add(&mut opening, name, &std::fs::read(from.join(name)).unwrap());
+    }
+    let refusal = Model::load(&runtime, Sha256([1; 32]), &opening.seal_unverified().unwrap()).unwrap_err();
+    assert_eq!((refusal.code, refusal.got.as_deref()), (Code::ModelUnsupported, Some("bytes")));
+}
+
+#[test]
+fn file_that_is_no_graph_refused() {
+    let (Some(runtime), Some(path)) = (runtime(), setup("MODEL_TINY")) else { return };
+    let mut opening = OpeningFiles::default();
+    add(&mut opening, "model.onnx", b"no graph");
+    add(&mut opening, "tokenizer.json", &std::fs::read(path.join("tokenizer.json")).unwrap());
+    add(&mut opening, "config.json", &std::fs::read(path.join("config.json")).unwrap());
+    let refusal = Model::load(&runtime, Sha256([1; 32]), &opening.seal_unverified().unwrap()).unwrap_err();
+    assert_eq!(refusal.code, Code::RuntimeFailed);
+}

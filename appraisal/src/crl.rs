@@ -3,6 +3,7 @@
 
 use crate::UnixTime;
 use crate::certificate::{Certificate, Signed, common_name};
+use crate::window::Window;
 use der::Decode;
 use strongroom_wire::{Code, Refusal, Result};
 use x509_cert::crl::TbsCertList;
@@ -57,6 +58,14 @@ impl<'a> Revocations<'a> {
             return Err(Refusal::new(Code::CrlExpired, &issuer.subject).got(now).want(windows.join(" or ")));
         }
         Ok(Some(Self { lists }))
+    }
+
+    /// The time around `now` in which one of the lists is current: that of the one that lasts longest.
+    pub(crate) fn window(&self, now: UnixTime) -> Window {
+        let current = self.lists.iter().filter(|crl| crl.is_current(now)).map(|crl| crl.validity());
+        current
+            .max_by_key(|(_, ends)| *ends)
+            .map_or(Window::ALWAYS.and((now, now)), |bounds| Window::ALWAYS.and(bounds))
     }
 
     /// Refuses a certificate whose serial stands on one of the lists.

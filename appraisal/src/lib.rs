@@ -27,7 +27,7 @@ pub use models::appraise_models;
 pub use policy::{Floor, Hex, ModelPolicy, Policy, Rule, SnpPolicy, TdxPolicy};
 pub use release_policy::ReleasePolicy;
 pub use roots::Roots;
-pub use snp::{AuthenticReport, appraise, authenticate, authenticate_traced};
+pub use snp::{AuthenticReport, VerifiedVek, appraise, authenticate, authenticate_traced};
 
 /// Seconds since 1970-01-01T00:00:00Z.
 pub type UnixTime = u64;

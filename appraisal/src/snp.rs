@@ -3,6 +3,8 @@
 mod appraise;
 mod authenticate;
 mod vek;
+mod verified_vek;
 
 pub use appraise::appraise;
 pub use authenticate::{AuthenticReport, authenticate, authenticate_traced};
+pub use verified_vek::VerifiedVek;

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::private_file;
 
-/// Failures of one peer within [`WINDOW`] after which it is not listened to.
+/// Failures of one peer within [`WINDOW`] after which its further ones are `busy`.
 const FAILURES: u32 = 10;
 /// In seconds.
 const WINDOW: u64 = 60;
@@ -61,25 +61,25 @@ impl AdminGate {
         Ok(Self { token: Sha256::of(token), failures: Mutex::default() })
     }
 
-    /// Lets the administrator in.
+    /// Lets the administrator in, however often others were wrong from the same address.
     ///
     /// # Errors
-    /// `admin-unauthorized`: no token, or another one; `busy`: this peer was wrong ten times within a minute, and is not
-    /// listened to, right or wrong, until that minute is over.
+    /// `admin-unauthorized`: no token, or another one; `busy`: the same, of a peer that was wrong ten times within this
+    /// minute.
     pub(crate) fn authorize(&self, headers: &HeaderMap, peer: Option<IpAddr>, now: UnixTime) -> Result<Administrator> {
-        // A peer without an address shares its count with all others of the kind.
-        let peer = peer.unwrap_or(IpAddr::from([0; 16]));
-        let mut failures = self.lock();
-        failures.retain(|_, failures| now.saturating_sub(failures.since) < WINDOW);
-        if failures.get(&peer).is_some_and(|failures| failures.count >= FAILURES) {
-            return Err(Refusal::new(Code::Busy, "too many wrong admin tokens").got(peer));
-        }
         let presented = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
         let presented = presented.and_then(|value| value.strip_prefix(b"Bearer "));
         // Digests, so that not even the token's length shows in how long the comparison takes.
         let same = presented.map(|token| verify_slices_are_equal(&Sha256::of(token).0, &self.token.0));
         if same == Some(Ok(())) {
             return Ok(Administrator(()));
+        }
+        // A peer without an address shares its count with all others of the kind.
+        let peer = peer.unwrap_or(IpAddr::from([0; 16]));
+        let mut failures = self.lock();
+        failures.retain(|_, failures| now.saturating_sub(failures.since) < WINDOW);
+        if failures.get(&peer).is_some_and(|failures| failures.count >= FAILURES) {
+            return Err(Refusal::new(Code::Busy, "too many wrong admin tokens").got(peer));
         }
         if failures.len() < PEERS || failures.contains_key(&peer) {
             let failures = failures.entry(peer).or_insert(Failures { since: now, count: 0 });
@@ -132,15 +132,17 @@ mod tests {
     }
 
     #[test]
-    fn peer_that_is_wrong_too_often_is_not_listened_to_for_a_minute() {
+    fn peer_that_is_wrong_too_often_is_busy_for_a_minute_and_the_right_token_gets_through() {
         let (_folder, gate, token) = gate();
         let right = headers(&format!("Bearer {token}"));
         for _ in 0..FAILURES {
             assert_eq!(code(&gate, &headers("Bearer wrong"), 1, 100), Some(Code::AdminUnauthorized));
         }
-        assert_eq!(code(&gate, &right, 1, 100), Some(Code::Busy));
-        assert_eq!(code(&gate, &right, 2, 100), None);
-        assert_eq!(code(&gate, &right, 1, 100 + WINDOW), None);
+        assert_eq!(code(&gate, &headers("Bearer wrong"), 1, 100), Some(Code::Busy));
+        assert_eq!(code(&gate, &right, 1, 100), None);
+        assert_eq!(code(&gate, &headers("Bearer wrong"), 1, 100), Some(Code::Busy), "a right one forgives no wrong one");
+        assert_eq!(code(&gate, &headers("Bearer wrong"), 2, 100), Some(Code::AdminUnauthorized));
+        assert_eq!(code(&gate, &headers("Bearer wrong"), 1, 100 + WINDOW), Some(Code::AdminUnauthorized));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! release policies in the store, and whose evidence counts by the vendors' roots, or by one test root in their place.
 
 use serde::Deserialize;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use strongroom_appraisal::Roots;
@@ -75,9 +77,9 @@ impl Config {
     /// Loads a configuration of at most [`limits::CONFIGURATION`] bytes.
     ///
     /// # Errors
-    /// `io`, `configuration-invalid`, `unknown-field`.
+    /// `io`, `configuration-invalid`, `unknown-field`, `too-large`.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Refusal::io(path.display(), &e))?;
+        let bytes = load(path, limits::CONFIGURATION)?;
         Self::parse(&bytes).map_err(|refusal| refusal.within(path.display()))
     }
 
@@ -100,12 +102,12 @@ impl Config {
     /// The roots that evidence is verified under; with them, the realm of this verifier.
     ///
     /// # Errors
-    /// `io`, and those of [`Roots::test`].
+    /// `io`, `too-large`, and those of [`Roots::test`].
     pub fn roots(&self) -> Result<Roots> {
         match &self.test_root {
             None => Roots::builtin(),
             Some(path) => {
-                let bytes = std::fs::read(path).map_err(|e| Refusal::io(path.display(), &e))?;
+                let bytes = load(path, limits::ENDORSEMENT)?;
                 Roots::test(&bytes).map_err(|refusal| refusal.within(path.display()))
             }
         }
@@ -137,9 +139,34 @@ impl Registry {
     }
 }
 
+/// A file of at most `limit` bytes, of which no more are read however long it is.
+fn load(path: &Path, limit: usize) -> Result<Vec<u8>> {
+    let io = |e| Refusal::io(path.display(), &e);
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    File::open(path).map_err(io)?.take(most).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() > limit {
+        return Err(Refusal::too_large(path.display().to_string(), "more bytes", limit));
+    }
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn file_of_the_limit_accepted_and_an_endless_one_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for (length, code) in [(10, None), (11, Some(Code::TooLarge))] {
+            std::fs::write(&path, vec![b'#'; length]).unwrap();
+            assert_eq!(load(&path, 10).err().map(|refusal| refusal.code), code);
+        }
+        let text = format!("{MINIMAL}test-root = '/dev/zero'\n");
+        assert_eq!(Config::load(Path::new("/dev/zero")).unwrap_err().code, Code::TooLarge);
+        assert_eq!(Config::parse(text.as_bytes()).unwrap().roots().unwrap_err().code, Code::TooLarge);
+    }
 
     const MINIMAL: &str = "listen = 'a:1'\nadmin-listen = 'a:2'\nstate = 's'\nmaster-key = 'm'\nadmin-token = 't'\n";
 

@@ -2,8 +2,10 @@
 //! files that only their owner reads.
 
 use crate::private_file;
+use crate::state_lock::StateLock;
 use der::pem::LineEnding;
-use std::path::Path;
+use std::fs::remove_file;
+use std::path::{Path, PathBuf};
 use strongroom_jose::TokenSigner;
 use strongroom_transport::ServerIdentity;
 use strongroom_wire::bytes::to_base64;
@@ -31,39 +33,92 @@ pub struct PublicIdentity {
 
 impl Identity {
     /// The identity kept in `folder`, made there where there is none yet: `tls.pem`, `tls-key.pem`, `token-key.pem`, and
-    /// `realm`, without which keys of the test realm could be carried into a verifier that real deployments trust.
+    /// `realm`, without which keys of the test realm could be carried into a verifier that real deployments trust. Of
+    /// several that find none at once, one makes it and all return it.
     ///
     /// # Errors
     /// `realm-mismatch`: the folder belongs to another realm; `file-mode-unsafe`; `key-invalid`; `io`.
     pub fn load_or_create(folder: &Path, names: &[String], realm: Realm) -> Result<Self> {
         private_file::create_folder(folder)?;
-        let stamp = private_file::load_or_create(&folder.join("realm"), || text(&realm.to_string()))?;
-        if stamp.as_slice() != realm.to_string().as_bytes() {
-            return Err(Refusal::new(Code::RealmMismatch, folder.display().to_string())
-                .got(String::from_utf8_lossy(&stamp))
-                .want(realm));
+        let files = Files::of(folder);
+        if !files.are_complete()? {
+            let _creating = StateLock::creating(folder)?;
+            files.create(names, realm)?;
         }
-        let (certificate, key) = (folder.join("tls.pem"), folder.join("tls-key.pem"));
-        if !key.exists() {
-            // The key last: a certificate without its key is made anew, a key without its certificate would be lost.
-            let made = ServerIdentity::generate(names)?;
-            private_file::create(&certificate, made.certificate_pem().as_bytes())?;
-            private_file::create(&key, made.private_key_pem()?.expose().as_bytes())?;
-        }
-        let tls = ServerIdentity::load_pem(&private_file::load(&certificate)?, &private_file::load(&key)?)?;
-        let token = private_file::load_or_create(&folder.join("token-key.pem"), || {
-            let key = TokenSigner::generate()?.to_pkcs8()?;
-            let pem = der::pem::encode_string(LABEL, LineEnding::LF, &key);
-            pem.map(|pem| Zeroizing::new(pem.into_bytes()))
-                .map_err(|e| Refusal::new(Code::Internal, "token key").because(e))
-        })?;
-        Ok(Self { tls, token: token_key(&token)? })
+        files.load(realm)
     }
 
     /// What others know it by.
     pub fn public(&self) -> PublicIdentity {
         PublicIdentity { pin: Sha256(self.tls.spki_sha256()), token_key: to_base64(self.token.spki_der()) }
     }
+}
+
+/// Where it is kept. What is there is never replaced, so that who finds all of it may read without a lock.
+struct Files {
+    realm: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+    token: PathBuf,
+}
+
+impl Files {
+    fn of(folder: &Path) -> Self {
+        let [realm, certificate, key, token] =
+            ["realm", "tls.pem", "tls-key.pem", "token-key.pem"].map(|name| folder.join(name));
+        Self { realm, certificate, key, token }
+    }
+
+    fn are_complete(&self) -> Result<bool> {
+        Ok(exists(&self.realm)? && exists(&self.key)? && exists(&self.token)?)
+    }
+
+    /// Makes what is absent, under the lock of who makes it.
+    fn create(&self, names: &[String], realm: Realm) -> Result<()> {
+        private_file::load_or_create(&self.realm, || text(&realm.to_string()))?;
+        // No key of this realm into the folder of another.
+        self.verify_realm(realm)?;
+        if !exists(&self.key)? {
+            // The key last: a certificate whose key a crash prevented is made anew, a key without its certificate would
+            // be lost.
+            if exists(&self.certificate)? {
+                remove_file(&self.certificate).map_err(|e| Refusal::io(self.certificate.display(), &e))?;
+            }
+            let made = ServerIdentity::generate(names)?;
+            private_file::create(&self.certificate, made.certificate_pem().as_bytes())?;
+            private_file::create(&self.key, made.private_key_pem()?.expose().as_bytes())?;
+        }
+        let token = || {
+            let key = TokenSigner::generate()?.to_pkcs8()?;
+            let pem = der::pem::encode_string(LABEL, LineEnding::LF, &key);
+            pem.map(|pem| Zeroizing::new(pem.into_bytes()))
+                .map_err(|e| Refusal::new(Code::Internal, "token key").because(e))
+        };
+        private_file::load_or_create(&self.token, token).map(drop)
+    }
+
+    fn load(&self, realm: Realm) -> Result<Identity> {
+        self.verify_realm(realm)?;
+        let (certificate, key) = (private_file::load(&self.certificate)?, private_file::load(&self.key)?);
+        Ok(Identity {
+            tls: ServerIdentity::load_pem(&certificate, &key)?,
+            token: token_key(&private_file::load(&self.token)?)?,
+        })
+    }
+
+    fn verify_realm(&self, realm: Realm) -> Result<()> {
+        let stamp = private_file::load(&self.realm)?;
+        if stamp.as_slice() == realm.to_string().as_bytes() {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::RealmMismatch, self.realm.display().to_string())
+            .got(String::from_utf8_lossy(&stamp))
+            .want(realm))
+    }
+}
+
+fn exists(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(|e| Refusal::io(path.display(), &e))
 }
 
 /// RFC 7468 §10.
@@ -90,6 +145,38 @@ mod tests {
         let state = folder.path().join("state");
         let first = Identity::load_or_create(&state, &["localhost".into()], Realm::Vendor).unwrap();
         let again = Identity::load_or_create(&state, &[], Realm::Vendor).unwrap();
+        assert_eq!(first.public(), again.public());
+    }
+
+    #[test]
+    fn of_many_starts_at_once_all_have_the_identity_that_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let start = || Identity::load_or_create(&state, &[], Realm::Vendor).unwrap().public();
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..32).map(|_| scope.spawn(start)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let kept = start();
+        assert!(made.iter().all(|made| *made == kept), "{made:?}");
+    }
+
+    #[test]
+    fn identity_is_read_while_a_service_runs_and_another_makes_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Identity::load_or_create(folder.path(), &[], Realm::Vendor).unwrap();
+        let _serving = StateLock::serving(folder.path()).unwrap();
+        let _creating = StateLock::creating(folder.path()).unwrap();
+        let again = Identity::load_or_create(folder.path(), &[], Realm::Vendor).unwrap();
+        assert_eq!(first.public(), again.public());
+    }
+
+    #[test]
+    fn certificate_whose_key_a_crash_prevented_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        private_file::create(&folder.path().join("tls.pem"), b"of no key").unwrap();
+        let first = Identity::load_or_create(folder.path(), &[], Realm::Vendor).unwrap();
+        let again = Identity::load_or_create(folder.path(), &[], Realm::Vendor).unwrap();
         assert_eq!(first.public(), again.public());
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use strongroom_appraisal::ReleasePolicy;
 use strongroom_registry_client::{Reference, RegistryClient, verify_model};
 use strongroom_wire::deployment::{Deployment, Model};
 use strongroom_wire::digest::Sha256;
@@ -12,7 +13,6 @@ use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Refusal, Result};
 
 use crate::config::Registry;
-use crate::release_policy::ReleasePolicy;
 
 /// How long one release may wait for registries: less than the minute after which KBS clients give up.
 const PATIENCE: Duration = Duration::from_secs(45);

@@ -1,6 +1,8 @@
-//! Files that only their owner may read: refused where others can, made with mode 0600, and never half written.
+//! Files that only their owner may read: refused where others can, made with mode 0600, and never half written or
+//! written twice.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use aws_lc_rs::rand;
+use std::fs::{DirBuilder, File, OpenOptions, hard_link, remove_file};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -35,30 +37,41 @@ pub(crate) fn load(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// [`load`], or where the file is absent, makes it of `make`'s bytes first.
+/// [`load`], or where the file is absent, makes it of `make`'s bytes first. Of several that make it at once, all load the one
+/// that was first.
 pub(crate) fn load_or_create(
     path: &Path,
     make: impl FnOnce() -> Result<Zeroizing<Vec<u8>>>,
 ) -> Result<Zeroizing<Vec<u8>>> {
     if !path.try_exists().map_err(|e| Refusal::io(path.display(), &e))? {
-        create(path, &make()?)?;
+        match publish(path, &make()?) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            published => published.map_err(|e| Refusal::io(path.display(), &e))?,
+        }
     }
     load(path)
 }
 
 /// Writes a new private file durably: under another name first, so that a crash leaves either all of it or nothing.
+///
+/// # Errors
+/// `io`; also where there is a file of that name, which stays as it is.
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<()> {
+    publish(path, bytes).map_err(|e| Refusal::io(path.display(), &e))
+}
+
+fn publish(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    // A name that nobody else writes to, however many make the file at once.
+    let mut random = [0; 8];
+    rand::fill(&mut random).map_err(std::io::Error::other)?;
     let mut name = path.as_os_str().to_owned();
-    name.push(".new");
+    name.push(format!(".{}.new", hex::encode(random)));
     let temporary = Path::new(&name);
-    let io = |e: std::io::Error| Refusal::io(path.display(), &e);
-    match std::fs::remove_file(temporary) {
-        Err(e) if e.kind() != ErrorKind::NotFound => return Err(io(e)),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary).map_err(io)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io)?;
-    std::fs::rename(temporary, path).map_err(io)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
+    // A link is never made over an existing file, which a renamed one would replace.
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| hard_link(temporary, path));
+    remove_file(temporary)?;
+    written?;
     sync_folder(path)
 }
 
@@ -67,9 +80,9 @@ pub(crate) fn create_folder(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| Refusal::io(path.display(), &e))
 }
 
-fn sync_folder(path: &Path) -> Result<()> {
+fn sync_folder(path: &Path) -> std::io::Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| Refusal::io(folder.display(), &e))
+    File::open(folder).and_then(|folder| folder.sync_all())
 }
 
 #[cfg(test)]
@@ -98,6 +111,22 @@ mod tests {
         let make = |text: &'static [u8]| move || Ok(Zeroizing::new(text.to_vec()));
         assert_eq!(load_or_create(&path, make(b"first")).unwrap().as_slice(), b"first");
         assert_eq!(load_or_create(&path, make(b"second")).unwrap().as_slice(), b"first");
+    }
+
+    #[test]
+    fn of_many_that_make_a_file_at_once_all_load_the_same_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let loaded: Vec<_> = std::thread::scope(|scope| {
+            let make = |n: u8| scope.spawn({ let path = &path; move || load_or_create(path, || Ok(Zeroizing::new(vec![n]))) });
+            let threads: Vec<_> = (0..32).map(make).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
+        });
+        let kept = load(&path).unwrap();
+        assert!(loaded.iter().all(|loaded| loaded == &kept));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(create(&path, b"another").unwrap_err().code, Code::Io);
+        assert_eq!(load(&path).unwrap(), kept);
     }
 
     #[test]

@@ -23,6 +23,10 @@ impl Trail {
         Self { kind, subject: cut(&subject.into()), notes: Map::new() }
     }
 
+    pub(crate) const fn kind(&self) -> Kind {
+        self.kind
+    }
+
     pub(crate) fn about(&mut self, subject: impl Into<String>) {
         self.subject = cut(&subject.into());
     }

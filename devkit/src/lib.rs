@@ -12,4 +12,5 @@ pub mod quote;
 pub mod registry;
 pub mod report;
 pub mod two_key;
+pub mod vectors;
 mod x509;

@@ -8,6 +8,7 @@ mod authorized;
 mod embeddings;
 mod error;
 mod request;
+mod room;
 
 pub use authorized::{Authorized, Principals};
 
@@ -15,11 +16,16 @@ use crate::evidence::Desk;
 use crate::inference::Models;
 use crate::stage::Stage;
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use core::convert::Infallible;
 use error::Answer;
+use futures_util::stream;
+use room::Room;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::{Arc, OnceLock};
@@ -38,20 +44,38 @@ pub struct Serving {
     pub desk: Desk,
 }
 
+impl Serving {
+    /// Whether all of it runs: every model's thread, and the desk.
+    pub fn is_whole(&self) -> bool {
+        self.models.are_alive() && self.desk.is_alive()
+    }
+
+    /// Resolves when a part of it has ended, with what that was.
+    pub async fn ended(&self) -> Refusal {
+        tokio::select! {
+            model = self.models.ended() => {
+                Refusal::new(Code::RuntimeFailed, format!("inference thread of model `{model}`")).got("its end")
+            }
+            () = self.desk.ended() => Refusal::new(Code::Internal, "evidence worker").got("its end"),
+        }
+    }
+}
+
 /// What the routes share: how far the boot is, and what it ends in.
 #[derive(Debug, Clone)]
 pub struct App {
     stage: watch::Receiver<Stage>,
     serving: Arc<OnceLock<Serving>>,
+    room: Room,
 }
 
 impl App {
     /// An application that is not ready yet; `stage` follows the boot.
     pub fn new(stage: watch::Receiver<Stage>) -> Self {
-        Self { stage, serving: Arc::default() }
+        Self { stage, serving: Arc::default(), room: Room::default() }
     }
 
-    /// Makes it ready. It stays so.
+    /// Makes it ready. It stays so as long as all parts of `serving` run.
     ///
     /// # Errors
     /// `internal` it is ready already.
@@ -64,11 +88,29 @@ impl App {
         self.serving.get().ok_or_else(|| Refusal::new(Code::NotReady, "enclave").got(stage).want(Stage::Serving))
     }
 
+    /// How far it is.
+    fn stage(&self) -> Stage {
+        match self.serving.get() {
+            Some(serving) if !serving.is_whole() => Stage::Failed,
+            _ => *self.stage.borrow(),
+        }
+    }
+
+    /// Resolves when a part of what it serves has ended, with what that was.
+    pub async fn ended(&self) -> Refusal {
+        match self.serving() {
+            Ok(serving) => serving.ended().await,
+            Err(refusal) => refusal,
+        }
+    }
+
     /// The routes.
     pub fn router(self) -> Router {
         Router::new()
             .route("/v1/embeddings", post(embed))
             .route("/v1/models", get(models))
+            // Names have slashes as they please.
+            .route("/v1/models/{*name}", get(model))
             .route(evidence::PATH, get(evidence_for_nonce))
             .route("/healthz", get(async || Json(json!({"status": "live"}))))
             .route("/readyz", get(ready))
@@ -90,6 +132,8 @@ async fn embed(State(app): State<App>, request: Request) -> core::result::Result
     let (head, body) = request.into_parts();
     // The body of somebody unknown is not read.
     let caller = serving.principals.authenticate(&head.headers)?;
+    // Until the answer: what was read is waited for in other forms.
+    let _room = app.room.reserve(&body)?;
     let call = embeddings::Call::read(body).await?;
     Ok(call.answer(&caller, &serving.models).await?.into_response())
 }
@@ -97,10 +141,26 @@ async fn embed(State(app): State<App>, request: Request) -> core::result::Result
 async fn models(State(app): State<App>, headers: HeaderMap) -> core::result::Result<Json<Value>, Answer> {
     let serving = app.serving()?;
     let caller = serving.principals.authenticate(&headers)?;
-    // OpenAI's shape wants a time of creation; a manifest has none that anyone vouches for.
-    let model = |(name, manifest): (&str, Sha256)| json!({"id": name, "object": "model", "created": 0, "owned_by": "strongroom", "manifest": manifest.oci()});
-    let list: Vec<Value> = serving.models.list(&caller).map(model).collect();
+    let list: Vec<Value> = serving.models.list(&caller).map(|(name, manifest)| described(name, manifest)).collect();
     Ok(Json(json!({"object": "list", "data": list})))
+}
+
+async fn model(
+    State(app): State<App>,
+    name: core::result::Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> core::result::Result<Json<Value>, Answer> {
+    let serving = app.serving()?;
+    let caller = serving.principals.authenticate(&headers)?;
+    // A name that is no text is no model's.
+    let name = name.map_or_else(|_| String::new(), |Path(name)| name);
+    let model = serving.models.get(&caller, &name)?;
+    Ok(Json(described(&name, model.manifest())))
+}
+
+/// OpenAI's shape of a model. It wants a time of creation; a manifest has none that anyone vouches for.
+fn described(name: &str, manifest: Sha256) -> Value {
+    json!({"id": name, "object": "model", "created": 0, "owned_by": "strongroom", "manifest": manifest.oci()})
 }
 
 #[derive(Deserialize)]
@@ -113,14 +173,20 @@ async fn evidence_for_nonce(State(app): State<App>, uri: Uri) -> core::result::R
     let query = axum::extract::Query::<EvidenceQuery>::try_from_uri(&uri);
     let query = query.map_err(|_| Refusal::malformed("query", "want `nonce`, 64 lower-case hex digits"))?;
     let nonce = Sha256::from_hex(&query.0.nonce).map_err(|refusal| refusal.within("nonce"))?;
-    let answer = serving.desk.answer(nonce.0).await?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+    let parts = serving.desk.answer(nonce.0).await?.into_parts();
+    let length = parts.iter().map(|part| part.len()).sum::<usize>();
+    let headers = [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CONTENT_LENGTH, length.into()),
+    ];
+    Ok((headers, Body::from_stream(stream::iter(parts.map(Ok::<_, Infallible>)))).into_response())
 }
 
 async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
-    let stage = *app.stage.borrow();
-    let ready = app.serving.get().is_some();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let stage = app.stage();
+    let status =
+        if app.serving.get().is_some_and(Serving::is_whole) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({"stage": stage.to_string()})))
 }
 
@@ -129,16 +195,17 @@ pub(crate) mod tests {
     use super::*;
     use crate::attester::tests::Unsigned;
     use crate::evidence::Bound;
-    use crate::inference::tests::tiny;
+    use crate::inference::Model;
+    use crate::inference::tests::{panicking, tiny};
     use crate::stage::Progress;
-    use axum::body::Body;
+    use axum::body::Bytes;
     use axum::http::Method;
     use strongroom_transport::read_body;
     use strongroom_wire::bytes;
     use strongroom_wire::evidence::{EvidenceAnswer, Workload};
     use tower::ServiceExt as _;
 
-    const KEY: (&str, &str) = ("authorization", "Bearer key-of-app");
+    pub(crate) const KEY: (&str, &str) = ("authorization", "Bearer key-of-app");
 
     /// An authenticated caller.
     pub(crate) fn caller() -> Authorized {
@@ -146,20 +213,29 @@ pub(crate) mod tests {
         authorized::tests::principals().authenticate(&headers).unwrap()
     }
 
-    /// An application that serves what of the set-up is there.
-    fn serving() -> Router {
+    /// An application that serves `models`.
+    pub(crate) fn app(models: impl IntoIterator<Item = Model>) -> App {
         let (mut progress, stage) = Progress::start();
         let app = App::new(stage);
-        let mut models = Models::default();
-        if let Some(model) = tiny() {
-            models.insert("tiny".into(), model);
+        let mut served = Models::default();
+        for model in models {
+            served.insert("tiny/1".into(), model);
         }
         let workload = Workload { deployment: bytes::to_base64(b"document"), models: Vec::new() };
         let bound = Bound { channel_key: b"key".to_vec(), workload };
         let desk = Desk::open(Arc::new(Unsigned::default()), bound).unwrap();
-        app.serve(Serving { principals: authorized::tests::principals(), models, desk }).unwrap();
+        app.serve(Serving { principals: authorized::tests::principals(), models: served, desk }).unwrap();
         progress.enter(Stage::Serving);
-        app.router()
+        app
+    }
+
+    fn serving() -> Router {
+        app([]).router()
+    }
+
+    /// The same with the small model of the set-up; `None`, with a message, where it is not there.
+    fn serving_tiny() -> Option<Router> {
+        Some(app([tiny()?]).router())
     }
 
     fn booting() -> Router {
@@ -188,7 +264,7 @@ pub(crate) mod tests {
         (status, serde_json::from_slice(&body).unwrap())
     }
 
-    async fn embed(router: &Router, headers: &[(&str, &str)], body: &str) -> (StatusCode, Value) {
+    pub(crate) async fn embed(router: &Router, headers: &[(&str, &str)], body: &str) -> (StatusCode, Value) {
         let (status, _, body) = send(router, Method::POST, "/v1/embeddings", headers, body).await;
         (status, serde_json::from_slice(&body).unwrap())
     }
@@ -211,6 +287,48 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn serving_enclave_is_ready() {
         assert_eq!(get(&serving(), "/readyz", &[]).await, (StatusCode::OK, json!({"stage": "serving"})));
+    }
+
+    #[tokio::test]
+    async fn enclave_whose_inference_thread_panics_is_no_longer_ready() {
+        let router = app([panicking()]).router();
+        assert_eq!(get(&router, "/readyz", &[]).await.0, StatusCode::OK);
+        let (status, body) = embed(&router, &[KEY], r#"{"model":"tiny/1","input":"a"}"#).await;
+        assert_eq!((status, &body["error"]["code"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!("runtime-failed")));
+        let failed = (StatusCode::SERVICE_UNAVAILABLE, json!({"stage": "failed"}));
+        // The caller may hear of it before the thread is through with its end.
+        while get(&router, "/readyz", &[]).await != failed {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn model_described_to_a_principal_as_in_the_list_and_to_nobody_else() {
+        let router = app([panicking()]).router();
+        let (_, list) = get(&router, "/v1/models", &[KEY]).await;
+        // OpenAI's clients write the name either way.
+        for path in ["/v1/models/tiny/1", "/v1/models/tiny%2F1"] {
+            assert_eq!(get(&router, path, &[KEY]).await, (StatusCode::OK, list["data"][0].clone()));
+            assert_eq!(get(&router, path, &[]).await.0, StatusCode::UNAUTHORIZED);
+        }
+        for path in ["/v1/models/tiny", "/v1/models/tiny/1/", "/v1/models/%ff"] {
+            let (status, body) = get(&router, path, &[KEY]).await;
+            assert_eq!((status, &body["error"]["code"]), (StatusCode::NOT_FOUND, &json!("model-unknown")), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn request_without_room_for_its_body_refused_and_taken_again_afterwards() {
+        let app = app([]);
+        let room: Vec<_> = (0..16)
+            .map(|_| app.room.reserve(&Body::from_stream(stream::pending::<Result<Bytes>>())).unwrap())
+            .collect();
+        let router = app.router();
+        let ask = r#"{"model":"other","input":"a"}"#;
+        let (status, body) = embed(&router, &[KEY], ask).await;
+        assert_eq!((status, &body["error"]["code"]), (StatusCode::TOO_MANY_REQUESTS, &json!("busy")));
+        drop(room);
+        assert_eq!(embed(&router, &[KEY], ask).await.0, StatusCode::NOT_FOUND);
     }
 
     #[tokio::test]
@@ -251,8 +369,9 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn evidence_for_a_nonce_given_to_anybody() {
         let path = format!("{}?nonce={}", evidence::PATH, "ab".repeat(32));
-        let (status, _, body) = send(&serving(), Method::GET, &path, &[], "").await;
-        assert_eq!(status, StatusCode::OK);
+        let (status, headers, body) = send(&serving(), Method::GET, &path, &[], "").await;
+        assert_eq!((status, &headers[header::CONTENT_TYPE]), (StatusCode::OK, &"application/json".parse().unwrap()));
+        assert_eq!(headers[header::CONTENT_LENGTH], body.len().to_string());
         let answer = EvidenceAnswer::parse(&body).unwrap();
         assert!(answer.expected_report_data(&[0xab; 32], b"key").is_ok());
     }
@@ -268,17 +387,14 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn embeddings_as_floats_and_as_base64_are_the_same() {
-        let router = serving();
-        if get(&router, "/v1/models", &[KEY]).await.1["data"] == json!([]) {
-            return;
-        }
+        let Some(router) = serving_tiny() else { return };
         let ask = |format: &str| {
-            format!(r#"{{"model":"tiny","input":["a cat",""],"encoding_format":"{format}","user":"u"}}"#)
+            format!(r#"{{"model":"tiny/1","input":["a cat",""],"encoding_format":"{format}","user":"u"}}"#)
         };
         let (status, floats) = embed(&router, &[KEY], &ask("float")).await;
         assert_eq!(status, StatusCode::OK);
         let (_, base64) = embed(&router, &[KEY], &ask("base64")).await;
-        assert_eq!((&floats["usage"], &floats["model"]), (&base64["usage"], &json!("tiny")));
+        assert_eq!((&floats["usage"], &floats["model"]), (&base64["usage"], &json!("tiny/1")));
         for index in 0..2 {
             assert_eq!(floats["data"][index]["index"], index);
             let floats: Vec<f32> = serde_json::from_value(floats["data"][index]["embedding"].clone()).unwrap();
@@ -290,13 +406,9 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn dimensions_of_the_model_accepted_and_others_refused() {
-        let router = serving();
-        let ask = |n: usize| format!(r#"{{"model":"tiny","input":"a","dimensions":{n}}}"#);
-        let (status, body) = embed(&router, &[KEY], &ask(32)).await;
-        if body["error"]["code"] == "model-unknown" {
-            return;
-        }
-        assert_eq!(status, StatusCode::OK);
+        let Some(router) = serving_tiny() else { return };
+        let ask = |n: usize| format!(r#"{{"model":"tiny/1","input":"a","dimensions":{n}}}"#);
+        assert_eq!(embed(&router, &[KEY], &ask(32)).await.0, StatusCode::OK);
         let (status, body) = embed(&router, &[KEY], &ask(31)).await;
         assert_eq!((status, &body["error"]["code"]), (StatusCode::BAD_REQUEST, &json!("request-invalid")));
     }

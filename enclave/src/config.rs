@@ -2,7 +2,7 @@
 //! (a pin, a trust file, a digest) is unknown and refused; all that is in the deployment document, which is measured.
 
 use serde::Deserialize;
-use std::fs;
+use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -92,13 +92,20 @@ impl RegistryCredentials {
     /// `io`; `file-mode-unsafe` others than its owner may read the file; `configuration-invalid` it is not text.
     pub fn password(&self) -> Result<Zeroizing<String>> {
         let path = &self.password_file;
-        let mode = fs::metadata(path).map_err(|e| Refusal::io(path.display(), &e))?.permissions().mode();
+        let file = File::open(path).map_err(|e| Refusal::io(path.display(), &e))?;
+        self.password_in(&file)
+    }
+
+    /// Mode and content are of one file, whatever the path leads to in the meantime.
+    fn password_in(&self, file: &File) -> Result<Zeroizing<String>> {
+        let path = &self.password_file;
+        let mode = file.metadata().map_err(|e| Refusal::io(path.display(), &e))?.permissions().mode();
         if mode & 0o077 != 0 {
             return Err(Refusal::new(Code::FileModeUnsafe, format!("`{}`", path.display()))
                 .got(format!("{:o}", mode & 0o777))
                 .want("600"));
         }
-        let bytes = Zeroizing::new(read_limited(path, limits::KEY_FILE)?);
+        let bytes = Zeroizing::new(read_open(file, path, limits::KEY_FILE)?);
         let text = core::str::from_utf8(&bytes).map_err(|_| {
             Refusal::new(Code::ConfigurationInvalid, format!("`{}`", path.display())).got("bytes").want("text")
         })?;
@@ -111,10 +118,13 @@ impl RegistryCredentials {
 /// # Errors
 /// `io`, `too-large`.
 pub fn read_limited(path: &Path, limit: usize) -> Result<Vec<u8>> {
-    let failed = |e: std::io::Error| Refusal::io(path.display(), &e);
+    read_open(&File::open(path).map_err(|e| Refusal::io(path.display(), &e))?, path, limit)
+}
+
+fn read_open(file: &File, path: &Path, limit: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    fs::File::open(path).map_err(failed)?.take(most).read_to_end(&mut bytes).map_err(failed)?;
+    file.take(most).read_to_end(&mut bytes).map_err(|e| Refusal::io(path.display(), &e))?;
     if bytes.len() > limit {
         bytes.zeroize();
         return Err(Refusal::too_large(format!("`{}`", path.display()), format!("more than {limit} bytes"), limit));
@@ -125,6 +135,7 @@ pub fn read_limited(path: &Path, limit: usize) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const LEAST: &str = "listen = '127.0.0.1:0'\ndeployment = '/d'\nonnxruntime = '/o'\n";
 
@@ -169,6 +180,22 @@ mod tests {
         assert_eq!(*credentials.password().unwrap(), "open sesame");
         mode(0o640);
         assert_eq!(credentials.password().unwrap_err().code, Code::FileModeUnsafe);
+    }
+
+    #[test]
+    fn mode_and_password_are_those_of_the_open_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let password_file = folder.path().join("password");
+        let write = |content: &str, mode: u32| {
+            drop(fs::remove_file(&password_file));
+            fs::write(&password_file, content).unwrap();
+            fs::set_permissions(&password_file, fs::Permissions::from_mode(mode)).unwrap();
+            File::open(&password_file).unwrap()
+        };
+        let (unsafe_file, safe_file) = (write("first", 0o644), write("second", 0o600));
+        let credentials = RegistryCredentials { host: "r".into(), username: "u".into(), password_file };
+        assert_eq!(credentials.password_in(&unsafe_file).unwrap_err().code, Code::FileModeUnsafe);
+        assert_eq!(*credentials.password_in(&safe_file).unwrap(), "second");
     }
 
     #[test]

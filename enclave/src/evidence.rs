@@ -3,14 +3,20 @@
 //! The processor makes few reports a second and its host throttles it, while anyone may ask for evidence. So whoever waits
 //! while a report is being made is answered together by the next one: it carries the root of the Merkle tree over their
 //! nonces ([`strongroom_wire::merkle`]), and each answer brings the path of its own.
+//!
+//! What answers have in common, most of it the deployment document, is written once and shared: a caller costs the memory of
+//! a nonce and a path.
 
 use crate::attester::{Attester, OwnEvidence};
+use axum::body::Bytes;
+use serde::Serialize;
 use std::sync::Arc;
 use strongroom_wire::binding::{Purpose, report_data};
 use strongroom_wire::digest::Sha256;
-use strongroom_wire::evidence::{Endorsement, EvidenceAnswer, Workload};
+use strongroom_wire::evidence::{Endorsement, Workload};
 use strongroom_wire::merkle::{self, Sibling};
 use strongroom_wire::{Code, Refusal, Result, bytes};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 /// Nonces that may wait for the next report: far below the depth of a Merkle path, and at a report a second as many callers
@@ -26,6 +32,49 @@ pub struct Bound {
     pub workload: Workload,
 }
 
+/// [`strongroom_wire::evidence::EvidenceAnswer`] as JSON: parts to be read one after the other, the first two of which it
+/// shares with other answers.
+#[derive(Debug)]
+pub struct Answer([Bytes; 3]);
+
+/// The members that answers of one report have in common.
+#[derive(Serialize)]
+struct OfReport {
+    v: u32,
+    platform: &'static str,
+    evidence: String,
+    endorsements: Vec<Endorsement>,
+}
+
+/// The members that all answers have in common.
+#[derive(Serialize)]
+struct OfEnclave {
+    channel_key: String,
+    workload: Workload,
+}
+
+/// The members of one answer.
+#[derive(Serialize)]
+struct OfNonce {
+    nonce: Sha256,
+    path: Vec<Sibling>,
+}
+
+impl Answer {
+    /// The parts, in their order.
+    pub fn into_parts(self) -> [Bytes; 3] {
+        self.0
+    }
+}
+
+/// The JSON object of `members` with `first` in place of its first brace and `last` in place of its last.
+fn part(first: &[u8], members: &impl Serialize, last: &[u8]) -> Result<Bytes> {
+    let bug = || Refusal::new(Code::Internal, "writing an evidence answer");
+    let json = serde_json::to_vec(members).map_err(|e| bug().because(e))?;
+    let inner = json.strip_prefix(b"{").and_then(|json| json.strip_suffix(b"}")).ok_or_else(bug)?;
+    Ok([first, inner, last].concat().into())
+}
+
 /// Takes nonces and gives answers. Its worker ends when the desk is dropped.
 #[derive(Debug)]
 pub struct Desk {
@@ -34,7 +83,7 @@ pub struct Desk {
 
 struct Ask {
     nonce: [u8; 32],
-    answer: oneshot::Sender<Result<EvidenceAnswer>>,
+    answer: oneshot::Sender<Result<Answer>>,
 }
 
 impl Desk {
@@ -47,9 +96,11 @@ impl Desk {
     }
 
     fn with_queue(attester: Arc<dyn Attester>, bound: Bound, length: usize) -> Result<Self> {
-        let workload = bound.workload.digest()?;
+        let Bound { channel_key, workload } = bound;
+        let workload_digest = workload.digest()?;
+        let of_enclave = part(b"", &OfEnclave { channel_key: bytes::to_base64(&channel_key), workload }, b",")?;
         let (queue, asks) = mpsc::channel(length);
-        tokio::spawn(Worker { attester, bound, workload }.run(asks));
+        tokio::spawn(Worker { attester, channel_key, workload_digest, of_enclave }.run(asks));
         Ok(Self { queue })
     }
 
@@ -57,18 +108,32 @@ impl Desk {
     ///
     /// # Errors
     /// `busy` too many wait already; else as [`OwnEvidence::fetch`].
-    pub async fn answer(&self, nonce: [u8; 32]) -> Result<EvidenceAnswer> {
+    pub async fn answer(&self, nonce: [u8; 32]) -> Result<Answer> {
         let (answer, answered) = oneshot::channel();
-        let busy = |_| Refusal::new(Code::Busy, "evidence queue").got("full");
-        self.queue.try_send(Ask { nonce, answer }).map_err(busy)?;
-        answered.await.map_err(|_| Refusal::new(Code::Internal, "evidence worker is gone"))?
+        let gone = || Refusal::new(Code::Internal, "evidence worker is gone");
+        self.queue.try_send(Ask { nonce, answer }).map_err(|error| match error {
+            TrySendError::Full(_) => Refusal::new(Code::Busy, "evidence queue").got("full"),
+            TrySendError::Closed(_) => gone(),
+        })?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Whether somebody answers.
+    pub fn is_alive(&self) -> bool {
+        !self.queue.is_closed()
+    }
+
+    /// Resolves when nobody answers any more, which is so only where the worker panicked.
+    pub async fn ended(&self) {
+        self.queue.closed().await;
     }
 }
 
 struct Worker {
     attester: Arc<dyn Attester>,
-    bound: Bound,
-    workload: Sha256,
+    channel_key: Vec<u8>,
+    workload_digest: Sha256,
+    of_enclave: Bytes,
 }
 
 impl Worker {
@@ -86,32 +151,33 @@ impl Worker {
     async fn answer_batch(&self, batch: Vec<Ask>) {
         let nonces: Vec<[u8; 32]> = batch.iter().map(|ask| ask.nonce).collect();
         let (root, paths) = merkle::tree(&nonces);
-        let bound = report_data(Purpose::ClientChannel, &root, &self.bound.channel_key, &self.workload);
-        let evidence = OwnEvidence::fetch(Arc::clone(&self.attester), bound).await;
-        if let Err(refusal) = &evidence {
+        let bound = report_data(Purpose::ClientChannel, &root, &self.channel_key, &self.workload_digest);
+        let own = OwnEvidence::fetch(Arc::clone(&self.attester), bound).await;
+        let of_report = own.and_then(|own| of_report(&own));
+        if let Err(refusal) = &of_report {
             tracing::error!(%refusal, nonces = nonces.len(), "no evidence");
         }
         for (ask, path) in batch.into_iter().zip(paths) {
-            let answer = evidence.as_ref().map(|own| self.answer(own, ask.nonce, path)).map_err(Clone::clone);
+            let answer = of_report.clone().and_then(|of_report| {
+                let of_nonce = part(b"", &OfNonce { nonce: Sha256(ask.nonce), path }, b"}")?;
+                Ok(Answer([of_report, self.of_enclave.clone(), of_nonce]))
+            });
             // Who has gone needs no answer.
             drop(ask.answer.send(answer));
         }
     }
+}
 
-    fn answer(&self, own: &OwnEvidence, nonce: [u8; 32], path: Vec<Sibling>) -> EvidenceAnswer {
-        let table = &own.quote().certificates;
-        let endorsement = Endorsement { r#type: "certificate-table".to_owned(), data: bytes::to_base64(table) };
-        EvidenceAnswer {
-            v: 1,
-            platform: "snp".to_owned(),
-            evidence: bytes::to_base64(&own.quote().evidence),
-            endorsements: if table.is_empty() { Vec::new() } else { vec![endorsement] },
-            channel_key: bytes::to_base64(&self.bound.channel_key),
-            workload: self.bound.workload.clone(),
-            nonce: Sha256(nonce),
-            path,
-        }
-    }
+fn of_report(own: &OwnEvidence) -> Result<Bytes> {
+    let table = &own.quote().certificates;
+    let endorsement = Endorsement { r#type: "certificate-table".to_owned(), data: bytes::to_base64(table) };
+    let members = OfReport {
+        v: 1,
+        platform: "snp",
+        evidence: bytes::to_base64(&own.quote().evidence),
+        endorsements: if table.is_empty() { Vec::new() } else { vec![endorsement] },
+    };
+    part(b"{", &members, b",")
 }
 
 #[cfg(test)]
@@ -122,6 +188,7 @@ mod tests {
     use super::*;
     use crate::attester::tests::Unsigned;
     use std::sync::atomic::Ordering;
+    use strongroom_wire::evidence::EvidenceAnswer;
     use strongroom_wire::snp::Report;
 
     fn desk(attester: Arc<Unsigned>, queue: usize) -> Desk {
@@ -129,8 +196,13 @@ mod tests {
         Desk::with_queue(attester, Bound { channel_key: b"key".to_vec(), workload }, queue).unwrap()
     }
 
+    fn parsed(answer: &Answer) -> EvidenceAnswer {
+        EvidenceAnswer::parse(&answer.0.concat()).unwrap()
+    }
+
     /// What a client does with an answer, but for the signature.
-    fn verified(answer: &EvidenceAnswer, nonce: &[u8; 32]) -> bool {
+    fn verified(answer: &Answer, nonce: &[u8; 32]) -> bool {
+        let answer = parsed(answer);
         let report = Report::parse(&bytes::from_base64(&answer.evidence, "evidence").unwrap()).unwrap();
         answer.expected_report_data(nonce, b"key").is_ok_and(|want| want == report.report_data)
     }
@@ -139,8 +211,29 @@ mod tests {
     async fn single_nonce_answered_by_a_report_of_its_own() {
         let answer = desk(Arc::default(), QUEUE).answer([3; 32]).await.unwrap();
         assert!(verified(&answer, &[3; 32]));
-        assert!(answer.path.is_empty());
+        assert!(parsed(&answer).path.is_empty());
         assert!(!verified(&answer, &[4; 32]));
+    }
+
+    #[tokio::test]
+    async fn answer_is_the_format_s_json_and_shares_what_is_common() {
+        let desk = desk(Arc::default(), QUEUE);
+        let (first, second) = (desk.answer([3; 32]).await.unwrap(), desk.answer([4; 32]).await.unwrap());
+        let answer = parsed(&first);
+        assert_eq!(first.0.concat(), serde_json::to_vec(&answer).unwrap());
+        assert_eq!((answer.nonce, answer.workload.deployment()), (Sha256([3; 32]), Ok(b"document".to_vec())));
+        assert_eq!(first.0[1].as_ptr(), second.0[1].as_ptr());
+    }
+
+    #[tokio::test]
+    async fn desk_with_its_worker_is_alive_and_without_it_is_not() {
+        let (queue, asks) = mpsc::channel(1);
+        let desk = Desk { queue };
+        assert!(desk.is_alive());
+        drop(asks);
+        desk.ended().await;
+        assert!(!desk.is_alive());
+        assert_eq!(desk.answer([3; 32]).await.unwrap_err().code, Code::Internal);
     }
 
     async fn until(condition: impl Fn() -> bool) {

@@ -18,9 +18,9 @@ use crate::api::Authorized;
 use crate::memory::ModelFiles;
 use crate::runtime::Runtime;
 use encoder::Encoder;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use graph::Graph;
-use core::future::poll_fn;
-use core::task::Poll;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use strongroom_wire::digest::Sha256;
@@ -89,21 +89,14 @@ impl Models {
 
     /// Resolves when the thread of a model has ended, which it does only where it panicked, and gives the model's name.
     pub async fn ended(&self) -> &str {
-        let ends = self.models.iter().map(|(name, model)| {
-            Box::pin(async move {
-                model.worker.closed().await;
-                name.as_str()
-            })
+        let ends = self.models.iter().map(async |(name, model)| {
+            model.worker.closed().await;
+            name.as_str()
         });
-        let mut ends: Vec<_> = ends.collect();
-        poll_fn(|context| {
-            let ended = ends.iter_mut().find_map(|end| match end.as_mut().poll(context) {
-                Poll::Ready(name) => Some(name),
-                Poll::Pending => None,
-            });
-            ended.map_or(Poll::Pending, Poll::Ready)
-        })
-        .await
+        match ends.collect::<FuturesUnordered<_>>().next().await {
+            Some(name) => name,
+            None => core::future::pending().await,
+        }
     }
 }
 
@@ -166,6 +159,7 @@ impl Model {
         // what the request holds goes with it, and comes back with the outcome or is dropped with that.
         let encoding = tokio::task::spawn_blocking(move || {
             let encoded = encoder.encode_all(&inputs, || reply.is_closed());
+            drop(inputs);
             drop(turn);
             encoded.map(|(sequences, tokens)| (sequences, tokens, reply, job))
         });

@@ -22,3 +22,8 @@ pub mod prompt;
 pub mod runtime;
 pub mod service;
 pub mod stage;
+
+#[cfg(test)]
+#[path = "../tests/boot/setup.rs"]
+#[allow(clippy::print_stderr)]
+mod setup;

@@ -75,30 +75,9 @@ fn copy_hashed(from: &mut File, to: &MemoryFile) -> Result<Sha256> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    #![allow(clippy::print_stderr)]
-
     use super::*;
-    use std::path::PathBuf;
+    use crate::setup::setup;
     use std::sync::OnceLock;
-
-    /// What `dev/setup/run` and `tests/peers/setup` made ready: environment first, else the files that they wrote. `None`,
-    /// with a message, where they were not run.
-    pub(crate) fn setup(name: &str) -> Option<PathBuf> {
-        let set = std::env::var_os(name).map(PathBuf::from);
-        let path = set.or_else(|| stated("setup.env", name)).or_else(|| stated("peers.env", name));
-        if path.is_none() {
-            eprintln!("skipped: no {name}; run dev/setup/run or tests/peers/setup");
-        }
-        path
-    }
-
-    fn stated(file: &str, name: &str) -> Option<PathBuf> {
-        let cache = std::env::var_os("STRONGROOM_CACHE").map(PathBuf::from);
-        let xdg = || std::env::var_os("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("strongroom"));
-        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/strongroom"));
-        let lines = std::fs::read_to_string(cache.or_else(xdg).or_else(home)?.join(file)).ok()?;
-        lines.lines().find_map(|line| line.strip_prefix(&format!("{name}=")).map(PathBuf::from))
-    }
 
     /// The one runtime of a test process.
     pub(crate) fn runtime() -> Option<Runtime> {

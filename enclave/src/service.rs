@@ -8,6 +8,8 @@ use core::time::Duration;
 use std::io::Write as _;
 use strongroom_transport::{ServeLimits, ServerIdentity, bind, serve, server_config, shutdown_signal};
 use strongroom_wire::{Code, Refusal, Result};
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinHandle};
 
 /// Runs an enclave until it is told to stop (SIGTERM or SIGINT), then drains and returns.
 ///
@@ -15,9 +17,17 @@ use strongroom_wire::{Code, Refusal, Result};
 /// probes are answered before.
 ///
 /// # Errors
-/// As [`boot`], and `network` the address cannot be listened on.
+/// As [`boot`]; `network` the address cannot be listened on; `runtime-failed` the thread of a model has ended, and `internal`
+/// that of evidence: what cannot serve any more drains and stops, so that whoever supervises it starts it anew.
 pub async fn run(config: &Config) -> Result<()> {
-    let stop = shutdown_signal();
+    let signal = shutdown_signal();
+    let (fail, failed) = oneshot::channel();
+    let stop = async {
+        tokio::select! {
+            () = signal => {}
+            Ok(()) = failed => {}
+        }
+    };
     let channel = ServerIdentity::generate(&config.names)?;
     let tls = server_config(&channel)?;
     let bound = bind(&config.listen).await?;
@@ -36,9 +46,70 @@ pub async fn run(config: &Config) -> Result<()> {
     progress.enter(Stage::Serving);
     // Standard error may be closed; the enclave serves all the same.
     drop(writeln!(std::io::stderr(), "listening on {address}"));
-    flatten(server.await)
+    attend(server, &app, fail).await
 }
 
-fn flatten(ended: core::result::Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
+/// Waits until the server ends, or ends it with `fail` when a part of what it serves has ended.
+async fn attend(mut server: JoinHandle<Result<()>>, app: &App, fail: oneshot::Sender<()>) -> Result<()> {
+    let refusal = tokio::select! {
+        ended = &mut server => return flatten(ended),
+        refusal = app.ended() => refusal,
+    };
+    tracing::error!(%refusal, "no longer whole: draining, then stopping");
+    // Where nobody listens the server has stopped by itself.
+    let _ = fail.send(());
+    flatten(server.await)?;
+    Err(refusal)
+}
+
+fn flatten(ended: core::result::Result<Result<()>, JoinError>) -> Result<()> {
     ended.map_err(|e| Refusal::new(Code::Internal, "server task").because(e))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tests::{KEY, app, embed};
+    use crate::inference::tests::{counting, panicking};
+    use core::net::SocketAddr;
+    use strongroom_wire::Fault;
+
+    /// Serves `app` as [`run`] does, until the sender is used or gone.
+    async fn served(app: &App) -> (SocketAddr, JoinHandle<Result<()>>, oneshot::Sender<()>) {
+        let bound = bind("127.0.0.1:0").await.unwrap();
+        let (address, (stop, stopped)) = (bound.local_addr(), oneshot::channel::<()>());
+        let stopped = async { drop(stopped.await) };
+        (address, tokio::spawn(serve(bound, None, app.clone().router(), ServeLimits::default(), stopped)), stop)
+    }
+
+    async fn is_listening(address: SocketAddr) -> bool {
+        tokio::net::TcpStream::connect(address).await.is_ok()
+    }
+
+    const ASK: &str = r#"{"model":"tiny/1","input":"a"}"#;
+
+    #[tokio::test]
+    async fn service_whose_inference_thread_panics_stops_with_exit_code_3() {
+        let app = app([panicking()]);
+        let (address, server, fail) = served(&app).await;
+        assert!(is_listening(address).await);
+        assert_eq!(embed(&app.clone().router(), &[KEY], ASK).await.0, 500);
+        let refusal = attend(server, &app, fail).await.unwrap_err();
+        assert_eq!((refusal.code, refusal.fault()), (Code::RuntimeFailed, Fault::Environment));
+        assert_eq!(refusal.fault().exit_code(), 3);
+        assert!(!is_listening(address).await);
+    }
+
+    #[tokio::test]
+    async fn service_whose_inference_thread_lives_goes_on_until_it_is_told_to_stop() {
+        let app = app([counting()]);
+        let (address, server, stop) = served(&app).await;
+        assert_eq!(embed(&app.clone().router(), &[KEY], ASK).await.0, 200);
+        let (fail, _failed) = oneshot::channel();
+        let attended = tokio::spawn(async move { attend(server, &app, fail).await });
+        assert!(is_listening(address).await && !attended.is_finished());
+        stop.send(()).unwrap();
+        attended.await.unwrap().unwrap();
+        assert!(!is_listening(address).await);
+    }
 }

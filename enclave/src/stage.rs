@@ -4,7 +4,7 @@ use core::fmt;
 use std::time::Instant;
 use tokio::sync::watch;
 
-/// The stages of [`crate::boot`], in their order. Each is the one being worked on; `Serving` is the last and lasts.
+/// The stages of [`crate::boot`], in their order. Each is the one being worked on; `Serving` lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// Reading the deployment document and comparing it with the hardware's field.
@@ -19,6 +19,8 @@ pub enum Stage {
     Loading,
     /// Answering requests.
     Serving,
+    /// No longer whole: a part of what serves has ended, and so does the process.
+    Failed,
 }
 
 impl fmt::Display for Stage {
@@ -30,6 +32,7 @@ impl fmt::Display for Stage {
             Self::Opening => "opening",
             Self::Loading => "loading",
             Self::Serving => "serving",
+            Self::Failed => "failed",
         })
     }
 }

@@ -7,15 +7,19 @@
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
-    ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_ASN1_SIGNING,
+    EcdsaKeyPair, KeyPair, UnparsedPublicKey,
 };
 use serde_json::json;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use strongroom_appraisal::{Endorsements, Expected, Policy, Roots, appraise, authenticate};
+use strongroom_appraisal::{Endorsements, Expected, Policy, Roots, appraise, authenticate, tdx};
 use strongroom_artifact::DataKey;
 use strongroom_artifact::seal::{OpenStream, Sealer};
 use strongroom_devkit::amd::{Hierarchy, VekSpec};
+use strongroom_devkit::intel;
+use strongroom_devkit::quote::QuoteSpec;
 use strongroom_devkit::report::ReportSpec;
 
 const ROUNDS: usize = 7;
@@ -30,6 +34,7 @@ struct Figure {
 
 fn main() {
     let mut figures = snp();
+    figures.extend(quotes());
     figures.extend(opening());
     for figure in &figures {
         let Figure { name, value, unit, limit } = figure;
@@ -87,8 +92,53 @@ fn snp() -> Vec<Figure> {
         let authentic = authenticate(&evidence, &endorsements, &roots, NOW).unwrap();
         black_box(appraise(&authentic, &policy, &Expected::UNBOUND));
     };
-    let (value, limit) = beside(verify, || key.verify(black_box(&evidence[..0x2a0]), signature.as_ref()).unwrap());
-    vec![Figure { name: "snp-verify-from-scratch", value, unit: "reports/s", limit }]
+    let one_verify = || key.verify(black_box(&evidence[..0x2a0]), signature.as_ref()).unwrap();
+    let (value, limit) = beside(verify, one_verify);
+    let scratch = Figure { name: "snp-verify-from-scratch", value, unit: "reports/s", limit };
+    let mut endorsements = Endorsements::new();
+    endorsements.add(&table).unwrap();
+    let kept = Arc::clone(authenticate(&evidence, &endorsements, &roots, NOW).unwrap().endorsement_key());
+    let cached = || {
+        let authentic = kept.authenticate(&evidence, NOW).unwrap();
+        black_box(appraise(&authentic, &policy, &Expected::UNBOUND));
+    };
+    let (value, limit) = beside(cached, one_verify);
+    vec![scratch, Figure { name: "snp-verify-chain-kept", value, unit: "reports/s", limit }]
+}
+
+/// A quote verified with its platform and collateral kept, and from its bytes, against two raw ECDSA P-256 verifications.
+fn quotes() -> Vec<Figure> {
+    let hierarchy = intel::Hierarchy::generate().unwrap();
+    let pck = hierarchy.issue(intel::PckSpec::default()).unwrap();
+    let evidence = QuoteSpec::default().sign(&pck).unwrap();
+    let collateral = hierarchy.collateral(&intel::CollateralSpec::default()).unwrap();
+    let roots = Roots::test(hierarchy.root.certificate()).unwrap();
+    let policy = Policy::platform_defaults();
+    let raw = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+    let signature = raw.sign(&aws_lc_rs::rand::SystemRandom::new(), &evidence[..632]).unwrap();
+    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, raw.public_key().as_ref().to_vec());
+    let two_verifies = || {
+        for _ in 0..2 {
+            key.verify(black_box(&evidence[..632]), signature.as_ref()).unwrap();
+        }
+    };
+    let scratch = || {
+        let mut endorsements = Endorsements::new();
+        endorsements.add(&collateral).unwrap();
+        let authentic = tdx::authenticate(&evidence, &endorsements, &roots, NOW).unwrap();
+        black_box(tdx::appraise(&authentic, &policy, &Expected::UNBOUND));
+    };
+    let mut endorsements = Endorsements::new();
+    endorsements.add(&collateral).unwrap();
+    let kept = Arc::clone(tdx::authenticate(&evidence, &endorsements, &roots, NOW).unwrap().platform());
+    let cached = || {
+        let authentic = kept.authenticate(&evidence, NOW).unwrap();
+        black_box(tdx::appraise(&authentic, &policy, &Expected::UNBOUND));
+    };
+    let (value, limit) = beside(scratch, two_verifies);
+    let scratch = Figure { name: "tdx-verify-from-scratch", value, unit: "quotes/s", limit };
+    let (value, limit) = beside(cached, two_verifies);
+    vec![scratch, Figure { name: "tdx-verify-collateral-kept", value, unit: "quotes/s", limit }]
 }
 
 /// A sealed stream hashed and opened on one core, against the slower of SHA-256 and AES-256-GCM.

@@ -1,8 +1,8 @@
 //! Every byte format that crosses a trust boundary of Strongroom, and the one definition of each commitment.
 //!
 //! Evidence ([`snp`], [`tdx`]), what binds it to software, channel and model ([`binding`], [`merkle`]), what a guest is told
-//! ([`deployment`], [`trust`]), what it answers ([`evidence`]), how it asks for keys ([`kbs`], [`ear`]), how it is recorded that it did ([`audit`]), how anything
-//! is refused ([`Refusal`], [`Code`]) and how much is read before it is ([`limits`]).
+//! ([`deployment`], [`trust`]), what it answers ([`evidence`]), how it asks for keys ([`kbs`], [`ear`]) and how that is
+//! recorded ([`audit`]), how anything is refused ([`Refusal`], [`Code`]) and how much is read before it is ([`limits`]).
 //!
 //! This crate does not sign, verify a signature, decrypt, open a socket or a file, or read a clock. It hashes.
 

@@ -112,12 +112,12 @@ impl VerifiedEnclave<AuthenticReport> {
     }
 
     /// The root that it was verified under.
-    pub const fn root(&self) -> Root {
+    pub fn root(&self) -> Root {
         self.authentic().root()
     }
 
     /// The TCB of its platform.
-    pub const fn tcb(&self) -> Tcb {
+    pub fn tcb(&self) -> Tcb {
         self.authentic().tcb()
     }
 

@@ -264,6 +264,29 @@ fn endorsement_key_without_an_extension_refused() {
     assert_eq!(refused(Case { spec, ..Case::vlek() }), Code::CertificateUnsuitable);
 }
 
+#[test]
+fn kept_endorsement_key_authenticates_its_own_reports_within_its_dates_and_nothing_else() {
+    let vek = HIERARCHY.issue(VekSpec { validity: NOW - 100..NOW + 100, ..VekSpec::default() }).unwrap();
+    let crl = HIERARCHY.ark.crl(&[], NOW - 50..NOW + 50).unwrap();
+    let first = Case { crls: vec![crl], ..Case::sound() }.run_with(&vek).unwrap();
+    let kept = first.endorsement_key();
+    assert_eq!(kept.valid(), NOW - 50..=NOW + 50);
+    let code = |report: &ReportSpec, vek: &Vek, now| {
+        kept.authenticate(&report.sign(vek).unwrap(), now).map(|report| report.revocation_judged()).map_err(|e| e.code)
+    };
+    let report = guest();
+    assert_eq!(code(&report, &vek, NOW), Ok(true));
+    assert_eq!((code(&report, &vek, NOW - 50), code(&report, &vek, NOW + 50)), (Ok(true), Ok(true)));
+    assert_eq!(code(&report, &vek, NOW - 51), Err(Code::CertificateNotYetValid));
+    assert_eq!(code(&report, &vek, NOW + 51), Err(Code::CertificateExpired));
+    let other = HIERARCHY.issue(VekSpec::default()).unwrap();
+    assert_eq!(code(&report, &other, NOW), Err(Code::EvidenceSignatureInvalid));
+    assert_eq!(code(&ReportSpec { key_info: 1 << 2, ..guest() }, &vek, NOW), Err(Code::SigningKeyUnsupported));
+    assert_eq!(code(&ReportSpec { chip_id: Some([1; 64]), ..guest() }, &vek, NOW), Err(Code::ChipIdMismatch));
+    let tcb = Some([4, 0, 0, 0, 0, 0, 24, 218]);
+    assert_eq!(code(&ReportSpec { tcb, ..guest() }, &vek, NOW), Err(Code::TcbMismatch));
+}
+
 // ── Appraisal ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 fn policy(change: &str) -> Policy {

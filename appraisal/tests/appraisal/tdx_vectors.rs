@@ -3,28 +3,15 @@
 
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use strongroom_appraisal::tdx::{self, AuthenticQuote, TcbStatus};
 use strongroom_appraisal::{Endorsements, Expected, Policy, Roots, authenticate};
+use strongroom_devkit::vectors::{entries, folder, midnight};
 use strongroom_wire::tdx::Quote;
 use strongroom_wire::{Check, Code, Root};
 
 /// Inside the validity of every certificate of the captured quotes.
 const SOME_TIME: u64 = 1_786_700_000;
-
-fn folder() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("skipped: `../shared/vectors` is absent");
-    None
-}
-
-fn entries(folder: &Path) -> Vec<Value> {
-    let index: Value = serde_json::from_slice(&std::fs::read(folder.join("index.json")).unwrap()).unwrap();
-    index.as_array().unwrap().iter().filter(|entry| entry["kind"] == "tdx-quote").cloned().collect()
-}
 
 fn read(folder: &Path, file: &Value) -> Vec<u8> {
     std::fs::read(folder.join(file.as_str().unwrap())).unwrap()
@@ -36,26 +23,17 @@ fn collateral(folder: &Path, file: &Value) -> Endorsements {
     endorsements
 }
 
-/// Seconds since 1970 of `YYYY-MM-DD hh:mm:ss+00:00` or `YYYY-MM-DDThh:mm:ssZ`, by the civil-calendar formula.
+/// Seconds since 1970 of `YYYY-MM-DD hh:mm:ss+00:00` or `YYYY-MM-DDThh:mm:ssZ`.
 fn seconds(text: &Value) -> u64 {
-    let numbers: Vec<u64> = text
-        .as_str()
-        .unwrap()
-        .trim_end_matches("+00:00")
-        .trim_end_matches('Z')
-        .split(['-', ' ', 'T', ':'])
-        .map(|part| part.parse().unwrap())
-        .collect();
-    let [y, m, d, hour, minute, second] = numbers[..] else { panic!("{text}") };
-    let (y, m) = if m <= 2 { (y - 1, m + 9) } else { (y, m - 3) };
-    let days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + d - 1 - 719_468;
-    days * 86_400 + hour * 3600 + minute * 60 + second
+    let text = text.as_str().unwrap();
+    let clock: Vec<u64> = text[11..19].split(':').map(|part| part.parse().unwrap()).collect();
+    midnight(text) + clock[0] * 3600 + clock[1] * 60 + clock[2]
 }
 
 #[test]
 fn every_parsed_field_equals_the_index() {
     let Some(folder) = folder() else { return };
-    for entry in entries(&folder) {
+    for entry in entries(&folder, "tdx-quote").unwrap() {
         let file = &entry["file"];
         let quote = Quote::parse(&read(&folder, file)).unwrap_or_else(|refusal| panic!("{file}: {refusal}"));
         let body = &quote.body;
@@ -81,7 +59,7 @@ fn every_captured_quote_has_the_stated_verdict_up_to_its_collateral() {
     let Some(folder) = folder() else { return };
     let roots = Roots::builtin().unwrap();
     let mut seen = 0;
-    for entry in entries(&folder) {
+    for entry in entries(&folder, "tdx-quote").unwrap() {
         let file = &entry["file"];
         let mut trace = Vec::new();
         let evidence = read(&folder, file);
@@ -124,7 +102,7 @@ fn every_collateral_set_at_its_time_gives_the_peers_status_and_advisories() {
     let Some(folder) = folder() else { return };
     let roots = Roots::builtin().unwrap();
     let mut seen = [0; 4];
-    for entry in entries(&folder) {
+    for entry in entries(&folder, "tdx-quote").unwrap() {
         let evidence = read(&folder, &entry["file"]);
         for peer in entry["peer_results"].as_array().unwrap() {
             let name = format!("{} with {}", entry["file"], peer["collateral"]);
@@ -180,7 +158,7 @@ fn one_second_outside_the_window_refused_with_the_code_of_what_ended() {
     let Some(folder) = folder() else { return };
     let roots = Roots::builtin().unwrap();
     let mut codes = BTreeSet::new();
-    for entry in entries(&folder) {
+    for entry in entries(&folder, "tdx-quote").unwrap() {
         let evidence = read(&folder, &entry["file"]);
         for peer in entry["peer_results"].as_array().unwrap() {
             let name = format!("{} with {}", entry["file"], peer["collateral"]);
@@ -222,7 +200,7 @@ fn one_second_outside_the_window_refused_with_the_code_of_what_ended() {
 fn newest_of_several_sets_counts_and_sets_of_other_platforms_are_passed_over() {
     let Some(folder) = folder() else { return };
     let roots = Roots::builtin().unwrap();
-    let entry = entries(&folder).into_iter().find(|entry| entry["body_type"] == 4).unwrap();
+    let entry = entries(&folder, "tdx-quote").unwrap().into_iter().find(|entry| entry["body_type"] == 4).unwrap();
     let evidence = read(&folder, &entry["file"]);
     let mut all = Endorsements::new();
     for file in std::fs::read_dir(folder.join("tdx/_collateral")).unwrap() {
@@ -236,7 +214,8 @@ fn newest_of_several_sets_counts_and_sets_of_other_platforms_are_passed_over() {
     let alone = tdx::authenticate(&evidence, &newest, &roots, now).unwrap();
     assert_eq!(authentic.platform().valid(), alone.platform().valid());
 
-    let other = entries(&folder)
+    let other = entries(&folder, "tdx-quote")
+        .unwrap()
         .into_iter()
         .find(|entry| entry["fmspc"] == "00806f050000" && entry["verdict"] == "VALID")
         .unwrap();
@@ -248,7 +227,7 @@ fn newest_of_several_sets_counts_and_sets_of_other_platforms_are_passed_over() {
 fn debugged_trust_domain_authentic_and_refused_by_the_platform_defaults() {
     let Some(folder) = folder() else { return };
     let roots = Roots::builtin().unwrap();
-    for entry in entries(&folder).iter().filter(|entry| entry["debug"] == true) {
+    for entry in entries(&folder, "tdx-quote").unwrap().iter().filter(|entry| entry["debug"] == true) {
         let peer = &entry["peer_results"][0];
         let endorsements = collateral(&folder, &peer["collateral"]);
         let now = peer["unix"].as_u64().unwrap();
@@ -263,7 +242,7 @@ fn debugged_trust_domain_authentic_and_refused_by_the_platform_defaults() {
 fn quote_where_an_snp_report_is_wanted_refused_and_the_other_way_round() {
     let Some(folder) = folder() else { return };
     let roots = Roots::builtin().unwrap();
-    let quote = read(&folder, &entries(&folder)[0]["file"]);
+    let quote = read(&folder, &entries(&folder, "tdx-quote").unwrap()[0]["file"]);
     assert_eq!(authenticate(&quote, &Endorsements::new(), &roots, SOME_TIME).unwrap_err().code, Code::Malformed);
     let report = vec![2; 1184];
     assert_eq!(

@@ -1,24 +1,11 @@
 //! Captured evidence of real machines, read from `../shared/vectors` beside the workspace.
 
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use strongroom_appraisal::{Endorsements, Expected, Policy, Roots, appraise, authenticate};
+use strongroom_devkit::vectors::{entries, folder, midnight};
 use strongroom_wire::Code;
 use strongroom_wire::snp::{Report, SigningKey};
-
-fn folder() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("skipped: `../shared/vectors` is absent");
-    None
-}
-
-fn entries(folder: &Path) -> Vec<Value> {
-    let index: Value = serde_json::from_slice(&std::fs::read(folder.join("index.json")).unwrap()).unwrap();
-    index.as_array().unwrap().iter().filter(|entry| entry["kind"] == "snp-report").cloned().collect()
-}
 
 fn endorsements(folder: &Path, entry: &Value) -> Endorsements {
     let mut endorsements = Endorsements::new();
@@ -30,24 +17,15 @@ fn endorsements(folder: &Path, entry: &Value) -> Endorsements {
     endorsements
 }
 
-/// Noon of the first day of validity; seconds since 1970 of an ISO date, by the civil-calendar formula.
-fn noon(date: &str) -> u64 {
-    let mut parts = date.split('-').map(|part| part.parse::<u64>().unwrap());
-    let (y, m, d) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
-    let (y, m) = if m <= 2 { (y - 1, m + 9) } else { (y, m - 3) };
-    let days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + d - 1 - 719_468;
-    days * 86_400 + 43_200
-}
-
 #[test]
 fn every_captured_report_has_the_stated_verdict() {
     let Some(folder) = folder() else { return };
     let roots = Roots::builtin().unwrap();
     let mut seen = 0;
-    for entry in entries(&folder) {
+    for entry in entries(&folder, "snp-report").unwrap() {
         let file = entry["file"].as_str().unwrap();
         let evidence = std::fs::read(folder.join(file)).unwrap();
-        let begins = entry["vek_validity"][0].as_str().map_or(1_750_000_000, noon) + 86_400;
+        let begins = entry["vek_validity"][0].as_str().map_or(1_750_000_000, midnight) + 129_600;
         let result = authenticate(&evidence, &endorsements(&folder, &entry), &roots, begins);
         match entry["verdict"].as_str().unwrap() {
             "VALID" => {
@@ -62,7 +40,12 @@ fn every_captured_report_has_the_stated_verdict() {
                 assert_eq!(got, want, "{file}");
             }
             "NO-VEK" => assert_eq!(result.unwrap_err().code, Code::EndorsementMissing, "{file}"),
-            verdict => assert!(result.is_err(), "{file}: {verdict} accepted"),
+            // Copies of real reports that somebody changed: their endorsement is not at hand, or no longer fits.
+            verdict => {
+                let code = result.map(|_| verdict).unwrap_err().code;
+                let fake = matches!(code, Code::VersionUnsupported | Code::SigningKeyUnsupported);
+                assert!(code == Code::EndorsementMissing || (verdict == "FAKE" && fake), "{file}: {verdict} {code}");
+            }
         }
         seen += 1;
     }
@@ -72,7 +55,7 @@ fn every_captured_report_has_the_stated_verdict() {
 #[test]
 fn every_parsed_field_equals_the_index() {
     let Some(folder) = folder() else { return };
-    for entry in entries(&folder) {
+    for entry in entries(&folder, "snp-report").unwrap() {
         let file = entry["file"].as_str().unwrap();
         let parsed = Report::parse(&std::fs::read(folder.join(file)).unwrap());
         if entry["version"] == 1 {
@@ -99,16 +82,19 @@ fn every_parsed_field_equals_the_index() {
 }
 
 #[test]
-fn revoked_ask_of_genoa_on_amds_own_list_refused() {
+fn list_that_names_an_older_ask_of_genoa_passes_the_present_one_and_nothing_outside_its_window() {
     let Some(folder) = folder() else { return };
     let roots = Roots::builtin().unwrap();
     let read = |file: &str| std::fs::read(folder.join("snp/_amd").join(file)).unwrap();
-    let genoa =
-        entries(&folder).into_iter().find(|entry| entry["product"] == "Genoa" && entry["verdict"] == "VALID").unwrap();
+    let genoa = entries(&folder, "snp-report")
+        .unwrap()
+        .into_iter()
+        .find(|entry| entry["product"] == "Genoa" && entry["verdict"] == "VALID")
+        .unwrap();
     let evidence = std::fs::read(folder.join(genoa["file"].as_str().unwrap())).unwrap();
     let mut given = endorsements(&folder, &genoa);
     given.add(&read("crl-genoa-20241023.der")).unwrap();
-    let now = noon("2025-07-01");
+    let now = midnight("2025-07-01");
     assert!(authenticate(&evidence, &given, &roots, now).unwrap().revocation_judged());
     // AMD withdrew the first ASK before it signed any of the captured keys; under it the chain does not hold at all.
     let mut revoked = Endorsements::new();

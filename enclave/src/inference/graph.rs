@@ -156,7 +156,7 @@ mod tests {
         let (encoder, mut graph) = (Encoder::load(&files).unwrap(), Graph::load(&runtime, &files).unwrap());
         assert!(matches!(graph.output, Output::Pooled));
         let texts = ["a cat", "", "the quick brown fox"].map(|text| Input::text(text.to_owned()));
-        let (sequences, _) = encoder.encode_all(&texts).unwrap();
+        let (sequences, _) = encoder.encode_all(&texts, || false).unwrap();
         let batch: Vec<&Sequence> = sequences.iter().collect();
         let pooled = graph.run(&batch, encoder.padding()).unwrap();
         graph.output = Output::Hidden(Pooling::load(&files).unwrap());

@@ -3,9 +3,12 @@
 use super::*;
 use crate::api::tests::caller;
 use crate::memory::OpeningFiles;
-use crate::runtime::tests::{runtime, setup};
+use crate::runtime::tests::runtime;
+use crate::setup::{peer, setup};
 use std::path::Path;
+use std::time::{Duration, Instant};
 use strongroom_registry_client::{FileSink as _, ModelSink as _};
+use tokio::task::JoinHandle;
 
 /// The files of a model, opened.
 pub(crate) fn files(contents: &[(&str, &str)]) -> ModelFiles {
@@ -48,6 +51,21 @@ pub(crate) fn tiny() -> Option<Model> {
     Some(Model::load(&runtime()?, Sha256([1; 32]), &tiny_files()?).unwrap())
 }
 
+/// A model of another graph: `run`. For tests of what is around a graph, which so need no set-up.
+fn around(run: impl FnMut(&[&encoder::Sequence]) -> Reply + Send + 'static) -> Model {
+    Model::new(Sha256([1; 32]), 1, encoder::tests::letters(), worker::start(run).unwrap())
+}
+
+/// A model whose graph gives each text the number of its tokens.
+pub(crate) fn counting() -> Model {
+    around(|batch| Ok(batch.iter().map(|sequence| vec![sequence.len() as f32]).collect()))
+}
+
+/// A model whose thread panics at the first batch.
+pub(crate) fn panicking() -> Model {
+    around(|_| panic!("in a graph"))
+}
+
 async fn embed(model: &Model, texts: &[&str]) -> Embeddings {
     let inputs = texts.iter().map(|text| Input::text((*text).to_owned())).collect();
     model.embed(&caller(), inputs).await.unwrap()
@@ -76,7 +94,7 @@ async fn vectors_of_a_batch_are_those_of_each_text_alone_in_their_order() {
 #[tokio::test]
 async fn vectors_and_tokens_of_a_real_model_are_those_of_the_python_reference() {
     let (Some(runtime), Some(path)) = (runtime(), setup("MODEL_MINILM")) else { return };
-    let Some(python) = setup("PEERS_PYTHON") else { return };
+    let Some(python) = peer("PEERS_PYTHON") else { return };
     let long = "one two three four five six seven ".repeat(100);
     let texts = ["", "A cat sat on the mat.", "Ünïcode ☃ and 日本語", &long, "a\nb\tc"];
     let scratch = tempfile::tempdir().unwrap();
@@ -141,6 +159,109 @@ async fn request_beyond_what_may_wait_refused_and_taken_again_afterwards() {
     drop(all);
     assert_eq!(embed(&model, &["a"]).await.vectors.len(), 1);
     assert_eq!((model.jobs.available_permits(), model.tokens.available_permits()), (JOBS, TOKENS));
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// The largest request there is.
+fn large() -> Vec<Input> {
+    let text = || Input::text("a ".repeat(limits::API_INPUT / 2));
+    (0..limits::API_BODY / limits::API_INPUT).map(|_| text()).collect()
+}
+
+fn ask(model: &Arc<Model>, inputs: Vec<Input>) -> JoinHandle<Result<Embeddings>> {
+    let model = Arc::clone(model);
+    tokio::spawn(async move { model.embed(&caller(), inputs).await })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_who_hang_up_while_they_wait_for_a_turn_leave_nothing_behind() {
+    let model = Arc::new(counting());
+    let cores = model.turns.free();
+    let mut turns = Vec::new();
+    for _ in 0..cores {
+        turns.push(model.turns.next().await.unwrap());
+    }
+    let asked: Vec<_> = (0..8).map(|_| ask(&model, large())).collect();
+    until(|| model.jobs.available_permits() == JOBS - 8).await;
+    asked.iter().for_each(JoinHandle::abort);
+    // Nobody's work was begun: nothing but the turns that the test has is taken.
+    until(|| model.jobs.available_permits() == JOBS).await;
+    assert_eq!(model.turns.free(), 0);
+    drop(turns);
+    assert_eq!(model.turns.free(), cores);
+    assert_eq!(embed(&model, &["a b"]).await.vectors, [[4.0]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_who_hang_up_while_their_texts_are_tokenised_hold_their_places_until_that_ends() {
+    let model = Arc::new(counting());
+    let cores = model.turns.free();
+    let asked: Vec<_> = (0..cores).map(|_| ask(&model, large())).collect();
+    until(|| model.turns.free() == 0).await;
+    let hung_up = Instant::now();
+    asked.iter().for_each(JoinHandle::abort);
+    for task in asked {
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+    // Nobody comes any more, so places looked at before turns are never fewer than they.
+    let places_and_turns = || (JOBS - model.jobs.available_permits(), cores - model.turns.free());
+    until(|| {
+        let (places, turns) = places_and_turns();
+        assert!(places >= turns, "{places} places, {turns} turns");
+        places == 0
+    })
+    .await;
+    let left = hung_up.elapsed();
+    assert_eq!(places_and_turns(), (0, 0));
+    // What was left was the text under way, and not those after it.
+    let begun = Instant::now();
+    model.embed(&caller(), large()).await.unwrap();
+    assert!(left < begun.elapsed() / 2, "{left:?}");
+    assert_eq!((model.jobs.available_permits(), model.tokens.available_permits()), (JOBS, TOKENS));
+}
+
+#[tokio::test]
+async fn text_at_the_limit_of_size_cut_to_the_model_s_length_and_over_it_refused() {
+    let model = counting();
+    let text = |size: usize| vec![Input::text("a".repeat(size))];
+    assert_eq!(model.embed(&caller(), text(limits::API_INPUT)).await.unwrap().vectors, [[3.0]]);
+    assert_eq!(model.embed(&caller(), text(limits::API_INPUT + 1)).await.unwrap_err().code, Code::TooLarge);
+    let words = vec![Input::text("a few c words ".repeat(1250))];
+    assert_eq!(model.embed(&caller(), words).await.unwrap().vectors, [[6.0]]);
+}
+
+#[tokio::test]
+async fn model_whose_thread_panicked_named_and_others_not() {
+    let mut models = Models::default();
+    models.insert("whole".into(), counting());
+    models.insert("broken".into(), panicking());
+    for (name, answered) in [("whole", true), ("broken", false)] {
+        assert!(models.are_alive());
+        let model = models.get(&caller(), name).unwrap();
+        let answer = model.embed(&caller(), vec![Input::text("a".into())]).await;
+        assert_eq!(answer.is_ok(), answered);
+        assert!(answered || answer.unwrap_err().code == Code::RuntimeFailed);
+    }
+    assert_eq!(models.ended().await, "broken");
+    assert!(!models.are_alive());
+}
+
+#[tokio::test]
+async fn models_of_one_process_share_turns() {
+    let mut models = Models::default();
+    models.insert("a".into(), counting());
+    models.insert("b".into(), counting());
+    let free = |name: &str| models.get(&caller(), name).unwrap().turns.free();
+    let before = free("b");
+    let turn = models.get(&caller(), "a").unwrap().turns.next().await.unwrap();
+    assert_eq!(free("b"), before - 1);
+    drop(turn);
+    assert_eq!(free("b"), before);
 }
 
 #[tokio::test]

@@ -24,7 +24,10 @@ impl Turns {
     /// # Errors
     /// `internal`, which does not happen: turns are never closed.
     pub(super) async fn next(&self) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.0).acquire_owned().await.map_err(|e| Refusal::new(Code::Internal, "tokenizer turns").because(e))
+        Arc::clone(&self.0)
+            .acquire_owned()
+            .await
+            .map_err(|e| Refusal::new(Code::Internal, "tokenizer turns").because(e))
     }
 
     /// Turns that nobody has.

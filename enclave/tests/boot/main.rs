@@ -2,6 +2,7 @@
 //! Models are plain here, so that no verifier is needed; key release is tested where both services are.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
+mod setup;
 mod world;
 
 use serde_json::{Value, json};
@@ -53,6 +54,8 @@ async fn signed_model_served_with_evidence_and_stopped_on_sigterm() {
     let enclave = world.boot(Boot::default()).await.unwrap();
     let (caller, spki) = Caller::of(&enclave.address).await;
     assert_eq!(caller.json("/readyz", "", None).await, (200, json!({"stage": "serving"})));
+    let (status, model) = caller.json("/v1/models/tiny", KEY, None).await;
+    assert_eq!((status, &model["manifest"]), (200, &json!(world.manifest().oci())));
 
     let secret = "correct horse battery staple";
     let ask = json!({"model": "tiny", "input": [secret, ""]});

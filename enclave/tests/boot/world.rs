@@ -1,5 +1,6 @@
 //! What an enclave needs around it.
 
+use crate::setup::setup;
 use std::path::PathBuf;
 use std::process::Stdio;
 use strongroom_artifact::{HashAlgorithm, SigningKey};
@@ -47,21 +48,6 @@ pub(crate) fn program() -> Command {
 
 pub(crate) fn trust_somebody_else(settings: &mut Settings) {
     settings.trust.rules[0].signers[0].key = SigningKey::generate().unwrap().public().pem();
-}
-
-fn setup(name: &str) -> Option<PathBuf> {
-    let set = std::env::var_os(name).map(PathBuf::from);
-    let path = set.or_else(|| {
-        let cache = std::env::var_os("STRONGROOM_CACHE").map(PathBuf::from);
-        let xdg = || std::env::var_os("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("strongroom"));
-        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/strongroom"));
-        let lines = std::fs::read_to_string(cache.or_else(xdg).or_else(home)?.join("setup.env")).ok()?;
-        lines.lines().find_map(|line| line.strip_prefix(&format!("{name}=")).map(PathBuf::from))
-    });
-    if path.is_none() {
-        eprintln!("skipped: no {name}; run dev/setup/run");
-    }
-    path
 }
 
 impl World {

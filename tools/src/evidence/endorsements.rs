@@ -4,7 +4,7 @@ use crate::files;
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use strongroom_appraisal::Endorsements;
-use strongroom_wire::snp::CertificateTable;
+use strongroom_wire::snp::{CertificateKind, CertificateTable, TableEntry};
 use strongroom_wire::{Refusal, Result, limits};
 
 /// Names that only endorsements have. `.json` and `.pem` have other uses too: there the content decides.
@@ -36,7 +36,16 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Endorsements> {
 }
 
 fn add(endorsements: &mut Endorsements, path: &Path, bytes: &[u8]) -> Result<()> {
-    endorsements.add(bytes).map_err(|refusal| refusal.within(format!("`{}`", path.display())))
+    let within = |refusal: Refusal| refusal.within(format!("`{}`", path.display()));
+    // An empty table is a valid one, and so would be a list of which nothing is left. Linux' own may be empty.
+    if !is_auxblob(path) && CertificateTable::parse(bytes).is_ok_and(|table| table.entries.is_empty()) {
+        return Err(within(Refusal::malformed("endorsement", "neither a certificate nor a list in it")));
+    }
+    endorsements.add(bytes).map_err(within)
+}
+
+fn is_auxblob(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == AUXBLOB)
 }
 
 /// Whether a file is meant as an endorsement, whole or broken: by its name, or by how its content begins.
@@ -44,7 +53,7 @@ fn is_endorsement(path: &Path, bytes: &[u8]) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
     let is = |one: &str| extension.as_deref() == Some(one);
     let text = bytes.trim_ascii_start();
-    if EXTENSIONS.iter().any(|known| is(known)) || path.file_name().is_some_and(|name| name == AUXBLOB) {
+    if EXTENSIONS.iter().any(|known| is(known)) || is_auxblob(path) {
         return true;
     }
     if is("pem") || text.starts_with(b"-----BEGIN") {
@@ -56,7 +65,9 @@ fn is_endorsement(path: &Path, bytes: &[u8]) -> bool {
     }
     // A SEQUENCE (X.690 §8.9) of a certificate's length is not ASCII; a text that begins with `0` is.
     let is_der = bytes.first() == Some(&0x30) && !bytes.is_ascii();
-    is_der || CertificateTable::parse(bytes).is_ok_and(|table| !table.entries.is_empty())
+    // Zeros read as a table too, those of a report's first fields included.
+    let is_known = |entry: &TableEntry| !matches!(entry.kind, CertificateKind::Other(_));
+    is_der || CertificateTable::parse(bytes).is_ok_and(|table| table.entries.iter().any(is_known))
 }
 
 const COLLATERAL: &[u8] = b"\"tcb_info\"";
@@ -88,6 +99,7 @@ mod tests {
         }
         for (name, bytes) in [
             ("report.bin", &[2, 0, 0, 0][..]),
+            ("report.bin", &[[2; 16], [0; 16], [0; 16]].concat()),
             ("README.md", b"# read"),
             ("index.json", b"{}"),
             ("key.hex", b"0a0b"),

@@ -138,7 +138,7 @@ fn key_is_stored_once_listed_shown_and_disabled() {
     assert_eq!(service.run(&["key", "disable", "a/b/c"]).done().json()["enabled"], false);
 
     let table = strongroom(["key", "list"].into_iter().chain(service.flags())).done();
-    assert!(table.stdout.contains("a/b/c  enabled  2026-01-01T00:00:00Z"), "{}", table.stdout);
+    assert!(table.stdout.contains("a/b/c  disabled  2026-01-01T00:00:00Z"), "{}", table.stdout);
 }
 
 #[test]

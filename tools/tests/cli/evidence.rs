@@ -2,32 +2,19 @@
 
 use crate::run::strongroom;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use strongroom_devkit::amd::{Hierarchy, VekSpec};
 use strongroom_devkit::report::ReportSpec;
-
-fn folder() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("skipped: `../shared/vectors` is absent");
-    None
-}
+use strongroom_devkit::vectors::{entries, folder, midnight};
+use strongroom_wire::snp::{CertificateKind, CertificateTable};
 
 fn reports(folder: &Path) -> Vec<Value> {
-    let index: Value = serde_json::from_slice(&std::fs::read(folder.join("index.json")).unwrap()).unwrap();
-    index.as_array().unwrap().iter().filter(|entry| entry["kind"] == "snp-report").cloned().collect()
+    entries(folder, "snp-report").unwrap()
 }
 
-/// A day after the first day of validity, in seconds since 1970, by the civil-calendar formula.
+/// A day after the first day of validity.
 fn at(entry: &Value) -> String {
-    let Some(date) = entry["vek_validity"][0].as_str() else { return "1750000000".to_owned() };
-    let mut parts = date.split('-').map(|part| part.parse::<u64>().unwrap());
-    let (y, m, d) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
-    let (y, m) = if m <= 2 { (y - 1, m + 9) } else { (y, m - 3) };
-    let days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + d - 719_469;
-    (days * 86_400 + 129_600).to_string()
+    entry["vek_validity"][0].as_str().map_or(1_750_000_000, |date| midnight(date) + 129_600).to_string()
 }
 
 fn verify(folder: &Path, entry: &Value, more: &[&str]) -> crate::run::Run {
@@ -133,7 +120,11 @@ fn broken_revocation_list_in_a_folder_refused_by_name_and_other_files_passed_ove
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     std::fs::create_dir(path("given")).unwrap();
     std::fs::write(path("given/report.bin"), ReportSpec::default().sign(&vek).unwrap()).unwrap();
-    std::fs::write(path("given/auxblob"), hierarchy.certificate_table(&vek).unwrap().encode().unwrap()).unwrap();
+    let mut table = hierarchy.certificate_table(&vek).unwrap();
+    let (lists, certificates): (Vec<_>, Vec<_>) =
+        table.entries.into_iter().partition(|entry| entry.kind == CertificateKind::Crl);
+    table = CertificateTable { entries: certificates };
+    std::fs::write(path("given/auxblob"), table.encode().unwrap()).unwrap();
     std::fs::write(path("given/index.json"), "{}").unwrap();
     std::fs::write(path("given/README"), "0 files").unwrap();
     std::fs::write(path("root"), hierarchy.ark.certificate()).unwrap();
@@ -152,7 +143,7 @@ fn broken_revocation_list_in_a_folder_refused_by_name_and_other_files_passed_ove
     std::fs::write(path("given/root.crl"), &crl).unwrap();
     assert_eq!(revocation(&verify().done().json()), "a current list");
 
-    for broken in [&crl[..crl.len() - 1], &crl[1..], b""] {
+    for broken in [&crl[..crl.len() - 1], &crl[1..], b"", &[0; 4096]] {
         std::fs::write(path("given/root.crl"), broken).unwrap();
         let refused = verify().refused(1, "malformed").json();
         assert!(refused["refused"]["what"].as_str().unwrap().contains("given/root.crl"), "{refused}");
@@ -163,4 +154,16 @@ fn broken_revocation_list_in_a_folder_refused_by_name_and_other_files_passed_ove
     verify().refused(1, "malformed");
     std::fs::write(path("given/list"), &crl).unwrap();
     assert_eq!(revocation(&verify().done().json()), "a current list");
+    std::fs::remove_file(path("given/list")).unwrap();
+
+    // Within a certificate table.
+    table.entries.extend(lists);
+    std::fs::write(path("given/auxblob"), table.encode().unwrap()).unwrap();
+    assert_eq!(revocation(&verify().done().json()), "a current list");
+    table.entries.last_mut().unwrap().data.pop();
+    std::fs::write(path("given/auxblob"), table.encode().unwrap()).unwrap();
+    verify().refused(1, "malformed");
+    // Where Linux has no table, it is empty, and what is missing is said.
+    std::fs::write(path("given/auxblob"), "").unwrap();
+    assert_eq!(verify().json()["code"], "endorsement-missing");
 }

@@ -2,18 +2,10 @@
 
 use crate::run::{Run, strongroom};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use strongroom_devkit::intel::{CollateralSpec, Hierarchy, PckSpec};
 use strongroom_devkit::quote::QuoteSpec;
-
-fn folder() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("skipped: `../shared/vectors` is absent");
-    None
-}
+use strongroom_devkit::vectors::{entries, folder};
 
 fn verify(folder: &Path, entry: &Value, peer: Option<&Value>, more: &[&str]) -> Run {
     let path = |file: &Value| folder.join(file.as_str().unwrap()).to_str().unwrap().to_owned();
@@ -30,9 +22,8 @@ fn verify(folder: &Path, entry: &Value, peer: Option<&Value>, more: &[&str]) -> 
 #[test]
 fn every_captured_quote_has_its_stated_verdict_with_its_latest_collateral() {
     let Some(folder) = folder() else { return };
-    let index: Value = serde_json::from_slice(&std::fs::read(folder.join("index.json")).unwrap()).unwrap();
     let (mut authentic, mut seen) = (0, 0);
-    for entry in index.as_array().unwrap().iter().filter(|entry| entry["kind"] == "tdx-quote") {
+    for entry in entries(&folder, "tdx-quote").unwrap().iter() {
         let file = entry["file"].as_str().unwrap();
         let peer = entry["peer_results"].as_array().unwrap().last();
         let run = verify(&folder, entry, peer, &["--authenticate-only"]);
@@ -67,9 +58,8 @@ fn every_captured_quote_has_its_stated_verdict_with_its_latest_collateral() {
 #[test]
 fn platform_defaults_demand_an_up_to_date_platform_and_sept_ve_disable() {
     let Some(folder) = folder() else { return };
-    let index: Value = serde_json::from_slice(&std::fs::read(folder.join("index.json")).unwrap()).unwrap();
     let mut seen = [false; 4];
-    for entry in index.as_array().unwrap().iter().filter(|entry| entry["verdict"] == "VALID") {
+    for entry in entries(&folder, "tdx-quote").unwrap().iter().filter(|entry| entry["verdict"] == "VALID") {
         let Some(peer) = entry["peer_results"].as_array().and_then(|peers| peers.first()) else { continue };
         let said = peer["result"].as_str().unwrap();
         let run = verify(&folder, entry, Some(peer), &[]);

@@ -1,15 +1,17 @@
--- What the store was made for: the realm, and a value that only its master key opens.
+-- What the store was made for: the realm, and a value that only its master key opens; and what authenticates the set of all
+-- keys and policies.
 CREATE TABLE meta (
     name TEXT PRIMARY KEY NOT NULL,
     value BLOB NOT NULL
 ) STRICT;
 
--- A key is immutable at its id; it can only be disabled.
+-- A key is immutable at its id; it can only be disabled. `mac` covers every other column.
 CREATE TABLE keys (
     id TEXT PRIMARY KEY NOT NULL,
     sealed BLOB NOT NULL,
     created INTEGER NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('enabled', 'disabled'))
+    state TEXT NOT NULL CHECK (state IN ('enabled', 'disabled')),
+    mac BLOB NOT NULL
 ) STRICT;
 
 CREATE TRIGGER keys_are_immutable BEFORE UPDATE OF id, sealed, created ON keys
@@ -22,12 +24,14 @@ BEGIN
     SELECT RAISE(ABORT, 'a disabled key stays disabled');
 END;
 
--- Every version of every release policy; the highest version of an id is the one in force.
+-- Every version of every release policy; the highest version of an id is the one in force. `mac`
+-- covers every other column.
 CREATE TABLE policies (
     id TEXT NOT NULL,
     version INTEGER NOT NULL,
     toml BLOB NOT NULL,
     created INTEGER NOT NULL,
+    mac BLOB NOT NULL,
     PRIMARY KEY (id, version)
 ) STRICT;
 

@@ -1,28 +1,30 @@
 //! The admin API: keys, release policies and the audit log, for one administrator over TLS. There is no mode without its
 //! token.
 //!
-//! Every call is a row of the audit log before it has an effect; one that is refused gets a second row with its code. The
+//! Every call is one row of the audit log with its outcome, which is durable together with its effect or not at all. The
 //! administrator is an operator, so refusals are shown whole. A key's value goes in and never out.
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode, Uri};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use strongroom_appraisal::UnixTime;
 use strongroom_transport::{PeerAddr, read_body};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Fault, Refusal, Result, limits};
-use zeroize::Zeroizing;
+use zeroize::Zeroize as _;
 
 use crate::Verifier;
 use crate::admin_gate::Administrator;
-use crate::audit::{Kind, Row};
+use crate::audit::Kind;
 use crate::routes::{self, to_the_end};
-use crate::store::Put;
+use crate::store::{Put, Transaction};
 use crate::trail::Trail;
 
 /// Rows of the audit log in one answer, at most and by default.
@@ -90,13 +92,14 @@ impl Call {
         Ok(Self::Audit { after, limit })
     }
 
-    /// How long its body may be, and what it is called.
-    const fn body(&self) -> (usize, &'static str) {
-        match self {
+    /// The call, where `body` is no longer than it takes.
+    fn fits(self, body: &[u8]) -> Result<Self> {
+        let (limit, what) = match self {
             Self::PutKey(_) => (limits::RESOURCE, "key"),
             Self::PutPolicy(_) => (limits::POLICY, "release policy"),
             _ => (0, "body of a call that has none"),
-        }
+        };
+        if body.len() > limit { Err(Refusal::too_large(what, body.len(), limit)) } else { Ok(self) }
     }
 }
 
@@ -108,82 +111,84 @@ async fn handle(State(verifier): State<Arc<Verifier>>, request: Request) -> Resp
     }
 }
 
+/// A body that may be a key: erased when it was dealt with.
+struct Body(BytesMut);
+
+impl Body {
+    fn of(bytes: Bytes) -> Self {
+        // The bytes that were read, not a copy of them; they are shared with nobody.
+        Self(bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared.as_ref())))
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.0.as_mut().zeroize();
+    }
+}
+
 async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
-    let now = verifier.clock.now();
     let (parts, body) = request.into_parts();
-    let subject = format!("{} {}", parts.method, parts.uri.path());
     let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
     // First the body: an answer to a peer that is still sending is lost with the connection. What nobody sent whole is no
     // call, and is not written down: who is not let in must not be able to fill the log.
-    let body = Zeroizing::new(read_body(body, LONGEST, "body").await?.to_vec());
-    let trail = |notes: Value| {
-        let mut trail = Trail::new(Kind::Admin, &subject);
-        trail.note("peer", peer.map(|peer| peer.to_string()));
-        trail.note("call", notes);
-        trail
-    };
+    let body = Body::of(read_body(body, LONGEST, "body").await?);
+    let mut trail = Trail::new(Kind::Admin, format!("{} {}", parts.method, parts.uri.path()));
+    trail.note("peer", peer.map(|peer| peer.to_string()));
 
-    let outcome = async {
-        let administrator = verifier.gate.authorize(&parts.headers, peer, now)?;
-        let call = Call::parse(&parts.method, &parts.uri)?;
-        let (limit, what) = call.body();
-        if body.len() > limit {
-            return Err(Refusal::too_large(what, body.len(), limit));
-        }
-        // A key's digest would let everybody who reads the log recognise the key.
-        let notes = if matches!(call, Call::PutPolicy(_)) { json!({ "digest": Sha256::of(&body) }) } else { json!({}) };
-        verifier.store.record(now, &trail(notes).event(None)).await?;
-        verifier.administer(administrator, call, &body, now).await
-    };
-    let outcome = outcome.await;
-    match &outcome {
-        Ok(_) => {}
-        // For the same reason, neither is what the gate does not listen to.
-        Err(refusal) if refusal.code == Code::Busy => {
-            tracing::warn!(refusal = crate::trail::line(refusal), "not listened to");
-        }
+    let administrator = match verifier.gate.authorize(&parts.headers, peer, verifier.clock.now()) {
+        Ok(administrator) => administrator,
         Err(refusal) => {
-            verifier.store.record(now, &trail(json!({})).event(Some(refusal))).await?;
+            verifier.refused_unproven(trail, &refusal).await?;
+            return Err(refusal);
         }
-    }
-    outcome
-}
-
-impl Verifier {
-    async fn administer(&self, _: Administrator, call: Call, body: &[u8], now: u64) -> Result<Answer> {
-        let json = |body: Value| Ok(Answer::Json(StatusCode::OK, body));
-        match call {
-            Call::PutKey(_) if body.is_empty() => {
-                Err(Refusal::new(Code::KeyInvalid, "key").got("no bytes").want("at least one"))
-            }
-            Call::PutKey(id) => match self.store.put_key(&id, body, now).await? {
-                Put::Created(metadata) => Ok(Answer::Json(StatusCode::CREATED, json!(metadata))),
-                Put::Unchanged(metadata) => json(json!(metadata)),
-            },
-            Call::ListKeys => json(json!(self.store.keys().await?)),
-            Call::ShowKey(id) => json(json!(self.store.key(&id).await?.metadata)),
-            Call::DisableKey(id) => json(json!(self.store.disable_key(&id).await?)),
-            Call::PutPolicy(id) => json(json!(self.store.put_policy(&id, body, now).await?)),
-            Call::ListPolicies => {
-                json(self.store.policies().await?.iter().map(|stored| json!(stored.metadata)).collect())
-            }
-            Call::ShowPolicy(id) => Ok(Answer::Toml(self.store.policy(&id).await?.toml)),
-            Call::Audit { after, limit } => {
-                json(self.store.audit(after, limit).await?.iter().map(shown).collect::<Result<_>>()?)
+    };
+    let refusal = match Call::parse(&parts.method, &parts.uri).and_then(|call| call.fits(&body.0)) {
+        Ok(call) => {
+            // A key's digest would let everybody who reads the log recognise the key.
+            let policy = matches!(call, Call::PutPolicy(_));
+            trail.note("call", if policy { json!({ "digest": Sha256::of(&body.0) }) } else { json!({}) });
+            let mut store = verifier.store.begin().await?;
+            let now = verifier.clock.now();
+            match administer(administrator, &mut store, call, &body.0, now).await {
+                Ok(answer) => return store.commit(now, &trail.event(None)).await.map(|_| answer),
+                // Whatever it did before it was refused is undone.
+                Err(refusal) => refusal,
             }
         }
-    }
+        Err(refusal) => refusal,
+    };
+    verifier.store.record(&verifier.clock, &trail.event(Some(&refusal))).await?;
+    Err(refusal)
 }
 
-/// A row with its detail as JSON. Its compact text is the one that was hashed.
-fn shown(row: &Row) -> Result<Value> {
-    let detail: Value = serde_json::from_str(&row.detail)
-        .map_err(|e| Refusal::new(Code::StoreFailed, format!("audit row {}", row.seq)).because(e))?;
-    let mut shown = json!(row);
-    if let Some(members) = shown.as_object_mut() {
-        members.insert("detail".to_owned(), detail);
+async fn administer(
+    _: Administrator,
+    store: &mut Transaction<'_>,
+    call: Call,
+    body: &[u8],
+    now: UnixTime,
+) -> Result<Answer> {
+    let json = |body: Value| Ok(Answer::Json(StatusCode::OK, body));
+    match call {
+        Call::PutKey(_) if body.is_empty() => {
+            Err(Refusal::new(Code::KeyInvalid, "key").got("no bytes").want("at least one"))
+        }
+        Call::PutKey(id) => match store.put_key(&id, body, now).await? {
+            Put::Created(metadata) => Ok(Answer::Json(StatusCode::CREATED, json!(metadata))),
+            Put::Unchanged(metadata) => json(json!(metadata)),
+        },
+        Call::ListKeys => json(json!(store.keys().await?)),
+        Call::ShowKey(id) => json(json!(store.key(&id).await?.metadata)),
+        Call::DisableKey(id) => json(json!(store.disable_key(&id).await?)),
+        Call::PutPolicy(id) => json(json!(store.put_policy(&id, body, now).await?)),
+        Call::ListPolicies => json(store.policies().await?.iter().map(|stored| json!(stored.metadata)).collect()),
+        Call::ShowPolicy(id) => Ok(Answer::Toml(store.policy(&id).await?.toml)),
+        Call::Audit { after, limit } => {
+            let rows = store.audit(after, limit).await?;
+            json(serde_json::to_value(rows).map_err(|e| Refusal::new(Code::StoreFailed, "audit rows").because(e))?)
+        }
     }
-    Ok(shown)
 }
 
 fn refused(refusal: &Refusal) -> Response {

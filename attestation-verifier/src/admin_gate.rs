@@ -140,7 +140,11 @@ mod tests {
         }
         assert_eq!(code(&gate, &headers("Bearer wrong"), 1, 100), Some(Code::Busy));
         assert_eq!(code(&gate, &right, 1, 100), None);
-        assert_eq!(code(&gate, &headers("Bearer wrong"), 1, 100), Some(Code::Busy), "a right one forgives no wrong one");
+        assert_eq!(
+            code(&gate, &headers("Bearer wrong"), 1, 100),
+            Some(Code::Busy),
+            "a right one forgives no wrong one"
+        );
         assert_eq!(code(&gate, &headers("Bearer wrong"), 2, 100), Some(Code::AdminUnauthorized));
         assert_eq!(code(&gate, &headers("Bearer wrong"), 1, 100 + WINDOW), Some(Code::AdminUnauthorized));
     }

@@ -1,15 +1,20 @@
 //! The key that the stored keys are encrypted under: AES-256-GCM (NIST SP 800-38D), 96-bit random IVs, the key's id as
-//! additional data, so that no stored key can be passed off as another.
+//! additional data, so that no stored key can be passed off as another. What is stored beside them is authenticated by
+//! HMAC-SHA256 (FIPS 198-1) under a key derived from it (RFC 5869, info `strongroom/store-mac/v1`).
 
 use crate::private_file;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
-use aws_lc_rs::rand;
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::{hmac, rand};
 use std::path::Path;
 use strongroom_wire::{Code, Refusal, Result};
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// The master key. Never shown, cloned or serialised; erased on drop by the crypto backend.
-pub(crate) struct MasterKey(RandomizedNonceKey);
+pub(crate) struct MasterKey {
+    sealing: RandomizedNonceKey,
+    mac: hmac::Key,
+}
 
 impl core::fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -49,9 +54,25 @@ impl MasterKey {
         } else {
             hex::decode_to_slice(bytes.trim_ascii_end(), &mut key).map_err(|_| invalid())?;
         }
-        let made = RandomizedNonceKey::new(&AES_256_GCM, &key).map_err(|_| invalid());
+        let sealing = RandomizedNonceKey::new(&AES_256_GCM, &key);
+        let derived = Salt::new(HKDF_SHA256, &[]).extract(&key);
         key.zeroize();
-        made.map(Self)
+        let mac = derived.expand(&[b"strongroom/store-mac/v1"], hmac::HMAC_SHA256).map(hmac::Key::from);
+        Ok(Self { sealing: sealing.map_err(|_| invalid())?, mac: mac.map_err(|_| invalid())? })
+    }
+
+    /// What authenticates `content`, in which every field's end must be plain.
+    pub(crate) fn mac(&self, content: &[u8]) -> Vec<u8> {
+        hmac::sign(&self.mac, content).as_ref().to_vec()
+    }
+
+    /// Verifies that `mac` is what [`Self::mac`] made of `content`, called `what`, in constant time.
+    ///
+    /// # Errors
+    /// `store-tampered`: it is not.
+    pub(crate) fn verify(&self, what: &str, content: &[u8], mac: &[u8]) -> Result<()> {
+        hmac::verify(&self.mac, content, mac)
+            .map_err(|_| Refusal::new(Code::StoreTampered, format!("{what} does not authenticate")))
     }
 
     /// `IV ‖ ciphertext ‖ tag` of a value under the name it is stored at.
@@ -59,7 +80,7 @@ impl MasterKey {
         // Encrypted where the copy lies, so that none is left behind.
         let mut text = Zeroizing::new(value.to_vec());
         let (nonce, tag) = self
-            .0
+            .sealing
             .seal_in_place_separate_tag(Aad::from(aad(name)), text.as_mut_slice())
             .map_err(|_| Refusal::new(Code::Internal, "encrypting a stored value"))?;
         Ok([nonce.as_ref().as_slice(), &text, tag.as_ref()].concat())
@@ -74,7 +95,7 @@ impl MasterKey {
         let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(failed)?;
         let mut text = Zeroizing::new(text.to_vec());
         let length = self
-            .0
+            .sealing
             .open_in_place(Nonce::from(nonce), Aad::from(aad(name)), &mut text)
             .map(|plain| plain.len())
             .map_err(|_| failed())?;
@@ -108,6 +129,20 @@ mod tests {
             assert_eq!(key(1).open("a/b/c", &sealed[..at]).unwrap_err().code, Code::StoreFailed, "{at} bytes");
         }
         assert_ne!(sealed, key(1).seal("a/b/c", b"secret").unwrap());
+    }
+
+    #[test]
+    fn content_authenticates_under_its_own_key_only() {
+        let mac = key(1).mac(b"content");
+        assert!(key(1).verify("row", b"content", &mac).is_ok());
+        for (by, content, mac) in [
+            (key(2), b"content", mac.clone()),
+            (key(1), b"contenT", mac.clone()),
+            (key(1), b"content", mac[..31].to_vec()),
+            (key(1), b"content", vec![]),
+        ] {
+            assert_eq!(by.verify("row", content, &mac).unwrap_err().code, Code::StoreTampered);
+        }
     }
 
     #[test]

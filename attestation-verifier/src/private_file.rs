@@ -118,7 +118,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         let loaded: Vec<_> = std::thread::scope(|scope| {
-            let make = |n: u8| scope.spawn({ let path = &path; move || load_or_create(path, || Ok(Zeroizing::new(vec![n]))) });
+            let make = |n: u8| {
+                scope.spawn({
+                    let path = &path;
+                    move || load_or_create(path, || Ok(Zeroizing::new(vec![n])))
+                })
+            };
             let threads: Vec<_> = (0..32).map(make).collect();
             threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
         });

@@ -5,11 +5,15 @@
 //! 3. appraise: report data commits to nonce and key, HOST_DATA names the document, and a release policy accepts the guest;
 //! 4. decide: the key exists and is enabled, its own policy accepts the guest, and a model of the document that is signed
 //!    as that policy demands is sealed with it;
-//! 5. append the decision, accepted or refused, durably to the audit log;
+//! 5. append the decision, accepted or refused, durably to the audit log; what the key's own state, policy and session are
+//!    is read once more in the very transaction, since step 4 may have waited for a registry;
 //! 6. release: the key leaves the store, wrapped to the attested key.
 //!
 //! `attest` makes steps 1, 2, 3 and 5; `release` makes steps 3 (by the policy of the very key, as it is now), 4, 5 and 6.
 //! Step 6 takes the proof of step 5 by value: without it, it does not compile.
+//!
+//! Refusals of evidence that is not authentic, or was not made for this session, are anybody's to cause: of those, step 5
+//! records the first of a minute and the number of the others (`unproven.rs`).
 
 use strongroom_appraisal::{AuthenticReport, appraise, authenticate_traced};
 use strongroom_wire::deployment::Deployment;
@@ -20,14 +24,12 @@ use strongroom_wire::{Code, Refusal, Result};
 use crate::Verifier;
 use crate::attest::{Attested, Claim, Judgement, judge};
 use crate::audit::Kind;
-use crate::store::{Recorded, StoredKey};
+use crate::store::{PolicyMetadata, Recorded, StoredKey, Transaction};
 use crate::token;
 use crate::trail::Trail;
 
-/// A guest that step 3 accepted.
+/// What step 3 says of a guest beside its evidence.
 struct Accepted {
-    claim: Claim,
-    authentic: AuthenticReport,
     deployment: Deployment,
     policies: Vec<Sha256>,
 }
@@ -44,10 +46,23 @@ impl Verifier {
         let nonce = self.sessions.take_nonce(session, now)?;
 
         let mut trail = Trail::new(Kind::Attestation, "-");
-        let accepted = self.judge(attestation, nonce, now, &mut trail).await;
-        let recorded = self.store.record(now, &trail.event(accepted.as_ref().err())).await?; // 5
+        let (claim, authentic) = match self.authenticate(attestation, nonce, now, &mut trail) {
+            Ok(authentic) => authentic,
+            Err(refusal) => {
+                self.refused_unproven(trail, &refusal).await?;
+                return Err(refusal);
+            }
+        };
+        // Whoever asks an enclave for evidence has authentic evidence of another session.
+        let fresh = claim.expected.report_data == Some(authentic.report().report_data);
+        let accepted = self.appraise(&claim, &authentic, &mut trail).await;
+        if let (Err(refusal), false) = (&accepted, fresh) {
+            self.refused_unproven(trail, refusal).await?;
+            return Err(refusal.clone());
+        }
+        let recorded = self.store.record(&self.clock, &trail.event(accepted.as_ref().err())).await?; // 5
 
-        let Accepted { claim, authentic, deployment, policies } = accepted?;
+        let Accepted { deployment, policies } = accepted?;
         let claims = token::claims(&claim, &authentic, &policies, session, now);
         let token = self.token.sign(&claims)?;
         let Claim { expected, recipient, thumbprint, .. } = claim;
@@ -56,7 +71,13 @@ impl Verifier {
         Ok(token)
     }
 
-    async fn judge(&self, attestation: Attestation, nonce: String, now: u64, trail: &mut Trail) -> Result<Accepted> {
+    fn authenticate(
+        &self,
+        attestation: Attestation,
+        nonce: String,
+        now: u64,
+        trail: &mut Trail,
+    ) -> Result<(Claim, AuthenticReport)> {
         let claim = Claim::parse(attestation, nonce)?; // 1
         trail.about(Sha256::of(&claim.document).oci());
         trail.note("key", &claim.thumbprint);
@@ -67,11 +88,13 @@ impl Verifier {
         let roots = &self.roots;
         let authentic = authenticate_traced(claim.report.raw(), &claim.endorsements, roots, now, &mut checks); // 2
         trail.checks("authentication", &checks);
-        let authentic = authentic?;
-        trail.note("root", authentic.root());
+        Ok((claim, authentic?))
+    }
 
-        let policies = self.store.policies().await?;
-        let Judgement { accepted, checks } = judge(&authentic, &claim.expected, &policies).map_err(|refused| {
+    async fn appraise(&self, claim: &Claim, authentic: &AuthenticReport, trail: &mut Trail) -> Result<Accepted> {
+        trail.note("root", authentic.root());
+        let policies = self.store.begin().await?.policies().await?;
+        let Judgement { accepted, checks } = judge(authentic, &claim.expected, &policies).map_err(|refused| {
             trail.checks("appraisal", &refused.1);
             refused.0
         })?; // 3
@@ -84,34 +107,39 @@ impl Verifier {
         if says != is {
             return Err(Refusal::new(Code::RealmMismatch, "root of the deployment document").got(says).want(is));
         }
-        Ok(Accepted { claim, authentic, deployment, policies: accepted })
+        Ok(Accepted { deployment, policies: accepted })
     }
 
     /// Answers `GET /resource/<id>` for what was accepted in a session.
     ///
     /// # Errors
     /// The reason of the first step that did not hold. `store-failed` where the decision could not be recorded: then
-    /// nothing is released.
+    /// nothing is released. `busy`: the policy changed while it was applied.
     pub async fn release(&self, session: &str, id: &ResourcePath) -> Result<Jwe> {
-        let now = self.clock.now();
-        let attested = self.sessions.attested(session, now)?;
+        let attested = self.sessions.attested(session, self.clock.now())?;
 
         let mut trail = Trail::new(Kind::Release, id.as_str());
-        let decided = self.decide(&attested, id, &mut trail).await; // 3, 4
-        let recorded = self.store.record(now, &trail.event(decided.as_ref().err())).await?; // 5
+        let approved = self.decide(&attested, id, &mut trail).await; // 3, 4
+        let mut store = self.store.begin().await?;
+        let now = self.clock.now();
+        let decided = match approved {
+            Ok(policy) => self.confirm(&mut store, session, id, &policy, now).await,
+            Err(refusal) => Err(refusal),
+        };
+        let recorded = store.commit(now, &trail.event(decided.as_ref().err())).await?; // 5
         self.hand_over(&decided?, &attested, recorded) // 6
     }
 
-    async fn decide(&self, attested: &Attested, id: &ResourcePath, trail: &mut Trail) -> Result<StoredKey> {
+    /// Decides by the key and the policy that are in force when it begins. The policy that it approved by is the answer.
+    async fn decide(&self, attested: &Attested, id: &ResourcePath, trail: &mut Trail) -> Result<PolicyMetadata> {
         trail.note("attestation", attested.seq);
         trail.note("key", &attested.thumbprint);
         trail.note("deployment", attested.deployment.digest().oci());
 
-        let key = self.store.key(id).await?;
-        if !key.metadata.enabled {
-            return Err(Refusal::new(Code::KeyDisabled, "key").got(id));
-        }
-        let stored = self.store.policy(id).await?;
+        let mut store = self.store.begin().await?;
+        enabled_key(&mut store, id).await?;
+        let stored = store.policy(id).await?;
+        drop(store);
         trail.note("policy", stored.metadata.digest.oci());
         trail.note("policy-version", stored.metadata.version);
 
@@ -123,6 +151,27 @@ impl Verifier {
         let model = self.models.find(&attested.deployment, id, &stored.policy).await?; // 4
         trail.note("model", &model.reference);
         trail.note("signers", &model.signers);
+        Ok(stored.metadata)
+    }
+
+    /// The key, where it may still be released under `policy` in `session` at `now`, as the transaction that records it
+    /// sees all three.
+    async fn confirm(
+        &self,
+        store: &mut Transaction<'_>,
+        session: &str,
+        id: &ResourcePath,
+        policy: &PolicyMetadata,
+        now: u64,
+    ) -> Result<StoredKey> {
+        self.sessions.attested(session, now)?;
+        let key = enabled_key(store, id).await?;
+        let current = store.policy(id).await?.metadata;
+        if current.version != policy.version {
+            return Err(Refusal::new(Code::Busy, "release policy changed meanwhile")
+                .got(format!("version {}", current.version))
+                .want(format!("version {}", policy.version)));
+        }
         Ok(key)
     }
 
@@ -131,4 +180,9 @@ impl Verifier {
         tracing::info!(key = key.metadata.id, audit = recorded.seq(), "released");
         Ok(jwe)
     }
+}
+
+async fn enabled_key(store: &mut Transaction<'_>, id: &ResourcePath) -> Result<StoredKey> {
+    let key = store.key(id).await?;
+    if key.metadata.enabled { Ok(key) } else { Err(Refusal::new(Code::KeyDisabled, "key").got(id)) }
 }

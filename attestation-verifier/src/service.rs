@@ -15,7 +15,9 @@ use crate::config::Config;
 use crate::identity::{Identity, PublicIdentity};
 use crate::models::Models;
 use crate::sessions::Sessions;
+use crate::state_lock::StateLock;
 use crate::store::Store;
+use crate::unproven::Unproven;
 use crate::{admin, routes};
 
 /// Everything that decides. Its methods are in `release.rs` and `admin.rs`.
@@ -28,6 +30,7 @@ pub struct Verifier {
     pub(crate) token: TokenSigner,
     pub(crate) tokens: TokenVerifier,
     pub(crate) gate: AdminGate,
+    pub(crate) unproven: Unproven,
     pub(crate) clock: Clock,
 }
 
@@ -40,6 +43,8 @@ pub struct Service {
     admin: Bound,
     identity: PublicIdentity,
     limits: ServeLimits,
+    /// Held until it ends.
+    lock: StateLock,
 }
 
 /// The identity that `config` names, made at first start.
@@ -55,11 +60,12 @@ impl Service {
     ///
     /// # Errors
     /// Those of the parts: a realm that is not that of the state, files that others can read, a store that does not open,
-    /// addresses that cannot be bound.
+    /// addresses that cannot be bound. `configuration-invalid`: another service runs on the same state.
     pub async fn start(config: &Config, clock: Clock) -> Result<Self> {
         let roots = config.roots()?;
         let realm = roots.realm();
         let identity = identity(config)?;
+        let lock = StateLock::serving(&config.state)?;
         let public = identity.public();
         let verifier = Verifier {
             store: Store::open(&store_path(&config.state), &config.master_key, realm).await?,
@@ -69,6 +75,7 @@ impl Service {
             tokens: TokenVerifier::new(identity.token.spki_der())?,
             gate: AdminGate::load(&config.admin_token)?,
             token: identity.token,
+            unproven: Unproven::default(),
             clock,
         };
         tracing::info!(%realm, pin = %public.pin, "verifier opened");
@@ -79,6 +86,7 @@ impl Service {
             admin: bind(&config.admin_listen).await?,
             identity: public,
             limits: ServeLimits { grace: config.grace(), ..ServeLimits::default() },
+            lock,
         })
     }
 
@@ -102,6 +110,8 @@ impl Service {
     /// # Errors
     /// Those of [`serve()`].
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        let _lock = self.lock;
+        let verifier = Arc::clone(&self.verifier);
         let tls = server_config(&self.tls)?;
         let (stop, stopping) = watch::channel(false);
         let stopped = |mut stopping: watch::Receiver<bool>| async move {
@@ -117,14 +127,15 @@ impl Service {
                     self.limits,
                     stopped(stopping.clone()),
                 ),
-                serve(self.admin, Some(tls), admin::admin(self.verifier), self.limits, stopped(stopping)),
+                serve(self.admin, Some(tls), admin::admin(self.verifier), self.limits, stopped(stopping.clone())),
             )
         };
         let signal = async {
             shutdown.await;
             stop.send_replace(true);
         };
-        tokio::join!(both, signal).0.map(drop)
+        let summaries = verifier.summarise_until(stopped(stopping.clone()));
+        tokio::join!(both, signal, summaries).0.map(drop)
     }
 }
 

@@ -1,22 +1,23 @@
 //! Everything that outlives a restart, in one SQLite file: keys (encrypted), release policies, the audit log, and the
 //! stamps of realm and master key.
 //!
-//! Write-ahead log with `synchronous = FULL`: what was committed survives a power cut. One connection, so that rows of the
-//! audit log are appended one after the other.
+//! Write-ahead log with `synchronous = FULL`: what was committed survives a power cut. One connection, so that one
+//! transaction follows the other: what one reads is what is in force, and rows of the audit log are in the order of time.
 
+mod authentic;
 mod decisions;
 mod keys;
 mod policies;
 
 pub(crate) use decisions::Recorded;
 pub(crate) use keys::{Put, StoredKey};
-pub(crate) use policies::StoredPolicy;
+pub(crate) use policies::{PolicyMetadata, StoredPolicy};
 
 use crate::master_key::MasterKey;
 use crate::private_file;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Row as _, SqlSafeStr as _};
+use sqlx::{ConnectOptions as _, Row as _, SqlSafeStr as _, Sqlite};
 use std::path::Path;
 use strongroom_wire::{Code, Realm, Refusal, Result};
 
@@ -25,6 +26,14 @@ use strongroom_wire::{Code, Realm, Refusal, Result};
 pub(crate) struct Store {
     pool: SqlitePool,
     master: MasterKey,
+}
+
+/// Everything that is read and written goes through one of these. What it changed is in force, and on record, once
+/// [`Transaction::commit`] returned; where it is dropped instead, nothing was changed. No two are open at a time: who waits
+/// for something else must not hold one.
+pub(crate) struct Transaction<'a> {
+    sql: sqlx::Transaction<'static, Sqlite>,
+    master: &'a MasterKey,
 }
 
 /// What [`CHECK`] opens to.
@@ -38,7 +47,8 @@ impl Store {
     ///
     /// # Errors
     /// `realm-mismatch`: it was made in another realm; `key-invalid`: another master key; `key-missing`;
-    /// `store-failed`: no such database, or its audit log was changed; `file-mode-unsafe`; `io`.
+    /// `store-failed`: no such database; `store-tampered`: its audit log, keys or policies were changed;
+    /// `file-mode-unsafe`; `io`.
     pub(crate) async fn open(path: &Path, master_key: &Path, realm: Realm) -> Result<Self> {
         let first_start = !path.try_exists().map_err(|e| Refusal::io(path.display(), &e))?;
         let master = MasterKey::load(master_key, first_start)?;
@@ -55,8 +65,17 @@ impl Store {
         let store = Self { pool: pool.map_err(failed("opening"))?, master };
         migrations().run(&store.pool).await.map_err(|e| failed("migrations")(e.into()))?;
         store.stamp(realm).await?;
-        store.verify_audit().await?;
+        let mut transaction = store.begin().await?;
+        transaction.verify_audit().await?;
+        transaction.verify_rows().await?;
+        drop(transaction);
         Ok(store)
+    }
+
+    /// Begins the next transaction; waits for the one before to end.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'_>> {
+        let sql = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed("transaction"))?;
+        Ok(Transaction { sql, master: &self.master })
     }
 
     /// Answers only where the database does.
@@ -66,8 +85,9 @@ impl Store {
 
     async fn stamp(&self, realm: Realm) -> Result<()> {
         let realm = realm.to_string();
-        match self.meta("realm").await? {
-            None => self.set_meta("realm", realm.as_bytes()).await?,
+        let mut transaction = self.begin().await?;
+        match transaction.meta("realm").await? {
+            None => transaction.set_meta("realm", realm.as_bytes()).await?,
             Some(stamped) if stamped == realm.as_bytes() => {}
             Some(stamped) => {
                 return Err(Refusal::new(Code::RealmMismatch, "store")
@@ -75,23 +95,39 @@ impl Store {
                     .want(realm));
             }
         }
-        match self.meta(CHECK).await? {
-            None => self.set_meta(CHECK, &self.master.seal(CHECK, CHECK_TEXT)?).await,
+        match transaction.meta(CHECK).await? {
+            None => {
+                transaction.set_meta(CHECK, &self.master.seal(CHECK, CHECK_TEXT)?).await?;
+                transaction.authenticate_no_rows().await?;
+            }
             Some(sealed) => match self.master.open(CHECK, &sealed) {
-                Ok(text) if text.as_slice() == CHECK_TEXT => Ok(()),
-                _ => Err(Refusal::new(Code::KeyInvalid, "master key").got("not the one that this store was made with")),
+                Ok(text) if text.as_slice() == CHECK_TEXT => {}
+                _ => {
+                    return Err(
+                        Refusal::new(Code::KeyInvalid, "master key").got("not the one that this store was made with")
+                    );
+                }
             },
         }
+        transaction.sql.commit().await.map_err(failed("meta"))
     }
+}
 
-    async fn meta(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let row = sqlx::query("SELECT value FROM meta WHERE name = ?").bind(name).fetch_optional(&self.pool).await;
+impl Transaction<'_> {
+    async fn meta(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
+        let row = sqlx::query("SELECT value FROM meta WHERE name = ?").bind(name).fetch_optional(&mut *self.sql).await;
         row.and_then(|row| row.map(|row| row.try_get(0)).transpose()).map_err(failed("meta"))
     }
 
-    async fn set_meta(&self, name: &str, value: &[u8]) -> Result<()> {
-        let insert = sqlx::query("INSERT INTO meta (name, value) VALUES (?, ?)").bind(name).bind(value);
-        insert.execute(&self.pool).await.map(drop).map_err(failed("meta"))
+    async fn set_meta(&mut self, name: &str, value: &[u8]) -> Result<()> {
+        let insert = sqlx::query("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)").bind(name).bind(value);
+        insert.execute(&mut *self.sql).await.map(drop).map_err(failed("meta"))
+    }
+}
+
+impl core::fmt::Debug for Transaction<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Transaction")
     }
 }
 
@@ -151,7 +187,9 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path(), Realm::Vendor).await.unwrap();
-        store.set_meta("name", b"value").await.unwrap();
+        let mut transaction = store.begin().await.unwrap();
+        transaction.set_meta("name", b"value").await.unwrap();
+        transaction.sql.commit().await.unwrap();
         for entry in std::fs::read_dir(folder.path()).unwrap() {
             let entry = entry.unwrap();
             assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());

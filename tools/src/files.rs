@@ -18,12 +18,26 @@ pub(crate) fn read(path: &Path, limit: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// [`read`] of a secret of at most [`limits::KEY_FILE`] bytes. `file-mode-unsafe` where others than the owner may read or
-/// write the file.
+/// [`read`] of a secret of ours of at most [`limits::KEY_FILE`] bytes. `file-mode-unsafe` where others than the owner may
+/// read or write the file.
 pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    read_key(path, verify_private)
+}
+
+/// [`read_secret`] of a key that its owner's own tools made: a mode that lets others in is warned of, not refused.
+fn read_owners_key(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    read_key(path, |file, path| {
+        if let Err(refusal) = verify_private(file, path) {
+            tracing::warn!(%refusal, "others may read this key");
+        }
+        Ok(())
+    })
+}
+
+fn read_key(path: &Path, acceptable: impl FnOnce(&File, &Path) -> Result<()>) -> Result<Zeroizing<Vec<u8>>> {
     // One allocation: a vector that grows leaves copies of a secret behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(limits::KEY_FILE.saturating_add(1)));
-    read_into(path, limits::KEY_FILE, &mut bytes, verify_private)?;
+    read_into(path, limits::KEY_FILE, &mut bytes, acceptable)?;
     Ok(bytes)
 }
 
@@ -62,14 +76,14 @@ fn read_into(
 
 /// Reads a data key: 32 raw bytes or 64 hex digits; `-` is standard input.
 pub(crate) fn read_data_key(path: &Path) -> Result<DataKey> {
-    DataKey::from_file_bytes(&read_secret(path)?).map_err(|refusal| refusal.within(format!("`{}`", path.display())))
+    DataKey::from_file_bytes(&read_owners_key(path)?).map_err(|refusal| refusal.within(format!("`{}`", path.display())))
 }
 
 /// Reads a private key; an encrypted one opens with the password in `COSIGN_PASSWORD`.
 pub(crate) fn read_signing_key(path: &Path) -> Result<SigningKey> {
     use std::os::unix::ffi::OsStringExt;
     let password = std::env::var_os("COSIGN_PASSWORD").map(|password| Zeroizing::new(password.into_vec()));
-    SigningKey::from_pem(&read_secret(path)?, password.as_ref().map(|password| password.as_slice()))
+    SigningKey::from_pem(&read_owners_key(path)?, password.as_ref().map(|password| password.as_slice()))
         .map_err(|refusal| refusal.within(format!("`{}`", path.display())))
 }
 

@@ -1,17 +1,19 @@
 //! The audit log in the store.
 
-use super::{Store, failed, from_integer, to_integer};
-use crate::audit::{Event, Row};
+use super::{Store, Transaction, failed, from_integer, to_integer};
+use crate::audit::Event;
+use crate::clock::Clock;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use strongroom_appraisal::UnixTime;
+use strongroom_wire::audit::{Link, Row, verify_chain};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// Rows that are read at a time when the log is verified.
 const PAGE: u64 = 1000;
 
-/// Proof that a decision is on disk. Only [`Store::record`] makes one, and without one no key leaves the store.
+/// Proof that a decision is on disk. Only [`Transaction::commit`] makes one, and without one no key leaves the store.
 #[derive(Debug)]
 pub(crate) struct Recorded {
     seq: u64,
@@ -25,20 +27,30 @@ impl Recorded {
 }
 
 impl Store {
-    /// Appends a decision and returns once it is durable.
+    /// Records a decision that changes nothing else, at the time that it is when it is its turn.
     ///
     /// # Errors
-    /// `store-failed`: nothing was appended.
-    pub(crate) async fn record(&self, time: UnixTime, event: &Event) -> Result<Recorded> {
+    /// `store-failed`: nothing was recorded.
+    pub(crate) async fn record(&self, clock: &Clock, event: &Event) -> Result<Recorded> {
+        let transaction = self.begin().await?;
+        transaction.commit(clock.now(), event).await
+    }
+}
+
+impl Transaction<'_> {
+    /// Appends a decision and returns once it, and everything that this transaction changed, is durable. `time` was read
+    /// after the transaction began.
+    ///
+    /// # Errors
+    /// `store-failed`: nothing was appended and nothing changed.
+    pub(crate) async fn commit(mut self, time: UnixTime, event: &Event) -> Result<Recorded> {
         let error = failed("audit");
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(&error)?;
         let last = sqlx::query("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1");
-        let last = last.fetch_optional(&mut *transaction).await.map_err(&error)?;
-        let last = match last {
-            Some(row) => Some((from_integer(row.try_get("seq").map_err(&error)?)?, hash(&row, "hash")?)),
-            None => None,
+        let last = match last.fetch_optional(&mut *self.sql).await.map_err(&error)? {
+            Some(row) => Link { seq: from_integer(row.try_get("seq").map_err(&error)?)?, hash: hash(&row, "hash")? },
+            None => Link::START,
         };
-        let row = Row::after(last, time, event);
+        let row = event.row(last, time);
         let insert = "INSERT INTO audit (seq, time, kind, subject, code, detail, previous, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
         sqlx::query(insert)
             .bind(to_integer(row.seq)?)
@@ -49,31 +61,29 @@ impl Store {
             .bind(&row.detail)
             .bind(row.previous.0.as_slice())
             .bind(row.hash.0.as_slice())
-            .execute(&mut *transaction)
+            .execute(&mut *self.sql)
             .await
             .map_err(&error)?;
-        transaction.commit().await.map_err(&error)?;
+        self.sql.commit().await.map_err(&error)?;
         Ok(Recorded { seq: row.seq })
     }
 
     /// At most `limit` rows after number `after`, in order.
-    pub(crate) async fn audit(&self, after: u64, limit: u64) -> Result<Vec<Row>> {
+    pub(crate) async fn audit(&mut self, after: u64, limit: u64) -> Result<Vec<Row>> {
         let select = "SELECT seq, time, kind, subject, code, detail, previous, hash FROM audit
              WHERE seq > ? ORDER BY seq LIMIT ?";
         let select = sqlx::query(select).bind(to_integer(after)?).bind(to_integer(limit)?);
-        select.fetch_all(&self.pool).await.map_err(failed("audit"))?.iter().map(row).collect()
+        select.fetch_all(&mut *self.sql).await.map_err(failed("audit"))?.iter().map(row).collect()
     }
 
-    pub(super) async fn verify_audit(&self) -> Result<()> {
-        let mut last = None;
+    pub(super) async fn verify_audit(&mut self) -> Result<()> {
+        let mut last = Link::START;
         loop {
-            let rows = self.audit(last.map_or(0, |(seq, _)| seq), PAGE).await?;
+            let rows = self.audit(last.seq, PAGE).await?;
             if rows.is_empty() {
                 return Ok(());
             }
-            for row in rows {
-                last = Some(row.verify_after(last)?);
-            }
+            last = verify_chain(&rows, last)?;
         }
     }
 }
@@ -104,12 +114,20 @@ fn hash(row: &SqliteRow, name: &str) -> Result<Sha256> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::{Kind, verify_chain};
+    use crate::audit::Kind;
     use std::path::Path;
     use strongroom_wire::Realm;
 
     async fn open(folder: &Path) -> Result<Store> {
         Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), Realm::Vendor).await
+    }
+
+    fn at(now: u64) -> Clock {
+        Clock::of(move || now)
+    }
+
+    async fn rows(store: &Store, after: u64, limit: u64) -> Vec<Row> {
+        store.begin().await.unwrap().audit(after, limit).await.unwrap()
     }
 
     fn event(n: u64) -> Event {
@@ -121,13 +139,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path()).await.unwrap();
         for n in 1..=20 {
-            assert_eq!(store.record(100 + n, &event(n)).await.unwrap().seq(), n);
+            assert_eq!(store.record(&at(100 + n), &event(n)).await.unwrap().seq(), n);
         }
-        verify_chain(&store.audit(0, 100).await.unwrap()).unwrap();
-        let page = store.audit(5, 3).await.unwrap();
+        verify_chain(&rows(&store, 0, 100).await, Link::START).unwrap();
+        let page = rows(&store, 5, 3).await;
         assert_eq!(page.iter().map(|row| row.seq).collect::<Vec<_>>(), [6, 7, 8]);
         drop(store);
-        assert_eq!(open(folder.path()).await.unwrap().audit(0, 100).await.unwrap().len(), 20);
+        assert_eq!(rows(&open(folder.path()).await.unwrap(), 0, 100).await.len(), 20);
     }
 
     #[tokio::test]
@@ -135,7 +153,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path()).await.unwrap();
         for n in 1..=3 {
-            store.record(n, &event(n)).await.unwrap();
+            store.record(&at(n), &event(n)).await.unwrap();
         }
         for statement in ["UPDATE audit SET code = 'x' WHERE seq = 2", "DELETE FROM audit WHERE seq = 3"] {
             let refused = sqlx::query(statement).execute(&store.pool).await.unwrap_err();
@@ -144,6 +162,6 @@ mod tests {
         sqlx::query("DROP TRIGGER audit_is_append_only_update").execute(&store.pool).await.unwrap();
         sqlx::query("UPDATE audit SET subject = 'x' WHERE seq = 2").execute(&store.pool).await.unwrap();
         drop(store);
-        assert_eq!(open(folder.path()).await.unwrap_err().code, Code::StoreFailed);
+        assert_eq!(open(folder.path()).await.unwrap_err().code, Code::StoreTampered);
     }
 }

@@ -1,6 +1,9 @@
 //! Stored keys: encrypted under the master key, immutable at their id, disabled for good or enabled.
 
-use super::{Store, failed, from_integer, to_integer};
+use super::authentic::Content;
+use super::{Store, Transaction, failed, from_integer, to_integer};
+use crate::master_key::MasterKey;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -38,65 +41,105 @@ pub(crate) enum Put {
 }
 
 impl Store {
+    /// The value of a key.
+    pub(crate) fn open_key(&self, key: &StoredKey) -> Result<Zeroizing<Vec<u8>>> {
+        key.open(&self.master)
+    }
+}
+
+impl Transaction<'_> {
     /// Stores a key at a new id.
     ///
     /// # Errors
-    /// `key-exists`: another value is at that id; `store-failed`.
-    pub(crate) async fn put_key(&self, id: &ResourcePath, value: &[u8], now: UnixTime) -> Result<Put> {
-        let sealed = self.master.seal(id.as_str(), value)?;
-        let insert =
-            "INSERT INTO keys (id, sealed, created, state) VALUES (?, ?, ?, 'enabled') ON CONFLICT (id) DO NOTHING";
-        let insert = sqlx::query(insert).bind(id.as_str()).bind(sealed).bind(to_integer(now)?);
-        let inserted = insert.execute(&self.pool).await.map_err(failed("keys"))?.rows_affected();
-        if inserted == 1 {
-            return Ok(Put::Created(KeyMetadata { id: id.to_string(), created: now, enabled: true }));
+    /// `key-exists`: another value is at that id; `store-failed`; `store-tampered`.
+    pub(crate) async fn put_key(&mut self, id: &ResourcePath, value: &[u8], now: UnixTime) -> Result<Put> {
+        if let Some(stored) = self.find_key(id).await? {
+            let same = verify_slices_are_equal(&stored.open(self.master)?, value);
+            same.map_err(|_| Refusal::new(Code::KeyExists, "key").got(id))?;
+            return Ok(Put::Unchanged(stored.metadata));
         }
-        let stored = self.key(id).await?;
-        let same = aws_lc_rs::constant_time::verify_slices_are_equal(&self.open_key(&stored)?, value);
-        same.map_err(|_| Refusal::new(Code::KeyExists, "key").got(id))?;
-        Ok(Put::Unchanged(stored.metadata))
+        let metadata = KeyMetadata { id: id.to_string(), created: now, enabled: true };
+        let stored = StoredKey { metadata, sealed: self.master.seal(id.as_str(), value)? };
+        let insert = "INSERT INTO keys (id, sealed, created, state, mac) VALUES (?, ?, ?, ?, ?)";
+        let insert = sqlx::query(insert).bind(id.as_str()).bind(&stored.sealed).bind(to_integer(now)?);
+        let insert = insert.bind(stored.metadata.state()).bind(self.master.mac(stored.content().bytes()));
+        insert.execute(&mut *self.sql).await.map_err(failed("keys"))?;
+        self.authenticate_rows().await?;
+        Ok(Put::Created(stored.metadata))
     }
 
     /// The key at an id, still encrypted.
     ///
     /// # Errors
-    /// `key-unknown`; `store-failed`.
-    pub(crate) async fn key(&self, id: &ResourcePath) -> Result<StoredKey> {
-        let select = sqlx::query("SELECT id, created, state, sealed FROM keys WHERE id = ?").bind(id.as_str());
-        let row = select.fetch_optional(&self.pool).await.map_err(failed("keys"))?;
-        let row = row.ok_or_else(|| Refusal::new(Code::KeyUnknown, "key").got(id))?;
-        Ok(StoredKey { metadata: metadata(&row)?, sealed: row.try_get("sealed").map_err(failed("keys"))? })
+    /// `key-unknown`; `store-failed`; `store-tampered`.
+    pub(crate) async fn key(&mut self, id: &ResourcePath) -> Result<StoredKey> {
+        self.find_key(id).await?.ok_or_else(|| Refusal::new(Code::KeyUnknown, "key").got(id))
     }
 
-    /// The value of a key.
-    pub(crate) fn open_key(&self, key: &StoredKey) -> Result<Zeroizing<Vec<u8>>> {
-        self.master.open(&key.metadata.id, &key.sealed)
+    async fn find_key(&mut self, id: &ResourcePath) -> Result<Option<StoredKey>> {
+        self.verify_rows().await?;
+        let select = sqlx::query("SELECT id, created, state, sealed, mac FROM keys WHERE id = ?").bind(id.as_str());
+        let row = select.fetch_optional(&mut *self.sql).await.map_err(failed("keys"))?;
+        row.map(|row| stored(&row, self.master)).transpose()
     }
 
     /// All keys by id.
-    pub(crate) async fn keys(&self) -> Result<Vec<KeyMetadata>> {
-        let rows = sqlx::query("SELECT id, created, state FROM keys ORDER BY id").fetch_all(&self.pool).await;
-        rows.map_err(failed("keys"))?.iter().map(metadata).collect()
+    ///
+    /// # Errors
+    /// `store-failed`; `store-tampered`.
+    pub(crate) async fn keys(&mut self) -> Result<Vec<KeyMetadata>> {
+        self.verify_rows().await?;
+        let rows = sqlx::query("SELECT id, created, state, sealed, mac FROM keys ORDER BY id");
+        let rows = rows.fetch_all(&mut *self.sql).await.map_err(failed("keys"))?;
+        rows.iter().map(|row| stored(row, self.master).map(|key| key.metadata)).collect()
     }
 
     /// Disables a key for good.
     ///
     /// # Errors
-    /// `key-unknown`; `store-failed`.
-    pub(crate) async fn disable_key(&self, id: &ResourcePath) -> Result<KeyMetadata> {
-        let update = sqlx::query("UPDATE keys SET state = 'disabled' WHERE id = ?").bind(id.as_str());
-        update.execute(&self.pool).await.map_err(failed("keys"))?;
-        self.key(id).await.map(|key| key.metadata)
+    /// `key-unknown`; `store-failed`; `store-tampered`.
+    pub(crate) async fn disable_key(&mut self, id: &ResourcePath) -> Result<KeyMetadata> {
+        let mut key = self.key(id).await?;
+        key.metadata.enabled = false;
+        let update = sqlx::query("UPDATE keys SET state = ?, mac = ? WHERE id = ?").bind(key.metadata.state());
+        let update = update.bind(self.master.mac(key.content().bytes())).bind(id.as_str());
+        update.execute(&mut *self.sql).await.map_err(failed("keys"))?;
+        self.authenticate_rows().await?;
+        Ok(key.metadata)
     }
 }
 
-fn metadata(row: &SqliteRow) -> Result<KeyMetadata> {
-    let state: String = row.try_get("state").map_err(failed("keys"))?;
-    Ok(KeyMetadata {
-        id: row.try_get("id").map_err(failed("keys"))?,
-        created: from_integer(row.try_get("created").map_err(failed("keys"))?)?,
+impl KeyMetadata {
+    const fn state(&self) -> &'static str {
+        if self.enabled { "enabled" } else { "disabled" }
+    }
+}
+
+impl StoredKey {
+    fn open(&self, master: &MasterKey) -> Result<Zeroizing<Vec<u8>>> {
+        master.open(&self.metadata.id, &self.sealed)
+    }
+
+    /// What its row is authenticated by.
+    fn content(&self) -> Content {
+        let KeyMetadata { id, created, .. } = &self.metadata;
+        let content = Content::of("strongroom/stored-key-row/v1").field(id.as_bytes()).number(*created);
+        content.field(self.metadata.state().as_bytes()).field(&self.sealed)
+    }
+}
+
+fn stored(row: &SqliteRow, master: &MasterKey) -> Result<StoredKey> {
+    let error = failed("keys");
+    let state: String = row.try_get("state").map_err(&error)?;
+    let metadata = KeyMetadata {
+        id: row.try_get("id").map_err(&error)?,
+        created: from_integer(row.try_get("created").map_err(&error)?)?,
         enabled: state == "enabled",
-    })
+    };
+    let key = StoredKey { metadata, sealed: row.try_get("sealed").map_err(&error)? };
+    let mac: Vec<u8> = row.try_get("mac").map_err(&error)?;
+    master.verify(&format!("stored key `{}`", key.metadata.id), key.content().bytes(), &mac)?;
+    Ok(key)
 }
 
 #[cfg(test)]
@@ -118,20 +161,22 @@ mod tests {
     #[tokio::test]
     async fn key_is_immutable_at_its_id() {
         let (_folder, store) = store().await;
-        let first = store.put_key(&id("a/b/c"), b"one", 5).await.unwrap();
+        let mut rows = store.begin().await.unwrap();
+        let first = rows.put_key(&id("a/b/c"), b"one", 5).await.unwrap();
         let metadata = KeyMetadata { id: "a/b/c".into(), created: 5, enabled: true };
         assert_eq!(first, Put::Created(metadata.clone()));
-        assert_eq!(store.put_key(&id("a/b/c"), b"one", 9).await.unwrap(), Put::Unchanged(metadata));
-        assert_eq!(store.put_key(&id("a/b/c"), b"two", 9).await.unwrap_err().code, Code::KeyExists);
-        let stored = store.key(&id("a/b/c")).await.unwrap();
+        assert_eq!(rows.put_key(&id("a/b/c"), b"one", 9).await.unwrap(), Put::Unchanged(metadata));
+        assert_eq!(rows.put_key(&id("a/b/c"), b"two", 9).await.unwrap_err().code, Code::KeyExists);
+        let stored = rows.key(&id("a/b/c")).await.unwrap();
         assert_eq!(store.open_key(&stored).unwrap().as_slice(), b"one");
     }
 
     #[tokio::test]
     async fn key_at_another_id_than_it_was_stored_at_does_not_open() {
         let (_folder, store) = store().await;
-        store.put_key(&id("a/b/c"), b"one", 5).await.unwrap();
-        let mut stored = store.key(&id("a/b/c")).await.unwrap();
+        let mut rows = store.begin().await.unwrap();
+        rows.put_key(&id("a/b/c"), b"one", 5).await.unwrap();
+        let mut stored = rows.key(&id("a/b/c")).await.unwrap();
         stored.metadata.id = "a/b/d".into();
         assert_eq!(store.open_key(&stored).unwrap_err().code, Code::StoreFailed);
     }
@@ -139,19 +184,22 @@ mod tests {
     #[tokio::test]
     async fn disabled_key_stays_disabled() {
         let (_folder, store) = store().await;
-        store.put_key(&id("a/b/c"), b"one", 5).await.unwrap();
-        assert!(!store.disable_key(&id("a/b/c")).await.unwrap().enabled);
-        assert!(!store.disable_key(&id("a/b/c")).await.unwrap().enabled);
-        assert!(matches!(store.put_key(&id("a/b/c"), b"one", 5).await.unwrap(), Put::Unchanged(k) if !k.enabled));
-        let enable = sqlx::query("UPDATE keys SET state = 'enabled'").execute(&store.pool).await;
+        let mut rows = store.begin().await.unwrap();
+        rows.put_key(&id("a/b/c"), b"one", 5).await.unwrap();
+        assert!(!rows.disable_key(&id("a/b/c")).await.unwrap().enabled);
+        assert!(!rows.disable_key(&id("a/b/c")).await.unwrap().enabled);
+        assert!(matches!(rows.put_key(&id("a/b/c"), b"one", 5).await.unwrap(), Put::Unchanged(k) if !k.enabled));
+        let enable = sqlx::query("UPDATE keys SET state = 'enabled'").execute(&mut *rows.sql).await;
         assert!(enable.unwrap_err().to_string().contains("stays disabled"));
-        assert_eq!(store.disable_key(&id("a/b/d")).await.unwrap_err().code, Code::KeyUnknown);
+        assert_eq!(rows.disable_key(&id("a/b/d")).await.unwrap_err().code, Code::KeyUnknown);
     }
 
     #[tokio::test]
     async fn value_is_not_in_the_database_file() {
         let (folder, store) = store().await;
-        store.put_key(&id("a/b/c"), b"a value that is looked for", 5).await.unwrap();
+        let mut rows = store.begin().await.unwrap();
+        rows.put_key(&id("a/b/c"), b"a value that is looked for", 5).await.unwrap();
+        rows.sql.commit().await.unwrap();
         for entry in std::fs::read_dir(folder.path()).unwrap() {
             let bytes = std::fs::read(entry.unwrap().path()).unwrap();
             assert!(!bytes.windows(12).any(|window| window == b"a value that"));

@@ -1,15 +1,16 @@
 //! Release policies: every version is kept, the last is in force.
 
-use super::{Store, failed, from_integer, to_integer};
+use super::authentic::Content;
+use super::{Transaction, failed, from_integer, to_integer};
+use crate::master_key::MasterKey;
 use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
-use strongroom_appraisal::UnixTime;
+use strongroom_appraisal::{ReleasePolicy, UnixTime};
+use strongroom_artifact::PublicKey;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Refusal, Result};
-
-use crate::release_policy::ReleasePolicy;
 
 /// What a list shows of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,64 +36,127 @@ pub(crate) struct StoredPolicy {
     pub policy: ReleasePolicy,
 }
 
-impl Store {
+impl Transaction<'_> {
     /// Puts a policy into force. The document that is in force already makes no new version.
     ///
     /// # Errors
-    /// Those of [`ReleasePolicy::parse`]; `store-failed`.
-    pub(crate) async fn put_policy(&self, id: &ResourcePath, toml: &[u8], now: UnixTime) -> Result<PolicyMetadata> {
-        ReleasePolicy::parse(toml)?;
-        let insert = "INSERT INTO policies (id, version, toml, created)
-             SELECT ?1, COALESCE(MAX(version), 0) + 1, ?2, ?3 FROM policies WHERE id = ?1
-             HAVING COALESCE((SELECT toml FROM policies WHERE id = ?1 ORDER BY version DESC LIMIT 1), x'') <> ?2";
-        let insert = sqlx::query(insert).bind(id.as_str()).bind(toml).bind(to_integer(now)?);
-        insert.execute(&self.pool).await.map_err(failed("policies"))?;
-        self.policy(id).await.map(|stored| stored.metadata)
+    /// Those of [`ReleasePolicy::parse`]; `policy-invalid`: a signer's key is none; `store-failed`; `store-tampered`.
+    pub(crate) async fn put_policy(&mut self, id: &ResourcePath, toml: &[u8], now: UnixTime) -> Result<PolicyMetadata> {
+        let policy = ReleasePolicy::parse(toml)?;
+        verify_signers(&policy)?;
+        let before = self.find_policy(id).await?;
+        if let Some(before) = before.as_ref().filter(|before| before.toml == toml) {
+            return Ok(before.metadata.clone());
+        }
+        let version = before.map_or(0, |before| before.metadata.version).saturating_add(1);
+        let metadata = PolicyMetadata { id: id.to_string(), version, digest: policy.digest(), created: now };
+        let insert = "INSERT INTO policies (id, version, toml, created, mac) VALUES (?, ?, ?, ?, ?)";
+        let insert = sqlx::query(insert).bind(id.as_str()).bind(to_integer(version)?).bind(toml);
+        let insert = insert.bind(to_integer(now)?).bind(self.master.mac(content(&metadata, toml).bytes()));
+        insert.execute(&mut *self.sql).await.map_err(failed("policies"))?;
+        self.authenticate_rows().await?;
+        Ok(metadata)
     }
 
     /// The policy in force for a key.
     ///
     /// # Errors
-    /// `no-policy`; `store-failed`.
-    pub(crate) async fn policy(&self, id: &ResourcePath) -> Result<StoredPolicy> {
-        let select = "SELECT id, version, toml, created FROM policies WHERE id = ? ORDER BY version DESC LIMIT 1";
-        let row = sqlx::query(select).bind(id.as_str()).fetch_optional(&self.pool).await.map_err(failed("policies"))?;
-        stored(&row.ok_or_else(|| Refusal::new(Code::NoPolicy, "release policy").got(id))?)
+    /// `no-policy`; `store-failed`; `store-tampered`.
+    pub(crate) async fn policy(&mut self, id: &ResourcePath) -> Result<StoredPolicy> {
+        self.find_policy(id).await?.ok_or_else(|| Refusal::new(Code::NoPolicy, "release policy").got(id))
+    }
+
+    async fn find_policy(&mut self, id: &ResourcePath) -> Result<Option<StoredPolicy>> {
+        self.verify_rows().await?;
+        let select = "SELECT id, version, toml, created, mac FROM policies WHERE id = ? ORDER BY version DESC LIMIT 1";
+        let row = sqlx::query(select).bind(id.as_str()).fetch_optional(&mut *self.sql).await;
+        row.map_err(failed("policies"))?.map(|row| stored(&row, self.master)).transpose()
     }
 
     /// All policies in force, by id.
-    pub(crate) async fn policies(&self) -> Result<Vec<StoredPolicy>> {
-        let select = "SELECT id, version, toml, created FROM policies AS one
+    ///
+    /// # Errors
+    /// `store-failed`; `store-tampered`.
+    pub(crate) async fn policies(&mut self) -> Result<Vec<StoredPolicy>> {
+        self.verify_rows().await?;
+        let select = "SELECT id, version, toml, created, mac FROM policies AS one
              WHERE version = (SELECT MAX(version) FROM policies WHERE id = one.id) ORDER BY id";
-        let rows = sqlx::query(select).fetch_all(&self.pool).await.map_err(failed("policies"))?;
-        rows.iter().map(stored).collect()
+        let rows = sqlx::query(select).fetch_all(&mut *self.sql).await.map_err(failed("policies"))?;
+        rows.iter().map(|row| stored(row, self.master)).collect()
     }
 }
 
-fn stored(row: &SqliteRow) -> Result<StoredPolicy> {
-    let toml: Vec<u8> = row.try_get("toml").map_err(failed("policies"))?;
-    let id: String = row.try_get("id").map_err(failed("policies"))?;
-    let policy = ReleasePolicy::parse(&toml).map_err(|refusal| refusal.within(format!("stored policy `{id}`")))?;
+fn verify_signers(policy: &ReleasePolicy) -> Result<()> {
+    let rules = policy.trust().rules.iter();
+    for signer in rules.flat_map(|rule| rule.signers.iter().chain(&rule.statement_signers)) {
+        PublicKey::from_pem(signer.key.as_bytes()).map_err(|refusal| {
+            Refusal { code: Code::PolicyInvalid, ..refusal }.within(format!("signer `{}`", signer.name))
+        })?;
+    }
+    Ok(())
+}
+
+/// What a row is authenticated by.
+fn content(metadata: &PolicyMetadata, toml: &[u8]) -> Content {
+    let content = Content::of("strongroom/stored-policy-row/v1").field(metadata.id.as_bytes());
+    content.number(metadata.version).number(metadata.created).field(toml)
+}
+
+fn stored(row: &SqliteRow, master: &MasterKey) -> Result<StoredPolicy> {
+    let error = failed("policies");
+    let toml: Vec<u8> = row.try_get("toml").map_err(&error)?;
+    let mac: Vec<u8> = row.try_get("mac").map_err(&error)?;
     let metadata = PolicyMetadata {
-        id,
-        version: from_integer(row.try_get("version").map_err(failed("policies"))?)?,
-        digest: policy.digest(),
-        created: from_integer(row.try_get("created").map_err(failed("policies"))?)?,
+        id: row.try_get("id").map_err(&error)?,
+        version: from_integer(row.try_get("version").map_err(&error)?)?,
+        digest: Sha256::of(&toml),
+        created: from_integer(row.try_get("created").map_err(&error)?)?,
     };
+    let what = format!("stored policy `{}`", metadata.id);
+    master.verify(&what, content(&metadata, &toml).bytes(), &mac)?;
+    let policy = ReleasePolicy::parse(&toml).map_err(|refusal| refusal.within(what))?;
     Ok(StoredPolicy { metadata, toml, policy })
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::release_policy::tests::policy_text;
+    use crate::store::Store;
+    use strongroom_artifact::SigningKey;
     use strongroom_wire::Realm;
+
+    /// A policy that fixes one measurement, by its first byte.
+    pub(in crate::store) fn policy_text(first: u8) -> String {
+        let key = SigningKey::generate().unwrap().public().pem();
+        format!(
+            "version = 1\n[snp]\nmeasurement = {{ exactly = \"{first:02x}{}\" }}\ndeployment = {{ exactly = \"{}\" }}\n\
+             tcb = {{ any = {{ because = \"test\" }} }}\nchip = {{ any = {{ because = \"test\" }} }}\n\
+             [[release.trust.rule]]\nrepository = \"r:1/models/*\"\n\
+             [[release.trust.rule.signer]]\nname = \"a\"\nkey = \"\"\"{key}\"\"\"\n",
+            "00".repeat(47),
+            "00".repeat(32),
+        )
+    }
+
+    #[tokio::test]
+    async fn policy_whose_signer_has_no_key_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("verifier.sqlite");
+        let store = Store::open(&path, &folder.path().join("master"), Realm::Vendor).await.unwrap();
+        let mut store = store.begin().await.unwrap();
+        let id = ResourcePath::parse("a/b/c").unwrap();
+        let text = policy_text(1);
+        let none = text.replace("BEGIN PUBLIC", "BEGIN SECRET");
+        assert_eq!(store.put_policy(&id, none.as_bytes(), 5).await.unwrap_err().code, Code::PolicyInvalid);
+        assert!(store.put_policy(&id, text.as_bytes(), 5).await.is_ok());
+    }
 
     #[tokio::test]
     async fn last_version_is_in_force_and_the_same_document_makes_none() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("verifier.sqlite");
         let store = Store::open(&path, &folder.path().join("master"), Realm::Vendor).await.unwrap();
+        let mut store = store.begin().await.unwrap();
         let id = ResourcePath::parse("a/b/c").unwrap();
         assert_eq!(store.policy(&id).await.unwrap_err().code, Code::NoPolicy);
 

@@ -56,6 +56,19 @@ fn identity_is_printed_and_stays_the_same() {
     assert!(identity["token_key"].as_str().unwrap().starts_with("MFkw"));
 }
 
+#[test]
+fn many_first_starts_at_once_print_the_one_identity_that_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = config(folder.path(), "");
+    let printed: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| run(&file, &["--identity"]).stdout)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let kept = run(&file, &["--identity"]);
+    assert_eq!(kept.status.code(), Some(0), "{kept:?}");
+    assert!(printed.iter().all(|printed| *printed == kept.stdout), "{printed:?}");
+}
+
 #[tokio::test]
 async fn service_says_where_it_listens_answers_and_stops_on_sigterm() {
     let folder = tempfile::tempdir().unwrap();
@@ -81,6 +94,11 @@ async fn service_says_where_it_listens_answers_and_stops_on_sigterm() {
         let request = http::Request::get(format!("https://{address}/healthz")).body(empty()).unwrap();
         assert_eq!(http.send(request, Duration::from_secs(10)).await.unwrap().status(), 200);
     }
+    let printed: serde_json::Value = serde_json::from_slice(&run(&file, &["--identity"]).stdout).unwrap();
+    assert_eq!(printed, identity, "printed while the service runs");
+    let second = run(&file, &[]);
+    assert_eq!(second.status.code(), Some(2), "{second:?}");
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another verifier runs"), "{second:?}");
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     for name in ["master-key", "admin-token", "state/tls-key.pem", "state/token-key.pem", "state/verifier.sqlite"] {

@@ -3,10 +3,10 @@
 use crate::guest::Guest;
 use crate::world::{KEY, KEY_VALUE, World};
 use http::Method;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use std::time::Duration;
 use strongroom_artifact::SigningKey;
 use strongroom_attestation_verifier::LIFETIME;
-use strongroom_devkit::registry::{Fault, Target, Times};
+use strongroom_devkit::registry::{Fault, Gate, Target, Times};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::Jwe;
 
@@ -73,7 +73,7 @@ async fn nothing_is_released_where_the_log_takes_no_row() {
     let (world, document) = World::ready().await;
     let guest = Guest::launch(&world, &document).await;
     guest.attest().await;
-    let store = SqlitePool::connect_with(SqliteConnectOptions::new().filename(world.store())).await.unwrap();
+    let store = world.open_store().await;
     let full = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk full'); END";
     sqlx::query(full).execute(&store).await.unwrap();
     assert_eq!(refused(&guest, KEY).await, pair("store-failed", "PluginInternalError"));
@@ -123,6 +123,70 @@ async fn disabled_key_refused() {
     world.admin(Method::POST, &format!("keys/{KEY}/disable"), vec![]).await;
     assert_eq!(refused(&guest, KEY).await, pair("key-disabled", "PolicyDeny"));
     assert_eq!(world.decisions("release").await, ["", "key-disabled"]);
+}
+
+/// What a release comes to that waits for the registry while `meanwhile` happens.
+async fn stalled_release(meanwhile: impl AsyncFnOnce(&World, &[u8])) -> (String, World) {
+    let (world, document) = World::ready().await;
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    let gate = Gate::closed();
+    world.registry.faults().set(Target::Any, Times::Always, Fault::Stall(gate.clone()));
+    let asked = world.registry.requests().all().len();
+    let during = async {
+        while world.registry.requests().all().len() == asked {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        meanwhile(&world, &document).await;
+        gate.open();
+    };
+    let (answer, ()) = tokio::join!(guest.fetch(KEY), during);
+    let code = if answer.status == 200 { String::new() } else { answer.code() };
+    assert_eq!(world.decisions("release").await, [code.as_str()]);
+    drop(guest);
+    (code, world)
+}
+
+#[tokio::test]
+async fn what_changes_while_a_release_waits_for_the_registry_decides() {
+    assert_eq!(stalled_release(async |world, _| world.pass(LIFETIME - 1)).await.0, "");
+    assert_eq!(stalled_release(async |world, _| world.pass(LIFETIME)).await.0, "session-expired");
+    let changed = async |world: &World, document: &[u8]| {
+        world.put_policy(KEY, &world.policy(document).replace("4d4d", "4e4e")).await;
+    };
+    assert_eq!(stalled_release(changed).await.0, "busy");
+}
+
+#[tokio::test]
+async fn key_disabled_while_its_release_waits_is_kept_and_rows_are_in_the_order_of_time() {
+    let disable = async |world: &World, _: &[u8]| {
+        world.pass(7);
+        let answer = world.admin(Method::POST, &format!("keys/{KEY}/disable"), vec![]).await;
+        assert_eq!(answer.status, 200);
+        world.pass(7);
+    };
+    let (code, world) = stalled_release(disable).await;
+    assert_eq!(code, "key-disabled");
+    let rows = world.audit().await;
+    let times: Vec<u64> = rows.iter().map(|row| row["time"].as_u64().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    let release = rows.iter().find(|row| row["kind"] == "release").unwrap();
+    assert_eq!(release["time"], world.now());
+}
+
+#[tokio::test]
+async fn row_that_was_changed_without_the_master_key_releases_nothing() {
+    let (world, document) = World::ready().await;
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    assert_eq!(guest.key(KEY).await, KEY_VALUE);
+    world.admin(Method::POST, &format!("keys/{KEY}/disable"), vec![]).await;
+    assert_eq!(refused(&guest, KEY).await, pair("key-disabled", "PolicyDeny"));
+    let store = world.open_store().await;
+    for statement in ["DROP TRIGGER keys_stay_disabled", "UPDATE keys SET state = 'enabled'"] {
+        sqlx::query(statement).execute(&store).await.unwrap();
+    }
+    assert_eq!(refused(&guest, KEY).await, pair("store-tampered", "PolicyDeny"));
 }
 
 #[tokio::test]
@@ -284,6 +348,7 @@ async fn keys_and_log_outlive_a_restart_and_sessions_do_not() {
     let answer = world.kbs(Method::GET, &path, &[("cookie", &cookie)], vec![]).await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (401, "session-unknown"));
     assert_eq!(world.decisions("attestation").await, before);
+    assert_eq!(world.second().await.unwrap_err().code, strongroom_wire::Code::ConfigurationInvalid);
     let guest = Guest::launch(&world, &document).await;
     guest.attest().await;
     assert_eq!(guest.key(KEY).await, KEY_VALUE);

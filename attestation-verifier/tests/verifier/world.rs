@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -118,6 +119,13 @@ impl World {
         Config::parse(text.as_bytes()).unwrap()
     }
 
+    /// Another service on the state that this one runs on.
+    pub(crate) async fn second(&self) -> strongroom_wire::Result<Service> {
+        let root = self.folder.path().join("ark.pem");
+        let config = Self::config(self.folder.path(), Some(&root), &self.registry.addr().to_string());
+        Service::start(&config, Clock::system()).await
+    }
+
     async fn run(
         config: &Config,
         clock: &Arc<AtomicU64>,
@@ -152,6 +160,11 @@ impl World {
 
     pub(crate) fn store(&self) -> PathBuf {
         strongroom_attestation_verifier::store_path(&self.folder.path().join("state"))
+    }
+
+    /// The store, as somebody who may write the file sees it.
+    pub(crate) async fn open_store(&self) -> SqlitePool {
+        SqlitePool::connect_with(SqliteConnectOptions::new().filename(self.store())).await.unwrap()
     }
 
     /// Pushes a tiny model, sealed with [`KEY_VALUE`] under this key id, and signed.

@@ -45,8 +45,8 @@ pub(crate) struct Arguments {
     /// Where the data key is kept: `<repo>/<type>/<tag>` at the verifier. The manifest names it.
     #[arg(long, value_name = "KID", value_parser = key::parse_id, requires = "seal", conflicts_with = "no_seal")]
     key_id: Option<ResourcePath>,
-    /// The data key: 32 raw bytes, or 64 hex digits. Made, and written there with mode 600, where the file is absent. It is
-    /// for this one push: FILE.artifact then says what it has sealed, and a second push is refused.
+    /// The data key: 32 raw bytes, or 64 hex digits. Made, and written there with mode 600, where the file is absent. No two
+    /// artifacts should share one.
     #[arg(long, value_name = "FILE", requires = "seal", conflicts_with = "no_seal")]
     key_file: Option<PathBuf>,
     /// Where sealed files wait until they are sent. Nothing readable is written there.
@@ -60,10 +60,9 @@ pub(crate) struct Arguments {
 
 /// What is done, in this order.
 ///
-/// 1. Read the keys for signing. Get a data key that has sealed nothing yet: from its file, or fresh, and then into its file
-///    where one is named.
+/// 1. Read the keys for signing. Get the data key: from its file, or fresh, and then into its file where one is named.
 /// 2. Ask the verifier, where one is named, whether the key's id is free: before anything is sealed and sent.
-/// 3. Push and sign the model, found by its digest alone. Note beside the key's file what it has sealed.
+/// 3. Push and sign the model, found by its digest alone.
 /// 4. Give the data key to the verifier.
 /// 5. Set the tag. Whoever finds the model by it finds a model whose key is kept.
 pub(super) fn run(arguments: &Arguments, json: bool) -> Result<()> {
@@ -74,7 +73,7 @@ pub(super) fn run(arguments: &Arguments, json: bool) -> Result<()> {
     let client = arguments.registry.client(&arguments.reference)?;
     let admin = arguments.service.as_ref().map(Service::client).transpose()?;
     let data_key = match &arguments.key_id {
-        Some(id) if arguments.seal => Some((id.clone(), key_file::unused(arguments.key_file.as_deref())?)),
+        Some(id) if arguments.seal => Some((id.clone(), key_file::read_or_create(arguments.key_file.as_deref())?)),
         _ => None,
     };
     let for_verifier = data_key.as_ref().map(|(_, key)| Zeroizing::new(*key.expose()));
@@ -101,7 +100,6 @@ pub(super) fn run(arguments: &Arguments, json: bool) -> Result<()> {
         // 3.
         let untagged = Reference::parse(&arguments.reference.name())?;
         let pushed = push_model(&client, &arguments.directory, &untagged, options).await?;
-        key_file::note_use(arguments.key_file.as_deref(), &pushed)?;
         // 4.
         if let Some((admin, id, value)) = delivery {
             key::deliver(admin, id, value).await?;

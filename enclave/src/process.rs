@@ -10,7 +10,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Makes the environment that of [`CLEAN`] alone, by starting this program anew in its place where it is not: the host's
+/// Makes the environment that of `CLEAN` alone, by starting this program anew in its place where it is not: the host's
 /// environment decides nothing in a guest, and ONNX Runtime decides by it whether to keep and send usage data.
 ///
 /// # Errors

@@ -26,7 +26,7 @@ fn collateral(folder: &Path, file: &Value) -> Endorsements {
 /// Seconds since 1970 of `YYYY-MM-DD hh:mm:ss+00:00` or `YYYY-MM-DDThh:mm:ssZ`.
 fn seconds(text: &Value) -> u64 {
     let text = text.as_str().unwrap();
-    let clock: Vec<u64> = text[11..19].split(':').map(|part| part.parse().unwrap()).collect();
+    let clock: Vec<u64> = text.get(11..19).unwrap().split(':').map(|part| part.parse().unwrap()).collect();
     midnight(text) + clock[0] * 3600 + clock[1] * 60 + clock[2]
 }
 

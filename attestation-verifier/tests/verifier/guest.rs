@@ -59,6 +59,7 @@ impl<'a> Guest<'a> {
                 CertificateKind::Vcek => "VCEK",
                 CertificateKind::Ask => "ASK",
                 CertificateKind::Ark => "ARK",
+                CertificateKind::Crl => "CRL",
                 _ => "Empty",
             };
             CertificateEntry { cert_type: kind.into(), data: entry.data }

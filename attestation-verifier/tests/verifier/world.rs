@@ -215,11 +215,12 @@ impl World {
         let model = |(n, reference): (usize, &String)| Model { name: format!("m{n}"), reference: reference.clone() };
         let mut trust = self.trust();
         let own = trust.rules[0].clone();
-        trust.rules.extend(
-            references
-                .iter()
-                .map(|reference| Rule { repository: reference.split('@').next().unwrap().to_owned(), ..own.clone() }),
-        );
+        for reference in references {
+            let repository = reference.split('@').next().unwrap().to_owned();
+            if trust.rule_for(&repository).is_err() {
+                trust.rules.push(Rule { repository, ..own.clone() });
+            }
+        }
         Settings {
             version: 1,
             root: self.root(),

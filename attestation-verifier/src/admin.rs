@@ -198,6 +198,9 @@ fn refused(refusal: &Refusal) -> Response {
         (Code::KeyExists, _) => StatusCode::CONFLICT,
         (Code::TooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
         (Code::Busy, _) => StatusCode::TOO_MANY_REQUESTS,
+        // The only network of an administrator's call is their own: the body broke off or came too slowly.
+        (Code::Network, _) => StatusCode::BAD_REQUEST,
+        (Code::Timeout, _) => StatusCode::REQUEST_TIMEOUT,
         (_, Fault::Refused | Fault::Configuration) => StatusCode::BAD_REQUEST,
         (_, Fault::Environment | Fault::Bug) => StatusCode::INTERNAL_SERVER_ERROR,
     };

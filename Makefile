@@ -2,7 +2,6 @@
 
 CARGO ?= cargo
 WITH_ENV := dev/setup/with-env
-BINARIES := -p strongroom-tools -p strongroom-attestation-verifier -p strongroom-enclave -p strongroom-dev
 # Where cargo puts binaries, also when CARGO_TARGET_DIR or a cargo configuration says otherwise.
 TARGET_DIR = $(shell $(CARGO) metadata --format-version 1 --no-deps --locked | \
 	sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
@@ -14,7 +13,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 demo: setup ## the whole system on this machine, without a TEE; KEEP=1 leaves it running
-	$(CARGO) build --locked --bins $(BINARIES)
+	$(CARGO) build --workspace --bins --locked
 	$(WITH_ENV) "$(TARGET_DIR)/debug/strongroom-dev" demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: setup peers format lint models unit examples documents ## every check that CI runs
@@ -40,7 +39,9 @@ models: setup peers
 		else echo "models: skipped, no Python peers"; fi'
 
 # nextest where it is installed: it runs the test binaries side by side.
+# The tests of the whole system start the programs, among them one that no package's own tests would build.
 unit: setup peers
+	$(CARGO) build --workspace --bins --locked
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then run='nextest run --no-tests=fail'; else run=test; fi; \
 		set -x; STRONGROOM_REQUIRE_SETUP=1 $(WITH_ENV) $(CARGO) $$run --workspace --locked
 

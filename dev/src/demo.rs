@@ -5,6 +5,7 @@ pub(crate) mod print;
 mod refusals;
 
 use crate::guest::{Guest, Launch};
+use crate::process;
 use crate::world::{Inputs, World, random_hex, text};
 use print::Steps;
 use serde_json::Value;
@@ -34,6 +35,7 @@ pub(crate) struct Published {
 pub(crate) fn run(inputs: Inputs, keep: bool) -> Result<()> {
     let mut steps = Steps::start();
     let world = World::start(inputs)?;
+    process::clean_up_on_signal(world.path().to_owned())?;
     world.signer("release")?;
     steps.done(
         "surroundings",
@@ -68,7 +70,10 @@ pub(crate) fn run(inputs: Inputs, keep: bool) -> Result<()> {
     let refused = refusals::run(&world, &mut steps)?;
     steps.end(refused);
     if keep {
-        print::keep(&world, &proxy, &model, &guest)?;
+        print::kept(&world, &proxy, &model, &guest);
+        loop {
+            std::thread::park(); // until the signal that stops everything
+        }
     }
     drop(proxy);
     guest.stop()?;

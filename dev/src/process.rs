@@ -1,12 +1,36 @@
 //! Child processes whose standard error is kept, line by line, and can be waited on.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use strongroom_wire::{Code, Refusal, Result};
+
+/// The children that run now, by process id.
+static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+/// Stops every child, and removes `folder`, when this process is told to stop: nobody else would. Ends the process.
+pub(crate) fn clean_up_on_signal(folder: PathBuf) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| Refusal::io("runtime", &e))?;
+    std::thread::spawn(move || {
+        runtime.block_on(async { strongroom_transport::shutdown_signal().await });
+        for id in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            terminate(*id);
+        }
+        let _ = std::fs::remove_dir_all(&folder);
+        std::process::exit(0);
+    });
+    Ok(())
+}
+
+fn terminate(id: u32) {
+    if let Some(pid) = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
 
 /// A running child; it is told to stop and waited for when dropped.
 pub(crate) struct Process {
@@ -42,6 +66,7 @@ impl Process {
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(io)?;
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).insert(child.id());
         let stderr = child.stderr.take().ok_or_else(|| Refusal::new(Code::Internal, "standard error"))?;
         let log = Arc::new(Mutex::new(Vec::new()));
         let (sender, lines) = channel();
@@ -89,16 +114,15 @@ impl Process {
 
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> Result<ExitStatus> {
-        self.child.wait().map_err(|e| Refusal::io(&self.name, &e))
+        let status = self.child.wait().map_err(|e| Refusal::io(&self.name, &e));
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.child.id());
+        status
     }
 
     /// Sends SIGTERM and waits for the end.
     pub(crate) fn stop(&mut self) -> Result<ExitStatus> {
-        if let Ok(pid) = i32::try_from(self.child.id())
-            && let Some(pid) = rustix::process::Pid::from_raw(pid)
-            && self.child.try_wait().ok().flatten().is_none()
-        {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        if self.child.try_wait().ok().flatten().is_none() {
+            terminate(self.child.id());
         }
         self.wait()
     }

@@ -23,7 +23,7 @@ pub(crate) enum Command {
         /// The key, `<repo>/<type>/<tag>`.
         #[arg(value_parser = parse_id)]
         id: ResourcePath,
-        /// The policy: [snp], which guests, and [release], whose models.
+        /// The policy: its `snp` section says which guests, its `release` section whose models.
         file: PathBuf,
         #[command(flatten)]
         service: Service,
@@ -48,7 +48,7 @@ pub(crate) enum Command {
     /// Read a policy and say what it fixes. Asks nobody.
     #[command(after_help = "Example:\n  strongroom policy check client.toml")]
     Check {
-        /// An appraisal policy of clients, or a release policy: one with a [release] section.
+        /// An appraisal policy of clients, or a release policy: one with a `release` section.
         file: PathBuf,
     },
 }

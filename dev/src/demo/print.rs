@@ -7,7 +7,7 @@ use crate::guest::Guest;
 use crate::world::World;
 use std::net::SocketAddr;
 use std::time::Instant;
-use strongroom_wire::{Code, Refusal, Result};
+use strongroom_wire::{Code, Refusal};
 
 /// The steps so far.
 pub(crate) struct Steps {
@@ -50,8 +50,8 @@ impl Steps {
     }
 }
 
-/// Leaves it running until somebody stops it.
-pub(crate) fn keep(world: &World, proxy: &Proxy, model: &Published, guest: &Guest) -> Result<()> {
+/// How to call what is left running.
+pub(crate) fn kept(world: &World, proxy: &Proxy, model: &Published, guest: &Guest) {
     let (url, key, name) = (proxy.url(), crate::world::API_KEY, &model.name);
     let venv = world.path().join("openai");
     let venv = venv.display();
@@ -65,10 +65,7 @@ pub(crate) fn keep(world: &World, proxy: &Proxy, model: &Published, guest: &Gues
          from openai import OpenAI\nclient = OpenAI(base_url=\"{url}/v1\", api_key=\"{key}\")\n\
          print(client.embeddings.create(model=\"{name}\", input=\"a letter in a strongroom\").data[0].embedding[:4])\nEOF\n"
     );
-    println!("the enclave itself: {}", guest.url());
-    let runtime = tokio::runtime::Runtime::new().map_err(|e| Refusal::io("runtime", &e))?;
-    runtime.block_on(async { strongroom_transport::shutdown_signal().await });
-    Ok(())
+    println!("the enclave behind it: {}", guest.url());
 }
 
 /// A refusal that ends the program.

@@ -8,6 +8,7 @@
 //! This crate does not open a socket or a file, read a clock, keep state, or decide what to do with a verdict.
 
 mod appraisal;
+pub mod azure;
 mod certificate;
 mod crl;
 mod endorsements;
@@ -24,7 +25,9 @@ mod window;
 pub use appraisal::{Appraisal, Expected, Verdict, VerifiedEnclave};
 pub use endorsements::Endorsements;
 pub use models::appraise_models;
-pub use policy::{Floor, Hex, ModelPolicy, Policy, Rule, SnpPolicy, TdxPolicy};
+pub use policy::{
+    Abi, BitSet, Ceiling, Firmware, Floor, Hex, ModelPolicy, Policy, Rule, SnpPolicy, TdxEvent, TdxPolicy,
+};
 pub use release_policy::ReleasePolicy;
 pub use roots::Roots;
 pub use snp::{AuthenticReport, VerifiedVek, appraise, authenticate, authenticate_traced};

@@ -12,6 +12,7 @@
 //! # debug = { exactly = false }   vmpl = { exactly = 0 }   migration-agent = { exactly = false }
 //! # revocation-list = { exactly = true }                         # a current CRL must be given
 //! # provider: absent, only a VCEK may have signed; else whose VLEK may, by its cspID
+//! # committed-tcb, current-tcb, launch-tcb: absent, as `tcb`; and what else has a default, see `SnpPolicy`
 //! [tdx]                                                          # a policy has [snp], [tdx] or both
 //! mrtd        = { one-of = ["<96 hex digits>"] }
 //! rtmr0       = { any = { because = "the host's ACPI tables differ from machine to machine" } }
@@ -20,6 +21,10 @@
 //! deployment  = { exactly = "<64 hex digits>" }                  # MRCONFIGID: these 32 bytes and 16 zero bytes
 //! ppid        = { any = { because = "any machine of our provider" } }
 //! # and what has a default, see `TdxPolicy`
+//! [[tdx.event]]                                                  # must be in the event log, which must be given
+//! rtmr   = 1
+//! type   = "EV_EFI_BOOT_SERVICES_APPLICATION"                    # or its number
+//! digest = { one-of = ["<96 hex digits>"] }
 //! [model]                                                        # what a client expects to be served
 //! manifest = { one-of = ["sha256:<64 hex digits>"] }
 //! signer   = { one-of = ["<SHA-256 of a signing key's SPKI>"] }
@@ -27,6 +32,7 @@
 //!
 //! Nothing is unset and therefore skipped: what has no safe default must be given, and `any` says because.
 
+mod event;
 mod rule;
 mod snp;
 mod tdx;
@@ -35,9 +41,10 @@ use serde::Deserialize;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Check, Code, Refusal, Result, document, limits};
 
+pub use event::TdxEvent;
 pub(crate) use rule::OciDigest;
-pub use rule::{Floor, Hex, Rule};
-pub use snp::SnpPolicy;
+pub use rule::{Ceiling, Floor, Hex, Rule};
+pub use snp::{Abi, BitSet, Firmware, SnpPolicy};
 pub use tdx::TdxPolicy;
 
 /// A whole policy.
@@ -109,7 +116,7 @@ impl Policy {
             return Ok(Self { document, digest });
         }
         Err(Refusal::new(Code::PolicyInvalid, "policy")
-            .got("an empty `one-of` or `because`, or a floor without `product = { exactly = … }`"))
+            .got("an empty `one-of` or `because`, a floor without `product = { exactly = … }`, or an event without RTMR or digest"))
     }
 
     /// What is demanded of a platform where nobody wrote a policy: no debugging, VMPL 0, no migration agent, TDX status

@@ -166,9 +166,14 @@ impl Authority {
         Ok(Vek { key, spec, certificate })
     }
 
-    /// A revocation list signed by this authority, valid in `window`, that names `serials`.
+    /// A revocation list signed by this authority, valid in `window`, that names `serials`; its number is 1.
     pub fn crl(&self, serials: &[u32], window: Range<u64>) -> Result<Vec<u8>> {
-        x509::crl(&self.name, serials, window, &self.key)
+        self.numbered_crl(serials, window, Some(1))
+    }
+
+    /// [`Self::crl`] with another cRLNumber, or without one.
+    pub fn numbered_crl(&self, serials: &[u32], window: Range<u64>, number: Option<u64>) -> Result<Vec<u8>> {
+        x509::crl(&self.name, serials, window, number, &self.key)
     }
 
     /// DER certificate.

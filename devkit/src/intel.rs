@@ -177,7 +177,7 @@ impl Authority {
 
     /// A revocation list signed by this authority, valid in `window`, that names `serials`. DER.
     pub fn crl(&self, serials: &[u32], window: Range<u64>) -> Result<Vec<u8>> {
-        x509::crl(&self.name, serials, window, &self.key)
+        x509::crl(&self.name, serials, window, Some(1), &self.key)
     }
 
     /// DER certificate.

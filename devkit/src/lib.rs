@@ -1,11 +1,14 @@
 //! What tests and the demo need in place of vendors, hardware and other people's services: a fake AMD hierarchy made fresh
 //! ([`amd`]), reports signed by it ([`report`]), a fake Intel hierarchy ([`intel`]) with quotes ([`quote`]), a security processor that answers with them ([`psp`]), a ciphertext that
-//! opens under two keys ([`two_key`]) and an OCI registry that can be told to misbehave ([`registry`]).
+//! opens under two keys ([`two_key`]) and two services of others that can be told to
+//! misbehave: an OCI registry ([`registry`]) and the vendors' endorsement services ([`vendors`]).
 //!
 //! This crate does not weaken any check: the same verification code runs over what it makes, under a root that no vendor
 //! vouches for. It is never part of an image, and no product crate depends on it outside tests.
 
 pub mod amd;
+pub mod azure;
+pub mod event_log;
 pub mod intel;
 pub mod psp;
 pub mod quote;
@@ -13,4 +16,5 @@ pub mod registry;
 pub mod report;
 pub mod two_key;
 pub mod vectors;
+pub mod vendors;
 mod x509;

@@ -63,7 +63,14 @@ pub(crate) fn certificate(
     signed(&tbs.to_der().map_err(asn1)?, key)
 }
 
-pub(crate) fn crl(issuer: &str, serials: &[u32], window: Range<u64>, key: &dyn Signer) -> Result<Vec<u8>> {
+/// A revocation list; `number` is its cRLNumber, `None` leaves the extension out.
+pub(crate) fn crl(
+    issuer: &str,
+    serials: &[u32],
+    window: Range<u64>,
+    number: Option<u64>,
+    key: &dyn Signer,
+) -> Result<Vec<u8>> {
     let revoked = |number: &u32| {
         Ok(RevokedCert {
             serial_number: serial(*number)?,
@@ -72,6 +79,7 @@ pub(crate) fn crl(issuer: &str, serials: &[u32], window: Range<u64>, key: &dyn S
         })
     };
     let revoked = serials.iter().map(revoked).collect::<Result<Vec<_>>>()?;
+    let numbered = |number: u64| extension("2.5.29.20", false, number.to_der().map_err(asn1)?);
     let tbs = TbsCertList {
         version: Version::V2,
         signature: key.algorithm()?,
@@ -79,7 +87,7 @@ pub(crate) fn crl(issuer: &str, serials: &[u32], window: Range<u64>, key: &dyn S
         this_update: time(window.start)?,
         next_update: Some(time(window.end)?),
         revoked_certificates: (!revoked.is_empty()).then_some(revoked),
-        crl_extensions: None,
+        crl_extensions: number.map(numbered).transpose()?.map(|extension| vec![extension]),
     };
     signed(&tbs.to_der().map_err(asn1)?, key)
 }

@@ -1,7 +1,9 @@
-//! `strongroom evidence inspect|verify`: SNP reports and TDX quotes, told apart by content.
+//! `strongroom evidence inspect|verify|fetch-endorsements`: SNP reports and TDX quotes, told apart by content.
 
 mod answer;
+mod azure;
 mod endorsements;
+mod fetch;
 mod snp;
 mod tdx;
 
@@ -14,7 +16,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 use strongroom_appraisal::{Appraisal, Endorsements, Expected, Policy, Roots, UnixTime, Verdict};
 use strongroom_wire::tdx::looks_like_quote;
-use strongroom_wire::{Fault, Result, limits};
+use strongroom_wire::{Code, Fault, Refusal, Result, limits};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -29,6 +31,8 @@ pub(crate) enum Command {
     /// Without --policy the platform's defaults are demanded (no debugging, VMPL 0, no migration agent, TDX status
     /// UpToDate) and the verdict is at most `authentic`: the software was not judged.
     Verify(Verify),
+    /// Verify who signed evidence of an Azure guest behind a virtual TPM, for a nonce. Judges neither platform nor software.
+    VerifyAzure(azure::VerifyAzure),
 }
 
 #[derive(Args)]
@@ -48,6 +52,9 @@ pub(crate) struct Verify {
     /// Trust this root instead of the built-in ones of AMD and Intel. Repeatable.
     #[arg(long = "root", value_name = "PEM_OR_DER")]
     roots: Vec<PathBuf>,
+    /// The guest's event log, the memory that its ACPI table CCEL names: replayed, it must give the quote's RTMRs. TDX only.
+    #[arg(long, value_name = "FILE")]
+    event_log: Option<PathBuf>,
     /// The appraisal policy.
     #[arg(long, value_name = "FILE", conflicts_with = "authenticate_only")]
     policy: Option<PathBuf>,
@@ -60,6 +67,8 @@ pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
     match command {
         Command::Inspect { file } => inspect(&file, json),
         Command::Verify(arguments) => verify(&arguments, json),
+        Command::FetchEndorsements(arguments) => fetch::run(&arguments, json),
+        Command::VerifyAzure(arguments) => azure::verify(&arguments, json),
     }
 }
 
@@ -81,12 +90,20 @@ fn verify(arguments: &Verify, json: bool) -> Result<ExitCode> {
     };
     let roots = roots::load(&arguments.roots)?;
     let endorsements = endorsements::load(&arguments.endorsements)?;
+    let event_log = match &arguments.event_log {
+        Some(_) if !looks_like_quote(&evidence) => {
+            return Err(Refusal::new(Code::Usage, "--event-log").got("an SNP report").want("a TDX quote"));
+        }
+        Some(path) => Some(read_file(path, limits::EVENT_LOG)?),
+        None => None,
+    };
     let mut answer = describe(&evidence)?;
     let defaults = Policy::platform_defaults();
     let terms = Terms {
         endorsements: &endorsements,
         roots: &roots,
         now: arguments.at.unwrap_or_else(now),
+        event_log: event_log.as_deref(),
         policy: (!arguments.authenticate_only).then(|| policy.as_ref().unwrap_or(&defaults)),
     };
     let judge = if looks_like_quote(&evidence) { tdx::judge } else { snp::judge };
@@ -108,6 +125,8 @@ struct Terms<'a> {
     endorsements: &'a Endorsements,
     roots: &'a Roots,
     now: UnixTime,
+    /// Only beside a quote.
+    event_log: Option<&'a [u8]>,
     /// `None` where evidence is authenticated only.
     policy: Option<&'a Policy>,
 }

@@ -97,6 +97,8 @@ codes! {
     CrlSignatureInvalid = "crl-signature-invalid", Refused, "";
     /// A revocation list is not yet valid or past its nextUpdate.
     CrlExpired = "crl-expired", Refused, "fetch the current revocation list";
+    /// A revocation list has a lower number, or is older, than the policy allows.
+    CrlTooOld = "crl-too-old", Refused, "fetch the newest revocation list: the one at hand may hide what was revoked since";
     /// The evidence's own signature does not verify.
     EvidenceSignatureInvalid = "evidence-signature-invalid", Refused, "the report was changed after it was signed, or another chip signed it";
     /// The report names a signing key that cannot be judged.
@@ -137,6 +139,22 @@ codes! {
     TcbRevoked = "tcb-revoked", Refused, "the platform's keys count as compromised; update its firmware";
     /// The TCB status is none that the policy accepts.
     TcbStatusNotAccepted = "tcb-status-not-accepted", Refused, "update the platform, or accept the status in the policy knowingly";
+    /// A replayed event log does not give the quote's runtime measurement registers.
+    EventLogMismatch = "event-log-mismatch", Refused, "the log is of another boot, or was changed; read both in the same guest";
+    /// The policy names single events and no event log was given.
+    EventLogMissing = "event-log-missing", Refused, "pass the guest's CCEL with --event-log";
+    /// The PCRs given are not those that the TPM quoted.
+    PcrMismatch = "pcr-mismatch", Refused, "read PCRs and quote in one go: a PCR was extended in between, or changed on its way";
+
+    // ── Evidence: fetching endorsements ────────────────────────────────────────────────────────────────────────────
+    /// A vendor's service gave no endorsement: it is out of order, or wants fewer requests.
+    EndorsementUnavailable = "endorsement-unavailable", Environment, "try again later, or name a mirror or PCCS with --kds or --pcs";
+    /// A vendor's service knows no endorsement of this platform.
+    EndorsementUnknown = "endorsement-unknown", Environment, "the vendor does not know this platform at this TCB; ask its host for the endorsements";
+    /// An endorsement is not in the cache, and no service may be asked.
+    EndorsementNotCached = "endorsement-not-cached", Environment, "fetch it once without --offline";
+    /// A service answered with the endorsement of another platform.
+    EndorsementMismatch = "endorsement-mismatch", Refused, "do not use this service: it answers with another platform's endorsements";
 
     // ── Evidence: appraisal ────────────────────────────────────────────────────────────────────────────────────────
     /// The guest may be debugged by its host.

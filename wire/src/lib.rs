@@ -1,13 +1,14 @@
 //! Every byte format that crosses a trust boundary of Strongroom, and the one definition of each commitment.
 //!
-//! Evidence ([`snp`], [`tdx`]), what binds it to software, channel and model ([`binding`], [`merkle`]), what a guest is told
-//! ([`deployment`], [`trust`]), what it answers ([`evidence`]), how it asks for keys ([`kbs`], [`ear`]) and how that is
-//! recorded ([`audit`]), how anything is refused ([`Refusal`], [`Code`]) and how much is read before it is ([`limits`]).
+//! Evidence ([`snp`], [`tdx`], [`event_log`], [`azure`], [`tpm`]), what binds it to software, channel and model ([`binding`], [`merkle`]),
+//! what a guest is told ([`deployment`], [`trust`]), what it answers ([`evidence`]), how it asks for keys ([`kbs`],
+//! [`ear`]) and how that is recorded ([`audit`]), how anything is refused ([`Refusal`], [`Code`]) and how much is read before it is ([`limits`]).
 //!
 //! This crate does not sign, verify a signature, decrypt, open a socket or a file, or read a clock. It hashes.
 
 pub mod attester;
 pub mod audit;
+pub mod azure;
 pub mod binding;
 pub mod bytes;
 mod code;
@@ -15,6 +16,7 @@ pub mod deployment;
 pub mod digest;
 pub mod document;
 pub mod ear;
+pub mod event_log;
 pub mod evidence;
 pub mod kbs;
 pub mod limits;
@@ -23,6 +25,7 @@ mod refusal;
 mod root;
 pub mod snp;
 pub mod tdx;
+pub mod tpm;
 pub mod trust;
 
 pub use code::{Code, Fault};

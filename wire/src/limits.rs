@@ -11,6 +11,18 @@ pub const PCK_CHAIN: usize = 12 * 1024;
 pub const QE_AUTH_DATA: usize = 1024;
 /// TCB levels of one TCB info, one module or one enclave identity; Intel lists fewer than twenty.
 pub const TCB_LEVELS: usize = 256;
+/// A CCEL event log: firmware reserves 64 to 256 KiB for one.
+pub const EVENT_LOG: usize = 1024 * 1024;
+/// Events of one log; a boot makes 20 to 200, and a guest may extend RTMR3 for each thing that it loads.
+pub const EVENTS: usize = 8192;
+/// Digest algorithms of one event log; the TPM specification knows six that firmware uses.
+pub const EVENT_LOG_ALGORITHMS: usize = 8;
+/// A TPM quote (`TPMS_ATTEST`): about 160 bytes with a nonce.
+pub const TPM_QUOTE: usize = 1024;
+/// The report of Azure's paravisor: the NV index that holds it has 2600 bytes.
+pub const HCL_REPORT: usize = 8 * 1024;
+/// Evidence of an Azure guest as JSON: report, TPM quote and VCEK are 10 KiB, a TDX quote comes instead of the VCEK.
+pub const AZURE_EVIDENCE: usize = 64 * 1024;
 /// Entries in a certificate table; the specification names six.
 pub const CERTIFICATE_TABLE_ENTRIES: usize = 32;
 /// One endorsement (certificate or CRL) in DER or PEM. AMD's CRLs are about 1 KiB.

@@ -3,11 +3,13 @@
 //!
 //! Parsing verifies nothing. A [`Report`] says what its bytes say; who signed them is `appraisal`'s matter.
 
+mod bits;
 mod certificates;
 mod tcb;
 
 use crate::bytes::Cursor;
 use crate::{Code, Refusal, Result};
+pub use bits::{GuestPolicy, KeyInfo, PlatformInfo, SigningKey};
 pub use certificates::{CertificateKind, CertificateTable, TableEntry};
 pub use tcb::{Tcb, TcbLayout};
 
@@ -78,106 +80,6 @@ pub struct Report {
     pub signature_s: [u8; 72],
     /// Offsets of bytes that this version reserves and that are not zero. Reported; judged by `appraisal`.
     pub reserved_not_zero: Vec<usize>,
-}
-
-/// POLICY: what the guest's owner allowed at launch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GuestPolicy(pub u64);
-
-/// PLATFORM_INFO: the state of the platform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlatformInfo(pub u64);
-
-/// Which key signed, and how the chip shows itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeyInfo(pub u32);
-
-/// SIGNING_KEY.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SigningKey {
-    /// The chip's own key, derived from chip secrets and TCB.
-    Vcek,
-    /// A key that AMD gave a cloud provider, of that provider's TCB.
-    Vlek,
-    /// Unsigned.
-    None,
-    /// A value that is not defined.
-    Other(u32),
-}
-
-impl GuestPolicy {
-    /// ABI_MINOR and ABI_MAJOR.
-    pub const fn abi(self) -> [u8; 2] {
-        let [minor, major, ..] = self.0.to_le_bytes();
-        [minor, major]
-    }
-    /// SMT: simultaneous multithreading is allowed.
-    pub const fn smt(self) -> bool {
-        self.0 & (1 << 16) != 0
-    }
-    /// MIGRATE_MA: a migration agent may be associated.
-    pub const fn migration_agent(self) -> bool {
-        self.0 & (1 << 18) != 0
-    }
-    /// DEBUG: the host may read and write the guest's memory.
-    pub const fn debug(self) -> bool {
-        self.0 & (1 << 19) != 0
-    }
-    /// SINGLE_SOCKET: the guest runs on one socket only.
-    pub const fn single_socket(self) -> bool {
-        self.0 & (1 << 20) != 0
-    }
-    /// Bit 17, reserved, must be one.
-    pub const fn reserved_one(self) -> bool {
-        self.0 & (1 << 17) != 0
-    }
-}
-
-impl PlatformInfo {
-    /// SMT_EN.
-    pub const fn smt(self) -> bool {
-        self.0 & 1 != 0
-    }
-    /// TSME_EN.
-    pub const fn tsme(self) -> bool {
-        self.0 & (1 << 1) != 0
-    }
-    /// ECC_EN.
-    pub const fn ecc(self) -> bool {
-        self.0 & (1 << 2) != 0
-    }
-    /// RAPL_DIS.
-    pub const fn rapl_disabled(self) -> bool {
-        self.0 & (1 << 3) != 0
-    }
-    /// CIPHERTEXT_HIDING_DRAM_EN.
-    pub const fn ciphertext_hiding(self) -> bool {
-        self.0 & (1 << 4) != 0
-    }
-    /// ALIAS_CHECK_COMPLETE.
-    pub const fn alias_check(self) -> bool {
-        self.0 & (1 << 5) != 0
-    }
-}
-
-impl KeyInfo {
-    /// AUTHOR_KEY_EN: AUTHOR_KEY_DIGEST is meaningful.
-    pub const fn author_key(self) -> bool {
-        self.0 & 1 != 0
-    }
-    /// MASK_CHIP_KEY: CHIP_ID is zero.
-    pub const fn chip_key_masked(self) -> bool {
-        self.0 & 2 != 0
-    }
-    /// SIGNING_KEY.
-    pub const fn signing_key(self) -> SigningKey {
-        match (self.0 >> 2) & 7 {
-            0 => SigningKey::Vcek,
-            1 => SigningKey::Vlek,
-            7 => SigningKey::None,
-            other => SigningKey::Other(other),
-        }
-    }
 }
 
 impl Report {

@@ -33,6 +33,19 @@ pub enum Floor<T> {
     },
 }
 
+/// What a number must not exceed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Ceiling<T> {
+    /// This or less.
+    AtMost(T),
+    /// Whatever it is.
+    Any {
+        /// Why nobody has to look.
+        because: String,
+    },
+}
+
 /// `N` bytes, written as hex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hex<const N: usize>(pub [u8; N]);
@@ -92,6 +105,19 @@ impl<T> Rule<T> {
 }
 
 impl<T> Floor<T> {
+    /// The check of that name: whether `meets` holds of `got` and the floor, and what it refuses with. Of what has no value
+    /// only a floor that says `any` holds.
+    pub(crate) fn check(&self, name: &str, code: Code, got: Option<&T>, meets: impl Fn(&T, &T) -> bool) -> Check
+    where
+        T: fmt::Display,
+    {
+        let (held, want) = match self {
+            Self::AtLeast(floor) => (got.is_some_and(|got| meets(got, floor)), format!("at least {floor}")),
+            Self::Any { because } => (true, format!("any, because {because}")),
+        };
+        Check::new(name, held, code, shown(got), want)
+    }
+
     pub(crate) fn is_sound(&self) -> bool {
         match self {
             Self::AtLeast(_) => true,
@@ -103,6 +129,36 @@ impl<T> Floor<T> {
     pub(crate) fn any(because: &str) -> Self {
         Self::Any { because: because.to_owned() }
     }
+}
+
+impl<T> Ceiling<T> {
+    /// The check of that name: whether `got` is at most so much. What has no value exceeds every ceiling.
+    pub(crate) fn check(&self, name: &str, code: Code, got: Option<&T>) -> Check
+    where
+        T: fmt::Display + PartialOrd,
+    {
+        let (held, want) = match self {
+            Self::AtMost(ceiling) => (got.is_some_and(|got| got <= ceiling), format!("at most {ceiling}")),
+            Self::Any { because } => (true, format!("any, because {because}")),
+        };
+        Check::new(name, held, code, shown(got), want)
+    }
+
+    pub(crate) fn is_sound(&self) -> bool {
+        match self {
+            Self::AtMost(_) => true,
+            Self::Any { because } => !because.trim().is_empty(),
+        }
+    }
+
+    /// Whatever it is, for that reason.
+    pub(crate) fn any(because: &str) -> Self {
+        Self::Any { because: because.to_owned() }
+    }
+}
+
+fn shown(got: Option<&impl fmt::Display>) -> String {
+    got.map_or_else(|| "not stated".to_owned(), ToString::to_string)
 }
 
 impl<const N: usize> fmt::Display for Hex<N> {

@@ -1,6 +1,6 @@
 //! The `[tdx]` section.
 
-use super::{Floor, Hex, Rule, unfixed_value};
+use super::{Floor, Hex, Rule, TdxEvent, unfixed_value};
 use crate::tdx::TcbStatus;
 use serde::Deserialize;
 use strongroom_wire::tdx::INTEL_QE_VENDOR;
@@ -85,6 +85,9 @@ pub struct TdxPolicy {
     /// XFAM as its eight bytes stand; by default any that keeps the fixed bits.
     #[serde(default = "unasked")]
     pub xfam: Rule<Hex<8>>,
+    /// Events that must be in the replayed event log; by default none, and no log is asked for.
+    #[serde(default)]
+    pub event: Vec<TdxEvent>,
 }
 
 const fn no() -> Rule<bool> {
@@ -149,6 +152,7 @@ impl TdxPolicy {
             pks: unasked(),
             service_td: nothing(),
             xfam: unasked(),
+            event: Vec::new(),
         }
     }
 
@@ -165,6 +169,7 @@ impl TdxPolicy {
             self.tcb_status.is_sound(),
             self.tcb_evaluation.is_sound(),
             self.xfam.is_sound(),
+            self.event.iter().all(TdxEvent::is_sound),
         ];
         registers.into_iter().chain(others).all(Rule::is_sound)
             && ids.into_iter().all(Rule::is_sound)

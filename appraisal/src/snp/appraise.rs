@@ -1,8 +1,8 @@
 //! Is this report what was approved: every check of a policy, all made and all reported.
 
 use super::AuthenticReport;
-use crate::policy::{Floor, SnpPolicy};
-use crate::{Appraisal, Expected, Hex, Policy, VerifiedEnclave};
+use crate::policy::{Abi, BitSet, Firmware, Floor, SnpPolicy};
+use crate::{Appraisal, Expected, Hex, Policy, Rule, VerifiedEnclave};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::snp::{Report, Tcb};
 use strongroom_wire::{Check, Code, Root};
@@ -13,53 +13,117 @@ pub fn appraise(authentic: &AuthenticReport, policy: &Policy, expected: &Expecte
     let Some(section) = policy.snp() else {
         return Appraisal::new(vec![policy.platform_not_named("snp")], authentic.clone(), policy, false, expected);
     };
-    let mut checks = platform_checks(authentic, section);
+    let mut checks = guest_checks(report, section);
+    checks.extend(tcb_checks(authentic, section));
+    checks.extend(platform_checks(authentic, section));
+    checks.extend(revocation_checks(authentic, section));
     checks.extend(software_checks(report, section));
     checks.extend(binding_checks(report, expected));
     Appraisal::new(checks, authentic.clone(), policy, section.fixes_software().is_ok(), expected)
 }
 
-fn platform_checks(authentic: &AuthenticReport, policy: &SnpPolicy) -> Vec<Check> {
-    let report = authentic.report();
+fn guest_checks(report: &Report, policy: &SnpPolicy) -> Vec<Check> {
     let guest = report.policy;
     // A guest without a migration agent shows all ones; anything else is an agent's report id.
     let agent = guest.migration_agent() || report.report_id_ma.iter().any(|byte| *byte != 0xff);
-    let reserved = report.reserved_not_zero.iter().map(|at| format!("{at:#x}")).collect::<Vec<_>>().join(" ");
-    let tcb_holds = match &policy.tcb {
-        Floor::AtLeast(floor) => authentic.tcb().at_least(floor),
-        Floor::Any { .. } => true,
-    };
-    let tcb_want = match &policy.tcb {
-        Floor::AtLeast(floor) => format!("at least {floor}"),
-        Floor::Any { because } => format!("any, because {because}"),
-    };
+    let [minor, major] = guest.abi();
+    let state = Code::PlatformStateMismatch;
+    let bit = |name: &str, rule: &Rule<bool>, got: bool| rule.check(name, state, &got, bool::to_string);
     vec![
         policy.debug.check("debug", Code::DebugEnabled, &guest.debug(), bool::to_string),
         policy.migration_agent.check("migration-agent", Code::MigrationAgentEnabled, &agent, bool::to_string),
         policy.vmpl.check("vmpl", Code::VmplMismatch, &report.vmpl, u32::to_string),
+        policy.abi.check("abi", state, Some(&Abi { major, minor }), Abi::ge),
+        bit("smt-allowed", &policy.smt_allowed, guest.smt()),
+        bit("single-socket", &policy.single_socket, guest.single_socket()),
+        bit("cxl", &policy.cxl, guest.cxl()),
+        bit("aes-256-xts", &policy.aes_256_xts, guest.aes_256_xts()),
+        bit("page-swap-disabled", &policy.page_swap_disabled, guest.page_swap_disabled()),
+        Check::new("guest-policy-bit-17", guest.reserved_one(), state, guest.reserved_one(), true),
         Check::new(
-            "guest-policy-bit-17",
-            guest.reserved_one(),
-            Code::PlatformStateMismatch,
-            guest.reserved_one(),
-            true,
+            "guest-policy-reserved",
+            guest.reserved_zero() == 0,
+            Code::ReservedNotZero,
+            format!("{:#x}", guest.0),
+            "no bit from 26 on",
         ),
-        Check::new("reserved-zero", reserved.is_empty(), Code::ReservedNotZero, &reserved, "no byte"),
-        Check::new("tcb", tcb_holds, Code::TcbTooOld, authentic.tcb(), tcb_want),
-        policy.product_rule().check(
-            "product",
-            Code::PlatformNotApproved,
-            &authentic.product().to_owned(),
-            String::clone,
-        ),
-        policy.chip.check("chip", Code::PlatformNotApproved, &Hex(report.chip_id), |chip| hex::encode(chip.0)),
+    ]
+}
+
+fn platform_checks(authentic: &AuthenticReport, policy: &SnpPolicy) -> Vec<Check> {
+    let report = authentic.report();
+    let platform = report.platform_info;
+    let not_approved = Code::PlatformNotApproved;
+    let bit =
+        |name: &str, rule: &Rule<bool>, got: bool| rule.check(name, Code::PlatformStateMismatch, &got, bool::to_string);
+    let mitigations = |name: &str, floor: &Floor<BitSet>, vector: u64| {
+        let given = (report.version >= 5).then_some(BitSet(vector));
+        floor.check(name, Code::PlatformStateMismatch, given.as_ref(), |got, wanted| got.contains(*wanted))
+    };
+    vec![
+        bit("smt", &policy.smt, platform.smt()),
+        bit("tsme", &policy.tsme, platform.tsme()),
+        bit("ecc", &policy.ecc, platform.ecc()),
+        bit("rapl-disabled", &policy.rapl_disabled, platform.rapl_disabled()),
+        bit("ciphertext-hiding", &policy.ciphertext_hiding, platform.ciphertext_hiding()),
+        bit("alias-check", &policy.alias_check, platform.alias_check()),
+        mitigations("launch-mitigations", &policy.launch_mitigations, report.launch_mit_vector),
+        mitigations("current-mitigations", &policy.current_mitigations, report.current_mit_vector),
+        reserved_check(report),
+        policy.product_rule().check("product", not_approved, &authentic.product().to_owned(), String::clone),
+        policy.cpuid.check("cpuid", not_approved, &Hex(report.cpuid), Hex::to_string),
+        policy.chip.check("chip", not_approved, &Hex(report.chip_id), Hex::to_string),
         provider_check(authentic, policy),
-        policy.revocation_list.check(
-            "revocation-list",
-            Code::CrlMissing,
-            &authentic.revocation_judged(),
-            bool::to_string,
+    ]
+}
+
+/// Reserved bytes of the report, and of the three TCB versions that authentication did not compare as bytes.
+fn reserved_check(report: &Report) -> Check {
+    let layout = report.tcb_layout();
+    let versions = [
+        ("CURRENT_TCB", report.current_tcb),
+        ("COMMITTED_TCB", report.committed_tcb),
+        ("LAUNCH_TCB", report.launch_tcb),
+    ];
+    let versions = versions.into_iter().filter(|(_, raw)| layout.write(&layout.read(*raw)) != *raw);
+    let offsets = report.reserved_not_zero.iter().map(|at| format!("{at:#x}"));
+    let found: Vec<String> = offsets.chain(versions.map(|(name, _)| name.to_owned())).collect();
+    Check::new("reserved-zero", found.is_empty(), Code::ReservedNotZero, found.join(" "), "no byte")
+}
+
+/// COMMITTED is never above CURRENT ("COMMITTED_TCB" of the firmware ABI); LAUNCH may be above both, where provisional
+/// firmware was taken back since, and REPORTED is whatever the host set, which the certificate proves.
+fn tcb_checks(authentic: &AuthenticReport, policy: &SnpPolicy) -> Vec<Check> {
+    let report = authentic.report();
+    let read = |raw| report.tcb_layout().read(raw);
+    let (current, committed) = (read(report.current_tcb), read(report.committed_tcb));
+    let floor = |name: &str, own: &Option<Floor<Tcb>>, got: &Tcb| {
+        own.as_ref().unwrap_or(&policy.tcb).check(name, Code::TcbTooOld, Some(got), Tcb::at_least)
+    };
+    let running = Firmware::read(report.current_version).min(Firmware::read(report.committed_version));
+    vec![
+        policy.tcb.check("tcb", Code::TcbTooOld, Some(&authentic.tcb()), Tcb::at_least),
+        floor("committed-tcb", &policy.committed_tcb, &committed),
+        floor("current-tcb", &policy.current_tcb, &current),
+        floor("launch-tcb", &policy.launch_tcb, &read(report.launch_tcb)),
+        Check::new(
+            "committed-at-most-current",
+            current.at_least(&committed),
+            Code::PlatformStateMismatch,
+            format!("COMMITTED_TCB {committed}"),
+            format!("at most CURRENT_TCB {current}"),
         ),
+        policy.firmware.check("firmware", Code::TcbTooOld, Some(&running), Firmware::ge),
+    ]
+}
+
+fn revocation_checks(authentic: &AuthenticReport, policy: &SnpPolicy) -> Vec<Check> {
+    let old = Code::CrlTooOld;
+    let judged = authentic.revocation_judged();
+    vec![
+        policy.revocation_list.check("revocation-list", Code::CrlMissing, &judged, bool::to_string),
+        policy.crl_number.check("crl-number", old, authentic.crl_number().as_ref(), u64::ge),
+        policy.crl_age.check("crl-age", old, authentic.crl_age().as_ref()),
     ]
 }
 
@@ -74,13 +138,17 @@ fn provider_check(authentic: &AuthenticReport, policy: &SnpPolicy) -> Check {
 }
 
 fn software_checks(report: &Report, policy: &SnpPolicy) -> Vec<Check> {
-    let measurement = Hex(report.measurement);
-    let host_data = Hex(report.host_data);
+    let measured = Code::MeasurementNotApproved;
+    // A digest beside a cleared AUTHOR_KEY_EN is nobody's word.
+    let author = if report.key_info.author_key() { report.author_key_digest } else { [0; 48] };
     vec![
-        policy
-            .measurement
-            .check("measurement", Code::MeasurementNotApproved, &measurement, |value| hex::encode(value.0)),
-        policy.deployment.check("deployment", Code::DeploymentNotApproved, &host_data, |value| hex::encode(value.0)),
+        policy.measurement.check("measurement", measured, &Hex(report.measurement), Hex::to_string),
+        policy.deployment.check("deployment", Code::DeploymentNotApproved, &Hex(report.host_data), Hex::to_string),
+        policy.guest_svn.check("guest-svn", measured, Some(&report.guest_svn), u32::ge),
+        policy.family_id.check("family-id", measured, &Hex(report.family_id), Hex::to_string),
+        policy.image_id.check("image-id", measured, &Hex(report.image_id), Hex::to_string),
+        policy.id_key_digest.check("id-key-digest", measured, &Hex(report.id_key_digest), Hex::to_string),
+        policy.author_key_digest.check("author-key-digest", measured, &Hex(author), Hex::to_string),
     ]
 }
 

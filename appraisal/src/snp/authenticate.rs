@@ -13,12 +13,13 @@ use strongroom_wire::{Check, Code, Refusal, Result, Root};
 ///
 /// ```compile_fail,E0451
 /// // There is no other way to one than `authenticate`.
-/// let forged = strongroom_appraisal::AuthenticReport { report: todo!(), vek: todo!(), checks: todo!() };
+/// let forged = strongroom_appraisal::AuthenticReport { report: todo!(), vek: todo!(), at: 0, checks: todo!() };
 /// ```
 #[derive(Debug, Clone)]
 pub struct AuthenticReport {
     report: Report,
     vek: Arc<VerifiedVek>,
+    at: UnixTime,
     checks: Vec<Check>,
 }
 
@@ -51,16 +52,21 @@ pub fn authenticate_traced(
 ) -> Result<AuthenticReport> {
     let report = traced(trace, "report-format", parse(evidence))?; // 1
     let vek = VerifiedVek::verify(&report, endorsements, roots, now, trace)?; // 2 to 6
-    judge(report, Arc::new(vek), trace) // 7, 8
+    judge(report, Arc::new(vek), now, trace) // 7, 8
 }
 
 /// Steps 7 and 8.
-pub(super) fn judge(report: Report, vek: Arc<VerifiedVek>, trace: &mut Vec<Check>) -> Result<AuthenticReport> {
+pub(super) fn judge(
+    report: Report,
+    vek: Arc<VerifiedVek>,
+    now: UnixTime,
+    trace: &mut Vec<Check>,
+) -> Result<AuthenticReport> {
     traced(trace, "signature", verify_signature(&report, &vek))?;
     traced(trace, "product", verify_product(&report, &vek.facts))?;
     traced(trace, "reported-tcb", verify_tcb(&report, &vek.facts))?;
     traced(trace, "chip-id", verify_chip(&report, vek.kind, &vek.facts))?;
-    Ok(AuthenticReport { report, vek, checks: trace.clone() })
+    Ok(AuthenticReport { report, vek, at: now, checks: trace.clone() })
 }
 
 impl AuthenticReport {
@@ -96,7 +102,17 @@ impl AuthenticReport {
 
     /// Whether a current revocation list of the root was given and names nobody in the chain.
     pub fn revocation_judged(&self) -> bool {
-        self.vek.revocation_judged
+        self.vek.revocations.is_some()
+    }
+
+    /// The cRLNumber of that list; `None` also where it has none.
+    pub fn crl_number(&self) -> Option<u64> {
+        self.vek.revocations?.number
+    }
+
+    /// Seconds from that list's thisUpdate to the moment at which the report was authenticated.
+    pub fn crl_age(&self) -> Option<u64> {
+        Some(self.at.saturating_sub(self.vek.revocations?.this_update))
     }
 
     /// The checks that authentication made.

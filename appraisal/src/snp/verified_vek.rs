@@ -3,7 +3,7 @@
 use super::authenticate::{AuthenticReport, judge, parse, verify_chip, verify_tcb};
 use super::vek::VekExtensions;
 use crate::certificate::Certificate;
-use crate::crl::{Crl, Revocations};
+use crate::crl::{Crl, Edition, Revocations};
 use crate::trace::{found, traced};
 use crate::window::Window;
 use crate::{Endorsements, Roots, UnixTime};
@@ -18,7 +18,7 @@ use strongroom_wire::{Check, Code, Refusal, Result, Root};
 /// ```compile_fail,E0451
 /// // There is no other way to one than an authentic report.
 /// let forged = strongroom_appraisal::VerifiedVek {
-///     certificate: todo!(), key: todo!(), kind: todo!(), facts: todo!(), root: todo!(), revocation_judged: todo!(),
+///     certificate: todo!(), key: todo!(), kind: todo!(), facts: todo!(), root: todo!(), revocations: todo!(),
 ///     window: todo!(),
 /// };
 /// ```
@@ -29,7 +29,8 @@ pub struct VerifiedVek {
     pub(super) kind: SigningKey,
     pub(super) facts: VekExtensions,
     pub(super) root: Root,
-    pub(super) revocation_judged: bool,
+    /// The root's current list, where one was given.
+    pub(super) revocations: Option<Edition>,
     window: Window,
 }
 
@@ -50,7 +51,7 @@ impl VerifiedVek {
         traced(trace, "validity", chain.iter().try_for_each(|certificate| certificate.verify_validity(now)))?;
         traced(trace, "authorities", [issuer, root].into_iter().try_for_each(Certificate::verify_authority))?;
         let listed = traced(trace, "revocation", verify_revocation(&endorsements.crls, issuer, root, vek, now))?;
-        found(trace, if listed.is_some() { "a current list" } else { "no list given" });
+        found(trace, &listed.map_or_else(|| "no list given".to_owned(), |(edition, _)| edition.describe()));
         let key = ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, vek.p384_point()?)
             .map_err(|e| Refusal::new(Code::CertificateUnsuitable, &vek.subject).because(e))?;
         let valid = chain.iter().fold(Window::ALWAYS, |window, certificate| window.and(certificate.validity()));
@@ -60,8 +61,8 @@ impl VerifiedVek {
             kind,
             facts,
             root: roots.label(root),
-            revocation_judged: listed.is_some(),
-            window: listed.map_or(valid, |listed| valid.and(listed.bounds())),
+            revocations: listed.map(|(edition, _)| edition),
+            window: listed.map_or(valid, |(_, listed)| valid.and(listed.bounds())),
         })
     }
 
@@ -76,8 +77,12 @@ impl VerifiedVek {
         let mut trace = Vec::new();
         let report = traced(&mut trace, "report-format", parse(evidence))?;
         traced(&mut trace, "kept-key", self.verify_kind(&report))?;
-        traced(&mut trace, "kept-dates", self.verify_window(now))?;
-        judge(report, Arc::clone(self), &mut trace)
+        traced(
+            &mut trace,
+            "kept-dates",
+            self.window.verify("verified endorsement key", now, Code::CertificateNotYetValid, Code::CertificateExpired),
+        )?;
+        judge(report, Arc::clone(self), now, &mut trace)
     }
 
     fn verify_kind(&self, report: &Report) -> Result<()> {
@@ -87,18 +92,6 @@ impl VerifiedVek {
         }
         let refused = Refusal::new(Code::SigningKeyUnsupported, "SIGNING_KEY");
         Err(refused.got(format!("{kind:?}")).want(format!("{:?}", self.kind)))
-    }
-
-    fn verify_window(&self, now: UnixTime) -> Result<()> {
-        let (begins, ends) = self.window.bounds();
-        let refused = |code, want| Err(Refusal::new(code, "verified endorsement key").got(now).want(want));
-        if now < begins {
-            return refused(Code::CertificateNotYetValid, begins);
-        }
-        if now > ends {
-            return refused(Code::CertificateExpired, ends);
-        }
-        Ok(())
     }
 
     /// The first and the last second in which this proof holds: the tightest of all dates in it.
@@ -146,24 +139,24 @@ fn find_intermediate<'a>(vek: &Certificate, given: &'a Endorsements, roots: &'a 
     })
 }
 
-/// The time in which the root's list is current, where one was given; a listed certificate, a forged list or only stale lists are refused.
+/// How new the root's list is and the time in which it is current, where one was given; a listed certificate, a forged list or only stale lists are refused.
 fn verify_revocation(
     crls: &[Crl],
     issuer: &Certificate,
     root: &Certificate,
     vek: &Certificate,
     now: UnixTime,
-) -> Result<Option<Window>> {
+) -> Result<Option<(Edition, Window)>> {
     let mut held = None;
     if let Some(revocations) = Revocations::verify(crls, root, now)? {
         revocations.verify_absent(issuer)?;
         revocations.verify_absent(root)?;
-        held = Some(revocations.window(now));
+        held = revocations.edition(now).map(|edition| (edition, revocations.window(now)));
     }
     // AMD publishes no list of endorsement keys today; one signed by the intermediate would be honoured.
     if let Some(revocations) = Revocations::verify(crls, issuer, now)? {
         revocations.verify_absent(vek)?;
-        held = held.map(|held| held.and(revocations.window(now).bounds()));
+        held = held.map(|(edition, held)| (edition, held.and(revocations.window(now).bounds())));
     }
     Ok(held)
 }

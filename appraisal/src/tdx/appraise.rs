@@ -1,5 +1,6 @@
 //! Is this trust domain what was approved: every check of a policy, all made and all reported.
 
+use super::event_log::event_checks;
 use super::{AuthenticQuote, Configuration, TcbStatus};
 use crate::policy::{Floor, TdxPolicy};
 use crate::{Appraisal, Expected, Hex, Policy, Rule};
@@ -16,6 +17,7 @@ pub fn appraise(authentic: &AuthenticQuote, policy: &Policy, expected: &Expected
     let mut checks = attribute_checks(authentic, section);
     checks.extend(platform_checks(authentic, section));
     checks.extend(software_checks(body, section));
+    checks.extend(event_checks(authentic, policy));
     checks.extend(binding_checks(body, expected));
     Appraisal::new(checks, authentic.clone(), policy, section.fixes_software().is_ok(), expected)
 }

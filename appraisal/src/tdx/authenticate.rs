@@ -1,5 +1,6 @@
 //! Who signed this quote, and what Intel says of its platform: the recipe, first failure ends it.
 
+use super::event_log::ReplayedLog;
 use super::pck::PckChain;
 use super::platform::VerifiedPlatform;
 use super::status::TcbStatus;
@@ -25,6 +26,7 @@ pub struct AuthenticQuote {
     platform: Arc<VerifiedPlatform>,
     level: Level,
     checks: Vec<Check>,
+    pub(super) event_log: Option<Arc<ReplayedLog>>,
 }
 
 /// Authenticates the raw bytes of a TDX quote at `now`.
@@ -89,7 +91,7 @@ pub(super) fn judge(quote: Quote, platform: Arc<VerifiedPlatform>, trace: &mut V
     traced(trace, "tdx-module", verify_module(&collateral.tcb_info, &quote.body))?;
     let level = level(&collateral.tcb_info, &platform.pck.facts, &quote.body, qe);
     let level = traced(trace, "tcb-level", level)?;
-    Ok(AuthenticQuote { quote, platform, level, checks: trace.clone() })
+    Ok(AuthenticQuote { quote, platform, level, checks: trace.clone(), event_log: None })
 }
 
 fn verify_qe_report(authentication: &Authentication, pck: &PckChain) -> Result<()> {

@@ -95,21 +95,13 @@ impl VerifiedPlatform {
             Err(Refusal::new(Code::CollateralMismatch, "PCK certificate chain").got("of another platform"))
         };
         traced(&mut trace, "kept-platform", same)?;
-        traced(&mut trace, "kept-dates", self.verify_window(now))?;
+        traced(
+            &mut trace,
+            "kept-dates",
+            self.window.verify("verified platform", now, Code::CollateralNotYetValid, Code::CollateralExpired),
+        )?;
         verify_signatures(&quote, &self.pck, &mut trace)?;
         judge(quote, Arc::clone(self), &mut trace)
-    }
-
-    fn verify_window(&self, now: UnixTime) -> Result<()> {
-        let (begins, ends) = self.window.bounds();
-        let refused = |code, want| Err(Refusal::new(code, "verified platform").got(now).want(want));
-        if now < begins {
-            return refused(Code::CollateralNotYetValid, begins);
-        }
-        if now > ends {
-            return refused(Code::CollateralExpired, ends);
-        }
-        Ok(())
     }
 
     /// The first and the last second in which this proof holds: the tightest of all dates in it.

@@ -43,17 +43,20 @@ impl TcbStatus {
         }
     }
 
-    /// The status of a platform with a part (TDX module or quoting enclave) of status `part`: a part that is out of date or
-    /// revoked makes the whole so, anything else does not change it.
+    /// The status of a platform with a part (TDX module or quoting enclave) of status `part`. Intel's documents give parts
+    /// three statuses; one that is neither up to date nor revoked counts as out of date, whatever else it is called.
     #[must_use]
     pub(crate) const fn with_part(self, part: Self) -> Self {
         match (self, part) {
-            (_, Self::Revoked) => Self::Revoked,
-            (Self::UpToDate | Self::SWHardeningNeeded, Self::OutOfDate) => Self::OutOfDate,
-            (Self::ConfigurationNeeded | Self::ConfigurationAndSWHardeningNeeded, Self::OutOfDate) => {
-                Self::OutOfDateConfigurationNeeded
-            }
-            (whole, _) => whole,
+            (Self::Revoked, _) | (_, Self::Revoked) => Self::Revoked,
+            (whole, Self::UpToDate) => whole,
+            (
+                Self::ConfigurationNeeded
+                | Self::ConfigurationAndSWHardeningNeeded
+                | Self::OutOfDateConfigurationNeeded,
+                _,
+            ) => Self::OutOfDateConfigurationNeeded,
+            _ => Self::OutOfDate,
         }
     }
 
@@ -115,12 +118,13 @@ mod tests {
     ];
 
     #[test]
-    fn part_out_of_date_or_revoked_decides_and_any_other_part_does_not() {
+    fn part_that_is_not_up_to_date_decides_and_one_that_is_does_not() {
         let with = |part| PLATFORM.map(|platform| platform.with_part(part));
         assert_eq!(with(UpToDate), PLATFORM);
-        assert_eq!(with(ConfigurationNeeded), PLATFORM);
         let outdated = OutOfDateConfigurationNeeded;
-        assert_eq!(with(OutOfDate), [OutOfDate, OutOfDate, outdated, outdated, OutOfDate, outdated, Revoked]);
+        for part in [OutOfDate, ConfigurationNeeded, SWHardeningNeeded, OutOfDateConfigurationNeeded] {
+            assert_eq!(with(part), [OutOfDate, OutOfDate, outdated, outdated, OutOfDate, outdated, Revoked]);
+        }
         assert_eq!(with(Revoked), [Revoked; 7]);
     }
 

@@ -8,8 +8,13 @@
     clippy::print_stderr
 )]
 
+mod azure;
+mod pair;
 mod pairs;
+mod snp_case;
+mod snp_policy;
 mod tdx_case;
+mod tdx_event_log;
 mod tdx_pairs;
 mod tdx_policy;
 mod tdx_tcb;

@@ -1,5 +1,6 @@
 //! Everything that goes into one TDX authentication; each test changes one field.
 
+use super::pair::Outcome;
 use serde_json::Value;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -42,7 +43,16 @@ impl Case {
         self.run_again()
     }
 
+    /// The check that authentication ended at.
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.traced().err()
+    }
+
     pub(crate) fn run_again(&self) -> Result<AuthenticQuote, Code> {
+        self.traced().map_err(|(_, code)| code)
+    }
+
+    fn traced(&self) -> Result<AuthenticQuote, (String, Code)> {
         static SOUND: LazyLock<Pck> = LazyLock::new(|| HIERARCHY.issue(PckSpec::default()).unwrap());
         let mut collateral = HIERARCHY.collateral(&self.collateral).unwrap();
         if let Some(edit) = &self.edit {
@@ -57,7 +67,12 @@ impl Case {
             evidence[at] ^= 1;
         }
         let roots = self.roots.as_ref().unwrap_or(&ROOTS);
-        tdx::authenticate(&evidence, &endorsements, roots, NOW).map_err(|refusal| refusal.code)
+        let mut trace = Vec::new();
+        tdx::authenticate_traced(&evidence, &endorsements, roots, NOW, &mut trace).map_err(|refusal| {
+            let (last, others) = trace.split_last().unwrap();
+            assert!(others.iter().all(|check| check.ok) && last.code == Some(refusal.code));
+            (last.name.clone(), refusal.code)
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! A fake Intel hierarchy, one changed field at a time: authentication.
 
+use super::pair::Pair;
 use super::tdx_case::{Case, HIERARCHY, NOW, ROOTS, from_now, refused, with_identity, with_info, with_quote};
 use serde_json::{Value, json};
 use strongroom_appraisal::tdx::{self, TcbStatus};
@@ -283,19 +284,46 @@ fn certificate_on_its_issuers_list_refused_and_on_the_others_not() {
     }
 }
 
-#[test]
-fn collateral_of_another_platform_refused() {
-    for case in [
-        with_info("/fmspc", json!("B0C06F000001")),
-        with_info("/pceId", json!("0001")),
-        with_info("/id", json!("SGX")),
-        with_info("/version", json!(2)),
-        with_identity("/id", json!("QE")),
-        with_identity("/version", json!(3)),
-        Case { collateral: CollateralSpec { processor: true, ..CollateralSpec::default() }, ..Case::sound() },
+/// The same quote and collateral, one member of which is of something else, or of another time.
+pub(crate) fn platform_pairs() -> Vec<Pair> {
+    let mismatch = Code::CollateralMismatch;
+    let mut pairs = Vec::new();
+    let mut row = |what: String, accepted: Case, refused: Case, check, code| {
+        pairs.push(Pair::new(what, move || accepted.outcome(), move || refused.outcome(), check, code));
+    };
+    for (pointer, sound, other, check) in [
+        ("/fmspc", json!("B0C06F000000"), json!("B0C06F000001"), "collateral-platform"),
+        ("/pceId", json!("0000"), json!("0001"), "collateral-platform"),
+        ("/id", json!("TDX"), json!("SGX"), "collateral-format"),
+        ("/version", json!(3), json!(2), "collateral-format"),
     ] {
-        assert_eq!(refused(case), Code::CollateralMismatch);
+        row(format!("TCB info's {pointer}"), with_info(pointer, sound), with_info(pointer, other), check, mismatch);
     }
+    for (pointer, sound, other) in [("/id", json!("TD_QE"), json!("QE")), ("/version", json!(2), json!(3))] {
+        let (accepted, refused) = (with_identity(pointer, sound), with_identity(pointer, other));
+        row(format!("QE identity's {pointer}"), accepted, refused, "collateral-format", mismatch);
+    }
+    let date = |seconds: i64| strongroom_devkit::intel::tcb_info(&from_now(seconds, seconds))["issueDate"].clone();
+    let check = "collateral-dates";
+    type Change = fn(&str, Value) -> Case;
+    let documents: [(Change, &str); 2] = [(with_info, "TCB info"), (with_identity, "QE identity")];
+    for (with, what) in documents {
+        let begins = |seconds| with("/issueDate", date(seconds));
+        let ends = |seconds| with("/nextUpdate", date(seconds));
+        row(format!("{what}'s issue date"), begins(0), begins(1), check, Code::CollateralNotYetValid);
+        row(format!("{what}'s next update"), ends(0), ends(-1), check, Code::CollateralExpired);
+    }
+    let key = |validity| Case::of(PckSpec { validity, ..PckSpec::default() });
+    row("PCK's notBefore".into(), key(from_now(0, 9)), key(from_now(1, 9)), "pck-chain", Code::CertificateNotYetValid);
+    row("PCK's notAfter".into(), key(from_now(-9, 0)), key(from_now(-9, -1)), "pck-chain", Code::CertificateExpired);
+    pairs
+}
+
+#[test]
+fn collateral_of_another_platform_or_time_refused_by_its_own_check_and_its_twin_authentic() {
+    Pair::hold(platform_pairs());
+    let collateral = CollateralSpec { processor: true, ..CollateralSpec::default() };
+    assert_eq!(refused(Case { collateral, ..Case::sound() }), Code::CollateralMismatch);
 }
 
 #[test]

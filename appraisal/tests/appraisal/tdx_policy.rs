@@ -1,5 +1,6 @@
 //! An authentic quote of a fake hierarchy against policies, one changed field at a time: appraisal.
 
+use super::pair::{Outcome, Pair};
 use super::tdx_case::Case;
 use serde_json::json;
 use strongroom_appraisal::tdx::{AuthenticQuote, appraise};
@@ -53,7 +54,7 @@ fn authentic(quote: QuoteSpec) -> AuthenticQuote {
 }
 
 /// The name and code of the only check that fails, or `None`.
-fn judged(authentic: &AuthenticQuote, policy: &Policy, expected: &Expected) -> Option<(String, Code)> {
+fn judged(authentic: &AuthenticQuote, policy: &Policy, expected: &Expected) -> Outcome {
     let appraisal = appraise(authentic, policy, expected);
     let failed: Vec<(String, Code)> =
         appraisal.checks().iter().filter_map(|check| check.code.map(|code| (check.name.clone(), code))).collect();
@@ -75,8 +76,22 @@ fn sound_guest_accepted() {
     assert_eq!(judged(&authentic(td15), &policy(""), &EXPECTED), None);
 }
 
+fn outcome(quote: QuoteSpec, lines: &str) -> Outcome {
+    judged(&authentic(quote), &policy(lines), &EXPECTED)
+}
+
 #[test]
-fn each_departure_of_the_guest_refused_with_its_own_check() {
+fn each_departure_of_the_guest_refused_by_its_own_check_and_its_twin_accepted() {
+    Pair::hold(guest_pairs());
+}
+
+#[test]
+fn each_departure_of_the_policy_refused_by_its_own_check_and_its_twin_accepted() {
+    Pair::hold(policy_pairs());
+}
+
+/// Under the same policy, a quote with one field changed.
+pub(crate) fn guest_pairs() -> Vec<Pair> {
     let measured = Code::MeasurementNotApproved;
     let state = Code::PlatformStateMismatch;
     let rtmr = |at: usize| {
@@ -88,33 +103,94 @@ fn each_departure_of_the_guest_refused_with_its_own_check() {
     let extended = QuoteSpec { body_type: 4, ..td15.clone() };
     let mut last = [0x77; 64];
     last[63] = 0;
-    let cases = [
-        (QuoteSpec { td_attributes: 1 | 1 << 28, ..guest() }, "debug", Code::DebugEnabled),
-        (QuoteSpec { td_attributes: 1 << 28 | 1 << 29, ..guest() }, "migratable", Code::MigrationAgentEnabled),
-        (QuoteSpec { td_attributes: 0, ..guest() }, "sept-ve-disable", state),
-        (QuoteSpec { td_attributes: 1 << 28 | 1 << 63, ..guest() }, "perfmon", state),
-        (QuoteSpec { td_attributes: 1 << 28 | 1 << 31, ..guest() }, "key-locker", state),
-        (QuoteSpec { td_attributes: 1 << 28 | 1 << 4, ..guest() }, "td-attributes", Code::ReservedNotZero),
-        (QuoteSpec { td_attributes: 1 << 28 | 1 << 40, ..guest() }, "td-attributes", Code::ReservedNotZero),
-        (QuoteSpec { td_attributes: 1 << 28 | 1 << 17, ..guest() }, "td-attributes", Code::ReservedNotZero),
-        (QuoteSpec { mrservicetd: [1; 48], ..td15 }, "service-td", Code::MigrationAgentEnabled),
-        (QuoteSpec { cur_servtd_hash: [1; 48], ..extended.clone() }, "service-td", Code::MigrationAgentEnabled),
-        (QuoteSpec { mrservicetd: [1; 48], ..extended }, "service-td", Code::MigrationAgentEnabled),
-        (QuoteSpec { xfam: 0x0006_02e6, ..guest() }, "xfam-fixed-bits", state),
-        (QuoteSpec { header_reserved: [0, 0, 1, 0], ..guest() }, "reserved-zero", Code::ReservedNotZero),
-        (QuoteSpec { qe_vendor_id: [1; 16], ..guest() }, "qe-vendor", Code::PlatformNotApproved),
-        (QuoteSpec { mrtd: [0x4e; 48], ..guest() }, "mrtd", measured),
-        (rtmr(0), "rtmr0", measured),
-        (rtmr(1), "rtmr1", measured),
-        (rtmr(2), "rtmr2", measured),
-        (rtmr(3), "rtmr3", measured),
-        (QuoteSpec { report_data: last, ..guest() }, "report-data", Code::ReportDataMismatch),
-        (QuoteSpec { tee_tcb_svn: svn(4), ..guest() }, "tcb-status", Code::TcbStatusNotAccepted),
-        (QuoteSpec { tee_tcb_svn: svn(2), ..guest() }, "tcb-status", Code::TcbRevoked),
+    let cases = vec![
+        ("debug", guest(), QuoteSpec { td_attributes: 1 | 1 << 28, ..guest() }, "debug", Code::DebugEnabled),
+        (
+            "migratable",
+            guest(),
+            QuoteSpec { td_attributes: 1 << 28 | 1 << 29, ..guest() },
+            "migratable",
+            Code::MigrationAgentEnabled,
+        ),
+        ("SEPT_VE_DISABLE", guest(), QuoteSpec { td_attributes: 0, ..guest() }, "sept-ve-disable", state),
+        (
+            "performance monitoring",
+            guest(),
+            QuoteSpec { td_attributes: 1 << 28 | 1 << 63, ..guest() },
+            "perfmon",
+            state,
+        ),
+        ("key locker", guest(), QuoteSpec { td_attributes: 1 << 28 | 1 << 31, ..guest() }, "key-locker", state),
+        (
+            "reserved low attribute",
+            guest(),
+            QuoteSpec { td_attributes: 1 << 28 | 1 << 4, ..guest() },
+            "td-attributes",
+            Code::ReservedNotZero,
+        ),
+        (
+            "reserved high attribute",
+            guest(),
+            QuoteSpec { td_attributes: 1 << 28 | 1 << 40, ..guest() },
+            "td-attributes",
+            Code::ReservedNotZero,
+        ),
+        (
+            "attribute of a hidden service TD",
+            guest(),
+            QuoteSpec { td_attributes: 1 << 28 | 1 << 17, ..guest() },
+            "td-attributes",
+            Code::ReservedNotZero,
+        ),
+        (
+            "service TD",
+            td15.clone(),
+            QuoteSpec { mrservicetd: [1; 48], ..td15.clone() },
+            "service-td",
+            Code::MigrationAgentEnabled,
+        ),
+        (
+            "service TD of now",
+            extended.clone(),
+            QuoteSpec { cur_servtd_hash: [1; 48], ..extended.clone() },
+            "service-td",
+            Code::MigrationAgentEnabled,
+        ),
+        (
+            "service TD at launch",
+            extended.clone(),
+            QuoteSpec { mrservicetd: [1; 48], ..extended.clone() },
+            "service-td",
+            Code::MigrationAgentEnabled,
+        ),
+        ("fixed XFAM bit", guest(), QuoteSpec { xfam: 0x0006_02e6, ..guest() }, "xfam-fixed-bits", state),
+        (
+            "reserved header byte",
+            guest(),
+            QuoteSpec { header_reserved: [0, 0, 1, 0], ..guest() },
+            "reserved-zero",
+            Code::ReservedNotZero,
+        ),
+        ("QE vendor", guest(), QuoteSpec { qe_vendor_id: [1; 16], ..guest() }, "qe-vendor", Code::PlatformNotApproved),
+        ("MRTD", guest(), QuoteSpec { mrtd: [0x4e; 48], ..guest() }, "mrtd", measured),
+        ("RTMR0", guest(), rtmr(0), "rtmr0", measured),
+        ("RTMR1", guest(), rtmr(1), "rtmr1", measured),
+        ("RTMR2", guest(), rtmr(2), "rtmr2", measured),
+        ("RTMR3", guest(), rtmr(3), "rtmr3", measured),
+        ("report data", guest(), QuoteSpec { report_data: last, ..guest() }, "report-data", Code::ReportDataMismatch),
+        (
+            "module behind",
+            guest(),
+            QuoteSpec { tee_tcb_svn: svn(4), ..guest() },
+            "tcb-status",
+            Code::TcbStatusNotAccepted,
+        ),
+        ("module revoked", guest(), QuoteSpec { tee_tcb_svn: svn(2), ..guest() }, "tcb-status", Code::TcbRevoked),
     ];
-    for (quote, name, code) in cases {
-        assert_eq!(judged(&authentic(quote), &policy(""), &EXPECTED), failed(name, code), "{name}");
-    }
+    let row = |(what, accepted, refused, check, code): (&str, QuoteSpec, QuoteSpec, &'static str, Code)| {
+        Pair::new(what, || outcome(accepted, ""), || outcome(refused, ""), check, code)
+    };
+    cases.into_iter().map(row).collect()
 }
 
 /// TEE_TCB_SVN with a module of that SVN.
@@ -124,12 +200,12 @@ fn svn(module: u8) -> [u8; 16] {
     svn
 }
 
-#[test]
-fn each_departure_of_the_policy_refused_with_its_own_check() {
+/// Of the same quote, a policy with one value changed.
+pub(crate) fn policy_pairs() -> Vec<Pair> {
     let platform = Code::PlatformNotApproved;
     let measured = Code::MeasurementNotApproved;
     let state = Code::PlatformStateMismatch;
-    let cases = [
+    let cases: Vec<(String, &'static str, Code)> = vec![
         (format!("ppid = {}", hex_rule("98", 16)), "ppid", platform),
         (format!("platform-instance = {}", hex_rule("1e", 16)), "platform-instance", platform),
         ("fmspc = { one-of = [\"b0c06f000001\"] }".into(), "fmspc", platform),
@@ -154,10 +230,10 @@ fn each_departure_of_the_policy_refused_with_its_own_check() {
         ("key-locker = { exactly = true }".into(), "key-locker", state),
         ("pks = { exactly = true }".into(), "pks", state),
     ];
-    let authentic = authentic(guest());
-    for (change, name, code) in cases {
-        assert_eq!(judged(&authentic, &policy(&change), &EXPECTED), failed(name, code), "{change}");
-    }
+    let row = |(change, check, code): (String, &'static str, Code)| {
+        Pair::new(check, || outcome(guest(), ""), move || outcome(guest(), &change), check, code)
+    };
+    cases.into_iter().map(row).collect()
 }
 
 #[test]

@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A crate and the crates of ours that its code may use. Tests may use more: the `devkit`.
-const GRAPH: [(&str, &[&str]); 13] = [
+const GRAPH: [(&str, &[&str]); 14] = [
     ("wire", &[]),
     ("jose", &["wire"]),
     ("artifact", &["wire"]),
     ("appraisal", &["wire"]),
     ("transport", &["wire"]),
+    ("endorsements", &["wire", "transport"]),
     ("registry-client", &["wire", "artifact", "transport"]),
     ("enclave", &["wire", "artifact", "jose", "registry-client", "transport"]),
     ("attestation-verifier", &["wire", "artifact", "appraisal", "jose", "registry-client", "transport"]),
     ("client", &["wire", "appraisal", "transport"]),
-    ("tools", &["wire", "artifact", "appraisal", "registry-client", "client", "transport"]),
+    ("tools", &["wire", "artifact", "appraisal", "endorsements", "registry-client", "client", "transport"]),
     ("devkit", &["wire", "artifact", "transport"]),
     ("dev", &["wire", "artifact", "appraisal", "jose", "registry-client", "client", "transport", "devkit"]),
     ("tests", &[]),

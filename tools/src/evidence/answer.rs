@@ -1,6 +1,7 @@
 //! The JSON document of both commands. What evidence says is shown even where it was refused; `verdict` says what it is
 //! worth.
 
+use super::azure::VtpmFields;
 use super::snp::SnpFields;
 use super::tdx::TdxFields;
 use serde::Serialize;
@@ -22,6 +23,9 @@ pub(super) struct Answer {
     pub(super) advisories: Vec<String>,
     #[serde(flatten)]
     pub(super) fields: Fields,
+    /// Of an Azure guest alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) vtpm: Option<VtpmFields>,
     pub(super) checks: Vec<Check>,
 }
 
@@ -40,6 +44,8 @@ impl Answer {
             Fields::Snp(fields) => fields.rows(self),
             Fields::Tdx(fields) => fields.rows(self),
         };
-        rows.iter().map(|(name, value)| format!("{name:14} {value}\n")).collect()
+        let rows = rows.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let rows = rows.chain(self.vtpm.iter().flat_map(VtpmFields::rows));
+        rows.map(|(name, value)| format!("{name:14} {value}\n")).collect()
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use strongroom_appraisal::tdx::{AuthenticQuote, appraise, authenticate_traced};
 use strongroom_appraisal::{UnixTime, Verdict};
 use strongroom_wire::Result;
+use strongroom_wire::event_log::Event;
 use strongroom_wire::tdx::Quote;
 
 /// What only a TDX quote says, and what Intel says of its platform.
@@ -30,6 +31,24 @@ pub(super) struct TdxFields {
     tcb_evaluation: Option<u32>,
     valid_from: Option<UnixTime>,
     valid_until: Option<UnixTime>,
+    /// What was measured, where an event log was given and held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<Vec<LoggedEvent>>,
+}
+
+/// An event of a log that was replayed. Its type is not measured.
+#[derive(Serialize)]
+struct LoggedEvent {
+    rtmr: Option<u8>,
+    #[serde(rename = "type")]
+    kind: String,
+    digest: String,
+}
+
+impl LoggedEvent {
+    fn of(event: &Event) -> Self {
+        Self { rtmr: event.rtmr(), kind: event.kind.to_string(), digest: hex::encode(event.digest) }
+    }
 }
 
 /// The SVNs that a TCB level is found by.
@@ -67,6 +86,7 @@ pub(super) fn describe(evidence: &[u8]) -> Result<Answer> {
         tcb_evaluation: None,
         valid_from: None,
         valid_until: None,
+        events: None,
     };
     Ok(Answer {
         verdict: Verdict::Refused.as_str(),
@@ -81,6 +101,7 @@ pub(super) fn describe(evidence: &[u8]) -> Result<Answer> {
         tcb_status: None,
         advisories: Vec::new(),
         fields: Fields::Tdx(Box::new(fields)),
+        vtpm: None,
         checks: Vec::new(),
     })
 }
@@ -92,6 +113,13 @@ pub(super) fn judge(evidence: &[u8], terms: &Terms<'_>, answer: &mut Answer) -> 
     answer.advisories = authentic.advisories().map(str::to_owned).collect();
     if let Fields::Tdx(fields) = &mut answer.fields {
         fields.learn(&authentic);
+    }
+    let authentic = match terms.event_log {
+        Some(log) => authentic.with_event_log_traced(log, &mut answer.checks)?,
+        None => authentic,
+    };
+    if let (Fields::Tdx(fields), Some(log)) = (&mut answer.fields, authentic.event_log()) {
+        fields.events = Some(log.events().iter().map(LoggedEvent::of).collect());
     }
     terms.appraise(&authentic, appraise, answer)
 }
@@ -131,6 +159,8 @@ impl TdxFields {
             ("advisories", (!answer.advisories.is_empty()).then(|| answer.advisories.join(" "))),
             ("valid until", self.valid_until.map(output::utc)),
         ];
+        let events = self.events.iter().flatten().filter_map(|event| event.rtmr.map(|rtmr| (rtmr, event)));
+        rows.extend(events.map(|(rtmr, event)| ("event", format!("RTMR{rtmr} {} {}", event.digest, event.kind))));
         rows.extend(learnt.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))));
         rows
     }

@@ -113,6 +113,31 @@ fn inspection_shows_fields_and_vouches_for_nothing() {
 }
 
 #[test]
+fn inspection_names_the_bits_that_are_set_and_what_a_report_version_does_not_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let vek = Hierarchy::shared().unwrap().issue(VekSpec::default()).unwrap();
+    let inspect = |spec: ReportSpec, json: bool| {
+        let file = folder.path().join("report.bin");
+        std::fs::write(&file, spec.sign(&vek).unwrap()).unwrap();
+        let arguments = ["evidence", "inspect", file.to_str().unwrap(), "--json"];
+        strongroom(arguments.iter().take(if json { 4 } else { 3 })).done()
+    };
+    let debugged = ReportSpec { policy: 0xb_0000, platform_info: 0x41, ..ReportSpec::default() };
+    let run = inspect(debugged.clone(), false);
+    assert!(
+        run.stdout.contains("0xb0000 (SMT, DEBUG)") && run.stdout.contains("0x41 (SMT_EN, bit 6)"),
+        "{}",
+        run.stdout
+    );
+    assert!(run.stdout.contains("1.55.12") && run.stdout.contains("not in this report version"), "{}", run.stdout);
+    assert_eq!(inspect(debugged, true).json()["guest_policy_bits"], serde_json::json!(["SMT", "DEBUG"]));
+    let plain = ReportSpec { policy: 0x2_0000, version: 5, current_mit_vector: 0xb, ..ReportSpec::default() };
+    let json = inspect(plain.clone(), true).json();
+    assert_eq!(json["current_mit_vector"], "0xb");
+    assert!(json["author_key_digest"].is_null() && !inspect(plain, false).stdout.contains("0x20000 ("));
+}
+
+#[test]
 fn broken_revocation_list_in_a_folder_refused_by_name_and_other_files_passed_over() {
     let folder = tempfile::tempdir().unwrap();
     let hierarchy = Hierarchy::shared().unwrap();
@@ -141,7 +166,7 @@ fn broken_revocation_list_in_a_folder_refused_by_name_and_other_files_passed_ove
 
     let crl = hierarchy.ark.crl(&[], 1_767_000_000..1_768_000_000).unwrap();
     std::fs::write(path("given/root.crl"), &crl).unwrap();
-    assert_eq!(revocation(&verify().done().json()), "a current list");
+    assert_eq!(revocation(&verify().done().json()), "a current list of number 1, thisUpdate 1767000000");
 
     for broken in [&crl[..crl.len() - 1], &crl[1..], b"", &[0; 4096]] {
         std::fs::write(path("given/root.crl"), broken).unwrap();

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
 mod admin;
+mod azure;
 mod deployment;
 mod enclave;
 mod evidence;
+mod fetch;
 mod model;
 mod quotes;
 mod registry;

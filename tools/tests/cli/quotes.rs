@@ -118,6 +118,44 @@ fn quote_accepted_by_a_policy_that_fixes_its_software_alone() {
     assert_eq!(names(&refused.json()), ["mrtd"]);
 }
 
+/// `evidence verify` of a captured quote with its collateral of then and a log.
+fn with_log(folder: &Path, quote: &str, collateral: &str, at: &str, log: &str) -> Run {
+    let path = |name: String| folder.join(name).to_str().unwrap().to_owned();
+    let (quote, log) = (path(format!("tdx-event-logs/{quote}")), path(format!("tdx-event-logs/{log}")));
+    let collateral = path(format!("tdx/_collateral/{collateral}.json"));
+    let given = ["--event-log", &log, "--endorsement", &collateral, "--at", at, "--authenticate-only", "--json"];
+    strongroom(["evidence", "verify", &quote].into_iter().chain(given))
+}
+
+#[test]
+fn captured_event_log_of_the_quotes_boot_accepted_and_that_of_another_boot_refused() {
+    let Some(folder) = folder() else { return };
+    let newest = ("b0c06f000000-20260813-ev20-620d99", "1786704338");
+    let live = |log: &str| with_log(&folder, "live.quote.bin", newest.0, newest.1, log);
+    let cos = ("00806f050000-20260630-ev19-6a6788", "1782893539");
+    let cos = with_log(&folder, "cos-113.quote.bin", cos.0, cos.1, "cos-113.ccel.bin");
+    for (run, events) in [(live("live.ccel.bin"), 20), (cos, 43)] {
+        let json = run.done().json();
+        assert_eq!((json["verdict"].as_str(), json["events"].as_array().unwrap().len()), (Some("authentic"), events));
+    }
+    let other = live("other-boot.ccel.bin");
+    let json = other.json();
+    assert_eq!((other.code, json["code"].as_str()), (1, Some("event-log-mismatch")));
+    let last = json["checks"].as_array().unwrap().last().unwrap();
+    assert_eq!((last["name"].as_str(), &last["want"]), (Some("event-log"), &json["rtmr"][2]));
+    assert!(json.get("events").is_none());
+}
+
+#[test]
+fn event_log_beside_a_report_is_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("report");
+    std::fs::write(&file, [2, 0, 0, 0]).unwrap();
+    let file = file.to_str().unwrap();
+    let run = strongroom(["evidence", "verify", file, "--event-log", file]);
+    assert_eq!(run.code, 2, "{}", run.stdout);
+}
+
 #[test]
 fn inspection_of_a_quote_shows_fields_and_vouches_for_nothing() {
     let folder = tempfile::tempdir().unwrap();

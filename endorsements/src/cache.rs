@@ -1,0 +1,128 @@
+//! Endorsements on disk. A file is there whole or not at all; what is not there yet is fetched under its lock, by one
+//! process at a time.
+
+use core::time::Duration;
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use strongroom_wire::{Code, Refusal, Result, limits};
+use tempfile::NamedTempFile;
+use tokio::time::{Instant, sleep};
+
+/// How long another process may take for what we want too: longer than a fetch lasts that waits and repeats.
+const LOCK_PATIENCE: Duration = Duration::from_mins(5);
+/// Between two looks at a lock.
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// A folder of endorsements. Several processes may share it. Its content is trusted no more than the network.
+///
+/// Beneath it: `amd/<product>/<chip id>-<TCB>.der`, `amd/<product>/<vcek|vlek>-{chain.pem,crl.der}`,
+/// `intel/<FMSPC>-<authority>.json`. Removing a file makes it be fetched again.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    folder: PathBuf,
+}
+
+/// The right to fetch one endorsement; ends when dropped.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+
+impl Cache {
+    /// The cache in `folder`, which is made when first something is kept.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// What is kept under `name`.
+    ///
+    /// # Errors
+    /// `io`.
+    pub(crate) fn load(&self, name: &Path) -> Result<Option<Vec<u8>>> {
+        let path = self.folder.join(name);
+        let io = |e: std::io::Error| Refusal::io(path.display(), &e);
+        let file = match File::open(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(io)?,
+        };
+        let most = u64::try_from(limits::ENDORSEMENT).unwrap_or(u64::MAX);
+        let mut bytes = Vec::new();
+        // One that is longer than what was ever written is cut here, and then does not parse.
+        file.take(most).read_to_end(&mut bytes).map_err(io)?;
+        Ok(Some(bytes))
+    }
+
+    /// Keeps `bytes` under `name`, in place of what was there.
+    ///
+    /// # Errors
+    /// `io`.
+    pub(crate) fn store(&self, name: &Path, bytes: &[u8]) -> Result<()> {
+        let (path, folder) = self.place(name)?;
+        let io = |e: std::io::Error| Refusal::io(path.display(), &e);
+        let mut file = NamedTempFile::new_in(folder).map_err(io)?;
+        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(io)?;
+        file.persist(&path).map_err(|e| io(e.error))?;
+        Ok(())
+    }
+
+    /// Waits until nobody else, in this process or another, fetches what is kept under `name`.
+    ///
+    /// # Errors
+    /// `io`; `timeout`: somebody took longer than five minutes.
+    pub(crate) async fn lock(&self, name: &Path) -> Result<Lock> {
+        let (mut path, _) = self.place(name)?;
+        path.as_mut_os_string().push(".lock");
+        let io = |e: std::io::Error| Refusal::io(path.display(), &e);
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
+        let until = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Lock(file)),
+                Err(TryLockError::Error(e)) => return Err(io(e)),
+                Err(TryLockError::WouldBlock) if Instant::now() < until => sleep(LOCK_POLL).await,
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Refusal::new(Code::Timeout, format!("`{}`", path.display()))
+                        .got("held by another process")
+                        .want(format!("released within {LOCK_PATIENCE:?}")));
+                }
+            }
+        }
+    }
+
+    /// Where `name` is kept, and the folder of it, which is there afterwards.
+    fn place(&self, name: &Path) -> Result<(PathBuf, PathBuf)> {
+        let path = self.folder.join(name);
+        let folder = path.parent().unwrap_or(&self.folder).to_owned();
+        fs::create_dir_all(&folder).map_err(|e| Refusal::io(folder.display(), &e))?;
+        Ok((path, folder))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lock_is_held_by_one_at_a_time_and_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (Cache::new(folder.path()), Cache::new(folder.path()));
+        let name = Path::new("amd/Milan/x.der");
+        let held = one.lock(name).await.unwrap();
+        let soon = Duration::from_millis(150);
+        assert!(tokio::time::timeout(soon, two.lock(name)).await.is_err());
+        assert!(tokio::time::timeout(soon, two.lock(Path::new("amd/Milan/y.der"))).await.is_ok());
+        drop(held);
+        assert!(tokio::time::timeout(soon, two.lock(name)).await.is_ok());
+    }
+
+    #[test]
+    fn what_is_stored_replaces_what_was_there_and_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, name) = (Cache::new(folder.path().join("not/yet")), Path::new("intel/a.json"));
+        assert_eq!(cache.load(name).unwrap(), None);
+        for bytes in [&b"a longer one"[..], b"b"] {
+            cache.store(name, bytes).unwrap();
+            assert_eq!(cache.load(name).unwrap().as_deref(), Some(bytes));
+        }
+        assert_eq!(fs::read_dir(folder.path().join("not/yet/intel")).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,248 @@
+//! From the cache, or else from its vendor.
+
+use crate::UnixTime;
+use crate::cache::Cache;
+use crate::certificate::{chain_expires, crl_expires};
+use crate::flight::Flights;
+use crate::http::{Asker, Patience};
+use crate::kds::{KDS, Kind, Product, Vcek};
+use crate::pcs::{self, PCS};
+use crate::platform::Platform;
+use bytes::Bytes;
+use std::path::PathBuf;
+use strongroom_transport::{HttpClient, Protocol, ServerTrust};
+use strongroom_wire::snp::Report;
+use strongroom_wire::tdx::Quote;
+use strongroom_wire::{Code, Refusal, Result};
+
+/// Whom to ask, and whether at all.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Scheme and host, and where the service is below that: AMD's service, or a mirror of it. Default: [`KDS`].
+    pub kds: String,
+    /// The same of Intel's service, or of a PCCS. Default: [`PCS`].
+    pub pcs: String,
+    /// Whom to believe to be the services. Whoever they are, what they send is verified by its signatures.
+    pub trust: ServerTrust,
+    /// Whether `http://` is allowed.
+    pub plain_http: bool,
+    /// Ask nobody: what is kept is given, whatever its age.
+    pub offline: bool,
+    /// Ask for everything that can change, though what is kept is current. A VCEK cannot change.
+    pub refresh: bool,
+    /// How long and how often to ask.
+    pub patience: Patience,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self {
+            kds: KDS.to_owned(),
+            pcs: PCS.to_owned(),
+            trust: ServerTrust::WebPki,
+            plain_http: false,
+            offline: false,
+            refresh: false,
+            patience: Patience::default(),
+        }
+    }
+}
+
+/// What AMD vouches with for one report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnpEndorsements {
+    /// The chip's product line.
+    pub product: Product,
+    /// DER; `None` where a VLEK signed the report: its cloud provider alone gets that from AMD, and hands it to guests.
+    pub vcek: Option<Bytes>,
+    /// ASK or ASVK, and ARK, in PEM.
+    pub chain: Bytes,
+    /// The ARK's revocation list, in DER.
+    pub crl: Bytes,
+    /// When the first of them ends.
+    pub expires: UnixTime,
+}
+
+/// What Intel vouches with for one kind of platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collateral {
+    /// `QuoteCollateralV3` as JSON.
+    pub json: Bytes,
+    /// When the first part of it is due for an update.
+    pub expires: UnixTime,
+}
+
+/// Fetches and keeps endorsements. Share one: it is what keeps the questions of a process from being asked twice.
+#[derive(Debug)]
+pub struct Fetcher {
+    asker: Asker,
+    cache: Cache,
+    flights: Flights,
+    access: Access,
+}
+
+/// One thing that is kept.
+struct Entry<'a> {
+    /// Where.
+    name: PathBuf,
+    /// When it ends; refuses what it is not.
+    expires: &'a (dyn Fn(&[u8]) -> Result<UnixTime> + Sync),
+    /// What is refused with where it has ended.
+    expired: Code,
+    /// Whether the vendor may have a newer one.
+    changes: bool,
+}
+
+impl Fetcher {
+    /// Opens no connection yet.
+    ///
+    /// # Errors
+    /// `configuration-invalid`: a CA bundle that is none.
+    pub fn new(access: Access, cache: Cache) -> Result<Self> {
+        // TLS 1.2 too: what comes is verified by its vendor's signature, whoever sent it.
+        let http = HttpClient::with_protocol(&access.trust, access.plain_http, Protocol::Tls12Allowed)?;
+        let base = |url: &str| url.trim_end_matches('/').to_owned();
+        let access = Access { kds: base(&access.kds), pcs: base(&access.pcs), ..access };
+        Ok(Self { asker: Asker::new(http, access.patience), cache, flights: Flights::default(), access })
+    }
+
+    /// What AMD vouches with for `report`, current at `now`. `product` is needed where the report does not name its CPU (before version 3) and a VLEK
+    /// signed it; where a VCEK did, each product is tried.
+    ///
+    /// # Errors
+    /// `endorsement-unknown`, `endorsement-unavailable`, `endorsement-not-cached`, `endorsement-mismatch`;
+    /// `platform-unsupported`, `product-mismatch`, `signing-key-unsupported`: of the report; `malformed`, `too-large`,
+    /// `certificate-expired`, `crl-expired`: of an answer; `network`, `timeout`, `tls-failed`, `plaintext-refused`, `io`.
+    pub async fn fetch_snp(&self, report: &Report, product: Option<Product>, now: UnixTime) -> Result<SnpEndorsements> {
+        let candidates = Product::candidates(report, product)?;
+        let kind = Kind::of(report)?;
+        let (product, vcek) = match (kind, candidates.as_slice()) {
+            (Kind::Vcek, _) => {
+                self.vcek(report, &candidates, now).await.map(|(product, vcek)| (product, Some(vcek)))?
+            }
+            (Kind::Vlek, [product]) => (*product, None),
+            (Kind::Vlek, _) => {
+                return Err(Refusal::new(Code::EndorsementUnknown, "product of the report")
+                    .got(format!("version {}, which names none", report.version))
+                    .want("to be told the product"));
+            }
+        };
+        let of_chain = |pem: &[u8]| chain_expires(pem, "certificate chain");
+        let chain = Entry {
+            name: kind.chain_file(product),
+            expires: &of_chain,
+            expired: Code::CertificateExpired,
+            changes: true,
+        };
+        let of_crl = |der: &[u8]| crl_expires(der, "revocation list");
+        let crl = Entry { name: kind.crl_file(product), expires: &of_crl, expired: Code::CrlExpired, changes: true };
+        let (chain, chain_ends) =
+            self.obtain(&chain, now, self.body(kind.chain_url(&self.access.kds, product))).await?;
+        let (crl, crl_ends) = self.obtain(&crl, now, self.body(kind.crl_url(&self.access.kds, product))).await?;
+        let vcek_ends = vcek.as_ref().map_or(UnixTime::MAX, |(_, ends)| *ends);
+        let expires = chain_ends.min(crl_ends).min(vcek_ends);
+        Ok(SnpEndorsements { product, vcek: vcek.map(|(vcek, _)| vcek), chain, crl, expires })
+    }
+
+    /// What Intel vouches with for the platform of `quote`, current at `now`.
+    ///
+    /// # Errors
+    /// `endorsement-unknown`, `endorsement-unavailable`, `endorsement-not-cached`, `endorsement-mismatch`; `malformed`,
+    /// `too-large`, `collateral-expired`: of an answer; `network`, `timeout`, `tls-failed`, `plaintext-refused`, `io`.
+    pub async fn fetch_tdx(&self, quote: &Quote, now: UnixTime) -> Result<Collateral> {
+        let platform = Platform::of(quote)?;
+        let of_collateral = |json: &[u8]| pcs::expires(json, &platform);
+        let entry =
+            Entry { name: platform.file(), expires: &of_collateral, expired: Code::CollateralExpired, changes: true };
+        let fetch = async { pcs::fetch(&self.asker, &self.access.pcs, &platform).await.map(Bytes::from) };
+        let (json, expires) = self.obtain(&entry, now, fetch).await?;
+        Ok(Collateral { json, expires })
+    }
+
+    /// The VCEK, under whichever of `candidates` it is kept or known.
+    async fn vcek(
+        &self,
+        report: &Report,
+        candidates: &[Product],
+        now: UnixTime,
+    ) -> Result<(Product, (Bytes, UnixTime))> {
+        let wanted: Vec<_> = candidates.iter().map(|product| Vcek::of(report, *product)).collect::<Result<_>>()?;
+        // All that is kept is looked at before anybody is asked.
+        for vcek in &wanted {
+            if let Some(kept) = self.kept(&entry(vcek, &|der| vcek.expires(der)), now)? {
+                return Ok((vcek.product, kept));
+            }
+        }
+        let mut unknown = None;
+        for vcek in &wanted {
+            let fetch = self.body(vcek.url(&self.access.kds));
+            match self.obtain(&entry(vcek, &|der| vcek.expires(der)), now, fetch).await {
+                Err(refusal) if refusal.code == Code::EndorsementUnknown => unknown = Some(refusal),
+                outcome => return outcome.map(|found| (vcek.product, found)),
+            }
+        }
+        Err(unknown.unwrap_or_else(|| Refusal::new(Code::Internal, "no product to ask for")))
+    }
+
+    async fn body(&self, url: String) -> Result<Bytes> {
+        Ok(self.asker.get(&url).await?.body)
+    }
+
+    /// What is kept, or else what `fetch` gives; and when it ends.
+    async fn obtain(
+        &self,
+        entry: &Entry<'_>,
+        now: UnixTime,
+        fetch: impl Future<Output = Result<Bytes>>,
+    ) -> Result<(Bytes, UnixTime)> {
+        let before = self.cache.load(&entry.name)?;
+        if let Some(kept) = self.kept(entry, now)?.filter(|_| !self.renews(entry)) {
+            return Ok(kept);
+        }
+        if self.access.offline {
+            return Err(Refusal::new(Code::EndorsementNotCached, entry.name.display().to_string()));
+        }
+        let fetched = self.flights.join(&entry.name, async {
+            let _lock = self.cache.lock(&entry.name).await?;
+            // Whoever held the lock may have fetched it. What stood there before is not what a refresh asks for.
+            if let Some((kept, _)) = self.kept(entry, now)?
+                && (!self.renews(entry) || before.as_deref() != Some(&*kept))
+            {
+                return Ok(kept);
+            }
+            let fresh = fetch.await?;
+            let ends = (entry.expires)(&fresh)?;
+            if ends < now {
+                return Err(Refusal::new(entry.expired, entry.name.display().to_string())
+                    .got(format!("an answer that ended at {ends}"))
+                    .want(format!("one that is current at {now}")));
+            }
+            self.cache.store(&entry.name, &fresh)?;
+            Ok(fresh)
+        });
+        let fetched = fetched.await?;
+        let ends = (entry.expires)(&fetched)?;
+        Ok((fetched, ends))
+    }
+
+    fn renews(&self, entry: &Entry<'_>) -> bool {
+        self.access.refresh && entry.changes && !self.access.offline
+    }
+
+    /// What is kept of `entry` if it is current, or no newer may be asked for. What does not parse is not there.
+    fn kept(&self, entry: &Entry<'_>, now: UnixTime) -> Result<Option<(Bytes, UnixTime)>> {
+        let Some(bytes) = self.cache.load(&entry.name)? else { return Ok(None) };
+        match (entry.expires)(&bytes) {
+            Ok(ends) if ends >= now || self.access.offline => Ok(Some((bytes.into(), ends))),
+            Ok(_) => Ok(None),
+            Err(refusal) => {
+                tracing::warn!(%refusal, name = %entry.name.display(), "what the cache holds is damaged");
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn entry<'a>(vcek: &Vcek, expires: &'a (dyn Fn(&[u8]) -> Result<UnixTime> + Sync)) -> Entry<'a> {
+    Entry { name: vcek.file(), expires, expired: Code::CertificateExpired, changes: false }
+}

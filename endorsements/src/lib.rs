@@ -1,0 +1,30 @@
+//! Fetches what vendors vouch with, and keeps it: VCEKs, certificate chains and revocation lists from AMD's Key
+//! Distribution Service ([`Fetcher::fetch_snp`]), collateral from Intel's Provisioning Certification Service, or from a
+//! PCCS or mirror in their place ([`Fetcher::fetch_tdx`]).
+//!
+//! Both services count requests and shut out who makes too many. So a VCEK, which never changes, is asked for once in the
+//! life of a cache folder, whichever process asks; everything else is asked for again when its next update is due; one
+//! question is under way at a time; and `Retry-After` is kept to.
+//!
+//! What is fetched is not trusted, and neither is the cache: an answer has to parse, to be of the platform that was asked
+//! for, and to be current. This crate does not verify a signature, does not know a root, and judges no evidence: that is
+//! `appraisal`, with what comes from here as its input. It reads no clock but for waiting: `now` is an argument.
+
+mod cache;
+mod certificate;
+mod fetcher;
+mod flight;
+mod http;
+mod kds;
+mod pcs;
+mod platform;
+mod retry_after;
+
+pub use cache::Cache;
+pub use fetcher::{Access, Collateral, Fetcher, SnpEndorsements};
+pub use http::Patience;
+pub use kds::{KDS, Product};
+pub use pcs::PCS;
+
+/// Seconds since 1970-01-01T00:00:00Z.
+pub type UnixTime = u64;

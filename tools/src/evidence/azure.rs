@@ -1,0 +1,138 @@
+//! `strongroom evidence verify-azure`: an Azure guest's paravisor report, TPM quote and PCRs. A platform that is named, never guessed.
+
+use super::answer::Answer;
+use super::{endorsements, for_people, now, snp, tdx};
+use crate::files::read as read_file;
+use crate::{output, roots};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use strongroom_appraisal::azure::{AuthenticVtpm, authenticate_snp_traced, authenticate_tdx_traced};
+use strongroom_appraisal::{Endorsements, Roots, UnixTime, Verdict};
+use strongroom_wire::azure::{Evidence, HclReport, Platform};
+use strongroom_wire::{Code, Fault, Refusal, Result, Root, limits};
+
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  strongroom evidence verify-azure evidence.json --platform azure-snp-vtpm --nonce 00…ff --json"
+)]
+pub(crate) struct VerifyAzure {
+    /// The JSON document of Confidential Containers' attesters az-snp-vtpm and az-tdx-vtpm.
+    file: PathBuf,
+    /// What the guest is said to run on.
+    #[arg(long)]
+    platform: Named,
+    /// What the TPM was asked to quote, in hex.
+    #[arg(long, value_name = "HEX")]
+    nonce: String,
+    /// As for `evidence verify`. Repeatable; a VCEK in the document counts as given.
+    #[arg(long = "endorsement", value_name = "PATH")]
+    endorsements: Vec<PathBuf>,
+    /// Judge as of this moment instead of now.
+    #[arg(long, value_name = "UNIX_SECONDS")]
+    at: Option<UnixTime>,
+    /// Trust this root instead of the built-in ones of AMD and Intel. Repeatable.
+    #[arg(long = "root", value_name = "PEM_OR_DER")]
+    roots: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Named {
+    AzureSnpVtpm,
+    AzureTdxVtpm,
+}
+
+/// What was proven of the virtual TPM.
+#[derive(Serialize)]
+pub(super) struct VtpmFields {
+    secure_boot: bool,
+    console_enabled: bool,
+    vm_id: String,
+    user_data: String,
+    reset_count: u32,
+    pcrs: Vec<String>,
+}
+
+pub(super) fn verify(arguments: &VerifyAzure, json: bool) -> Result<ExitCode> {
+    let evidence = Evidence::parse(&read_file(&arguments.file, limits::AZURE_EVIDENCE)?)?;
+    let nonce = hex::decode(&arguments.nonce).map_err(|e| Refusal::new(Code::Usage, "--nonce").because(e))?;
+    let mut given = endorsements::load(&arguments.endorsements)?;
+    if let Some(vcek) = &evidence.vcek {
+        given.add(vcek)?;
+    }
+    let roots = roots::load(&arguments.roots)?;
+    let at = arguments.at.unwrap_or_else(now);
+    let mut answer = describe(&evidence, arguments.platform)?;
+    match judge(&evidence, arguments.platform, &nonce, (&given, &roots, at), &mut answer) {
+        Ok(()) => answer.verdict = Verdict::Authentic.as_str(),
+        Err(refusal) if refusal.fault() == Fault::Refused => answer.code = Some(refusal.code),
+        Err(refusal) => return Err(refusal),
+    }
+    if json {
+        output::json(&answer)?;
+    } else {
+        output::line(&for_people(&answer, false, true))?;
+    }
+    Ok(ExitCode::from(u8::from(answer.code.is_some())))
+}
+
+/// What the hardware's evidence says; that of the platform named, whatever the paravisor's report says it is.
+fn describe(evidence: &Evidence, named: Named) -> Result<Answer> {
+    let (answer, platform) = match (named, &evidence.td_quote) {
+        (Named::AzureSnpVtpm, _) => {
+            (snp::describe(HclReport::parse(&evidence.hcl_report)?.hardware.as_ref())?, Platform::AzureSnpVtpm)
+        }
+        (Named::AzureTdxVtpm, Some(quote)) => (tdx::describe(quote)?, Platform::AzureTdxVtpm),
+        (Named::AzureTdxVtpm, None) => return Err(Refusal::malformed("Azure evidence", "no TDX quote")),
+    };
+    Ok(Answer { platform: platform.as_str(), ..answer })
+}
+
+fn judge(
+    evidence: &Evidence,
+    named: Named,
+    nonce: &[u8],
+    (endorsements, roots, at): (&Endorsements, &Roots, UnixTime),
+    answer: &mut Answer,
+) -> Result<()> {
+    let trace = &mut answer.checks;
+    match named {
+        Named::AzureSnpVtpm => {
+            let vtpm = authenticate_snp_traced(evidence, nonce, endorsements, roots, at, trace)?;
+            answer.product = Some(vtpm.hardware().product().to_owned());
+            answer.learn(&vtpm, vtpm.hardware().root());
+        }
+        Named::AzureTdxVtpm => {
+            let vtpm = authenticate_tdx_traced(evidence, nonce, endorsements, roots, at, trace)?;
+            answer.tcb_status = Some(vtpm.hardware().tcb_status().as_str());
+            answer.advisories = vtpm.hardware().advisories().map(str::to_owned).collect();
+            answer.learn(&vtpm, vtpm.hardware().root());
+        }
+    }
+    Ok(())
+}
+
+impl Answer {
+    fn learn<E>(&mut self, vtpm: &AuthenticVtpm<E>, root: Root) {
+        let runtime = vtpm.runtime();
+        self.root = Some(root);
+        self.vtpm = Some(VtpmFields {
+            secure_boot: runtime.secure_boot,
+            console_enabled: runtime.console_enabled,
+            vm_id: runtime.vm_id.clone(),
+            user_data: runtime.user_data.clone(),
+            reset_count: vtpm.quote().reset_count,
+            pcrs: vtpm.pcrs().iter().map(hex::encode).collect(),
+        });
+    }
+}
+
+impl VtpmFields {
+    /// For people: one line a field.
+    pub(super) fn rows(&self) -> Vec<(String, String)> {
+        let head = [("secure boot", self.secure_boot.to_string()), ("console", self.console_enabled.to_string())];
+        let head = head.into_iter().map(|(name, value)| (name.to_owned(), value));
+        head.chain(self.pcrs.iter().enumerate().map(|(number, pcr)| (format!("PCR {number}"), pcr.clone()))).collect()
+    }
+}

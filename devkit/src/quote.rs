@@ -44,6 +44,14 @@ pub struct QuoteSpec {
     pub tee_tcb_svn2: Option<[u8; 16]>,
     /// MRSERVICETD, from body type 3 on.
     pub mrservicetd: [u8; 48],
+    /// VMID; body type 4 only.
+    pub vmid: u8,
+    /// SERVTD_HASH at launch; body type 4 only.
+    pub init_servtd_hash: [u8; 48],
+    /// Attributes of the service TD at launch; body type 4 only.
+    pub init_servtd_attributes: [u8; 8],
+    /// Attributes of the service TD now; body type 4 only.
+    pub cur_servtd_attributes: [u8; 8],
     /// SERVTD_HASH of now, in body type 4.
     pub cur_servtd_hash: [u8; 48],
     /// MISCSELECT of the quoting enclave.
@@ -83,7 +91,11 @@ impl Default for QuoteSpec {
             report_data: [0; 64],
             tee_tcb_svn2: None,
             mrservicetd: [0; 48],
+            vmid: 0,
+            init_servtd_hash: [0; 48],
+            init_servtd_attributes: [0; 8],
             cur_servtd_hash: [0; 48],
+            cur_servtd_attributes: [0; 8],
             qe_miscselect: [0; 4],
             qe_attributes: [0x11, 0, 0, 0, 0, 0, 0, 0, 0xe7, 0, 0, 0, 0, 0, 0, 0],
             qe_mrsigner: [0xdc; 32],
@@ -157,9 +169,13 @@ impl QuoteSpec {
             body.extend(self.mrservicetd);
         }
         if self.body_type >= 4 {
-            body.extend([0; 181]);
+            body.push(self.vmid);
+            body.extend([0; 80]);
+            body.extend(self.init_servtd_hash);
+            body.extend(self.init_servtd_attributes);
+            body.extend([0; 44]);
             body.extend(self.cur_servtd_hash);
-            body.extend([0; 8]);
+            body.extend(self.cur_servtd_attributes);
         }
         body
     }

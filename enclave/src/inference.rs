@@ -2,8 +2,9 @@
 //!
 //! Each model has one thread that runs its graph (the graph itself uses every core) and a bounded number of requests that
 //! may wait for it. All models together tokenise as many requests at a time as there are cores. What a request holds of these
-//! bounds goes with its work and ends with it, also where the caller hangs up in between. Requests share batches, so a vector's last bits depend on what else was asked at the time, as they do on
-//! the machine's vector instructions; nothing else of a request shows in another's answer.
+//! bounds goes with its work and ends with it, also where the caller hangs up in between. Requests share batches, so a
+//! vector's last bits depend on what else was asked at the time, as they do on the machine's vector instructions; nothing else
+//! of a request shows in another's answer, also where it fails.
 
 mod encoder;
 mod graph;
@@ -111,7 +112,7 @@ impl Model {
         let mut graph = Graph::load(runtime, files)?;
         // The first run is the slowest, tells the number of dimensions, and shows a graph that cannot run at all.
         let probe = encoder.encode(&Input::text(String::new()))?;
-        let dimensions = graph.run(&[&probe], encoder.padding())?.first().map_or(0, Vec::len);
+        let dimensions = graph.run(&[&probe], encoder.padding())?.pop().transpose()?.map_or(0, |vector| vector.len());
         let padding = encoder.padding();
         let worker = worker::start(move |batch| graph.run(batch, padding))?;
         Ok(Self::new(manifest, dimensions, encoder, worker))

@@ -17,7 +17,7 @@ const LOCK_POLL: Duration = Duration::from_millis(50);
 /// A folder of endorsements. Several processes may share it. Its content is trusted no more than the network.
 ///
 /// Beneath it: `amd/<product>/<chip id>-<TCB>.der`, `amd/<product>/<vcek|vlek>-{chain.pem,crl.der}`,
-/// `intel/<FMSPC>-<authority>.json`. Removing a file makes it be fetched again.
+/// `intel/<FMSPC>-<authority>.json`, each beside its lock. Removing a file makes it be fetched again.
 #[derive(Debug, Clone)]
 pub struct Cache {
     folder: PathBuf,

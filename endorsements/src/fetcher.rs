@@ -106,8 +106,8 @@ impl Fetcher {
         Ok(Self { asker: Asker::new(http, access.patience), cache, flights: Flights::default(), access })
     }
 
-    /// What AMD vouches with for `report`, current at `now`. `product` is needed where the report does not name its CPU (before version 3) and a VLEK
-    /// signed it; where a VCEK did, each product is tried.
+    /// What AMD vouches with for `report`, current at `now`. `product` is needed where the report does not name its CPU
+    /// (before version 3) and a VLEK signed it; where a VCEK did, each product is tried.
     ///
     /// # Errors
     /// `endorsement-unknown`, `endorsement-unavailable`, `endorsement-not-cached`, `endorsement-mismatch`;

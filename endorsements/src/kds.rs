@@ -201,6 +201,7 @@ mod tests {
     use super::*;
     use strongroom_devkit::amd::{Hierarchy, VekSpec};
     use strongroom_devkit::report::ReportSpec;
+    use strongroom_devkit::vectors::{entries, folder};
 
     fn report(spec: &ReportSpec, vek: VekSpec) -> Report {
         spec.report(&Hierarchy::shared().unwrap().issue(vek).unwrap()).unwrap()
@@ -265,5 +266,26 @@ mod tests {
         let spec = ReportSpec { chip_id: Some([0; 64]), ..ReportSpec::default() };
         let masked = Vcek::of(&report(&spec, VekSpec::default()), Product::Milan);
         assert_eq!(masked.unwrap_err().code, Code::EndorsementUnknown);
+    }
+
+    #[test]
+    fn captured_reports_are_answered_by_the_certificates_that_amd_gave_for_them() {
+        let Some(folder) = folder() else { return };
+        let mut products = Vec::new();
+        for entry in entries(&folder, "snp-report").unwrap() {
+            let (Some(vek), "VALID") = (entry["vek"].as_str(), entry["verdict"].as_str().unwrap()) else { continue };
+            let report = Report::parse(&std::fs::read(folder.join(entry["file"].as_str().unwrap())).unwrap()).unwrap();
+            if Kind::of(&report).unwrap() == Kind::Vlek {
+                continue;
+            }
+            let der = std::fs::read(folder.join(vek)).unwrap();
+            let candidates = Product::candidates(&report, None).unwrap();
+            let product = candidates.into_iter().find(|product| entry["product"] == product.as_str()).unwrap();
+            assert!(Vcek::of(&report, product).unwrap().expires(&der).unwrap() > 1_700_000_000, "{}", entry["file"]);
+            products.push(product);
+        }
+        for product in [Product::Milan, Product::Genoa, Product::Turin] {
+            assert!(products.contains(&product), "{product}");
+        }
     }
 }

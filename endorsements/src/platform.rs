@@ -79,6 +79,7 @@ mod tests {
     use super::*;
     use strongroom_devkit::intel::{Hierarchy, PckSpec};
     use strongroom_devkit::quote::QuoteSpec;
+    use strongroom_devkit::vectors::{entries, folder};
 
     #[test]
     fn platform_is_read_from_the_certificate_that_the_quote_carries() {
@@ -99,5 +100,23 @@ mod tests {
         assert_eq!(of(&by_id, &multi).unwrap_err().code, Code::EndorsementUnknown);
         let bare = hierarchy.issue(PckSpec { sgx_extensions: false, ..PckSpec::default() }).unwrap();
         assert_eq!(of(&QuoteSpec::default(), &bare).unwrap_err().code, Code::Malformed);
+    }
+
+    #[test]
+    fn captured_quotes_and_collateral_are_of_the_platforms_that_are_stated() {
+        let Some(folder) = folder() else { return };
+        let mut seen = 0;
+        for entry in entries(&folder, "tdx-quote").unwrap().iter().filter(|entry| entry["verdict"] == "VALID") {
+            let quote = std::fs::read(folder.join(entry["file"].as_str().unwrap())).unwrap();
+            let platform = Platform::of(&Quote::parse(&quote).unwrap()).unwrap();
+            assert_eq!(entry["fmspc"], hex::encode(platform.fmspc), "{}", entry["file"]);
+            for peer in entry["peer_results"].as_array().unwrap() {
+                let collateral = std::fs::read(folder.join(peer["collateral"].as_str().unwrap())).unwrap();
+                let expires = crate::pcs::expires(&collateral, &platform).unwrap();
+                assert!(expires >= peer["unix"].as_u64().unwrap(), "{}", peer["collateral"]);
+                seen += 1;
+            }
+        }
+        assert!(seen >= 30, "{seen}");
     }
 }

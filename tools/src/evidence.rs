@@ -33,6 +33,11 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Verify who signed evidence of an Azure guest behind a virtual TPM, for a nonce. Judges neither platform nor software.
     VerifyAzure(azure::VerifyAzure),
+    /// Fetch what the platform's vendor vouches with: certificates and revocation list, or collateral.
+    ///
+    /// Asks AMD's or Intel's service, and keeps what comes in a cache: a chip's certificate is asked for once, everything
+    /// else when it is due for an update. Verifies nothing; `evidence verify` does.
+    FetchEndorsements(fetch::Fetch),
 }
 
 #[derive(Args)]

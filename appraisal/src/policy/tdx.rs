@@ -79,9 +79,12 @@ pub struct TdxPolicy {
     /// TDATTRIBUTES.PKS; by default any.
     #[serde(default = "unasked")]
     pub pks: Rule<bool>,
-    /// MRSERVICETD, and the SERVTD_HASH of now where the body has one; by default zero: no service TD.
+    /// MRSERVICETD, and the SERVTD_HASH at launch and now where the body has them; by default zero: no service TD.
     #[serde(default = "nothing")]
     pub service_td: Rule<Hex<48>>,
+    /// VMID: which VM inside the TD asked for the quote. By default 0, the TD itself or its L1; other body types have none.
+    #[serde(default = "first")]
+    pub vmid: Rule<u8>,
     /// XFAM as its eight bytes stand; by default any that keeps the fixed bits.
     #[serde(default = "unasked")]
     pub xfam: Rule<Hex<8>>,
@@ -96,6 +99,10 @@ const fn no() -> Rule<bool> {
 
 const fn yes() -> Rule<bool> {
     Rule::Exactly(true)
+}
+
+const fn first() -> Rule<u8> {
+    Rule::Exactly(0)
 }
 
 const fn nothing() -> Rule<Hex<48>> {
@@ -151,6 +158,7 @@ impl TdxPolicy {
             key_locker: no(),
             pks: unasked(),
             service_td: nothing(),
+            vmid: first(),
             xfam: unasked(),
             event: Vec::new(),
         }
@@ -169,6 +177,7 @@ impl TdxPolicy {
             self.tcb_status.is_sound(),
             self.tcb_evaluation.is_sound(),
             self.xfam.is_sound(),
+            self.vmid.is_sound(),
             self.event.iter().all(TdxEvent::is_sound),
         ];
         registers.into_iter().chain(others).all(Rule::is_sound)

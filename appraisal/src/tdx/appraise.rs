@@ -33,6 +33,14 @@ fn attribute_checks(authentic: &AuthenticQuote, policy: &TdxPolicy) -> Vec<Check
         policy.debug.check("debug", Code::DebugEnabled, &attributes.debug(), bool::to_string),
         policy.migratable.check("migratable", Code::MigrationAgentEnabled, &attributes.migratable(), bool::to_string),
         policy.service_td.check("service-td", Code::MigrationAgentEnabled, &service_td(body, policy), Hex::to_string),
+        Check::new(
+            "service-td-attributes",
+            !attributes_without_service_td(body),
+            Code::MigrationAgentEnabled,
+            if attributes_without_service_td(body) { "attributes without a hash" } else { "none without a hash" },
+            "none without a hash",
+        ),
+        policy.vmid.check("vmid", Code::VmplMismatch, &body.extended.map_or(0, |more| more.vmid), u8::to_string),
         policy.sept_ve_disable.check("sept-ve-disable", state, &attributes.sept_ve_disable(), bool::to_string),
         policy.perfmon.check("perfmon", state, &attributes.perfmon(), bool::to_string),
         policy.key_locker.check("key-locker", state, &attributes.key_locker(), bool::to_string),
@@ -56,12 +64,22 @@ fn attribute_checks(authentic: &AuthenticQuote, policy: &TdxPolicy) -> Vec<Check
     ]
 }
 
-/// A TD 1.0 body stands for no service TD: the quoting enclave writes another body where there is one. Where the binding of
-/// now differs from that at launch, the one that the policy does not allow is shown.
+/// A TD 1.0 body stands for no service TD: the quoting enclave writes another body where there is one. Of MRSERVICETD and the
+/// bindings at launch and now, the first that the policy does not allow is shown.
 fn service_td(body: &TdReport, policy: &TdxPolicy) -> Hex<48> {
-    let launched = Hex(body.mrservicetd.unwrap_or([0; 48]));
-    let now = body.extended.map_or(launched, |more| Hex(more.cur_servtd_hash));
-    if policy.service_td.allows(&now) { launched } else { now }
+    let bound = Hex(body.mrservicetd.unwrap_or([0; 48]));
+    let more = body.extended.iter().flat_map(|more| [Hex(more.init_servtd_hash), Hex(more.cur_servtd_hash)]);
+    more.chain([bound]).find(|hash| !policy.service_td.allows(hash)).unwrap_or(bound)
+}
+
+/// Attributes of a service TD that is not there: one side of the binding was hidden.
+fn attributes_without_service_td(body: &TdReport) -> bool {
+    body.extended.is_some_and(|more| {
+        let launched = (more.init_servtd_hash, more.init_servtd_attributes);
+        [launched, (more.cur_servtd_hash, more.cur_servtd_attributes)]
+            .iter()
+            .any(|(hash, attributes)| *hash == [0; 48] && *attributes != [0; 8])
+    })
 }
 
 fn platform_checks(authentic: &AuthenticQuote, policy: &TdxPolicy) -> Vec<Check> {

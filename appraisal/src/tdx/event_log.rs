@@ -73,7 +73,7 @@ pub(super) fn event_checks(authentic: &AuthenticQuote, policy: &Policy) -> Vec<C
 }
 
 fn event_check(log: Option<&ReplayedLog>, named: &TdxEvent) -> Check {
-    let name = format!("event rtmr{} {}", named.rtmr, named.kind);
+    let name = format!("event-rtmr{}-{}", named.rtmr, named.kind).to_ascii_lowercase().replace('_', "-");
     let want = named.digest.describe(ToString::to_string);
     let Some(log) = log else {
         return Check::new(&name, false, Code::EventLogMissing, "no event log", want);

@@ -13,6 +13,7 @@ mod pair;
 mod pairs;
 mod snp_case;
 mod snp_policy;
+mod snp_policy_pairs;
 mod tdx_case;
 mod tdx_event_log;
 mod tdx_pairs;

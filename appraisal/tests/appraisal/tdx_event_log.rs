@@ -93,7 +93,7 @@ fn exactly(byte: u8) -> String {
 fn judged(quote: &AuthenticQuote, rtmr: u8, kind: &str, digest: &str) -> Option<Code> {
     let policy = Policy::parse(policy_text(rtmr, kind, digest).as_bytes()).unwrap();
     let appraisal = appraise(quote, &policy, &Expected::UNBOUND);
-    let events: Vec<_> = appraisal.checks().iter().filter(|check| check.name.starts_with("event ")).collect();
+    let events: Vec<_> = appraisal.checks().iter().filter(|check| check.name.starts_with("event-rtmr")).collect();
     assert_eq!(events.len(), 1);
     assert_eq!(appraisal.refusal().map(|refusal| refusal.code), events[0].code);
     events[0].code

@@ -6,7 +6,8 @@ use core::fmt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use strongroom_wire::{Code, Refusal, Result, limits};
-use tokenizers::{Encoding, Token, Tokenizer, TruncationParams};
+use tokenizers::utils::truncation::TruncationDirection;
+use tokenizers::{Encoding, PostProcessor as _, Token, Tokenizer, TruncationParams};
 
 /// One input of a request.
 #[derive(Debug)]
@@ -101,10 +102,11 @@ struct ModelConfig {
 
 impl Encoder {
     /// The tokenizer of an opened model. It truncates as `tokenizer.json` says; where that is silent, to `max_seq_length` of
-    /// `sentence_bert_config.json`, else to `max_position_embeddings` of `config.json`.
+    /// `sentence_bert_config.json`, else to `max_position_embeddings` of `config.json`. It keeps nothing of what it is given.
     ///
     /// # Errors
-    /// `model-unsupported` there is no tokenizer, it cannot be read, or nothing bounds the length of its output.
+    /// `model-unsupported` there is no tokenizer, it cannot be read, nothing bounds the length of its output, or that leaves
+    /// no room beside the special tokens.
     pub(super) fn load(files: &ModelFiles) -> Result<Self> {
         let unsupported = |why: &dyn fmt::Display| Refusal::new(Code::ModelUnsupported, "tokenizer.json").because(why);
         let file = files.get("tokenizer.json").ok_or_else(|| unsupported(&"missing"))?;
@@ -112,19 +114,20 @@ impl Encoder {
         let mut tokenizer = Tokenizer::from_bytes(&json).map_err(|e| unsupported(&e))?;
         let padding = tokenizer.get_padding().map_or(0, |padding| padding.pad_id);
         tokenizer.with_padding(None);
-        let longest = match tokenizer.get_truncation() {
-            Some(truncation) => truncation.max_length,
-            None => {
-                let max_length = stated_length(files)?;
-                let truncation = TruncationParams { max_length, ..TruncationParams::default() };
-                tokenizer.with_truncation(Some(truncation)).map_err(|e| unsupported(&e))?;
-                max_length
-            }
+        let (longest, direction) = match tokenizer.get_truncation() {
+            Some(truncation) => (truncation.max_length, truncation.direction),
+            None => (stated_length(files)?, TruncationDirection::default()),
         };
-        if !(1..=limits::SEQUENCE).contains(&longest) {
-            let got = format!("{longest} tokens");
-            return Err(unsupported(&"longest sequence").got(got).want(format!("1 to {}", limits::SEQUENCE)));
+        // The tokenizer takes the special tokens off the length unchecked.
+        let special = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+        if longest <= special || longest > limits::SEQUENCE {
+            let want = format!("more than the {special} added ones, at most {}", limits::SEQUENCE);
+            return Err(unsupported(&"longest sequence").got(format!("{longest} tokens")).want(want));
         }
+        // Of the file's own, a stride only makes overflow that is thrown away, and may panic; a strategy is about pairs.
+        let truncation = TruncationParams { max_length: longest, direction, ..TruncationParams::default() };
+        tokenizer.with_truncation(Some(truncation)).map_err(|e| unsupported(&e))?;
+        forget_words(&mut tokenizer);
         Ok(Self { tokenizer, padding })
     }
 
@@ -185,6 +188,14 @@ impl Encoder {
     }
 }
 
+/// Turns off the cache of words that models of subwords have, and share between all who use them: one caller's would stay
+/// for the life of the process, and the time of another's would tell them.
+fn forget_words(tokenizer: &mut Tokenizer) {
+    let mut model = tokenizer.get_model().clone();
+    model.resize_cache(0);
+    tokenizer.with_model(model);
+}
+
 fn stated_length(files: &ModelFiles) -> Result<usize> {
     let sentence = settings::<SentenceBertConfig>(files, "sentence_bert_config.json")?.and_then(|s| s.max_seq_length);
     let stated = match sentence {
@@ -207,127 +218,4 @@ pub(super) fn settings<T: DeserializeOwned>(files: &ModelFiles, path: &str) -> R
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use crate::inference::tests::files;
-    use std::cell::Cell;
-
-    /// Words of one letter each, `[CLS]` and `[SEP]` around them; `more` goes into the top of the document.
-    fn tokenizer(more: &str) -> String {
-        let head = r#"{"version":"1.0","#;
-        let tail = r#""added_tokens":[],"normalizer":null,"pre_tokenizer":{"type":"Whitespace"},"decoder":null,
-            "post_processor":{"type":"BertProcessing","sep":["[SEP]",3],"cls":["[CLS]",2]},
-            "model":{"type":"WordLevel","unk_token":"[UNK]",
-                "vocab":{"[PAD]":0,"[UNK]":1,"[CLS]":2,"[SEP]":3,"a":4,"b":5,"c":6,"d":7,"e":8}}}"#;
-        format!("{head}{more}{tail}")
-    }
-
-    fn encoder(more: &str, others: &[(&str, &str)]) -> Result<Encoder> {
-        let tokenizer = tokenizer(more);
-        let all = [&[("tokenizer.json", tokenizer.as_str())], others].concat();
-        Encoder::load(&files(&all))
-    }
-
-    /// An encoder of the words above, six tokens at most, for tests of what is around it.
-    pub(in crate::inference) fn letters() -> Encoder {
-        encoder("", &[CONFIG]).unwrap()
-    }
-
-    fn ids(encoder: &Encoder, input: Input) -> Vec<u32> {
-        encoder.encode(&input).unwrap().ids.expose().clone()
-    }
-
-    const TRUNCATION: &str =
-        r#""truncation":{"direction":"Right","max_length":4,"strategy":"LongestFirst","stride":0},"#;
-    const SENTENCE: (&str, &str) = ("sentence_bert_config.json", r#"{"max_seq_length":5,"do_lower_case":false}"#);
-    const CONFIG: (&str, &str) = ("config.json", r#"{"max_position_embeddings":6,"hidden_size":2}"#);
-
-    #[test]
-    fn truncation_is_the_tokenizer_s_else_the_sentence_model_s_else_the_model_s() {
-        let long = || Input::text("a b c d e a b c".into());
-        assert_eq!(ids(&encoder(TRUNCATION, &[SENTENCE, CONFIG]).unwrap(), long()), [2, 4, 5, 3]);
-        assert_eq!(ids(&encoder("", &[SENTENCE, CONFIG]).unwrap(), long()), [2, 4, 5, 6, 3]);
-        assert_eq!(ids(&encoder("", &[CONFIG]).unwrap(), long()), [2, 4, 5, 6, 7, 3]);
-        assert_eq!(encoder("", &[]).unwrap_err().code, Code::ModelUnsupported);
-    }
-
-    #[test]
-    fn length_at_the_limit_accepted_and_over_it_refused() {
-        let config = |n: usize| encoder("", &[("config.json", &format!(r#"{{"max_position_embeddings":{n}}}"#))]);
-        assert!(config(limits::SEQUENCE).is_ok());
-        assert_eq!(config(limits::SEQUENCE + 1).unwrap_err().code, Code::ModelUnsupported);
-    }
-
-    #[test]
-    fn padding_of_the_tokenizer_is_left_to_the_batch() {
-        let padding = r#""padding":{"strategy":{"Fixed":9},"direction":"Right","pad_to_multiple_of":null,"pad_id":1,
-            "pad_type_id":0,"pad_token":"[UNK]"},"#;
-        let encoder = encoder(padding, &[CONFIG]).unwrap();
-        assert_eq!(encoder.padding(), 1);
-        assert_eq!(ids(&encoder, Input::text("a".into())), [2, 4, 3]);
-    }
-
-    #[test]
-    fn empty_text_is_its_special_tokens() {
-        assert_eq!(ids(&encoder("", &[CONFIG]).unwrap(), Input::text(String::new())), [2, 3]);
-    }
-
-    #[test]
-    fn tokens_are_wrapped_and_cut_as_text_is() {
-        let encoder = encoder("", &[SENTENCE]).unwrap();
-        assert_eq!(ids(&encoder, Input::tokens(vec![4, 5])), ids(&encoder, Input::text("a b".into())));
-        assert_eq!(ids(&encoder, Input::tokens(vec![4, 5, 6, 7, 8])), [2, 4, 5, 6, 3]);
-    }
-
-    #[test]
-    fn last_token_of_the_vocabulary_accepted_and_the_one_after_it_refused() {
-        let encoder = encoder("", &[SENTENCE]).unwrap();
-        assert!(encoder.encode(&Input::tokens(vec![8])).is_ok());
-        let refusal = encoder.encode(&Input::tokens(vec![9])).unwrap_err();
-        assert_eq!(refusal.code, Code::RequestInvalid);
-        assert!(!refusal.to_string().contains('9'));
-    }
-
-    #[test]
-    fn tokens_of_a_request_at_the_limit_accepted_and_over_it_refused() {
-        let encoder = encoder("", &[("config.json", r#"{"max_position_embeddings":8000}"#)]).unwrap();
-        // With the two around them, 7500 tokens each.
-        let mut inputs: Vec<Input> = (0..40).map(|_| Input::tokens(vec![4; 7498])).collect();
-        assert_eq!(encoder.encode_all(&inputs, || false).unwrap().1, limits::API_TOKENS);
-        inputs.push(Input::text(String::new()));
-        assert_eq!(encoder.encode_all(&inputs, || false).unwrap_err().code, Code::TooLarge);
-    }
-
-    #[test]
-    fn inputs_at_the_limits_of_size_accepted_and_over_them_refused() {
-        let text = |size: usize| Input::text("a".repeat(size));
-        let tokens = |count: usize| Input::tokens(vec![4; count]);
-        bound(&[text(limits::API_INPUT), tokens(limits::API_INPUT / 4)]).unwrap();
-        assert_eq!(bound(&[text(limits::API_INPUT + 1)]).unwrap_err().code, Code::TooLarge);
-        assert_eq!(bound(&[tokens(limits::API_INPUT / 4 + 1)]).unwrap_err().code, Code::TooLarge);
-        let mut all: Vec<Input> = (0..limits::API_BODY / limits::API_INPUT).map(|_| text(limits::API_INPUT)).collect();
-        bound(&all).unwrap();
-        all.push(text(1));
-        assert_eq!(bound(&all).unwrap_err().code, Code::TooLarge);
-    }
-
-    #[test]
-    fn caller_who_is_gone_gets_no_further_input_encoded() {
-        let encoder = encoder("", &[CONFIG]).unwrap();
-        let asked = Cell::new(0);
-        let gone_at = |when: usize| {
-            asked.set(0);
-            let inputs: Vec<Input> = (0..3).map(|_| Input::text("a".into())).collect();
-            let encoded = encoder.encode_all(&inputs, || asked.replace(asked.get() + 1) == when);
-            encoded.map(|(sequences, _)| sequences.len()).map_err(|refusal| refusal.code)
-        };
-        assert_eq!((gone_at(3), asked.get()), (Ok(3), 3));
-        assert_eq!((gone_at(1), asked.get()), (Err(Code::Network), 2));
-    }
-
-    #[test]
-    fn model_without_a_readable_tokenizer_refused() {
-        assert_eq!(Encoder::load(&files(&[])).unwrap_err().code, Code::ModelUnsupported);
-        assert_eq!(Encoder::load(&files(&[("tokenizer.json", "{}")])).unwrap_err().code, Code::ModelUnsupported);
-    }
-}
+pub(super) mod tests;

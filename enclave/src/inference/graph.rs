@@ -2,6 +2,7 @@
 
 use super::encoder::Sequence;
 use super::pooling::Pooling;
+use super::worker::Vectors;
 use crate::memory::ModelFiles;
 use crate::runtime::Runtime;
 use core::fmt;
@@ -80,8 +81,9 @@ impl Graph {
     /// The vectors of `batch`, in its order. Shorter sequences are filled up with `padding` and masked.
     ///
     /// # Errors
-    /// `runtime-failed`, with the runtime's error code alone: its messages quote values of its input.
-    pub(super) fn run(&mut self, batch: &[&Sequence], padding: u32) -> Result<Vec<Vec<f32>>> {
+    /// `runtime-failed`, with the runtime's error code alone: its messages quote values of its input. So too for a single
+    /// vector that is not of numbers.
+    pub(super) fn run(&mut self, batch: &[&Sequence], padding: u32) -> Result<Vectors> {
         let failed =
             |e: ort::Error| Refusal::new(Code::RuntimeFailed, "running model.onnx").got(format!("{:?}", e.code()));
         let mut inputs = Vec::with_capacity(self.inputs.len());
@@ -105,12 +107,22 @@ impl Graph {
                 each.zip(batch).map(|(rows, sequence)| pooling.apply(rows, sequence.len())).collect()
             }
         };
-        // JSON has no infinity, and a vector of another length would be somebody else's.
-        if vectors.len() != batch.len() || vectors.iter().flatten().any(|x| !x.is_finite()) {
-            return Err(Refusal::new(Code::RuntimeFailed, "running model.onnx").got("no vector for an input"));
-        }
-        Ok(vectors)
+        judge(vectors, batch.len())
     }
+}
+
+/// That there are `want` vectors, and of each that it can be answered: JSON has no infinity.
+fn judge(vectors: Vec<Vec<f32>>, want: usize) -> Result<Vectors> {
+    let failed = |got: &str| Refusal::new(Code::RuntimeFailed, "running model.onnx").got(got);
+    // Of another number, some would be somebody else's.
+    if vectors.len() != want {
+        return Err(failed("another number of vectors"));
+    }
+    let finite = |vector: Vec<f32>| {
+        let is_finite = vector.iter().all(|x| x.is_finite());
+        is_finite.then_some(vector).ok_or_else(|| failed("a vector that is not of numbers"))
+    };
+    Ok(vectors.into_iter().map(finite).collect())
 }
 
 impl Feed {
@@ -161,10 +173,29 @@ mod tests {
         let pooled = graph.run(&batch, encoder.padding()).unwrap();
         graph.output = Output::Hidden(Pooling::load(&files).unwrap());
         let here = graph.run(&batch, encoder.padding()).unwrap();
-        for (a, b) in pooled.iter().flatten().zip(here.iter().flatten()) {
+        let all = |vectors: &Vectors| vectors.iter().flat_map(|vector| vector.clone().unwrap()).collect::<Vec<f32>>();
+        for (a, b) in all(&pooled).iter().zip(all(&here)) {
             assert!((a - b).abs() < 1e-5, "{a} {b}");
         }
         assert_eq!(pooled.len(), here.len());
+    }
+
+    #[test]
+    fn vector_with_a_number_that_is_none_fails_and_those_beside_it_do_not() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let judged = judge(vec![vec![1.0, 2.0], vec![1.0, bad], vec![3.0, 4.0]], 3).unwrap();
+            let codes = judged.into_iter().map(|vector| vector.map_err(|refusal| refusal.code)).collect::<Vec<_>>();
+            assert_eq!(codes, [Ok(vec![1.0, 2.0]), Err(Code::RuntimeFailed), Ok(vec![3.0, 4.0])]);
+        }
+    }
+
+    #[test]
+    fn vectors_of_another_number_than_sequences_refused() {
+        let vectors = || vec![vec![1.0], vec![2.0]];
+        assert!(judge(vectors(), 2).is_ok());
+        for want in [1, 3] {
+            assert_eq!(judge(vectors(), want).unwrap_err().code, Code::RuntimeFailed);
+        }
     }
 
     #[test]

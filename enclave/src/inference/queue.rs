@@ -5,8 +5,8 @@
 //! runtime is slower per sequence beyond it, and padding is work for nothing.
 
 use super::encoder::Sequence;
+use super::worker::Reply;
 use std::collections::VecDeque;
-use strongroom_wire::Result;
 
 /// Tokens of one batch, padding included: 8 × 128 runs faster per sequence than 32 × 128, and 32 × 16 faster than 8 × 16.
 pub(super) const BATCH_TOKENS: usize = 1024;
@@ -79,39 +79,38 @@ impl<T> Queue<T> {
         batch
     }
 
-    /// Puts the vectors of a batch where they belong, and gives back the requests that are complete, or all of the batch's
-    /// where it failed.
-    pub(super) fn complete(
-        &mut self,
-        batch: &[Place],
-        result: Result<Vec<Vec<f32>>>,
-    ) -> Vec<(T, Result<Vec<Vec<f32>>>)> {
-        let failed = match result {
-            Ok(vectors) => {
-                for (place, vector) in batch.iter().zip(vectors) {
-                    let mut requests = self.requests.iter_mut();
-                    let request = requests.find(|request| request.number == place.request);
-                    if let Some(slot) = request.and_then(|request| request.vectors.get_mut(place.index)) {
-                        *slot = Some(vector);
+    /// Puts the vectors of a batch where they belong, and gives back the requests that are complete or failed. `replies` are
+    /// those of [`by_request`], one each.
+    pub(super) fn complete(&mut self, batch: &[Place], replies: Vec<Reply>) -> Vec<(T, Reply)> {
+        let mut done = Vec::new();
+        for (places, reply) in by_request(batch).zip(replies) {
+            let is_of_it = |request: &Request<T>| places.first().is_some_and(|place| place.request == request.number);
+            let Some(at) = self.requests.iter().position(is_of_it) else { continue };
+            let Some(mut request) = self.requests.remove(at) else { continue };
+            match reply {
+                Err(refusal) => done.push((request.waiter, Err(refusal))),
+                Ok(vectors) => {
+                    for (place, vector) in places.iter().zip(vectors) {
+                        if let Some(slot) = request.vectors.get_mut(place.index) {
+                            *slot = Some(vector);
+                        }
+                    }
+                    if request.vectors.iter().all(Option::is_some) {
+                        done.push((request.waiter, Ok(request.vectors.into_iter().flatten().collect())));
+                    } else {
+                        self.requests.insert(at, request);
                     }
                 }
-                None
-            }
-            Err(refusal) => Some(refusal),
-        };
-        let mut done = Vec::new();
-        for request in core::mem::take(&mut self.requests) {
-            let touched = batch.iter().any(|place| place.request == request.number);
-            if let (true, Some(refusal)) = (touched, &failed) {
-                done.push((request.waiter, Err(refusal.clone())));
-            } else if request.vectors.iter().all(Option::is_some) {
-                done.push((request.waiter, Ok(request.vectors.into_iter().flatten().collect())));
-            } else {
-                self.requests.push_back(request);
             }
         }
         done
     }
+}
+
+/// The places of each request in `batch`, in its order.
+pub(super) fn by_request(batch: &[Place]) -> impl Iterator<Item = &[Place]> {
+    // A batch is filled with one request after another.
+    batch.chunk_by(|a, b| a.request == b.request)
 }
 
 #[cfg(test)]
@@ -153,8 +152,8 @@ mod tests {
             let batch = queue.batch();
             assert!(!batch.is_empty());
             batches.push(batch.iter().map(|place| place.sequence.len()).collect());
-            let vectors = batch.iter().map(|place| vec![first_token(place)]).collect();
-            for (waiter, vectors) in queue.complete(&batch, Ok(vectors)) {
+            let reply = |places: &[Place]| Ok(places.iter().map(|place| vec![first_token(place)]).collect());
+            for (waiter, vectors) in queue.complete(&batch, by_request(&batch).map(reply).collect()) {
                 done.push((waiter, vectors.unwrap().concat()));
             }
         }
@@ -202,13 +201,24 @@ mod tests {
     }
 
     #[test]
-    fn failure_of_a_batch_ends_its_requests_and_no_other() {
+    fn failure_of_a_request_s_places_ends_it_and_no_other() {
         let mut queue = queue(&[&[512, 512, 512], &[2]]);
         let batch = queue.batch();
-        let done = queue.complete(&batch, Err(Refusal::new(Code::RuntimeFailed, "graph")));
+        let done = queue.complete(&batch, vec![Err(Refusal::new(Code::RuntimeFailed, "graph"))]);
         assert!(matches!(&done[..], [(0, Err(refusal))] if refusal.code == Code::RuntimeFailed));
         let (_, done) = drain(queue);
         assert_eq!(done, [(1, vec![1000.0])]);
+    }
+
+    #[test]
+    fn failure_of_one_request_of_a_batch_leaves_the_other_its_vectors() {
+        let mut queue = queue(&[&[16], &[16]]);
+        let batch = queue.batch();
+        assert_eq!(by_request(&batch).count(), 2);
+        let done = queue.complete(&batch, vec![Err(Refusal::new(Code::RuntimeFailed, "graph")), Ok(vec![vec![5.0]])]);
+        let done = done.into_iter().map(|(waiter, reply)| (waiter, reply.map_err(|r| r.code))).collect::<Vec<_>>();
+        assert_eq!(done, [(0, Err(Code::RuntimeFailed)), (1, Ok(vec![vec![5.0]]))]);
+        assert!(queue.is_empty());
     }
 
     #[test]

@@ -52,13 +52,13 @@ pub(crate) fn tiny() -> Option<Model> {
 }
 
 /// A model of another graph: `run`. For tests of what is around a graph, which so need no set-up.
-fn around(run: impl FnMut(&[&encoder::Sequence]) -> Reply + Send + 'static) -> Model {
+fn around(run: impl FnMut(&[&encoder::Sequence]) -> Result<worker::Vectors> + Send + 'static) -> Model {
     Model::new(Sha256([1; 32]), 1, encoder::tests::letters(), worker::start(run).unwrap())
 }
 
 /// A model whose graph gives each text the number of its tokens.
 pub(crate) fn counting() -> Model {
-    around(|batch| Ok(batch.iter().map(|sequence| vec![sequence.len() as f32]).collect()))
+    around(|batch| Ok(batch.iter().map(|sequence| Ok(vec![sequence.len() as f32])).collect()))
 }
 
 /// A model whose thread panics at the first batch.

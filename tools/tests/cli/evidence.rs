@@ -164,9 +164,10 @@ fn broken_revocation_list_in_a_folder_refused_by_name_and_other_files_passed_ove
     };
     assert_eq!(revocation(&verify().done().json()), "no list given");
 
+    let current = "a current list of number 1, thisUpdate 1767000000";
     let crl = hierarchy.ark.crl(&[], 1_767_000_000..1_768_000_000).unwrap();
     std::fs::write(path("given/root.crl"), &crl).unwrap();
-    assert_eq!(revocation(&verify().done().json()), "a current list of number 1, thisUpdate 1767000000");
+    assert_eq!(revocation(&verify().done().json()), current);
 
     for broken in [&crl[..crl.len() - 1], &crl[1..], b"", &[0; 4096]] {
         std::fs::write(path("given/root.crl"), broken).unwrap();
@@ -178,13 +179,13 @@ fn broken_revocation_list_in_a_folder_refused_by_name_and_other_files_passed_ove
     std::fs::write(path("given/list"), &crl[..crl.len() - 1]).unwrap();
     verify().refused(1, "malformed");
     std::fs::write(path("given/list"), &crl).unwrap();
-    assert_eq!(revocation(&verify().done().json()), "a current list");
+    assert_eq!(revocation(&verify().done().json()), current);
     std::fs::remove_file(path("given/list")).unwrap();
 
     // Within a certificate table.
     table.entries.extend(lists);
     std::fs::write(path("given/auxblob"), table.encode().unwrap()).unwrap();
-    assert_eq!(revocation(&verify().done().json()), "a current list");
+    assert_eq!(revocation(&verify().done().json()), "a current list of number 1, thisUpdate 1577836800");
     table.entries.last_mut().unwrap().data.pop();
     std::fs::write(path("given/auxblob"), table.encode().unwrap()).unwrap();
     verify().refused(1, "malformed");

@@ -1,5 +1,5 @@
--- What the store was made for: the realm, and a value that only its master key opens; and what authenticates the set of all
--- keys and policies.
+-- What the store was made for: the realm, sealed under its master key; and what authenticates the set of all keys and
+-- policies, and the end of the audit log.
 CREATE TABLE meta (
     name TEXT PRIMARY KEY NOT NULL,
     value BLOB NOT NULL

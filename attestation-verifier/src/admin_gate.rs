@@ -13,6 +13,7 @@ use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
 use zeroize::Zeroizing;
 
+use crate::clock::is_within;
 use crate::private_file;
 
 /// Failures of one peer within [`WINDOW`] after which its further ones are `busy`.
@@ -77,7 +78,7 @@ impl AdminGate {
         // A peer without an address shares its count with all others of the kind.
         let peer = peer.unwrap_or(IpAddr::from([0; 16]));
         let mut failures = self.lock();
-        failures.retain(|_, failures| now.saturating_sub(failures.since) < WINDOW);
+        failures.retain(|_, failures| is_within(WINDOW, failures.since, now));
         if failures.get(&peer).is_some_and(|failures| failures.count >= FAILURES) {
             return Err(Refusal::new(Code::Busy, "too many wrong admin tokens").got(peer));
         }
@@ -147,6 +148,16 @@ mod tests {
         );
         assert_eq!(code(&gate, &headers("Bearer wrong"), 2, 100), Some(Code::AdminUnauthorized));
         assert_eq!(code(&gate, &headers("Bearer wrong"), 1, 100 + WINDOW), Some(Code::AdminUnauthorized));
+    }
+
+    #[test]
+    fn clock_that_steps_back_ends_the_minute() {
+        let (_folder, gate, _) = gate();
+        for _ in 0..FAILURES {
+            code(&gate, &headers("Bearer wrong"), 1, 10_000);
+        }
+        assert_eq!(code(&gate, &headers("Bearer wrong"), 1, 10_000), Some(Code::Busy));
+        assert_eq!(code(&gate, &headers("Bearer wrong"), 1, 9_999), Some(Code::AdminUnauthorized));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What `/attest` carries, taken apart, and what is known once it was accepted.
 
-use strongroom_appraisal::{Appraisal, AuthenticReport, Endorsements, Expected, appraise};
+use strongroom_appraisal::{Appraisal, AuthenticReport, Endorsements, Expected, ReleasePolicy, appraise};
 use strongroom_jose::{RecipientKey, thumbprint};
 use strongroom_wire::binding::kbs_report_data;
 use strongroom_wire::deployment::Deployment;
@@ -107,25 +107,29 @@ pub(crate) struct Judgement {
 ///
 /// # Errors
 /// `no-policy`: there is none. Otherwise the first failed check of the policy that comes closest, which is the one with the
-/// fewest failed checks; its checks come with it.
+/// fewest failed checks of those that speak of the evidence's platform at all; its checks come with it.
 pub(crate) fn judge(
     authentic: &AuthenticReport,
     expected: &Expected,
     policies: &[StoredPolicy],
 ) -> core::result::Result<Judgement, (Refusal, Vec<Check>)> {
-    let appraisals: Vec<(Sha256, Appraisal)> = policies
+    let appraisals: Vec<(&ReleasePolicy, Appraisal)> = policies
         .iter()
-        .map(|stored| (stored.policy.digest(), appraise(authentic, stored.policy.appraisal(), expected)))
+        .map(|stored| (&stored.policy, appraise(authentic, stored.policy.appraisal(), expected)))
         .collect();
     let failed = |appraisal: &Appraisal| appraisal.checks().iter().filter(|check| !check.ok).count();
-    let Some((_, closest)) = appraisals.iter().min_by_key(|(_, appraisal)| failed(appraisal)) else {
+    // A policy without a section for SNP makes one check, which says nothing of this guest.
+    let distance =
+        |policy: &ReleasePolicy, appraisal: &Appraisal| (policy.appraisal().snp().is_none(), failed(appraisal));
+    let Some((_, closest)) = appraisals.iter().min_by_key(|(policy, appraisal)| distance(policy, appraisal)) else {
         return Err((Refusal::new(Code::NoPolicy, "release policies").got("none"), Vec::new()));
     };
     let checks = closest.checks().to_vec();
     if let Some(refusal) = closest.refusal() {
         return Err((refusal, checks));
     }
-    let accepts = |(digest, appraisal): (Sha256, Appraisal)| appraisal.into_verified().is_ok().then_some(digest);
+    let accepts =
+        |(policy, appraisal): (&ReleasePolicy, Appraisal)| appraisal.into_verified().is_ok().then(|| policy.digest());
     let accepted: Vec<Sha256> = appraisals.into_iter().filter_map(accepts).collect();
     if accepted.is_empty() {
         return Err((Refusal::new(Code::NoReferenceValues, "release policies fix no software"), checks));

@@ -1,10 +1,13 @@
-//! Files that only their owner may read: refused where others can, made with mode 0600, and never half written or
-//! written twice.
+//! Files that only this process's user may read: refused where others can or where they are somebody else's, made with mode
+//! 0600, and never half written or written twice.
 
 use aws_lc_rs::rand;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::retry_on_intr;
+use rustix::process::geteuid;
 use std::fs::{DirBuilder, File, OpenOptions, hard_link, remove_file};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use strongroom_wire::{Code, Refusal, Result, limits};
 use zeroize::Zeroizing;
@@ -12,20 +15,24 @@ use zeroize::Zeroizing;
 /// Bits of a mode that let others than the owner in.
 const OTHERS: u32 = 0o077;
 
-/// Reads a private file of at most [`limits::KEY_FILE`] bytes. The mode is read from the opened file, so nothing can be
-/// swapped in between.
+/// Reads a private file of at most [`limits::KEY_FILE`] bytes. Mode and owner are read from the opened file, so nothing can
+/// be swapped in between.
 ///
 /// # Errors
-/// `file-mode-unsafe`: group or others may read or write it, or it is not a plain file; `io`; `too-large`.
+/// `file-mode-unsafe`: group or others may read or write it, it belongs to a user other than this process's and root, who
+/// could put in what they like, or it is not a plain file; `io`; `too-large`.
 pub(crate) fn load(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let io = |e| Refusal::io(path.display(), &e);
-    let file = File::open(path).map_err(io)?;
+    // A pipe that nobody writes to would keep the service from starting; with NONBLOCK it opens, and is refused below.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty())).map_err(|e| io(e.into()))?;
+    let file = File::from(file);
     let metadata = file.metadata().map_err(io)?;
-    let mode = metadata.permissions().mode();
-    if !metadata.is_file() || mode & OTHERS != 0 {
+    let (mode, owner) = (metadata.permissions().mode(), metadata.uid());
+    if !metadata.is_file() || mode & OTHERS != 0 || !is_trusted(owner, geteuid().as_raw()) {
         return Err(Refusal::new(Code::FileModeUnsafe, path.display().to_string())
-            .got(format!("mode {:o}", mode & 0o7777))
-            .want("a plain file of mode 600"));
+            .got(format!("mode {:o}, owner {owner}", mode & 0o7777))
+            .want(format!("a plain file of mode 600, owner {} or 0", geteuid().as_raw())));
     }
     let limit = u64::try_from(limits::KEY_FILE).unwrap_or(u64::MAX);
     // One allocation: a vector that grows leaves copies of a secret behind.
@@ -35,6 +42,10 @@ pub(crate) fn load(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
         return Err(Refusal::too_large(path.display().to_string(), "more bytes", limits::KEY_FILE));
     }
     Ok(bytes)
+}
+
+const fn is_trusted(owner: u32, user: u32) -> bool {
+    owner == user || owner == 0
 }
 
 /// [`load`], or where the file is absent, makes it of `make`'s bytes first. Of several that make it at once, all load the one
@@ -102,6 +113,30 @@ mod tests {
         }
         set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
         assert!(load(&path).is_ok());
+    }
+
+    #[test]
+    fn file_of_this_user_or_root_accepted_and_of_another_user_refused() {
+        assert!(is_trusted(1000, 1000) && is_trusted(0, 1000) && is_trusted(0, 0));
+        assert!(!is_trusted(1001, 1000) && !is_trusted(1000, 0));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        create(&path, b"secret").unwrap();
+        assert!(load(&path).is_ok());
+        match std::os::unix::fs::chown(&path, Some(geteuid().as_raw() + 1), None) {
+            Ok(()) => assert_eq!(load(&path).unwrap_err().code, Code::FileModeUnsafe),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied, "only root gives files away"),
+        }
+    }
+
+    #[test]
+    fn pipe_in_place_of_a_file_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        let (sent, loaded) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sent.send(load(&path).unwrap_err().code));
+        assert_eq!(loaded.recv_timeout(std::time::Duration::from_secs(10)), Ok(Code::FileModeUnsafe));
     }
 
     #[test]

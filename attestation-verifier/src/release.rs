@@ -5,8 +5,9 @@
 //! 3. appraise: report data commits to nonce and key, HOST_DATA names the document, and a release policy accepts the guest;
 //! 4. decide: the key exists and is enabled, its own policy accepts the guest, and a model of the document that is signed
 //!    as that policy demands is sealed with it;
-//! 5. append the decision, accepted or refused, durably to the audit log; what the key's own state, policy and session are
-//!    is read once more in the very transaction, since step 4 may have waited for a registry;
+//! 5. append the decision, accepted or refused, durably to the audit log; what the key's own state, policy and session are,
+//!    and whether the endorsements of step 2 still hold, is looked at once more in the very transaction, since step 4 may
+//!    have waited for a registry;
 //! 6. release: the key leaves the store, wrapped to the attested key.
 //!
 //! `attest` makes steps 1, 2, 3 and 5; `release` makes steps 3 (by the policy of the very key, as it is now), 4, 5 and 6.
@@ -155,7 +156,7 @@ impl Verifier {
     }
 
     /// The key, where it may still be released under `policy` in `session` at `now`, as the transaction that records it
-    /// sees all three.
+    /// sees all three, and where the endorsements that `session` was accepted on still hold.
     async fn confirm(
         &self,
         store: &mut Transaction<'_>,
@@ -164,7 +165,8 @@ impl Verifier {
         policy: &PolicyMetadata,
         now: u64,
     ) -> Result<StoredKey> {
-        self.sessions.attested(session, now)?;
+        let attested = self.sessions.attested(session, now)?;
+        verify_dates(&attested.authentic, now)?;
         let key = enabled_key(store, id).await?;
         let current = store.policy(id).await?.metadata;
         if current.version != policy.version {
@@ -180,6 +182,18 @@ impl Verifier {
         tracing::info!(key = key.metadata.id, audit = recorded.seq(), "released");
         Ok(jwe)
     }
+}
+
+/// A session outlives an endorsement certificate or revocation list that ends within its five minutes; what hangs on them
+/// does not.
+fn verify_dates(authentic: &AuthenticReport, now: u64) -> Result<()> {
+    let valid = authentic.endorsement_key().valid();
+    if valid.contains(&now) {
+        return Ok(());
+    }
+    let code = if now < *valid.start() { Code::CertificateNotYetValid } else { Code::CertificateExpired };
+    let want = format!("from {} to {}", valid.start(), valid.end());
+    Err(Refusal::new(code, "endorsements of the attested report").got(now).want(want))
 }
 
 async fn enabled_key(store: &mut Transaction<'_>, id: &ResourcePath) -> Result<StoredKey> {

@@ -1,5 +1,5 @@
 //! Everything that outlives a restart, in one SQLite file: keys (encrypted), release policies, the audit log, and the
-//! stamps of realm and master key.
+//! stamp of its realm, sealed under its master key.
 //!
 //! Write-ahead log with `synchronous = FULL`: what was committed survives a power cut. One connection, so that one
 //! transaction follows the other: what one reads is what is in force, and rows of the audit log are in the order of time.
@@ -36,18 +36,16 @@ pub(crate) struct Transaction<'a> {
     master: &'a MasterKey,
 }
 
-/// What [`CHECK`] opens to.
-const CHECK_TEXT: &[u8] = b"strongroom master key";
-/// No key id, since it has no slashes.
-const CHECK: &str = "master-key-check";
+/// The name in `meta` of the realm, which only the store's own master key opens. No key id, since it has no slashes.
+const STAMP: &str = "stamp";
 
 impl Store {
     /// Opens the store in `path`, makes it where it is absent, brings its schema up to date and verifies its audit log.
     /// `master_key` is the file of its master key, made together with the store.
     ///
     /// # Errors
-    /// `realm-mismatch`: it was made in another realm; `key-invalid`: another master key; `key-missing`;
-    /// `store-failed`: no such database; `store-tampered`: its audit log, keys or policies were changed;
+    /// `realm-mismatch`: it was made in another realm; `key-invalid`: another master key, or the stamp was changed;
+    /// `key-missing`; `store-failed`: no such database; `store-tampered`: its audit log, keys or policies were changed;
     /// `file-mode-unsafe`; `io`.
     pub(crate) async fn open(path: &Path, master_key: &Path, realm: Realm) -> Result<Self> {
         let first_start = !path.try_exists().map_err(|e| Refusal::io(path.display(), &e))?;
@@ -86,28 +84,21 @@ impl Store {
     async fn stamp(&self, realm: Realm) -> Result<()> {
         let realm = realm.to_string();
         let mut transaction = self.begin().await?;
-        match transaction.meta("realm").await? {
-            None => transaction.set_meta("realm", realm.as_bytes()).await?,
-            Some(stamped) if stamped == realm.as_bytes() => {}
-            Some(stamped) => {
-                return Err(Refusal::new(Code::RealmMismatch, "store")
-                    .got(String::from_utf8_lossy(&stamped))
-                    .want(realm));
-            }
-        }
-        match transaction.meta(CHECK).await? {
+        match transaction.meta(STAMP).await? {
             None => {
-                transaction.set_meta(CHECK, &self.master.seal(CHECK, CHECK_TEXT)?).await?;
-                transaction.authenticate_no_rows().await?;
+                transaction.set_meta(STAMP, &self.master.seal(STAMP, realm.as_bytes())?).await?;
+                transaction.authenticate_nothing().await?;
             }
-            Some(sealed) => match self.master.open(CHECK, &sealed) {
-                Ok(text) if text.as_slice() == CHECK_TEXT => {}
-                _ => {
-                    return Err(
-                        Refusal::new(Code::KeyInvalid, "master key").got("not the one that this store was made with")
-                    );
+            Some(sealed) => {
+                let stamped = self.master.open(STAMP, &sealed).map_err(|_| {
+                    Refusal::new(Code::KeyInvalid, "master key")
+                        .got("not the one that this store was made with, or its stamp was changed")
+                })?;
+                if stamped.as_slice() != realm.as_bytes() {
+                    let stamped = String::from_utf8_lossy(&stamped);
+                    return Err(Refusal::new(Code::RealmMismatch, "store").got(stamped).want(realm));
                 }
-            },
+            }
         }
         transaction.sql.commit().await.map_err(failed("meta"))
     }
@@ -168,6 +159,36 @@ mod tests {
         assert!(open(folder.path(), test).await.is_ok());
         for other in [Realm::Vendor, Realm::Test(Sha256([2; 32]))] {
             assert_eq!(open(folder.path(), other).await.unwrap_err().code, Code::RealmMismatch);
+        }
+    }
+
+    #[tokio::test]
+    async fn stamp_that_was_changed_or_taken_from_another_store_refused() {
+        let [own, other] =
+            [Realm::Test(Sha256([1; 32])), Realm::Vendor].map(|realm| (tempfile::tempdir().unwrap(), realm));
+        let mut stamps = Vec::new();
+        for (folder, realm) in [&own, &other] {
+            let store = open(folder.path(), *realm).await.unwrap();
+            stamps.push(store.begin().await.unwrap().meta(STAMP).await.unwrap().unwrap());
+        }
+        let sound = stamps.remove(0);
+        let flipped = sound.iter().enumerate().map(|(at, byte)| if at == 20 { byte ^ 1 } else { *byte }).collect();
+        let plain = other.1.to_string().into_bytes();
+        for (stamp, code) in [
+            (sound, None),
+            (flipped, Some(Code::KeyInvalid)),
+            (stamps.remove(0), Some(Code::KeyInvalid)),
+            (plain, Some(Code::KeyInvalid)),
+            (vec![], Some(Code::KeyInvalid)),
+        ] {
+            let path = own.0.path().join("verifier.sqlite");
+            let pool = SqlitePool::connect_with(SqliteConnectOptions::new().filename(path)).await.unwrap();
+            let update = sqlx::query("UPDATE meta SET value = ? WHERE name = ?").bind(stamp).bind(STAMP);
+            assert_eq!(update.execute(&pool).await.unwrap().rows_affected(), 1);
+            pool.close().await;
+            assert_eq!(open(own.0.path(), own.1).await.err().map(|refusal| refusal.code), code);
+            // Nor does it let the store into the other realm.
+            assert!(open(own.0.path(), other.1).await.is_err());
         }
     }
 

@@ -6,9 +6,9 @@ use strongroom_wire::{Check, Refusal};
 
 use crate::audit::{Event, Kind};
 
-/// The longest text of a peer that is recorded, in characters. Measurements and keys' thumbprints are far shorter; it
-/// keeps a peer from filling the log with one request.
-const TEXT: usize = 512;
+/// The longest text of a peer that is recorded, in characters. Measurements and keys' thumbprints are far shorter, and a
+/// list of a few approved ones stays whole; it keeps a peer from filling the log with one request.
+const TEXT: usize = 1000;
 
 /// Notes for one row of the audit log. No note is ever a secret.
 #[derive(Debug)]
@@ -36,8 +36,16 @@ impl Trail {
         self.notes.insert(name.to_owned(), serde_json::to_value(value).unwrap_or_default());
     }
 
+    /// Notes checks. Their texts are cut here too, whoever made them: names in certificates and TCBs are a peer's words.
     pub(crate) fn checks(&mut self, name: &str, checks: &[Check]) {
-        self.note(name, checks);
+        let text = |text: &Option<String>| text.as_deref().map(cut);
+        let short = |check: &Check| Check {
+            name: cut(&check.name),
+            got: text(&check.got),
+            want: text(&check.want),
+            ..check.clone()
+        };
+        self.note(name, checks.iter().map(short).collect::<Vec<_>>());
     }
 
     /// The row: accepted, or refused with its reason. The operator's log gets the same.
@@ -93,5 +101,32 @@ mod tests {
         assert_eq!(event.detail["measurement"], "00");
         assert_eq!(event.detail["refusal"]["got"].as_str().unwrap().len(), TEXT);
         assert_eq!(event.detail["refusal"]["want"], "y");
+    }
+
+    #[test]
+    fn check_is_recorded_no_longer_than_the_limit_however_it_was_made() {
+        let long = "ä".repeat(200_000);
+        let literal = Check {
+            name: long.clone(),
+            ok: false,
+            code: Some(Code::ChipIdMismatch),
+            got: Some(long.clone()),
+            want: Some(long.clone()),
+        };
+        let short = Check::new("debug", true, Code::DebugEnabled, "false", "false");
+        let mut trail = Trail::new(Kind::Attestation, "-");
+        trail.checks(
+            "appraisal",
+            &[literal, Check::new(&long, false, Code::ChipIdMismatch, &long, &long), short.clone()],
+        );
+        let event = trail.event(None);
+        for at in [0, 1] {
+            for member in ["name", "got", "want"] {
+                let text = event.detail["appraisal"][at][member].as_str().unwrap();
+                assert_eq!(text.chars().count(), TEXT, "{at} {member}");
+            }
+            assert_eq!(event.detail["appraisal"][at]["code"], "chip-id-mismatch");
+        }
+        assert_eq!(event.detail["appraisal"][2], json!(short));
     }
 }

@@ -12,6 +12,8 @@ use strongroom_wire::{Code, Refusal, Result};
 
 use crate::Verifier;
 use crate::audit::{Event, Kind};
+use crate::clock::{Clock, is_within};
+use crate::store::Store;
 use crate::trail::Trail;
 
 /// In seconds: one row for each kind and code in so long.
@@ -36,7 +38,7 @@ impl Unproven {
     fn note(&self, kind: Kind, code: Code, now: UnixTime) -> Option<u64> {
         let mut seen = self.lock();
         match seen.get_mut(&(kind, code)) {
-            Some(seen) if now.saturating_sub(seen.since) < WINDOW => {
+            Some(seen) if is_within(WINDOW, seen.since, now) => {
                 seen.unrecorded = seen.unrecorded.saturating_add(1);
                 None
             }
@@ -50,7 +52,7 @@ impl Unproven {
     /// What was counted and has no row yet, of windows that are over at `now`, or of all.
     fn take(&self, now: UnixTime, all: bool) -> Vec<(Kind, Code, Seen)> {
         let mut seen = self.lock();
-        let over = |seen: &Seen| all || now.saturating_sub(seen.since) >= WINDOW;
+        let over = |seen: &Seen| all || !is_within(WINDOW, seen.since, now);
         seen.retain(|_, seen| seen.unrecorded > 0 || !over(seen));
         let counted = seen.iter_mut().filter(|(_, seen)| over(seen));
         let take = |((kind, code), seen): (&(Kind, Code), &mut Seen)| {
@@ -59,6 +61,32 @@ impl Unproven {
             taken
         };
         counted.map(take).collect()
+    }
+
+    /// Counts what was taken and could not be recorded again, with what was counted since.
+    fn give_back(&self, kind: Kind, code: Code, taken: Seen) {
+        let mut seen = self.lock();
+        let seen = seen.entry((kind, code)).or_insert(Seen { unrecorded: 0, ..taken });
+        seen.since = seen.since.min(taken.since);
+        seen.unrecorded = seen.unrecorded.saturating_add(taken.unrecorded);
+    }
+
+    /// Writes the rows of what was counted in windows that are over, or in all. What cannot be recorded stays counted, and
+    /// does not stand in the way of the others.
+    ///
+    /// # Errors
+    /// `store-failed`, `store-tampered`: of the first that could not be recorded.
+    async fn summarise(&self, store: &Store, clock: &Clock, all: bool) -> Result<()> {
+        let mut outcome = Ok(());
+        for (kind, code, seen) in self.take(clock.now(), all) {
+            let detail = json!({ "since": seen.since, "unrecorded": seen.unrecorded });
+            let event = Event { kind, subject: "-".to_owned(), code: Some(code), detail };
+            if let Err(refusal) = store.record(clock, &event).await {
+                self.give_back(kind, code, seen);
+                outcome = outcome.and(Err(refusal));
+            }
+        }
+        outcome
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(Kind, Code), Seen>> {
@@ -70,17 +98,21 @@ impl Verifier {
     /// Records the refusal of a peer that proved nothing, or only counts it. The operator's log has each.
     ///
     /// # Errors
-    /// `store-failed`.
+    /// `store-failed`, `store-tampered`: it could not be recorded, and was counted.
     pub(crate) async fn refused_unproven(&self, mut trail: Trail, refusal: &Refusal) -> Result<()> {
-        let row = self.unproven.note(trail.kind(), refusal.code, self.clock.now());
+        let (kind, now) = (trail.kind(), self.clock.now());
+        let row = self.unproven.note(kind, refusal.code, now);
         if let Some(before @ 1..) = row {
             trail.note("unrecorded", before);
         }
         let event = trail.event(Some(refusal));
-        match row {
-            Some(_) => self.store.record(&self.clock, &event).await.map(drop),
-            None => Ok(()),
+        let Some(before) = row else { return Ok(()) };
+        let recorded = self.store.record(&self.clock, &event).await;
+        if recorded.is_err() {
+            let unrecorded = before.saturating_add(1);
+            self.unproven.give_back(kind, refusal.code, Seen { since: now, unrecorded });
         }
+        recorded.map(drop)
     }
 
     /// Writes the rows of what was counted, each minute and once more when it ends.
@@ -88,7 +120,7 @@ impl Verifier {
         let mut stopped = core::pin::pin!(stopped);
         loop {
             let stopping = tokio::time::timeout(Duration::from_secs(WINDOW), &mut stopped).await.is_ok();
-            if let Err(refusal) = self.summarise(stopping).await {
+            if let Err(refusal) = self.unproven.summarise(&self.store, &self.clock, stopping).await {
                 tracing::error!(%refusal, "counted refusals are not recorded");
             }
             if stopping {
@@ -96,20 +128,13 @@ impl Verifier {
             }
         }
     }
-
-    async fn summarise(&self, all: bool) -> Result<()> {
-        for (kind, code, seen) in self.unproven.take(self.clock.now(), all) {
-            let detail = json!({ "since": seen.since, "unrecorded": seen.unrecorded });
-            let event = Event { kind, subject: "-".to_owned(), code: Some(code), detail };
-            self.store.record(&self.clock, &event).await?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+    use strongroom_wire::Realm;
 
     const KIND: Kind = Kind::Attestation;
 
@@ -139,5 +164,51 @@ mod tests {
         assert_eq!(unproven.take(102 + WINDOW, true).len(), 1);
         assert!(unproven.take(102 + 2 * WINDOW, false).is_empty());
         assert_eq!(unproven.note(KIND, Code::RootUntrusted, 102 + 2 * WINDOW), Some(0));
+    }
+
+    #[test]
+    fn clock_that_steps_back_mutes_no_row_and_no_summary() {
+        let unproven = Unproven::default();
+        unproven.note(KIND, Code::RootUntrusted, 10_000);
+        assert_eq!(unproven.note(KIND, Code::RootUntrusted, 10_001), None);
+        assert_eq!(unproven.note(KIND, Code::RootUntrusted, 9_999), Some(1));
+        assert_eq!(unproven.note(KIND, Code::RootUntrusted, 9_999), None);
+        let seen = Seen { since: 9_999, unrecorded: 1 };
+        assert!(unproven.take(10_000, false).is_empty());
+        assert_eq!(unproven.take(9_998, false), [(KIND, Code::RootUntrusted, seen)]);
+    }
+
+    #[tokio::test]
+    async fn summary_that_cannot_be_recorded_loses_no_count_and_holds_up_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("verifier.sqlite");
+        let store = Store::open(&path, &folder.path().join("master"), Realm::Vendor).await.unwrap();
+        let outside = SqlitePool::connect_with(SqliteConnectOptions::new().filename(&path)).await.unwrap();
+        let (unproven, clock) = (Unproven::default(), Clock::of(|| 100 + WINDOW));
+        let codes = [Code::EndorsementMissing, Code::RootUntrusted];
+        for code in codes {
+            for _ in 0..3 {
+                unproven.note(KIND, code, 100);
+            }
+        }
+        let fails = "CREATE TRIGGER fails BEFORE INSERT ON audit WHEN new.code = 'endorsement-missing'
+            BEGIN SELECT RAISE(ABORT, 'disk full'); END";
+        sqlx::query(fails).execute(&outside).await.unwrap();
+        assert_eq!(unproven.summarise(&store, &clock, false).await.unwrap_err().code, Code::StoreFailed);
+        assert_eq!(summaries(&store).await, [("root-untrusted".to_owned(), 2)]);
+        sqlx::query("DROP TRIGGER fails").execute(&outside).await.unwrap();
+        // What comes after it is counted with it.
+        unproven.give_back(KIND, codes[0], Seen { since: 101, unrecorded: 5 });
+        unproven.summarise(&store, &clock, false).await.unwrap();
+        let all = [("root-untrusted".to_owned(), 2), ("endorsement-missing".to_owned(), 7)];
+        assert_eq!(summaries(&store).await, all);
+        unproven.summarise(&store, &clock, true).await.unwrap();
+        assert_eq!(summaries(&store).await, all);
+    }
+
+    async fn summaries(store: &Store) -> Vec<(String, u64)> {
+        let rows = store.begin().await.unwrap().audit(0, 100).await.unwrap();
+        let count = |detail: &str| serde_json::from_str::<serde_json::Value>(detail).unwrap()["unrecorded"].as_u64();
+        rows.into_iter().map(|row| (row.code, count(&row.detail).unwrap())).collect()
     }
 }

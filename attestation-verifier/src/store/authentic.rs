@@ -1,12 +1,18 @@
-//! What the master key authenticates beside the values of keys: each row of keys and policies, and the set of all of them, so
-//! that none can be changed, put in or taken out without it. All of the file put back to what it once was is not noticed.
+//! What the master key authenticates beside the values of keys: each row of keys and policies, the set of all of them, and
+//! the end of the audit log together with that set, so that none can be changed, put in, renamed, taken out or cut off
+//! without it. All of the file put back to what it once was is not noticed; nor is the log alone, back to no further than
+//! the last change of a key or policy.
 
 use super::{Transaction, failed};
 use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+use strongroom_wire::audit::Link;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// The name in `meta` of what authenticates the set.
 const ROWS: &str = "rows";
+/// The name in `meta` of what authenticates the end of the audit log.
+const HEAD: &str = "audit-head";
 
 /// Bytes to authenticate, field by field, each of which says how long it is.
 pub(super) struct Content(Vec<u8>);
@@ -35,14 +41,21 @@ impl Content {
 
 impl Transaction<'_> {
     /// Authenticates the set of rows as it is now: after every change to one.
+    ///
+    /// # Errors
+    /// `store-tampered`: the end of the log is not the one that was authenticated with the set as it was; `store-failed`.
     pub(super) async fn authenticate_rows(&mut self) -> Result<()> {
+        let last = self.last().await?;
+        self.verify_head(last).await?;
         let content = self.rows().await?;
-        self.set_meta(ROWS, &self.master.mac(content.bytes())).await
+        self.set_meta(ROWS, &self.master.mac(content.bytes())).await?;
+        self.authenticate_head(last).await
     }
 
-    /// Authenticates the empty set, which is what a new store holds, whatever this one holds.
-    pub(super) async fn authenticate_no_rows(&mut self) -> Result<()> {
-        self.set_meta(ROWS, &self.master.mac(set(&[], &[]).bytes())).await
+    /// Authenticates the empty set and the empty log, which is what a new store holds, whatever this one holds.
+    pub(super) async fn authenticate_nothing(&mut self) -> Result<()> {
+        self.set_meta(ROWS, &self.master.mac(set(&[], &[]).bytes())).await?;
+        self.authenticate_head(Link::START).await
     }
 
     /// Verifies the set of rows: before every use of one. The rows themselves are verified as they are read.
@@ -57,24 +70,65 @@ impl Transaction<'_> {
         self.master.verify("store: the set of keys and policies", content.bytes(), &mac)
     }
 
+    /// Authenticates `last` as the end of the audit log: after every append.
+    pub(super) async fn authenticate_head(&mut self, last: Link) -> Result<()> {
+        let content = self.head(last).await?;
+        self.set_meta(HEAD, &self.master.mac(content.bytes())).await
+    }
+
+    /// Verifies that `last` is the end of the audit log: before every append.
+    ///
+    /// # Errors
+    /// `store-tampered`; `store-failed`.
+    pub(super) async fn verify_head(&mut self, last: Link) -> Result<()> {
+        let content = self.head(last).await?;
+        let mac = self.meta(HEAD).await?;
+        let mac = mac.ok_or_else(|| Refusal::new(Code::StoreTampered, "store: the audit log is not authenticated"))?;
+        self.master.verify("store: the end of the audit log", content.bytes(), &mac)
+    }
+
+    /// The end of the log together with what authenticates the set: neither can be put back without the other.
+    async fn head(&mut self, last: Link) -> Result<Content> {
+        let rows = self.meta(ROWS).await?.unwrap_or_default();
+        Ok(Content::of("strongroom/audit-head/v1").number(last.seq).field(&last.hash.0).field(&rows))
+    }
+
     async fn rows(&mut self) -> Result<Content> {
-        let keys = self.macs("SELECT mac FROM keys ORDER BY id").await?;
-        let policies = self.macs("SELECT mac FROM policies ORDER BY id, version").await?;
+        // A key has no versions.
+        let keys = self.names("SELECT id, 0, mac FROM keys ORDER BY id").await?;
+        let policies = self.names("SELECT id, version, mac FROM policies ORDER BY id, version").await?;
         Ok(set(&keys, &policies))
     }
 
-    async fn macs(&mut self, select: &'static str) -> Result<Vec<Vec<u8>>> {
-        let rows = sqlx::query(select).fetch_all(&mut *self.sql).await.map_err(failed("rows"))?;
-        rows.iter().map(|row| row.try_get(0).map_err(failed("rows"))).collect()
+    async fn names(&mut self, select: &'static str) -> Result<Vec<Name>> {
+        let error = failed("rows");
+        let rows = sqlx::query(select).fetch_all(&mut *self.sql).await.map_err(&error)?;
+        let name = |row: &SqliteRow| Ok(Name { id: row.try_get(0)?, version: row.try_get(1)?, mac: row.try_get(2)? });
+        rows.iter().map(name).collect::<sqlx::Result<_>>().map_err(&error)
     }
 }
 
-fn set(keys: &[Vec<u8>], policies: &[Vec<u8>]) -> Content {
-    Content::of("strongroom/stored-rows/v1").field(&keys.concat()).field(&policies.concat())
+/// What a row is found by, and what authenticates the rest of it. The set covers all three: a row's own code would only be
+/// looked at once it was found.
+struct Name {
+    id: String,
+    version: i64,
+    mac: Vec<u8>,
+}
+
+fn set(keys: &[Name], policies: &[Name]) -> Content {
+    [keys, policies].into_iter().fold(Content::of("strongroom/stored-rows/v2"), |content, rows| {
+        // Lengths in memory are below 2^64.
+        let content = content.number(u64::try_from(rows.len()).unwrap_or(u64::MAX));
+        rows.iter().fold(content, |content, row| {
+            content.field(row.id.as_bytes()).field(&row.version.to_be_bytes()).field(&row.mac)
+        })
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::audit::{Event, Kind};
     use crate::store::Store;
     use crate::store::policies::tests::policy_text;
     use std::path::Path;
@@ -89,7 +143,7 @@ mod tests {
         sqlx::query(statement).execute(&store.pool).await.unwrap();
     }
 
-    /// A store with two keys, one of them disabled, and two versions of a policy.
+    /// A store with two keys, one of them disabled, two versions of a policy, and one of another.
     async fn filled(folder: &Path) -> Store {
         let store = open(folder).await.unwrap();
         let mut transaction = store.begin().await.unwrap();
@@ -100,6 +154,8 @@ mod tests {
         for first in [1, 2] {
             transaction.put_policy(&on, policy_text(first).as_bytes(), 5).await.unwrap();
         }
+        let other = ResourcePath::parse("a/b/other").unwrap();
+        transaction.put_policy(&other, policy_text(3).as_bytes(), 5).await.unwrap();
         transaction.sql.commit().await.unwrap();
         store
     }
@@ -119,8 +175,25 @@ mod tests {
         assert_eq!(transaction.policies().await.unwrap()[0].metadata.version, 2);
     }
 
+    /// What every way to read says of a store in which `statement` was executed behind its back.
+    async fn codes_after(statement: &'static str) -> [Option<Code>; 4] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = filled(folder.path()).await;
+        for trigger in ["DROP TRIGGER keys_are_immutable", "DROP TRIGGER keys_stay_disabled"] {
+            execute(&store, trigger).await;
+        }
+        execute(&store, statement).await;
+        let mut transaction = store.begin().await.unwrap();
+        let [on, off] = ["a/b/on", "a/b/off"].map(|id| ResourcePath::parse(id).unwrap());
+        let keys = [transaction.key(&off).await.err(), transaction.keys().await.err()];
+        let policies = [transaction.policy(&on).await.err(), transaction.policies().await.err()];
+        let [[key, keys], [policy, policies]] = [keys, policies];
+        [key, keys, policy, policies].map(|refusal| refusal.map(|refusal| refusal.code))
+    }
+
     #[tokio::test]
     async fn rows_changed_put_in_or_taken_out_without_the_master_key_are_noticed() {
+        assert_eq!(codes_after("SELECT 1").await, [None; 4]);
         for statement in [
             "UPDATE keys SET state = 'enabled' WHERE id = 'a/b/off'",
             "UPDATE keys SET state = 'disabled' WHERE id = 'a/b/on'",
@@ -129,23 +202,23 @@ mod tests {
             "UPDATE keys SET sealed = (SELECT sealed FROM keys WHERE id = 'a/b/off') WHERE id = 'a/b/on'",
             "DELETE FROM keys WHERE id = 'a/b/off'",
             "UPDATE policies SET toml = (SELECT toml FROM policies WHERE version = 1) WHERE version = 2",
-            "UPDATE policies SET version = 3 WHERE version = 1",
-            "DELETE FROM policies WHERE version = 2",
-            "INSERT INTO policies SELECT 'a/b/off', version, toml, created, mac FROM policies WHERE version = 1",
-            "DELETE FROM meta WHERE name = 'rows'",
-            "DELETE FROM meta WHERE name IN ('rows', 'master-key-check')",
         ] {
-            let folder = tempfile::tempdir().unwrap();
-            let store = filled(folder.path()).await;
-            for trigger in ["DROP TRIGGER keys_are_immutable", "DROP TRIGGER keys_stay_disabled"] {
-                execute(&store, trigger).await;
-            }
-            execute(&store, statement).await;
-            let mut transaction = store.begin().await.unwrap();
-            let keys = transaction.keys().await.err();
-            let policies = transaction.policies().await.err();
-            let codes = [keys, policies].map(|refusal| refusal.map(|refusal| refusal.code));
+            let codes = codes_after(statement).await;
             assert!(codes.contains(&Some(Code::StoreTampered)), "{statement}: {codes:?}");
+        }
+        // What is not about a row but about which rows there are, no way to read misses.
+        for statement in [
+            // The order of all rows stays the same: a policy is taken back, a disabled key's id is free.
+            "UPDATE policies SET id = 'a/b/other', version = 0 WHERE version = 2",
+            "UPDATE keys SET id = 'a/b/offf' WHERE id = 'a/b/off'",
+            "UPDATE policies SET version = -1 WHERE id = 'a/b/on' AND version = 1",
+            "UPDATE policies SET version = 3 WHERE version = 1 AND id = 'a/b/on'",
+            "DELETE FROM policies WHERE version = 2",
+            "INSERT INTO policies SELECT 'a/b/off', version, toml, created, mac FROM policies WHERE id = 'a/b/other'",
+            "DELETE FROM meta WHERE name = 'rows'",
+            "DELETE FROM meta WHERE name IN ('rows', 'stamp')",
+        ] {
+            assert_eq!(codes_after(statement).await, [Some(Code::StoreTampered); 4], "{statement}");
         }
     }
 
@@ -156,5 +229,34 @@ mod tests {
         execute(&store, "DELETE FROM policies WHERE version = 2").await;
         drop(store);
         assert_eq!(open(folder.path()).await.unwrap_err().code, Code::StoreTampered);
+    }
+
+    #[tokio::test]
+    async fn rows_put_back_to_what_once_authenticated_are_noticed_by_the_end_of_the_log() {
+        for put_back in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = filled(folder.path()).await;
+            execute(&store, "CREATE TABLE kept AS SELECT * FROM meta WHERE name = 'rows'").await;
+            let mut transaction = store.begin().await.unwrap();
+            let other = ResourcePath::parse("a/b/other").unwrap();
+            transaction.put_policy(&other, policy_text(4).as_bytes(), 5).await.unwrap();
+            let event = Event { kind: Kind::Admin, subject: "-".into(), code: None, detail: serde_json::json!({}) };
+            transaction.commit(6, &event).await.unwrap();
+            if put_back {
+                execute(&store, "DELETE FROM policies WHERE id = 'a/b/other' AND version = 2").await;
+                execute(&store, "INSERT OR REPLACE INTO meta SELECT * FROM kept").await;
+            }
+            let expected = put_back.then_some(Code::StoreTampered);
+            let mut transaction = store.begin().await.unwrap();
+            let version = transaction.policy(&other).await.unwrap().metadata.version;
+            assert_eq!(version, if put_back { 1 } else { 2 }, "the set by itself authenticates");
+            let put = transaction.put_policy(&other, policy_text(5).as_bytes(), 6).await;
+            assert_eq!(put.err().map(|refusal| refusal.code), expected);
+            drop(transaction);
+            let recorded = store.begin().await.unwrap().commit(7, &event).await;
+            assert_eq!(recorded.err().map(|refusal| refusal.code), expected);
+            drop(store);
+            assert_eq!(open(folder.path()).await.err().map(|refusal| refusal.code), expected);
+        }
     }
 }

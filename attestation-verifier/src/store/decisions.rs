@@ -30,7 +30,7 @@ impl Store {
     /// Records a decision that changes nothing else, at the time that it is when it is its turn.
     ///
     /// # Errors
-    /// `store-failed`: nothing was recorded.
+    /// `store-failed`, `store-tampered`: nothing was recorded.
     pub(crate) async fn record(&self, clock: &Clock, event: &Event) -> Result<Recorded> {
         let transaction = self.begin().await?;
         transaction.commit(clock.now(), event).await
@@ -42,14 +42,12 @@ impl Transaction<'_> {
     /// after the transaction began.
     ///
     /// # Errors
-    /// `store-failed`: nothing was appended and nothing changed.
+    /// `store-failed`: nothing was appended and nothing changed; `store-tampered`: nor was it, since the log does not end
+    /// where it did.
     pub(crate) async fn commit(mut self, time: UnixTime, event: &Event) -> Result<Recorded> {
         let error = failed("audit");
-        let last = sqlx::query("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1");
-        let last = match last.fetch_optional(&mut *self.sql).await.map_err(&error)? {
-            Some(row) => Link { seq: from_integer(row.try_get("seq").map_err(&error)?)?, hash: hash(&row, "hash")? },
-            None => Link::START,
-        };
+        let last = self.last().await?;
+        self.verify_head(last).await?;
         let row = event.row(last, time);
         let insert = "INSERT INTO audit (seq, time, kind, subject, code, detail, previous, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
         sqlx::query(insert)
@@ -64,8 +62,21 @@ impl Transaction<'_> {
             .execute(&mut *self.sql)
             .await
             .map_err(&error)?;
+        self.authenticate_head(Link { seq: row.seq, hash: row.hash }).await?;
         self.sql.commit().await.map_err(&error)?;
         Ok(Recorded { seq: row.seq })
+    }
+
+    /// The place of the last row, as the table says.
+    pub(super) async fn last(&mut self) -> Result<Link> {
+        let error = failed("audit");
+        let last = sqlx::query("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1");
+        match last.fetch_optional(&mut *self.sql).await.map_err(&error)? {
+            Some(row) => {
+                Ok(Link { seq: from_integer(row.try_get("seq").map_err(&error)?)?, hash: hash(&row, "hash")? })
+            }
+            None => Ok(Link::START),
+        }
     }
 
     /// At most `limit` rows after number `after`, in order.
@@ -76,12 +87,16 @@ impl Transaction<'_> {
         select.fetch_all(&mut *self.sql).await.map_err(failed("audit"))?.iter().map(row).collect()
     }
 
+    /// Verifies all of the log: its chain, and that it ends where it was authenticated to end.
+    ///
+    /// # Errors
+    /// `store-tampered`; `store-failed`.
     pub(super) async fn verify_audit(&mut self) -> Result<()> {
         let mut last = Link::START;
         loop {
             let rows = self.audit(last.seq, PAGE).await?;
             if rows.is_empty() {
-                return Ok(());
+                return self.verify_head(last).await;
             }
             last = verify_chain(&rows, last)?;
         }
@@ -163,5 +178,55 @@ mod tests {
         sqlx::query("UPDATE audit SET subject = 'x' WHERE seq = 2").execute(&store.pool).await.unwrap();
         drop(store);
         assert_eq!(open(folder.path()).await.unwrap_err().code, Code::StoreTampered);
+    }
+
+    /// Hashes the log again from the row of this number on, so that its chain holds.
+    async fn chain_again(store: &Store, from: u64) {
+        let mut last = Link::START;
+        for mut row in rows(store, 0, 100).await {
+            if row.seq >= from {
+                row.previous = last.hash;
+                row.hash = row.compute_hash();
+                let update = sqlx::query("UPDATE audit SET previous = ?, hash = ? WHERE seq = ?");
+                let update = update.bind(row.previous.0.to_vec()).bind(row.hash.0.to_vec());
+                update.bind(to_integer(row.seq).unwrap()).execute(&store.pool).await.unwrap();
+            }
+            last = row.verify_after(last).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn log_rewritten_prolonged_or_cut_off_with_its_chain_whole_is_noticed_at_the_next_row_and_at_start() {
+        for (statement, tampered) in [
+            ("SELECT 1", false),
+            ("UPDATE audit SET subject = 'x' WHERE seq = 1", true),
+            ("UPDATE audit SET code = 'x' WHERE seq = 3", true),
+            ("DELETE FROM audit WHERE seq = 3", true),
+            ("DELETE FROM audit", true),
+            (
+                "INSERT INTO audit SELECT 4, time, kind, subject, code, detail, hash, hash FROM audit WHERE seq = 3",
+                true,
+            ),
+            ("DELETE FROM meta WHERE name = 'audit-head'", true),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = open(folder.path()).await.unwrap();
+            for n in 1..=3 {
+                store.record(&at(n), &event(n)).await.unwrap();
+            }
+            for statement in
+                ["DROP TRIGGER audit_is_append_only_update", "DROP TRIGGER audit_is_append_only_delete", statement]
+            {
+                sqlx::query(statement).execute(&store.pool).await.unwrap();
+            }
+            chain_again(&store, 1).await;
+            let before = rows(&store, 0, 100).await.len();
+            let expected = tampered.then_some(Code::StoreTampered);
+            let recorded = store.record(&at(4), &event(4)).await;
+            assert_eq!(recorded.err().map(|refusal| refusal.code), expected, "{statement}");
+            assert_eq!(rows(&store, 0, 100).await.len() > before, !tampered, "{statement}");
+            drop(store);
+            assert_eq!(open(folder.path()).await.err().map(|refusal| refusal.code), expected, "{statement}");
+        }
     }
 }

@@ -157,6 +157,22 @@ async fn call_that_cannot_be_recorded_has_no_effect() {
     assert_eq!(keys, json!([{"id": "a/b/c", "created": world.now(), "enabled": true}]));
 }
 
+#[tokio::test]
+async fn refusals_that_could_not_be_recorded_are_in_the_next_row() {
+    let world = World::start().await;
+    let wrong = async || world.admin_with(Method::GET, "keys", vec![], Some("Bearer wrong")).await.code();
+    let store = world.open_store().await;
+    let full = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk full'); END";
+    sqlx::query(full).execute(&store).await.unwrap();
+    assert_eq!(wrong().await, "store-failed");
+    assert_eq!(wrong().await, "admin-unauthorized");
+    sqlx::query("DROP TRIGGER full").execute(&store).await.unwrap();
+    world.pass(60);
+    assert_eq!(wrong().await, "admin-unauthorized");
+    let rows = world.audit().await;
+    assert_eq!((rows.len(), &rows[0]["detail"]["unrecorded"]), (1, &json!(2)));
+}
+
 /// The hash of a row from the words of `strongroom_wire::audit`, not with its code.
 fn leaf_hash(row: &Value, previous: &str) -> String {
     let mut bytes = vec![0];

@@ -137,6 +137,34 @@ async fn guest_that_no_policy_approves_refused_with_the_failed_check() {
 }
 
 #[tokio::test]
+async fn policy_that_speaks_of_another_platform_hides_no_reason() {
+    let (world, document) = World::ready().await;
+    let zeros = "00".repeat(48);
+    let signers = world.policy(&document);
+    let signers = signers.split_once("[[release").unwrap().1;
+    let tdx = format!(
+        "version = 1\n[tdx]\nmrtd = {{ exactly = \"{zeros}\" }}\nrtmr0 = {{ exactly = \"{zeros}\" }}\n\
+         rtmr1 = {{ exactly = \"{zeros}\" }}\nrtmr2 = {{ exactly = \"{zeros}\" }}\n\
+         deployment = {{ exactly = \"{}\" }}\nppid = {{ any = {{ because = \"test\" }} }}\n[[release{signers}",
+        Sha256::of(&document)
+    );
+    // Its id is before and after that of the other.
+    for id in ["a/b/tdx", "z/b/tdx"] {
+        world.put_policy(id, &tdx).await;
+    }
+    Guest::launch(&world, &document).await.attest().await;
+    for (bit, code) in [(19, "debug-enabled"), (18, "migration-agent-enabled")] {
+        let mut guest = Guest::launch(&world, &document).await;
+        guest.report.policy |= 1 << bit;
+        assert_eq!(guest.refused(&guest.attestation()).await, code);
+        // Two failed checks are still closer than the one of a policy that does not speak of the platform.
+        guest.begin().await;
+        guest.report.vmpl = 1;
+        assert_eq!(guest.refused(&guest.attestation()).await, code);
+    }
+}
+
+#[tokio::test]
 async fn document_that_no_policy_approves_refused() {
     let (world, _) = World::ready().await;
     let other = world.document(&[format!("{}/models/other@{}", world.registry.addr(), Sha256([7; 32]).oci())]);

@@ -6,9 +6,10 @@ use http::Method;
 use std::time::Duration;
 use strongroom_artifact::SigningKey;
 use strongroom_attestation_verifier::LIFETIME;
+use strongroom_devkit::amd::VekSpec;
 use strongroom_devkit::registry::{Fault, Gate, Target, Times};
 use strongroom_wire::digest::Sha256;
-use strongroom_wire::kbs::Jwe;
+use strongroom_wire::kbs::{CertificateEntry, Jwe};
 
 /// The code of a refused fetch and the kind that other clients print.
 async fn refused(guest: &Guest<'_>, id: &str) -> (String, String) {
@@ -112,6 +113,36 @@ async fn session_that_expired_before_its_attestation_refused() {
     let guest = Guest::launch(&world, &document).await;
     world.pass(LIFETIME);
     assert_eq!(guest.refused(&guest.attestation()).await, "session-expired");
+}
+
+#[tokio::test]
+async fn endorsement_key_whose_certificate_ends_within_the_session_gets_nothing_after_it() {
+    let (mut world, document) = World::ready().await;
+    let validity = world.now() - 100..world.now() + 100;
+    world.vek = world.hierarchy.issue(VekSpec { validity, ..VekSpec::default() }).unwrap();
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    world.pass(100);
+    assert_eq!(guest.key(KEY).await, KEY_VALUE);
+    world.pass(1);
+    assert_eq!(refused(&guest, KEY).await, pair("certificate-expired", "PolicyDeny"));
+    assert_eq!(world.decisions("release").await, ["", "certificate-expired"]);
+}
+
+#[tokio::test]
+async fn guest_whose_revocation_list_ends_within_the_session_gets_nothing_after_it() {
+    let (world, document) = World::ready().await;
+    let guest = Guest::launch(&world, &document).await;
+    let mut attestation = guest.attestation();
+    let list = world.hierarchy.ark.crl(&[], world.now() - 100..world.now() + 100).unwrap();
+    let chain = attestation["tee-evidence"]["primary_evidence"]["cert_chain"].as_array_mut().unwrap();
+    let entry = chain.iter_mut().find(|entry| entry["cert_type"] == "CRL").unwrap();
+    *entry = serde_json::json!(CertificateEntry { cert_type: "CRL".into(), data: list });
+    assert_eq!(guest.post(&attestation).await.status, 200);
+    world.pass(100);
+    assert_eq!(guest.key(KEY).await, KEY_VALUE);
+    world.pass(1);
+    assert_eq!(refused(&guest, KEY).await, pair("certificate-expired", "PolicyDeny"));
 }
 
 #[tokio::test]

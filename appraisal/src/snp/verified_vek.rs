@@ -50,8 +50,9 @@ impl VerifiedVek {
         let chain = [vek, issuer, root];
         traced(trace, "validity", chain.iter().try_for_each(|certificate| certificate.verify_validity(now)))?;
         traced(trace, "authorities", [issuer, root].into_iter().try_for_each(Certificate::verify_authority))?;
-        let listed = traced(trace, "revocation", verify_revocation(&endorsements.crls, issuer, root, vek, now))?;
-        found(trace, &listed.map_or_else(|| "no list given".to_owned(), |(edition, _)| edition.describe()));
+        let (edition, listed) =
+            traced(trace, "revocation", verify_revocation(&endorsements.crls, issuer, root, vek, now))?;
+        found(trace, &edition.map_or_else(|| "no list given".to_owned(), |edition| edition.describe()));
         let key = ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, vek.p384_point()?)
             .map_err(|e| Refusal::new(Code::CertificateUnsuitable, &vek.subject).because(e))?;
         let valid = chain.iter().fold(Window::ALWAYS, |window, certificate| window.and(certificate.validity()));
@@ -61,8 +62,8 @@ impl VerifiedVek {
             kind,
             facts,
             root: roots.label(root),
-            revocations: listed.map(|(edition, _)| edition),
-            window: listed.map_or(valid, |(_, listed)| valid.and(listed.bounds())),
+            revocations: edition,
+            window: valid.and(listed.bounds()),
         })
     }
 
@@ -139,24 +140,26 @@ fn find_intermediate<'a>(vek: &Certificate, given: &'a Endorsements, roots: &'a 
     })
 }
 
-/// How new the root's list is and the time in which it is current, where one was given; a listed certificate, a forged list or only stale lists are refused.
+/// How new the root's list is, where one was given, and the time in which every list that was looked at is current; a listed
+/// certificate, a forged list or only stale lists are refused.
 fn verify_revocation(
     crls: &[Crl],
     issuer: &Certificate,
     root: &Certificate,
     vek: &Certificate,
     now: UnixTime,
-) -> Result<Option<(Edition, Window)>> {
-    let mut held = None;
+) -> Result<(Option<Edition>, Window)> {
+    let (mut edition, mut window) = (None, Window::ALWAYS);
     if let Some(revocations) = Revocations::verify(crls, root, now)? {
         revocations.verify_absent(issuer)?;
         revocations.verify_absent(root)?;
-        held = revocations.edition(now).map(|edition| (edition, revocations.window(now)));
+        edition = revocations.edition(now);
+        window = window.and(revocations.window(now).bounds());
     }
     // AMD publishes no list of endorsement keys today; one signed by the intermediate would be honoured.
     if let Some(revocations) = Revocations::verify(crls, issuer, now)? {
         revocations.verify_absent(vek)?;
-        held = held.map(|(edition, held)| (edition, held.and(revocations.window(now).bounds())));
+        window = window.and(revocations.window(now).bounds());
     }
-    Ok(held)
+    Ok((edition, window))
 }

@@ -247,6 +247,17 @@ fn validity_holds_to_the_second() {
 }
 
 #[test]
+fn list_of_the_intermediate_revokes_endorsement_keys_and_bounds_what_is_kept() {
+    let window = NOW - 10..NOW + 10;
+    let with = |crl: Vec<u8>| Case { crls: vec![crl], ..Case::sound() }.run();
+    // Endorsement keys carry serial 0.
+    let authentic = with(HIERARCHY.ask.crl(&[1], window.clone()).unwrap()).unwrap();
+    assert_eq!(authentic.endorsement_key().valid(), NOW - 10..=NOW + 10);
+    assert!(!authentic.revocation_judged());
+    assert_eq!(with(HIERARCHY.ask.crl(&[0], window).unwrap()).unwrap_err(), Code::CertificateRevoked);
+}
+
+#[test]
 fn revocation_lists_judge_where_they_are_given() {
     let serial = 0x01_00_01;
     let window = NOW - 10..NOW + 10;

@@ -70,15 +70,15 @@ pub struct VerifiedEnclave<E = AuthenticReport> {
 
 impl<E> Appraisal<E> {
     /// What all of `checks`, made under `policy`, say of `authentic`. `fixes_software` is whether the policy's section for
-    /// this platform names measurement and deployment document.
+    /// this platform names measurement and deployment document, `bound` whether nonce and document were compared.
     pub(crate) const fn new(
         checks: Vec<Check>,
         authentic: E,
         policy: &Policy,
         fixes_software: bool,
-        expected: &Expected,
+        bound: bool,
     ) -> Self {
-        Self { checks, authentic, policy: policy.digest(), fixes_software, bound: expected.is_bound() }
+        Self { checks, authentic, policy: policy.digest(), fixes_software, bound }
     }
 
     /// Every check that was made, in a fixed order.

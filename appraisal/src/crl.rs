@@ -3,6 +3,8 @@
 
 use crate::UnixTime;
 use crate::certificate::{Certificate, Signed, common_name};
+use crate::newest::Sighting;
+use crate::seen::SeenKind;
 use crate::window::Window;
 use der::Decode;
 use der::oid::AssociatedOid;
@@ -36,6 +38,12 @@ pub(crate) struct Revocations<'a> {
 }
 
 impl Edition {
+    /// What is remembered of the list of that issuer.
+    pub(crate) fn sightings(self, issuer: &str) -> impl Iterator<Item = Sighting> + use<> {
+        let number = self.number.map(|number| (SeenKind::CrlNumber, issuer.to_owned(), number));
+        number.into_iter().chain([(SeenKind::CrlThisUpdate, issuer.to_owned(), self.this_update)])
+    }
+
     /// In words.
     pub(crate) fn describe(self) -> String {
         let number = self.number.map_or_else(|| "without a number".to_owned(), |number| format!("of number {number}"));
@@ -52,6 +60,11 @@ impl Crl {
         let issuer = common_name(&list.tbs_cert_list.issuer)?;
         let number = crl_number(&list.tbs_cert_list)?;
         Ok(Self { signed, tbs: list.tbs_cert_list, issuer, number })
+    }
+
+    /// How new it is. Says nothing about who signed it.
+    pub(crate) fn edition(&self) -> Edition {
+        Edition { number: self.number, this_update: self.validity().0 }
     }
 
     fn is_current(&self, now: UnixTime) -> bool {
@@ -115,7 +128,7 @@ impl<'a> Revocations<'a> {
     /// revokes, so that having the newest is having judged by it.
     pub(crate) fn edition(&self, now: UnixTime) -> Option<Edition> {
         let current = self.lists.iter().filter(|crl| crl.is_current(now));
-        current.map(|crl| Edition { number: crl.number, this_update: crl.validity().0 }).reduce(|one, other| Edition {
+        current.map(|crl| crl.edition()).reduce(|one, other| Edition {
             number: one.number.max(other.number),
             this_update: one.this_update.max(other.this_update),
         })

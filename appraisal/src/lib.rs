@@ -11,25 +11,31 @@ mod appraisal;
 pub mod azure;
 mod certificate;
 mod crl;
+mod dsse;
 mod endorsements;
 mod models;
+mod newest;
 mod pem;
 mod policy;
 mod release_policy;
 mod roots;
+mod seen;
 mod snp;
 pub mod tdx;
 mod trace;
 mod window;
 
 pub use appraisal::{Appraisal, Expected, Verdict, VerifiedEnclave};
+pub use dsse::{DocumentKey, Signers};
 pub use endorsements::Endorsements;
 pub use models::appraise_models;
 pub use policy::{
-    Abi, BitSet, Ceiling, Firmware, Floor, Hex, ModelPolicy, Policy, Rule, SnpPolicy, TdxEvent, TdxPolicy,
+    Abi, AzurePolicy, BitSet, Ceiling, Firmware, Floor, Hex, ModelPolicy, Pcr, Policy, Rule, SnpPolicy, TdxEvent,
+    TdxPolicy,
 };
 pub use release_policy::ReleasePolicy;
 pub use roots::Roots;
+pub use seen::{Seen, SeenKind};
 pub use snp::{AuthenticReport, VerifiedVek, appraise, authenticate, authenticate_traced};
 
 /// Seconds since 1970-01-01T00:00:00Z.

@@ -13,7 +13,7 @@
 //! # revocation-list = { exactly = true }                         # a current CRL must be given
 //! # provider: absent, only a VCEK may have signed; else whose VLEK may, by its cspID
 //! # committed-tcb, current-tcb, launch-tcb: absent, as `tcb`; and what else has a default, see `SnpPolicy`
-//! [tdx]                                                          # a policy has [snp], [tdx] or both
+//! [tdx]                                                          # a policy has a section for at least one platform
 //! mrtd        = { one-of = ["<96 hex digits>"] }
 //! rtmr0       = { any = { because = "the host's ACPI tables differ from machine to machine" } }
 //! rtmr1       = { exactly = "<96 hex digits>" }
@@ -25,6 +25,7 @@
 //! rtmr   = 1
 //! type   = "EV_EFI_BOOT_SERVICES_APPLICATION"                    # or its number
 //! digest = { one-of = ["<96 hex digits>"] }
+//! [azure-snp-vtpm]                                               # and [azure-tdx-vtpm], see `AzurePolicy`
 //! [model]                                                        # what a client expects to be served
 //! manifest = { one-of = ["sha256:<64 hex digits>"] }
 //! signer   = { one-of = ["<SHA-256 of a signing key's SPKI>"] }
@@ -32,6 +33,7 @@
 //!
 //! Nothing is unset and therefore skipped: what has no safe default must be given, and `any` says because.
 
+mod azure;
 mod event;
 mod rule;
 mod snp;
@@ -41,6 +43,7 @@ use serde::Deserialize;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Check, Code, Refusal, Result, document, limits};
 
+pub use azure::{AzurePolicy, Pcr};
 pub use event::TdxEvent;
 pub(crate) use rule::OciDigest;
 pub use rule::{Ceiling, Floor, Hex, Rule};
@@ -54,14 +57,18 @@ pub struct Policy {
     digest: Sha256,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Document {
     version: u32,
     #[serde(default)]
     snp: Option<SnpPolicy>,
     #[serde(default)]
     tdx: Option<TdxPolicy>,
+    #[serde(default)]
+    azure_snp_vtpm: Option<AzurePolicy<SnpPolicy>>,
+    #[serde(default)]
+    azure_tdx_vtpm: Option<AzurePolicy<TdxPolicy>>,
     #[serde(default)]
     model: Option<ModelPolicy>,
 }
@@ -96,27 +103,29 @@ impl Policy {
         tdx: Option<TdxPolicy>,
         digest: Sha256,
     ) -> Result<Self> {
-        Self::sound(Document { version, snp, tdx, model: None }, digest)
+        Self::sound(Document { version, snp, tdx, ..Document::default() }, digest)
     }
 
     fn sound(document: Document, digest: Sha256) -> Result<Self> {
         if document.version != 1 {
             return Err(Refusal::new(Code::PolicyInvalid, "policy version").got(document.version).want(1));
         }
-        if document.snp.is_none() && document.tdx.is_none() {
-            return Err(Refusal::new(Code::PolicyInvalid, "policy")
-                .got("no platform")
-                .want("a section [snp] or [tdx]"));
+        if document.platforms().next().is_none() {
+            let want = format!("a section [{}]", Document::PLATFORMS.join("] or ["));
+            return Err(Refusal::new(Code::PolicyInvalid, "policy").got("no platform").want(want));
         }
-        let snp = document.snp.as_ref().is_none_or(SnpPolicy::is_sound);
-        let tdx = document.tdx.as_ref().is_none_or(TdxPolicy::is_sound);
+        let (azure_snp, azure_tdx) = (document.azure_snp_vtpm.as_ref(), document.azure_tdx_vtpm.as_ref());
+        let azure = azure_snp.is_none_or(AzurePolicy::is_sound) && azure_tdx.is_none_or(AzurePolicy::is_sound);
+        let snp = document.snp_rules().all(SnpPolicy::is_sound);
+        let tdx = document.tdx_rules().all(TdxPolicy::is_sound);
         let model = document.model.as_ref().is_none_or(|model| model.manifest.is_sound() && model.signer.is_sound());
-        if snp && tdx && model {
-            document.tdx.as_ref().map_or(Ok(()), TdxPolicy::verify_statuses)?;
+        if snp && tdx && azure && model {
+            document.tdx_rules().try_for_each(TdxPolicy::verify_statuses)?;
             return Ok(Self { document, digest });
         }
         Err(Refusal::new(Code::PolicyInvalid, "policy")
-            .got("an empty `one-of` or `because`, a floor without `product = { exactly = … }`, or an event without RTMR or digest"))
+            .got("an empty `one-of` or `because`, a floor without `product = { exactly = … }`, an event without RTMR or digest, \
+                  or a PCR of the boot chain that is not given"))
     }
 
     /// What is demanded of a platform where nobody wrote a policy: no debugging, VMPL 0, no migration agent, TDX status
@@ -125,7 +134,10 @@ impl Policy {
         let because = "the platform's defaults do not judge this";
         let snp = Some(SnpPolicy::platform_defaults(because));
         let tdx = Some(TdxPolicy::platform_defaults(because));
-        Self { document: Document { version: 1, snp, tdx, model: None }, digest: Sha256::of(b"platform defaults") }
+        Self {
+            document: Document { version: 1, snp, tdx, ..Document::default() },
+            digest: Sha256::of(b"platform defaults"),
+        }
     }
 
     /// SHA-256 of the document's bytes.
@@ -143,6 +155,16 @@ impl Policy {
         self.document.tdx.as_ref()
     }
 
+    /// What it says of Azure's guests on SNP. Without that section none is accepted.
+    pub const fn azure_snp(&self) -> Option<&AzurePolicy<SnpPolicy>> {
+        self.document.azure_snp_vtpm.as_ref()
+    }
+
+    /// What it says of Azure's guests on TDX. Without that section none is accepted.
+    pub const fn azure_tdx(&self) -> Option<&AzurePolicy<TdxPolicy>> {
+        self.document.azure_tdx_vtpm.as_ref()
+    }
+
     /// What it says of models.
     pub const fn model(&self) -> Option<&ModelPolicy> {
         self.document.model.as_ref()
@@ -152,7 +174,9 @@ impl Policy {
     /// (`no-reference-values`).
     pub fn fixes_software(&self) -> Result<()> {
         self.snp().map_or(Ok(()), SnpPolicy::fixes_software)?;
-        self.tdx().map_or(Ok(()), TdxPolicy::fixes_software)
+        self.tdx().map_or(Ok(()), TdxPolicy::fixes_software)?;
+        self.azure_snp().map_or(Ok(()), AzurePolicy::<SnpPolicy>::fixes_software)?;
+        self.azure_tdx().map_or(Ok(()), AzurePolicy::<TdxPolicy>::fixes_software)
     }
 
     /// Refuses a policy that fixes neither digest nor signer of the models (`no-reference-values`).
@@ -163,9 +187,29 @@ impl Policy {
 
     /// The check of evidence from a platform that this policy has no section for.
     pub(crate) fn platform_not_named(&self, platform: &str) -> Check {
-        let named = [("snp", self.snp().is_some()), ("tdx", self.tdx().is_some())];
-        let named: Vec<&str> = named.iter().filter(|(_, named)| *named).map(|(name, _)| *name).collect();
+        let named: Vec<&str> = self.document.platforms().collect();
         Check::new("platform", false, Code::PlatformNotApproved, platform, named.join(" or "))
+    }
+}
+
+impl Document {
+    const PLATFORMS: [&str; 4] = ["snp", "tdx", "azure-snp-vtpm", "azure-tdx-vtpm"];
+
+    /// Those that have a section.
+    fn platforms(&self) -> impl Iterator<Item = &'static str> {
+        let azure = [self.azure_snp_vtpm.is_some(), self.azure_tdx_vtpm.is_some()];
+        let named = [self.snp.is_some(), self.tdx.is_some()].into_iter().chain(azure);
+        Self::PLATFORMS.into_iter().zip(named).filter_map(|(name, named)| named.then_some(name))
+    }
+
+    /// What it says of SNP, with a paravisor or without.
+    fn snp_rules(&self) -> impl Iterator<Item = &SnpPolicy> {
+        self.snp.iter().chain(self.azure_snp_vtpm.iter().map(|section| &section.hardware))
+    }
+
+    /// What it says of TDX, with a paravisor or without.
+    fn tdx_rules(&self) -> impl Iterator<Item = &TdxPolicy> {
+        self.tdx.iter().chain(self.azure_tdx_vtpm.iter().map(|section| &section.hardware))
     }
 }
 

@@ -6,5 +6,6 @@ mod vek;
 mod verified_vek;
 
 pub use appraise::appraise;
+pub(crate) use appraise::hardware_checks;
 pub use authenticate::{AuthenticReport, authenticate, authenticate_traced};
 pub use verified_vek::VerifiedVek;

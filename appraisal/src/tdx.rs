@@ -16,6 +16,7 @@ mod tcb;
 mod verified_collateral;
 
 pub use appraise::appraise;
+pub(crate) use appraise::hardware_checks;
 pub use authenticate::{AuthenticQuote, authenticate, authenticate_traced};
 pub use collateral::Collateral;
 pub use event_log::ReplayedLog;

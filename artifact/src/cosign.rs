@@ -5,11 +5,11 @@ mod simple;
 
 use crate::bundle::{BUNDLE_V0_3, Bundle, Hint};
 use crate::dsse::Envelope;
-use crate::keys::{PublicKey, SigningKey};
+use crate::keys::{PublicKey, Sign};
 use serde::{Deserialize, Serialize};
-#[cfg(test)]
-pub(crate) use simple::tests::payload as simple_payload;
-pub use simple::{SIMPLE_SIGNING, verify_simple};
+pub use simple::{
+    SIMPLE_SIGNATURE, SIMPLE_SIGNING, SignatureImage, SimpleSignature, sign_simple, simple_tag, verify_simple,
+};
 use std::collections::BTreeMap;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
@@ -20,7 +20,7 @@ const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 pub const PREDICATE_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
 
 /// Signs the digest of a manifest and gives the bundle. `annotations` are part of what is signed.
-pub fn sign_manifest(manifest: &Sha256, key: &SigningKey, annotations: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+pub fn sign_manifest(manifest: &Sha256, key: &dyn Sign, annotations: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let statement = Written {
         kind: STATEMENT_TYPE,
         subject: [Subject { digest: SubjectDigest { sha256: manifest.to_string() }, annotations: annotations.clone() }],
@@ -143,6 +143,7 @@ struct Read {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::SigningKey;
     use serde_json::{Value, json};
 
     const MANIFEST: Sha256 = Sha256([7; 32]);

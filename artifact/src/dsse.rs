@@ -1,6 +1,6 @@
 //! Dead Simple Signing Envelope, protocol version 1.0.2, of one signature.
 
-use crate::keys::{PublicKey, SigningKey};
+use crate::keys::{PublicKey, Sign};
 use serde::{Deserialize, Serialize};
 use strongroom_wire::{Code, Refusal, Result, bytes};
 
@@ -26,7 +26,7 @@ struct Signature {
 
 impl Envelope {
     /// Signs `payload` as an in-toto statement.
-    pub(crate) fn sign(payload: &[u8], key: &SigningKey) -> Result<Self> {
+    pub(crate) fn sign(payload: &[u8], key: &dyn Sign) -> Result<Self> {
         let signature = key.sign(&pre_authentication_encoding(IN_TOTO, payload))?;
         Ok(Self {
             payload: bytes::to_base64(payload),
@@ -70,6 +70,7 @@ fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::SigningKey;
 
     #[test]
     fn encoding_is_the_example_of_the_protocol() {

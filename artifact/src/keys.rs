@@ -20,6 +20,28 @@ pub struct SigningKey {
     public: PublicKey,
 }
 
+/// Whatever signs with a private key: one in memory ([`SigningKey`]), or one in a token that never gives it away.
+pub trait Sign {
+    /// The other half of the key.
+    fn public(&self) -> PublicKey;
+
+    /// Signs `message` with the hash of the key's curve; gives the ASN.1 DER form (RFC 3279 §2.2.3).
+    ///
+    /// # Errors
+    /// What kept the key from signing.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>>;
+}
+
+impl Sign for SigningKey {
+    fn public(&self) -> PublicKey {
+        self.public()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
+        self.sign(message)
+    }
+}
+
 /// A private key as PEM text, zeroised when dropped.
 pub struct SecretPem(Zeroizing<String>);
 

@@ -25,6 +25,6 @@ mod time;
 pub use bundle::BUNDLE_V0_3;
 pub use data_key::{ArtifactId, DataKey};
 pub use hash::{FileDigest, HashAlgorithm, Hasher};
-pub use keys::{PublicKey, SecretPem, SigningKey};
+pub use keys::{PublicKey, SecretPem, Sign, SigningKey};
 pub use ladder::{LayerOpener, ManifestSignature, OpenableModel, TrustedModel, VerifiedModel, verify_manifest};
 pub use manifest::{Layer, Manifest};

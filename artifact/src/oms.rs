@@ -5,7 +5,7 @@ mod payload;
 use crate::bundle::{Bundle, Hint};
 use crate::dsse::Envelope;
 use crate::hash::{FileDigest, HashAlgorithm};
-use crate::keys::{PublicKey, SigningKey};
+use crate::keys::{PublicKey, Sign};
 use std::collections::BTreeMap;
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -17,7 +17,7 @@ pub const GIT_PATHS: [&str; 4] = [".git", ".gitignore", ".gitattributes", ".gith
 ///
 /// The files may come in any order and must be hashed with one algorithm, SHA-256 or BLAKE3. Refuses an empty list with
 /// `model-empty` and unsafe or doubled paths with `path-unsafe`.
-pub fn sign_statement(name: &str, files: &[FileDigest], key: &SigningKey) -> Result<Vec<u8>> {
+pub fn sign_statement(name: &str, files: &[FileDigest], key: &dyn Sign) -> Result<Vec<u8>> {
     let payload = payload::render(name, files)?;
     let envelope = Envelope::sign(&payload, key)?.with_empty_key_id();
     Bundle::render(&envelope, &key.public(), Hint::Oms)
@@ -120,6 +120,7 @@ impl SignedStatement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::SigningKey;
 
     fn file(path: &str, fill: u8) -> FileDigest {
         FileDigest { path: path.into(), algorithm: HashAlgorithm::Sha256, digest: vec![fill; 32] }

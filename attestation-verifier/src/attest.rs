@@ -16,6 +16,8 @@ use crate::store::StoredPolicy;
 pub(crate) struct Claim {
     pub(crate) report: Report,
     pub(crate) endorsements: Endorsements,
+    /// What of them it came without.
+    pub(crate) lacks: Lacks,
     /// The deployment document as delivered; it is read only once the hardware named its digest.
     pub(crate) document: Vec<u8>,
     pub(crate) expected: Expected,
@@ -23,6 +25,17 @@ pub(crate) struct Claim {
     pub(crate) tee_pubkey: TeePubKey,
     pub(crate) recipient: RecipientKey,
     pub(crate) thumbprint: String,
+}
+
+/// What evidence came without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lacks {
+    /// The certificate of the key that signed it.
+    pub(crate) key: bool,
+    /// A revocation list.
+    pub(crate) list: bool,
+    /// Any endorsement at all.
+    pub(crate) all: bool,
 }
 
 /// A guest that was accepted by at least one release policy, and the key that it may be given keys for.
@@ -72,6 +85,7 @@ impl Claim {
         Ok(Self {
             report: evidence.report()?,
             endorsements: endorsements(&evidence)?,
+            lacks: lacks(&evidence),
             document,
             expected,
             nonce,
@@ -91,6 +105,12 @@ fn endorsements(evidence: &SnpEvidence) -> Result<Endorsements> {
         }
     }
     Ok(endorsements)
+}
+
+fn lacks(evidence: &SnpEvidence) -> Lacks {
+    let kinds: Vec<_> = evidence.cert_chain.iter().flatten().filter_map(|entry| entry.cert_type.as_str()).collect();
+    let lack = |names: &[&str]| !kinds.iter().any(|kind| names.contains(kind));
+    Lacks { key: lack(&["VCEK", "VLEK"]), list: lack(&["CRL"]), all: lack(&["ARK", "ASK", "VCEK", "VLEK", "CRL"]) }
 }
 
 /// What the release policies say of one guest.

@@ -7,7 +7,9 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use strongroom_appraisal::Roots;
+use strongroom_endorsements::{Cache, Fetcher, KDS};
 use strongroom_registry_client::{Access, Credentials, Password};
+use strongroom_transport::ServerTrust;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 
 use crate::private_file;
@@ -42,6 +44,30 @@ pub struct Config {
     /// The registries that manifests and signatures may be fetched from.
     #[serde(rename = "registry", default)]
     pub registries: Vec<Registry>,
+    /// Where endorsements come from that evidence comes without. Absent: from nowhere.
+    #[serde(default)]
+    pub endorsements: Option<Endorsements>,
+}
+
+/// Where endorsements are kept and whom they are asked of. Nobody here is trusted: what comes is verified under the roots.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Endorsements {
+    /// Folder of what was fetched; several processes may share it. Absent: `endorsements` in the state folder.
+    #[serde(default)]
+    pub cache: Option<PathBuf>,
+    /// AMD's Key Distribution Service, or a mirror of it.
+    #[serde(default = "kds")]
+    pub kds: String,
+    /// PEM certificates of the authority that vouches for it; absent: the public ones.
+    #[serde(default)]
+    pub ca: Option<String>,
+    /// Speak HTTP without TLS where the URL says `http`.
+    #[serde(default)]
+    pub plain_http: bool,
+    /// Ask nobody: what is kept is used, whatever its age.
+    #[serde(default)]
+    pub offline: bool,
 }
 
 /// A registry and how it is reached. Nothing that comes from it is trusted.
@@ -73,6 +99,10 @@ const fn grace() -> u64 {
     30
 }
 
+fn kds() -> String {
+    KDS.to_owned()
+}
+
 impl Config {
     /// Loads a configuration of at most [`limits::CONFIGURATION`] bytes.
     ///
@@ -96,7 +126,32 @@ impl Config {
                     .want("`username` and `password-file` together"));
             }
         }
+        if let Some(Endorsements { kds, plain_http, .. }) = &config.endorsements
+            && !(kds.starts_with("https://") || (*plain_http && kds.starts_with("http://")))
+        {
+            return Err(Refusal::new(Code::ConfigurationInvalid, "endorsements: `kds`")
+                .got(kds)
+                .want("https://…, or http://… together with `plain-http = true`"));
+        }
         Ok(config)
+    }
+
+    /// What fetches and keeps endorsements, where any are.
+    ///
+    /// # Errors
+    /// `configuration-invalid`: a CA bundle that is none.
+    pub fn fetcher(&self) -> Result<Option<Fetcher>> {
+        let Some(stated) = &self.endorsements else { return Ok(None) };
+        let trust = stated.ca.as_ref().map_or(ServerTrust::WebPki, |pem| ServerTrust::Ca(pem.clone().into_bytes()));
+        let access = strongroom_endorsements::Access {
+            kds: stated.kds.clone(),
+            trust,
+            plain_http: stated.plain_http,
+            offline: stated.offline,
+            ..strongroom_endorsements::Access::default()
+        };
+        let folder = stated.cache.clone().unwrap_or_else(|| self.state.join("endorsements"));
+        Fetcher::new(access, Cache::new(folder)).map(Some)
     }
 
     /// The roots that evidence is verified under; with them, the realm of this verifier.
@@ -180,6 +235,18 @@ mod tests {
         assert_eq!(code("insecure = true"), Some(Code::UnknownField));
         assert_eq!(code("[[registry]]\nhost = 'r'\nskip-verify = true"), Some(Code::UnknownField));
         assert_eq!(Config::parse(b"listen = 'a:1'").unwrap_err().code, Code::ConfigurationInvalid);
+    }
+
+    #[test]
+    fn endorsements_come_from_nowhere_unless_said_and_never_over_plain_http_by_accident() {
+        let config = |more: &str| Config::parse(format!("{MINIMAL}{more}").as_bytes()).unwrap();
+        assert!(config("").fetcher().unwrap().is_none());
+        assert!(config("[endorsements]").fetcher().unwrap().is_some());
+        assert_eq!(config("[endorsements]").endorsements.unwrap().kds, KDS);
+        assert_eq!(code("[endorsements]\nkds = 'http://mirror'"), Some(Code::ConfigurationInvalid));
+        assert_eq!(code("[endorsements]\nkds = 'http://mirror'\nplain-http = true"), None);
+        assert_eq!(code("[endorsements]\nkds = 'mirror'\nplain-http = true"), Some(Code::ConfigurationInvalid));
+        assert_eq!(code("[endorsements]\nroot = 'ark.pem'"), Some(Code::UnknownField));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod admin;
 mod admin_gate;
 mod attest;
 mod audit;
+mod budget;
 mod clock;
 pub mod config;
 mod identity;
@@ -28,6 +29,7 @@ mod store;
 mod token;
 mod trail;
 mod unproven;
+mod vendors;
 
 pub use clock::Clock;
 pub use config::Config;

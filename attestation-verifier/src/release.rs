@@ -1,7 +1,8 @@
 //! The recipe of key release. Two requests of one session walk it:
 //!
 //! 1. parse: the attestation has the shape of its format, and its nonce is taken, which nobody can do twice;
-//! 2. authenticate: the vendor's chain, revocation and the signature over the report hold now;
+//! 2. authenticate: the vendor's chain, revocation and the signature over the report hold now; endorsements that the evidence
+//!    came without are those that are kept, or that the vendor is asked for (`vendors.rs`);
 //! 3. appraise: report data commits to nonce and key, HOST_DATA names the document, and a release policy accepts the guest;
 //! 4. decide: the key exists and is enabled, its own policy accepts the guest, and a model of the document that is signed
 //!    as that policy demands is sealed with it;
@@ -15,6 +16,8 @@
 //!
 //! Refusals of evidence that is not authentic, or was not made for this session, are anybody's to cause: of those, step 5
 //! records the first of a minute and the number of the others (`unproven.rs`).
+
+use std::net::IpAddr;
 
 use strongroom_appraisal::{AuthenticReport, appraise, authenticate_traced};
 use strongroom_wire::deployment::Deployment;
@@ -40,14 +43,15 @@ impl Verifier {
     ///
     /// # Errors
     /// The reason of the first step that did not hold; the session's nonce is used up unless the request had no shape at
-    /// all or the session none to give.
-    pub async fn attest(&self, session: &str, body: &[u8]) -> Result<String> {
+    /// all or the session none to give. `peer` is on whose behalf endorsements may be asked for.
+    pub async fn attest(&self, session: &str, body: &[u8], peer: Option<IpAddr>) -> Result<String> {
         let now = self.clock.now();
         let attestation = Attestation::parse(body)?;
         let nonce = self.sessions.take_nonce(session, now)?;
 
         let mut trail = Trail::new(Kind::Attestation, "-");
-        let (claim, authentic) = match self.authenticate(attestation, nonce, now, &mut trail) {
+        let authenticated = self.authenticate(attestation, nonce, peer, now, &mut trail).await;
+        let (claim, authentic, without_list) = match authenticated {
             Ok(authentic) => authentic,
             Err(refusal) => {
                 self.refused_unproven(trail, &refusal).await?;
@@ -56,7 +60,11 @@ impl Verifier {
         };
         // Whoever asks an enclave for evidence has authentic evidence of another session.
         let fresh = claim.expected.report_data == Some(authentic.report().report_data);
-        let accepted = self.appraise(&claim, &authentic, &mut trail).await;
+        let accepted = self.appraise(&claim, &authentic, &mut trail).await.map_err(|refusal| match without_list {
+            // The guest can do nothing about it but try again.
+            Some(why) if refusal.code == Code::CrlMissing => why,
+            _ => refusal,
+        });
         if let (Err(refusal), false) = (&accepted, fresh) {
             self.refused_unproven(trail, refusal).await?;
             return Err(refusal.clone());
@@ -72,24 +80,28 @@ impl Verifier {
         Ok(token)
     }
 
-    fn authenticate(
+    /// The claim, its report, and why there is no revocation list where none could be had.
+    async fn authenticate(
         &self,
         attestation: Attestation,
         nonce: String,
+        peer: Option<IpAddr>,
         now: u64,
         trail: &mut Trail,
-    ) -> Result<(Claim, AuthenticReport)> {
-        let claim = Claim::parse(attestation, nonce)?; // 1
+    ) -> Result<(Claim, AuthenticReport, Option<Refusal>)> {
+        let mut claim = Claim::parse(attestation, nonce)?; // 1
         trail.about(Sha256::of(&claim.document).oci());
         trail.note("key", &claim.thumbprint);
         trail.note("measurement", hex::encode(claim.report.measurement));
         trail.note("chip", hex::encode(claim.report.chip_id));
 
+        let supplied = self.supply(&mut claim, peer, now).await?;
         let mut checks = Vec::new();
         let roots = &self.roots;
         let authentic = authenticate_traced(claim.report.raw(), &claim.endorsements, roots, now, &mut checks); // 2
         trail.checks("authentication", &checks);
-        Ok((claim, authentic?))
+        let authentic = authentic.inspect_err(|refusal| self.doubt(&claim, &supplied, refusal, now))?;
+        Ok((claim, authentic, supplied.without_list))
     }
 
     async fn appraise(&self, claim: &Claim, authentic: &AuthenticReport, trail: &mut Trail) -> Result<Accepted> {

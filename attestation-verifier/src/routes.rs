@@ -6,25 +6,28 @@ use axum::Router;
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, RETRY_AFTER, SET_COOKIE};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, RETRY_AFTER, SET_COOKIE};
 use http::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
+use std::net::IpAddr;
 use std::sync::Arc;
-use strongroom_transport::read_body;
+use strongroom_transport::{PeerAddr, read_body};
 use strongroom_wire::ear::EarClaims;
+use strongroom_wire::endorsements;
 use strongroom_wire::kbs::{self, AttestResponse, Challenge, ErrorInformation, ResourcePath};
 use strongroom_wire::{Code, Fault, Refusal, Result, limits};
 
 use crate::Verifier;
 use crate::sessions::LIFETIME;
 use crate::trail::line;
+use crate::vendors::PASSING;
 use strongroom_wire::ear::AUDIENCE;
 
 /// Below it, resources are named.
 const RESOURCE: &str = "/kbs/v0/resource/";
 
 /// Seconds after which a peer that met `busy` may try again.
-const RETRY: &str = "5";
+const RETRY: u64 = 5;
 
 /// The routes of the KBS protocol, and health.
 pub(crate) fn kbs(verifier: Arc<Verifier>) -> Router {
@@ -32,6 +35,7 @@ pub(crate) fn kbs(verifier: Arc<Verifier>) -> Router {
         .route("/kbs/v0/auth", post(auth))
         .route("/kbs/v0/attest", post(attest))
         .route("/kbs/v0/resource/{*path}", get(resource))
+        .route(endorsements::PATH, post(endorsement_set))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .fallback(unknown)
@@ -67,11 +71,12 @@ async fn auth(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -> Re
 
 async fn attest(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -> Response {
     let session = cookie(request.headers());
+    let peer = peer(&request);
     let attested = async {
         // First the body: an answer to a peer that is still sending is lost with the connection.
         let body = read_body(request.into_body(), limits::KBS_BODY, "attestation").await?;
         let session = session.clone().ok_or_else(|| Refusal::new(Code::SessionUnknown, "cookie").got("none"))?;
-        to_the_end(async move { verifier.attest(&session, &body).await }).await
+        to_the_end(async move { verifier.attest(&session, &body, peer).await }).await
     };
     match attested.await {
         Ok(token) => {
@@ -124,6 +129,26 @@ fn set_cookie(id: &str) -> String {
     format!("{}={id}; Max-Age={LIFETIME}; Secure; HttpOnly", kbs::COOKIE)
 }
 
+/// The set is the caller's own, and is asked for again long before it ends.
+async fn endorsement_set(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -> Response {
+    let peer = peer(&request);
+    let answered = async {
+        let evidence = read_body(request.into_body(), limits::EVIDENCE, "evidence").await?;
+        verifier.endorsements(&evidence, peer).await
+    };
+    match answered.await {
+        Ok(set) => {
+            let age = endorsements::renew_after(set.expires, verifier.clock.now());
+            ([(CACHE_CONTROL, format!("private, max-age={age}"))], json(StatusCode::OK, &set)).into_response()
+        }
+        Err(refusal) => refused("EndorsementError", &refusal),
+    }
+}
+
+fn peer(request: &HttpRequest) -> Option<IpAddr> {
+    request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip())
+}
+
 async fn healthz() -> &'static str {
     "ok\n"
 }
@@ -162,6 +187,7 @@ const fn status(code: Code) -> StatusCode {
         Code::RouteUnknown => StatusCode::NOT_FOUND,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::Busy => StatusCode::TOO_MANY_REQUESTS,
+        Code::EndorsementUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::UNAUTHORIZED,
     }
 }
@@ -174,8 +200,13 @@ fn refused(kind: &str, refusal: &Refusal) -> Response {
         code: Some(refusal.code),
     };
     let mut response = json(status(refusal.code), &body);
-    if refusal.code == Code::Busy {
-        response.headers_mut().insert(RETRY_AFTER, http::HeaderValue::from_static(RETRY));
+    let wait = match refusal.code {
+        Code::Busy => Some(RETRY),
+        Code::EndorsementUnavailable => Some(PASSING),
+        _ => None,
+    };
+    if let Some(wait) = wait {
+        response.headers_mut().insert(RETRY_AFTER, wait.into());
     }
     response
 }

@@ -18,6 +18,7 @@ use crate::sessions::Sessions;
 use crate::state_lock::StateLock;
 use crate::store::Store;
 use crate::unproven::Unproven;
+use crate::vendors::Vendors;
 use crate::{admin, routes};
 
 /// Everything that decides. Its methods are in `release.rs` and `admin.rs`.
@@ -31,6 +32,8 @@ pub struct Verifier {
     pub(crate) tokens: TokenVerifier,
     pub(crate) gate: AdminGate,
     pub(crate) unproven: Unproven,
+    /// Where endorsements come from that evidence comes without; `None`: from nowhere.
+    pub(crate) vendors: Option<Vendors>,
     pub(crate) clock: Clock,
 }
 
@@ -76,6 +79,7 @@ impl Service {
             gate: AdminGate::load(&config.admin_token)?,
             token: identity.token,
             unproven: Unproven::default(),
+            vendors: config.fetcher()?.map(Vendors::new),
             clock,
         };
         tracing::info!(%realm, pin = %public.pin, "verifier opened");
@@ -135,7 +139,8 @@ impl Service {
             stop.send_replace(true);
         };
         let summaries = verifier.summarise_until(stopped(stopping.clone()));
-        tokio::join!(both, signal, summaries).0.map(drop)
+        let lists = verifier.renew_lists_until(stopped(stopping.clone()));
+        tokio::join!(both, signal, summaries, lists).0.map(drop)
     }
 }
 

@@ -26,7 +26,8 @@ pub(crate) struct Published {
 /// 1. Surroundings: a fresh test root, a registry, a verifier.
 /// 2. Publish: sign and seal the model, push it; its key goes to the verifier alone.
 /// 3. Approve: which measurement and which deployment document may have the key.
-/// 4. Boot: the guest verifies signatures, attests, gets the key, opens and serves.
+/// 4. Boot: the guest verifies signatures, attests, gets the key, opens and serves. Its host gives it no certificates: the
+///    verifier asks the vendor's service for them.
 /// 5. Verify: a client checks the evidence itself.
 /// 6. Call: three sentences through the local proxy.
 /// 7. Audit: the release stands in the verifier's log.
@@ -49,10 +50,13 @@ pub(crate) fn run(inputs: Inputs, keep: bool) -> Result<()> {
     world.allow(&world.verifier, "demo/all-minilm-l6-v2/v1", &[&document])?;
     steps.done("approve", &format!("measurement {}…, deployment {}", short(&world.measurement), Sha256::of(&document)));
 
-    let guest = Launch::honest(&world, &document).boot(&world, "enclave")?;
+    let launch = Launch { certificates: false, ..Launch::honest(&world, &document) };
+    let guest = launch.boot(&world, "enclave")?;
+    asked_once(&world)?;
     steps.done(
         "boot",
-        "HOST_DATA names the document; signatures held; attested; key released; opened in memory; serving",
+        "HOST_DATA names the document; signatures held; attested, the chip's certificate asked for once; key released; \
+         opened in memory; serving",
     );
 
     let policy = client_policy(&world, &document, &model)?;
@@ -102,6 +106,13 @@ pub(crate) fn client_policy(world: &World, document: &[u8], model: &Published) -
         &format!("{}.client-policy.toml", model.name),
         format!("{snp}[model]\nmanifest = {{ exactly = \"{}\" }}\n", model.manifest.oci()),
     )
+}
+
+fn asked_once(world: &World) -> Result<()> {
+    match world.kds.chips_asked() {
+        1 => Ok(()),
+        count => Err(Refusal::new(Code::Internal, "requests to the vendor's service for a chip").got(count).want(1)),
+    }
 }
 
 fn released(world: &World) -> Result<usize> {

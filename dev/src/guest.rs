@@ -15,6 +15,8 @@ pub(crate) struct Launch {
     pub(crate) document: Vec<u8>,
     /// What the hardware was told: measurement, HOST_DATA, guest policy.
     pub(crate) hardware: ReportSpec,
+    /// Whether the host hands its guest the chip's certificates; where not, AMD's service has them.
+    pub(crate) certificates: bool,
 }
 
 /// A guest that serves.
@@ -31,13 +33,18 @@ impl Launch {
     pub(crate) fn honest(world: &World, document: &[u8]) -> Self {
         let host_data = Sha256::of(document).0;
         let hardware = ReportSpec { measurement: world.measurement, host_data, ..ReportSpec::default() };
-        Self { document: document.to_vec(), hardware }
+        Self { document: document.to_vec(), hardware, certificates: true }
     }
 
     /// The hardware alone, at a socket.
     pub(crate) fn hardware(&self, world: &World, name: &str) -> Result<PspServer> {
         let vek = world.hierarchy.issue(world.chip())?;
-        Psp::new(&world.hierarchy, vek, self.hardware.clone())?.serve(&world.path().join(format!("{name}.sock")))
+        if !self.certificates {
+            world.kds.know(&world.hierarchy, &vek)?;
+        }
+        let psp = Psp::new(&world.hierarchy, vek, self.hardware.clone())?;
+        let psp = if self.certificates { psp } else { psp.without_certificates() };
+        psp.serve(&world.path().join(format!("{name}.sock")))
     }
 
     /// Launches the enclave and waits until it serves, or gives the refusal that it ended with.

@@ -6,6 +6,7 @@
 mod adversary;
 mod demo;
 mod guest;
+mod kds;
 mod process;
 mod world;
 

@@ -1,6 +1,7 @@
 //! Everything around a guest, on one machine: a fresh test root, a registry, a verifier and the tools, each a process of its
 //! own on loopback, in a folder that is removed at the end.
 
+use crate::kds::Kds;
 use crate::process::{Finished, Process, run};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,8 @@ pub(crate) struct World {
     pub(crate) inputs: Inputs,
     /// The fake vendor.
     pub(crate) hierarchy: Hierarchy,
+    /// Its service, which the verifier may ask.
+    pub(crate) kds: Kds,
     registry_process: Process,
     /// `host:port` of the registry.
     pub(crate) registry: String,
@@ -67,10 +70,11 @@ impl World {
         let arguments = ["registry", "--listen", "127.0.0.1:0", "--root", text(&storage)?];
         let mut registry_process = Process::start("registry", &program("strongroom-dev")?, &arguments)?;
         let registry = registry_process.address("")?;
-        let verifier = Verifier::start(path, "verifier", Some(&path.join("ark.pem")), &registry)?;
+        let kds = Kds::start()?;
+        let verifier = Verifier::start(path, "verifier", Some((&path.join("ark.pem"), &kds)), &registry)?;
         let measurement = strongroom_wire::digest::sha384(&read(&program("strongroom-enclave")?)?);
         let onnxruntime = Sha256::of(&read(&inputs.onnxruntime)?);
-        Ok(Self { folder, inputs, hierarchy, registry_process, registry, verifier, measurement, onnxruntime })
+        Ok(Self { folder, inputs, hierarchy, kds, registry_process, registry, verifier, measurement, onnxruntime })
     }
 
     /// A second verifier that knows only AMD's own roots.
@@ -222,16 +226,20 @@ struct ReleaseTrust {
 }
 
 impl Verifier {
-    fn start(folder: &Path, name: &str, test_root: Option<&Path>, registry: &str) -> Result<Self> {
+    fn start(folder: &Path, name: &str, vendor: Option<(&Path, &Kds)>, registry: &str) -> Result<Self> {
         let state = folder.join(name);
         let file = |file: &str| state.join(file);
-        let root = match test_root {
-            Some(path) => format!("test-root = {}\n", quoted(path)?),
-            None => String::new(),
+        let (root, endorsements) = match vendor {
+            Some((path, kds)) => (
+                format!("test-root = {}\n", quoted(path)?),
+                format!("[endorsements]\nkds = \"{}\"\nplain-http = true\n", kds.url()),
+            ),
+            None => Default::default(),
         };
         let config = format!(
             "listen = \"127.0.0.1:0\"\nadmin-listen = \"127.0.0.1:0\"\nstate = {}\nmaster-key = {}\nadmin-token = {}\n\
-             names = [\"127.0.0.1\"]\n{root}[[registry]]\nhost = \"{registry}\"\nplain-http = true\n",
+             names = [\"127.0.0.1\"]\n{root}[[registry]]\nhost = \"{registry}\"\nplain-http = true\n\
+             {endorsements}",
             quoted(&state)?,
             quoted(&file("master-key"))?,
             quoted(&file("admin-token"))?,

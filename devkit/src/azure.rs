@@ -7,7 +7,7 @@ use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use der::asn1::UintRef;
 use der::{Decode as _, Reader as _, SliceReader};
-use serde_json::json;
+use serde_json::{Value, json};
 use strongroom_wire::Result;
 use strongroom_wire::bytes::to_base64url;
 use strongroom_wire::digest::Sha256;
@@ -31,8 +31,13 @@ impl Vtpm {
         Ok(Self { key: RsaKeyPair::generate(KeySize::Rsa2048).map_err(crypto)? })
     }
 
-    /// The runtime data that name its key.
+    /// The runtime data that name its key, of a guest with secure boot and without a console.
     pub fn runtime_data(&self) -> Result<String> {
+        self.runtime_data_of(&json!({ "secure-boot": true, "tpm-enabled": true, "console-enabled": false }))
+    }
+
+    /// The runtime data that name its key, with that `vm-configuration`.
+    pub fn runtime_data_of(&self, configuration: &Value) -> Result<String> {
         let spki = self.key.public_key().as_ref();
         let mut reader = SliceReader::new(spki).map_err(crypto)?;
         let (n, e) = reader
@@ -41,7 +46,6 @@ impl Vtpm {
         let key = json!({
             "kid": "HCLAkPub", "key_ops": ["sign"], "kty": "RSA", "n": to_base64url(n), "e": to_base64url(e),
         });
-        let configuration = json!({ "secure-boot": true, "tpm-enabled": true, "console-enabled": false });
         Ok(json!({ "keys": [key], "vm-configuration": configuration }).to_string())
     }
 

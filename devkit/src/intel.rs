@@ -66,6 +66,8 @@ pub struct PckSpec {
     pub configuration: Option<[bool; 3]>,
     /// Whether the SGX extensions are there at all.
     pub sgx_extensions: bool,
+    /// The SGX extensions as DER, whatever the fields above say; `None` writes those.
+    pub raw_extensions: Option<Vec<u8>>,
     /// Validity, seconds since 1970.
     pub validity: Range<u64>,
 }
@@ -95,8 +97,16 @@ impl Default for PckSpec {
             platform_instance: Some([0x1d; 16]),
             configuration: Some([true, false, true]),
             sgx_extensions: true,
+            raw_extensions: None,
             validity: ALWAYS,
         }
+    }
+}
+
+impl PckSpec {
+    /// The SGX extensions that say what the fields say, as DER.
+    pub fn extensions(&self) -> Result<Vec<u8>> {
+        encode::sgx_extensions(self)
     }
 }
 
@@ -167,7 +177,8 @@ impl Authority {
         let key = Key::generate()?;
         let mut extensions = x509::end_entity()?;
         if spec.sgx_extensions {
-            extensions.push(encode::sgx_extensions(&spec)?);
+            let value = spec.raw_extensions.clone().map_or_else(|| spec.extensions(), Ok)?;
+            extensions.push(x509::extension(encode::SGX_EXTENSIONS, false, value)?);
         }
         let subject = Subject { name: &spec.subject, serial: spec.serial, spki: key.spki()?, extensions };
         let certificate = x509::certificate(&subject, &self.name, spec.validity.clone(), &self.key)?;
@@ -177,7 +188,17 @@ impl Authority {
 
     /// A revocation list signed by this authority, valid in `window`, that names `serials`. DER.
     pub fn crl(&self, serials: &[u32], window: Range<u64>) -> Result<Vec<u8>> {
-        x509::crl(&self.name, serials, window, Some(1), &self.key)
+        self.numbered_crl(serials, window, Some(1))
+    }
+
+    /// [`Self::crl`] with another cRLNumber, or without one.
+    pub fn numbered_crl(&self, serials: &[u32], window: Range<u64>, number: Option<u64>) -> Result<Vec<u8>> {
+        x509::crl(&self.name, serials, window, number, &self.key)
+    }
+
+    /// Signs a text as TCB info and QE identity are signed: R and S, 32 bytes each.
+    pub fn sign(&self, text: &[u8]) -> Result<Vec<u8>> {
+        self.key.sign_fixed(text)
     }
 
     /// DER certificate.

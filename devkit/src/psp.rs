@@ -34,6 +34,12 @@ impl Psp {
         Ok(Self { vek, certificates, guest })
     }
 
+    /// The same of a host that hands its guests no certificates.
+    #[must_use]
+    pub fn without_certificates(self) -> Self {
+        Self { certificates: Vec::new(), ..self }
+    }
+
     /// A report with this report data.
     pub fn quote(&self, report_data: &[u8; 64]) -> Result<Quote> {
         let spec = ReportSpec { report_data: *report_data, ..self.guest.clone() };

@@ -8,6 +8,7 @@
 //! a nonce and a path.
 
 use crate::attester::{Attester, OwnEvidence};
+use crate::staple::Staple;
 use axum::body::Bytes;
 use serde::Serialize;
 use std::sync::Arc;
@@ -91,16 +92,16 @@ impl Desk {
     ///
     /// # Errors
     /// `malformed` or `too-large` the workload is none.
-    pub fn open(attester: Arc<dyn Attester>, bound: Bound) -> Result<Self> {
-        Self::with_queue(attester, bound, QUEUE)
+    pub fn open(attester: Arc<dyn Attester>, bound: Bound, staple: Staple) -> Result<Self> {
+        Self::with_queue(attester, bound, staple, QUEUE)
     }
 
-    fn with_queue(attester: Arc<dyn Attester>, bound: Bound, length: usize) -> Result<Self> {
+    fn with_queue(attester: Arc<dyn Attester>, bound: Bound, staple: Staple, length: usize) -> Result<Self> {
         let Bound { channel_key, workload } = bound;
         let workload_digest = workload.digest()?;
         let of_enclave = part(b"", &OfEnclave { channel_key: bytes::to_base64(&channel_key), workload }, b",")?;
         let (queue, asks) = mpsc::channel(length);
-        tokio::spawn(Worker { attester, channel_key, workload_digest, of_enclave }.run(asks));
+        tokio::spawn(Worker { attester, staple, channel_key, workload_digest, of_enclave }.run(asks));
         Ok(Self { queue })
     }
 
@@ -131,6 +132,7 @@ impl Desk {
 
 struct Worker {
     attester: Arc<dyn Attester>,
+    staple: Staple,
     channel_key: Vec<u8>,
     workload_digest: Sha256,
     of_enclave: Bytes,
@@ -153,7 +155,7 @@ impl Worker {
         let (root, paths) = merkle::tree(&nonces);
         let bound = report_data(Purpose::ClientChannel, &root, &self.channel_key, &self.workload_digest);
         let own = OwnEvidence::fetch(Arc::clone(&self.attester), bound).await;
-        let of_report = own.and_then(|own| of_report(&own));
+        let of_report = own.and_then(|own| of_report(&own, self.staple.endorsements(&own)));
         if let Err(refusal) = &of_report {
             tracing::error!(%refusal, nonces = nonces.len(), "no evidence");
         }
@@ -168,15 +170,8 @@ impl Worker {
     }
 }
 
-fn of_report(own: &OwnEvidence) -> Result<Bytes> {
-    let table = &own.quote().certificates;
-    let endorsement = Endorsement { r#type: "certificate-table".to_owned(), data: bytes::to_base64(table) };
-    let members = OfReport {
-        v: 1,
-        platform: "snp",
-        evidence: bytes::to_base64(&own.quote().evidence),
-        endorsements: if table.is_empty() { Vec::new() } else { vec![endorsement] },
-    };
+fn of_report(own: &OwnEvidence, endorsements: Vec<Endorsement>) -> Result<Bytes> {
+    let members = OfReport { v: 1, platform: "snp", evidence: bytes::to_base64(&own.quote().evidence), endorsements };
     part(b"{", &members, b",")
 }
 
@@ -193,7 +188,7 @@ mod tests {
 
     fn desk(attester: Arc<Unsigned>, queue: usize) -> Desk {
         let workload = Workload { deployment: bytes::to_base64(b"document"), models: Vec::new() };
-        Desk::with_queue(attester, Bound { channel_key: b"key".to_vec(), workload }, queue).unwrap()
+        Desk::with_queue(attester, Bound { channel_key: b"key".to_vec(), workload }, Staple::of_host(), queue).unwrap()
     }
 
     fn parsed(answer: &Answer) -> EvidenceAnswer {

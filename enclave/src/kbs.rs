@@ -5,6 +5,7 @@ mod messages;
 use crate::attester::{Attester, OwnEvidence};
 use core::time::Duration;
 use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
+use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use messages::{attestation, cookie, refusal_of, request};
 use serde::Serialize;
@@ -18,6 +19,7 @@ use strongroom_transport::{HttpClient, ServerTrust, read_body};
 use strongroom_wire::binding::kbs_report_data;
 use strongroom_wire::deployment::Deployment;
 use strongroom_wire::ear::{AUDIENCE, EarClaims};
+use strongroom_wire::endorsements::{self, EndorsementSet};
 use strongroom_wire::kbs::{AttestResponse, Challenge, Jwe, ResourcePath};
 use strongroom_wire::{Code, Refusal, Result, bytes, document, limits};
 
@@ -63,8 +65,24 @@ impl<'a> Verifier<'a> {
     /// # Errors
     /// `pin-mismatch`, `network` or `timeout` the verifier is another or not there; the code it refuses with, or
     /// `verifier-refused`; `token-invalid` its result is not about this guest; as [`OwnEvidence::fetch`].
-    pub async fn attest(self, attester: Arc<dyn Attester>) -> Result<Session> {
-        let url = self.deployment.settings().verifier.url.trim_end_matches('/').to_owned();
+    pub async fn attest(&self, attester: Arc<dyn Attester>) -> Result<Session> {
+        let mut wait = FIRST_WAIT;
+        for _ in 1..ATTEMPTS {
+            match self.attest_once(Arc::clone(&attester)).await {
+                // Its vendor is out of order, or others boot as well; the nonce is used up, so all of it is done again.
+                Err(refusal) if matches!(refusal.code, Code::EndorsementUnavailable | Code::Busy) => {
+                    wait = wait.saturating_mul(4);
+                    tracing::warn!(%refusal, ?wait, "attesting again");
+                    tokio::time::sleep(wait).await;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.attest_once(attester).await
+    }
+
+    async fn attest_once(&self, attester: Arc<dyn Attester>) -> Result<Session> {
+        let url = self.url();
         let key = TeeKey::generate_p256()?;
         let auth = || post(&format!("{url}/kbs/v0/auth"), None, &request());
         let (challenged, challenge): (_, Challenge) = repeat(&self.http, auth).await?;
@@ -77,7 +95,27 @@ impl<'a> Verifier<'a> {
         let (_, AttestResponse { token }) = exchange(&self.http, attest).await?;
 
         self.verify_result(&token, &thumbprint(key.public())?)?;
-        Ok(Session { http: self.http, url, cookie, key })
+        Ok(Session { http: self.http.clone(), url, cookie, key })
+    }
+
+    /// What `report`, a raw report of this guest, is verified with, as far as the verifier has it.
+    ///
+    /// # Errors
+    /// `pin-mismatch`, `network` or `timeout`; the code that the verifier refuses with, or `verifier-refused`; as
+    /// [`EndorsementSet::parse`].
+    pub async fn endorsements(&self, report: &[u8]) -> Result<EndorsementSet> {
+        let request = Request::post(format!("{}{}", self.url(), endorsements::PATH));
+        let request = request.header(CONTENT_TYPE, "application/octet-stream").body(full(report.to_vec()));
+        let request = request.map_err(|e| unsendable(&e))?;
+        let (head, body) = answer(&self.http, request, limits::ENDORSEMENT_SET).await?;
+        if head.status != StatusCode::OK {
+            return Err(refusal_of(head.status, &body));
+        }
+        EndorsementSet::parse(&body)
+    }
+
+    fn url(&self) -> String {
+        self.deployment.settings().verifier.url.trim_end_matches('/').to_owned()
     }
 
     /// The keys that follow are opened by nobody else whatever the result says; a verifier that mistakes this guest for
@@ -152,14 +190,19 @@ async fn repeat<T: DeserializeOwned>(
 
 /// Sends `request`, and reads a message out of an answer of 200 and a refusal out of any other.
 async fn exchange<T: DeserializeOwned>(http: &HttpClient, request: Request<Body>) -> Result<(HeaderMap, T)> {
-    let answer = http.send(request, PATIENCE).await.map_err(|refusal| refusal.within("verifier"))?;
-    let (head, body) = Response::into_parts(answer);
-    let body = read_body(body, limits::KBS_ANSWER, "verifier's answer").await?;
+    let (head, body) = answer(http, request, limits::KBS_ANSWER).await?;
     if head.status != StatusCode::OK {
         return Err(refusal_of(head.status, &body));
     }
     let message = document::parse_json(&body, "verifier's answer", limits::KBS_ANSWER, Code::Malformed)?;
     Ok((head.headers, message))
+}
+
+/// The head and the body, of at most `limit` bytes.
+async fn answer(http: &HttpClient, request: Request<Body>, limit: usize) -> Result<(Parts, axum::body::Bytes)> {
+    let answer = http.send(request, PATIENCE).await.map_err(|refusal| refusal.within("verifier"))?;
+    let (head, body) = Response::into_parts(answer);
+    Ok((head, read_body(body, limit, "verifier's answer").await?))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //!
 //! [`boot`](mod@boot) is the recipe; [`service`] the process around it. Evidence comes from an [`attester`], keys from the
 //! verifier that [`kbs`] speaks to, models from a registry into sealed [`memory`]; [`inference`] runs them in the
-//! [`runtime`] that the document names, [`api`] answers requests, and [`evidence`] whoever asks what is behind the channel.
+//! [`runtime`] that the document names, [`api`] answers requests, and [`evidence`] whoever asks what is behind the channel, with
+//! endorsements to [`staple`] where the host gives none.
 //!
 //! This crate does not appraise evidence, its own or another's: an attester does not grade itself. It does not verify a
 //! signature on a model or open a seal by itself (`strongroom-artifact` does), does not write to a disk, does not read the
@@ -22,6 +23,7 @@ pub mod prompt;
 pub mod runtime;
 pub mod service;
 pub mod stage;
+pub mod staple;
 
 #[cfg(test)]
 #[path = "../tests/boot/setup.rs"]

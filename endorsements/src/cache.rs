@@ -4,6 +4,7 @@
 use core::time::Duration;
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use strongroom_wire::{Code, Refusal, Result, limits};
 use tempfile::NamedTempFile;
@@ -17,15 +18,28 @@ const LOCK_POLL: Duration = Duration::from_millis(50);
 /// A folder of endorsements. Several processes may share it. Its content is trusted no more than the network.
 ///
 /// Beneath it: `amd/<product>/<chip id>-<TCB>.der`, `amd/<product>/<vcek|vlek>-{chain.pem,crl.der}`,
-/// `intel/<FMSPC>-<authority>.json`, each beside its lock. Removing a file makes it be fetched again.
+/// `intel/<FMSPC>-<authority>.json`, each beside its lock while it is fetched. Removing a file makes it be fetched again.
 #[derive(Debug, Clone)]
 pub struct Cache {
     folder: PathBuf,
 }
 
-/// The right to fetch one endorsement; ends when dropped.
+/// The right to fetch one endorsement; ends when dropped, and leaves no file behind: whoever invents chips would fill the
+/// disk with theirs.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+pub(crate) struct Lock {
+    path: PathBuf,
+    /// The lock lasts as long as it is open.
+    _file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Removed while it is still held: who waits for this very file sees that it is not the path's any more. One that
+        // stays does no harm.
+        drop(fs::remove_file(&self.path));
+    }
+}
 
 impl Cache {
     /// The cache in `folder`, which is made when first something is kept.
@@ -72,11 +86,13 @@ impl Cache {
         let (mut path, _) = self.place(name)?;
         path.as_mut_os_string().push(".lock");
         let io = |e: std::io::Error| Refusal::io(path.display(), &e);
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
         let until = Instant::now() + LOCK_PATIENCE;
         loop {
+            let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
             match file.try_lock() {
-                Ok(()) => return Ok(Lock(file)),
+                Ok(()) if is_at(&file, &path).map_err(io)? => return Ok(Lock { path, _file: file }),
+                // Its holder removed it after we had opened it.
+                Ok(()) => {}
                 Err(TryLockError::Error(e)) => return Err(io(e)),
                 Err(TryLockError::WouldBlock) if Instant::now() < until => sleep(LOCK_POLL).await,
                 Err(TryLockError::WouldBlock) => {
@@ -88,12 +104,33 @@ impl Cache {
         }
     }
 
+    /// Keeps nothing under `name` any more.
+    ///
+    /// # Errors
+    /// `io`.
+    pub(crate) fn remove(&self, name: &Path) -> Result<()> {
+        let path = self.folder.join(name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(Refusal::io(path.display(), &e)),
+            _ => Ok(()),
+        }
+    }
+
     /// Where `name` is kept, and the folder of it, which is there afterwards.
     fn place(&self, name: &Path) -> Result<(PathBuf, PathBuf)> {
         let path = self.folder.join(name);
         let folder = path.parent().unwrap_or(&self.folder).to_owned();
         fs::create_dir_all(&folder).map_err(|e| Refusal::io(folder.display(), &e))?;
         Ok((path, folder))
+    }
+}
+
+/// Whether `path` leads to this very file.
+fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
+    let own = file.metadata()?;
+    match fs::metadata(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        named => named.map(|named| (named.dev(), named.ino()) == (own.dev(), own.ino())),
     }
 }
 
@@ -112,6 +149,23 @@ mod tests {
         assert!(tokio::time::timeout(soon, two.lock(Path::new("amd/Milan/y.der"))).await.is_ok());
         drop(held);
         assert!(tokio::time::timeout(soon, two.lock(name)).await.is_ok());
+        assert_eq!(fs::read_dir(folder.path().join("amd/Milan")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_for_a_lock_that_its_holder_removed_hold_the_next_one_by_turns() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, name, holders) = (Cache::new(folder.path()), Path::new("a"), std::sync::atomic::AtomicU32::new(0));
+        let hold = async || {
+            for _ in 0..5 {
+                let lock = cache.lock(name).await.unwrap();
+                assert_eq!(holders.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                sleep(Duration::from_millis(2)).await;
+                holders.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                drop(lock);
+            }
+        };
+        tokio::join!(hold(), hold(), hold(), hold());
     }
 
     #[test]

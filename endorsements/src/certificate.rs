@@ -2,8 +2,9 @@
 //! Signatures are `appraisal`'s matter.
 
 use crate::UnixTime;
-use der::Decode as _;
+use bytes::Bytes;
 use der::asn1::ObjectIdentifier;
+use der::{Decode as _, Encode as _};
 use strongroom_wire::{Refusal, Result};
 use x509_cert::Certificate;
 use x509_cert::crl::CertificateList;
@@ -36,6 +37,12 @@ pub(crate) fn expires(certificate: &Certificate) -> UnixTime {
 /// The soonest notAfter of a PEM chain.
 pub(crate) fn chain_expires(pem: &[u8], what: &str) -> Result<UnixTime> {
     Ok(parse_chain(pem, what)?.iter().map(expires).min().unwrap_or_default())
+}
+
+/// The certificates of a PEM chain, each in DER.
+pub(crate) fn chain_der(pem: &[u8], what: &str) -> Result<Vec<Bytes>> {
+    let der = |certificate: &Certificate| certificate.to_der().map_err(|e| Refusal::malformed(what, e));
+    parse_chain(pem, what)?.iter().map(|certificate| der(certificate).map(Bytes::from)).collect()
 }
 
 /// nextUpdate of a DER revocation list; zero where it has none, which neither vendor leaves out.

@@ -91,6 +91,8 @@ struct Entry<'a> {
     expired: Code,
     /// Whether the vendor may have a newer one.
     changes: bool,
+    /// Whether that is asked for though what is kept is current.
+    renews: bool,
 }
 
 impl Fetcher {
@@ -127,18 +129,8 @@ impl Fetcher {
                     .want("to be told the product"));
             }
         };
-        let of_chain = |pem: &[u8]| chain_expires(pem, "certificate chain");
-        let chain = Entry {
-            name: kind.chain_file(product),
-            expires: &of_chain,
-            expired: Code::CertificateExpired,
-            changes: true,
-        };
-        let of_crl = |der: &[u8]| crl_expires(der, "revocation list");
-        let crl = Entry { name: kind.crl_file(product), expires: &of_crl, expired: Code::CrlExpired, changes: true };
-        let (chain, chain_ends) =
-            self.obtain(&chain, now, self.body(kind.chain_url(&self.access.kds, product))).await?;
-        let (crl, crl_ends) = self.obtain(&crl, now, self.body(kind.crl_url(&self.access.kds, product))).await?;
+        let (chain, chain_ends) = self.chain(kind, product, now).await?;
+        let (crl, crl_ends) = self.crl(kind, product, now, false).await?;
         let vcek_ends = vcek.as_ref().map_or(UnixTime::MAX, |(_, ends)| *ends);
         let expires = chain_ends.min(crl_ends).min(vcek_ends);
         Ok(SnpEndorsements { product, vcek: vcek.map(|(vcek, _)| vcek), chain, crl, expires })
@@ -152,27 +144,75 @@ impl Fetcher {
     pub async fn fetch_tdx(&self, quote: &Quote, now: UnixTime) -> Result<Collateral> {
         let platform = Platform::of(quote)?;
         let of_collateral = |json: &[u8]| pcs::expires(json, &platform);
-        let entry =
-            Entry { name: platform.file(), expires: &of_collateral, expired: Code::CollateralExpired, changes: true };
+        let entry = Entry {
+            name: platform.file(),
+            expires: &of_collateral,
+            expired: Code::CollateralExpired,
+            changes: true,
+            renews: false,
+        };
         let fetch = async { pcs::fetch(&self.asker, &self.access.pcs, &platform).await.map(Bytes::from) };
         let (json, expires) = self.obtain(&entry, now, fetch).await?;
         Ok(Collateral { json, expires })
     }
 
+    /// ASK or ASVK, and ARK, in PEM.
+    pub(crate) async fn chain(&self, kind: Kind, product: Product, now: UnixTime) -> Result<(Bytes, UnixTime)> {
+        let expires = |pem: &[u8]| chain_expires(pem, "certificate chain");
+        let (name, expired) = (kind.chain_file(product), Code::CertificateExpired);
+        let entry = Entry { name, expires: &expires, expired, changes: true, renews: false };
+        self.obtain(&entry, now, self.body(kind.chain_url(&self.access.kds, product))).await
+    }
+
+    /// The ARK's revocation list; a new one though what is kept is current, where it `renews`.
+    pub(crate) async fn crl(
+        &self,
+        kind: Kind,
+        product: Product,
+        now: UnixTime,
+        renews: bool,
+    ) -> Result<(Bytes, UnixTime)> {
+        let entry = list(kind, product, renews);
+        self.obtain(&entry, now, self.body(kind.crl_url(&self.access.kds, product))).await
+    }
+
+    /// The VCEK that is kept, under whichever of `candidates`.
+    pub(crate) fn kept_under(
+        &self,
+        report: &Report,
+        candidates: &[Product],
+        now: UnixTime,
+    ) -> Result<Option<(Product, (Bytes, UnixTime))>> {
+        for product in candidates {
+            let vcek = Vcek::of(report, *product)?;
+            if let Some(kept) = self.kept(&entry(&vcek, &|der| vcek.expires(der)), now)? {
+                return Ok(Some((*product, kept)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The list that is kept.
+    pub(crate) fn kept_crl(&self, kind: Kind, product: Product, now: UnixTime) -> Result<Option<(Bytes, UnixTime)>> {
+        self.kept(&list(kind, product, false), now)
+    }
+
+    pub(crate) const fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
     /// The VCEK, under whichever of `candidates` it is kept or known.
-    async fn vcek(
+    pub(crate) async fn vcek(
         &self,
         report: &Report,
         candidates: &[Product],
         now: UnixTime,
     ) -> Result<(Product, (Bytes, UnixTime))> {
-        let wanted: Vec<_> = candidates.iter().map(|product| Vcek::of(report, *product)).collect::<Result<_>>()?;
         // All that is kept is looked at before anybody is asked.
-        for vcek in &wanted {
-            if let Some(kept) = self.kept(&entry(vcek, &|der| vcek.expires(der)), now)? {
-                return Ok((vcek.product, kept));
-            }
+        if let Some(kept) = self.kept_under(report, candidates, now)? {
+            return Ok(kept);
         }
+        let wanted: Vec<_> = candidates.iter().map(|product| Vcek::of(report, *product)).collect::<Result<_>>()?;
         let mut unknown = None;
         for vcek in &wanted {
             let fetch = self.body(vcek.url(&self.access.kds));
@@ -226,7 +266,7 @@ impl Fetcher {
     }
 
     fn renews(&self, entry: &Entry<'_>) -> bool {
-        self.access.refresh && entry.changes && !self.access.offline
+        (self.access.refresh || entry.renews) && entry.changes && !self.access.offline
     }
 
     /// What is kept of `entry` if it is current, or no newer may be asked for. What does not parse is not there.
@@ -244,5 +284,10 @@ impl Fetcher {
 }
 
 fn entry<'a>(vcek: &Vcek, expires: &'a (dyn Fn(&[u8]) -> Result<UnixTime> + Sync)) -> Entry<'a> {
-    Entry { name: vcek.file(), expires, expired: Code::CertificateExpired, changes: false }
+    Entry { name: vcek.file(), expires, expired: Code::CertificateExpired, changes: false, renews: false }
+}
+
+fn list(kind: Kind, product: Product, renews: bool) -> Entry<'static> {
+    let expires: &'static (dyn Fn(&[u8]) -> Result<UnixTime> + Sync) = &|der| crl_expires(der, "revocation list");
+    Entry { name: kind.crl_file(product), expires, expired: Code::CrlExpired, changes: true, renews }
 }

@@ -21,7 +21,7 @@ const FMC_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704
 const HWID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.4");
 
 /// A product line, as the service names it. Bergamo and Siena are Genoas there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Product {
     /// EPYC 7003.
     Milan,
@@ -32,8 +32,8 @@ pub enum Product {
 }
 
 /// Which endorsement key's chain and revocation list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
     /// Of the chip.
     Vcek,
     /// Of the cloud provider, who alone gets it from AMD.
@@ -51,6 +51,9 @@ pub(crate) struct Vcek {
 }
 
 impl Product {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Milan, Self::Genoa, Self::Turin];
+
     /// The product as URLs and certificates name it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -65,7 +68,7 @@ impl Product {
     ///
     /// # Errors
     /// `platform-unsupported`: a CPU of no known product; `product-mismatch`: `given` is not the report's.
-    pub(crate) fn candidates(report: &Report, given: Option<Self>) -> Result<Vec<Self>> {
+    pub fn candidates(report: &Report, given: Option<Self>) -> Result<Vec<Self>> {
         let named = match (report.version, report.cpuid) {
             (..=2, _) => vec![Self::Milan, Self::Genoa],
             (_, [0x19, 0x00..=0x0f, _]) => vec![Self::Milan],
@@ -95,11 +98,14 @@ impl fmt::Display for Product {
 }
 
 impl Kind {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::Vcek, Self::Vlek];
+
     /// Which key signed `report`.
     ///
     /// # Errors
     /// `signing-key-unsupported`: none, or an unknown one.
-    pub(crate) fn of(report: &Report) -> Result<Self> {
+    pub fn of(report: &Report) -> Result<Self> {
         match report.key_info.signing_key() {
             SigningKey::Vcek => Ok(Self::Vcek),
             SigningKey::Vlek => Ok(Self::Vlek),

@@ -4,7 +4,8 @@
 //!
 //! Both services count requests and shut out who makes too many. So a VCEK, which never changes, is asked for once in the
 //! life of a cache folder, whichever process asks; everything else is asked for again when its next update is due; one
-//! question is under way at a time; and `Retry-After` is kept to.
+//! question is under way at a time; and `Retry-After` is kept to. A service that asks on behalf of others, and keeps its
+//! lists current before anybody needs them, asks for each part by itself ([`Fetcher::fetch_vcek`] and those beside it).
 //!
 //! What is fetched is not trusted, and neither is the cache: an answer has to parse, to be of the platform that was asked
 //! for, and to be current. This crate does not verify a signature, does not know a root, and judges no evidence: that is
@@ -16,6 +17,7 @@ mod fetcher;
 mod flight;
 mod http;
 mod kds;
+mod parts;
 mod pcs;
 mod platform;
 mod retry_after;
@@ -23,7 +25,8 @@ mod retry_after;
 pub use cache::Cache;
 pub use fetcher::{Access, Collateral, Fetcher, SnpEndorsements};
 pub use http::Patience;
-pub use kds::{KDS, Product};
+pub use kds::{KDS, Kind, Product};
+pub use parts::Dated;
 pub use pcs::PCS;
 
 /// Seconds since 1970-01-01T00:00:00Z.

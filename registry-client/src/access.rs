@@ -25,31 +25,14 @@ pub struct Access {
     pub credentials: Option<Credentials>,
     /// How long a slow or failing registry is waited for.
     pub patience: Patience,
-}
-
-/// How often, and after what waits, a request is repeated that met a broken connection, silence, `429` or `5xx`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// How often the same thing is attempted before its failure is reported. Zero counts as one.
-    pub attempts: u32,
-    /// The wait before the second attempt; each further one is twice as long.
-    pub first_wait: Duration,
-    /// The longest wait, also where `Retry-After` (RFC 9110 §10.2.3) asks for more.
-    pub longest_wait: Duration,
-    /// How long the registry may think, or take nothing of an upload.
-    pub answer: Duration,
-}
-
-impl Default for Patience {
-    /// 5 attempts, waiting 250 ms, 500 ms, 1 s, 2 s, and up to 30 s where the registry asks for it; a minute for an answer.
-    fn default() -> Self {
-        Self {
-            attempts: 5,
-            first_wait: Duration::from_millis(250),
-            longest_wait: Duration::from_secs(30),
-            answer: Duration::from_secs(60),
-        }
-    }
+    /// The proxies that registry, token service and mirrors' stores are reached through.
+    pub proxies: Proxies,
+    /// Who else may have what is named by a digest, asked in this order before the registry itself.
+    pub mirrors: Vec<Mirror>,
+    /// How long blobs are divided.
+    pub ranges: Ranges,
+    /// Where layers are kept between two pulls, and what came of them before one was interrupted; `None`: nowhere.
+    pub cache: Option<Cache>,
 }
 
 /// A user and a password, or a token that stands for one.

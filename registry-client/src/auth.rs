@@ -6,12 +6,12 @@
 use crate::access::{Credentials, Password};
 use crate::challenge::Challenge;
 use crate::status;
-use core::time::Duration;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use strongroom_transport::{HttpClient, http as bodies, read_body};
+use strongroom_transport::patience::{is_passing, is_passing_status, retry_after};
+use strongroom_transport::{Body, HttpClient, Patience, http as bodies, read_body};
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 use zeroize::Zeroizing;
 
@@ -51,11 +51,13 @@ struct TokenAnswer {
 pub(crate) struct Authorizer {
     credentials: Option<Credentials>,
     granted: Mutex<HashMap<Scope, HeaderValue>>,
+    /// Held by who is obtaining something.
+    renewing: tokio::sync::Mutex<()>,
 }
 
 impl Authorizer {
     pub(crate) fn new(credentials: Option<Credentials>) -> Self {
-        Self { credentials, granted: Mutex::default() }
+        Self { credentials, granted: Mutex::default(), renewing: tokio::sync::Mutex::default() }
     }
 
     /// The `Authorization` that was last obtained for `scope`.
@@ -63,23 +65,30 @@ impl Authorizer {
         self.granted.lock().unwrap_or_else(PoisonError::into_inner).get(scope).cloned()
     }
 
-    /// Answers the challenges of a 401: a token where the registry has a token service, else user and password.
+    /// Answers the challenges of a 401 to a request that showed `shown`: a token where the registry has a token service, else
+    /// user and password. Of several requests whose token ran out together, one obtains the new one.
     ///
     /// # Errors
     /// `registry-unauthorized`: no challenge that can be answered, or the token service said no. `registry-failed`: the token
     /// service gave no token.
-    pub(crate) async fn answer(
+    pub(crate) async fn renew(
         &self,
         http: &HttpClient,
         scope: &Scope,
+        shown: Option<&HeaderValue>,
         challenge: &HeaderMap,
-        timeout: Duration,
+        patience: Patience,
     ) -> Result<()> {
+        let _one = self.renewing.lock().await;
+        let granted = self.granted(scope);
+        if granted.is_some() && granted.as_ref() != shown {
+            return Ok(());
+        }
         let values = challenge.get_all(header::WWW_AUTHENTICATE).into_iter().filter_map(|value| value.to_str().ok());
         let challenges: Vec<_> = values.flat_map(Challenge::parse).collect();
         let bearer = challenges.iter().find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
         let value = match (bearer, &self.credentials) {
-            (Some(bearer), _) => self.fetch_token(http, scope, bearer, timeout).await?,
+            (Some(bearer), _) => self.fetch_token(http, scope, bearer, patience).await?,
             (None, Some(credentials)) if challenges.contains(&Challenge::Basic) => credentials.basic()?,
             (None, credentials) => {
                 let got = if credentials.is_some() { "a challenge of another kind" } else { "no credentials" };
@@ -95,7 +104,7 @@ impl Authorizer {
         http: &HttpClient,
         scope: &Scope,
         challenge: &Challenge,
-        timeout: Duration,
+        patience: Patience,
     ) -> Result<HeaderValue> {
         let Challenge::Bearer { realm, service } = challenge else {
             return Err(Refusal::new(Code::Internal, "challenge without a token service"));
@@ -104,18 +113,33 @@ impl Authorizer {
         let failed = || Refusal::new(Code::RegistryFailed, what);
         // Ours, and not the one that the challenge names: whoever answers for the registry would choose what our credentials
         // are good for.
-        let mut uri = format!("{realm}{}scope={}", if realm.contains('?') { '&' } else { '?' }, query(&scope.text()));
+        let mut parameters = format!("scope={}", query(&scope.text()));
         if let Some(service) = service {
-            uri.push_str("&service=");
-            uri.push_str(&query(service));
+            parameters.push_str("&service=");
+            parameters.push_str(&query(service));
         }
-        let mut request = Request::get(uri);
-        if let Some(credentials) = &self.credentials {
-            request = request.header(header::AUTHORIZATION, credentials.basic()?);
-        }
-        let request = request.body(bodies::empty()).map_err(|e| failed().because(e).got(realm).want("a url"))?;
-
-        let response = http.send(request, timeout).await.map_err(|refusal| refusal.within(what))?;
+        let request = || {
+            let request = match self.credentials.as_ref().and_then(Credentials::identity_token) {
+                Some(token) => exchange_of(realm, &parameters, token),
+                None => question(self.credentials.as_ref(), realm, &parameters)?,
+            };
+            request.map_err(|e| failed().because(e).got(realm).want("a url"))
+        };
+        let mut attempt = 1;
+        let response = loop {
+            let answer = http.send(request()?, patience.answer).await;
+            let asked = match &answer {
+                Ok(response) if is_passing_status(response.status()) => retry_after(response.headers()),
+                Err(refusal) if is_passing(refusal) => None,
+                _ => break answer,
+            };
+            if attempt >= patience.attempts {
+                break answer;
+            }
+            patience.wait(attempt, asked).await;
+            attempt += 1;
+        };
+        let response = response.map_err(|refusal| refusal.within(what))?;
         let response = status::expect(response, &[StatusCode::OK], what).await?;
         let body = Zeroizing::new(read_body(response.into_body(), limits::TOKEN, what).await?.to_vec());
         let answer: TokenAnswer = document::parse_json(&body, what, limits::TOKEN, Code::RegistryFailed)
@@ -128,6 +152,23 @@ impl Authorizer {
         value.set_sensitive(true);
         Ok(value)
     }
+}
+
+/// The request for a token (distribution, "Token Authentication Specification"), as the user where there is one.
+fn question(credentials: Option<&Credentials>, realm: &str, parameters: &str) -> Result<http::Result<Request<Body>>> {
+    let mut request = Request::get(format!("{realm}{}{parameters}", if realm.contains('?') { '&' } else { '?' }));
+    if let Some(credentials) = credentials {
+        request = request.header(header::AUTHORIZATION, credentials.basic()?);
+    }
+    Ok(request.body(bodies::empty()))
+}
+
+/// The exchange of an identity token for a token (distribution, "Oauth2 Token Authentication"; RFC 6749 §6).
+fn exchange_of(realm: &str, parameters: &str, token: &str) -> http::Result<Request<Body>> {
+    let form = format!("grant_type=refresh_token&client_id=strongroom&{parameters}&refresh_token={}", query(token));
+    Request::post(realm)
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(bodies::full(form))
 }
 
 /// `text` for a query (RFC 3986 §3.4): all but unreserved characters escaped.

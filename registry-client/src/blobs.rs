@@ -1,41 +1,59 @@
-//! Blobs, pulled (distribution specification 1.1, "Pulling blobs"): streamed, resumed where the connection is cut, and held
-//! to length and digest.
+//! Blobs, pulled (distribution specification 1.1, "Pulling blobs"): streamed, in ranges side by side where they are long, resumed
+//! where the connection is cut, and held to length and digest.
 
-use crate::auth::Scope;
-use crate::client::{Call, RegistryClient, is_passing, retry_after};
-use crate::status;
+mod ahead;
+mod range;
+mod source;
+
+use crate::client::RegistryClient;
+use ahead::Ahead;
 use aws_lc_rs::digest;
 use bytes::{Bytes, BytesMut};
 use core::fmt;
-use core::time::Duration;
-use http::{HeaderValue, Method, Response, StatusCode, header};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
-use strongroom_transport::pace::{Pace, Paced};
+use range::Range;
+use source::Source;
+use std::collections::VecDeque;
+use std::sync::Arc;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
 
-/// How far a connection has to get for its end not to count as a failed attempt. Without it a registry that cuts after every
-/// byte would be asked forever; with a plain count, a large blob would never come over a bad link.
-const PROGRESS: u64 = 1024 * 1024;
+/// How long blobs are divided, so that a slow connection is not the only one (RFC 9110 §14).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ranges {
+    /// Length of a range in bytes. Blobs of up to two are not divided.
+    pub length: u64,
+    /// Ranges that are fetched before they are asked for, of all blobs of a client together: each is a connection, and up to
+    /// [`Self::length`] bytes of memory. Zero: none.
+    pub ahead: u32,
+}
+
+impl Default for Ranges {
+    /// 4 ranges of 4 MiB: a gigabit a second over a round trip of a tenth of one, in 16 MiB.
+    fn default() -> Self {
+        Self { length: 4 << 20, ahead: 4 }
+    }
+}
 
 /// A blob on its way. Chunks come in order, each byte once; they are those of the digest only once [`Self::next`] has
 /// returned `None`.
 pub struct BlobStream {
-    client: RegistryClient,
-    call: Call,
-    what: String,
-    digest: Sha256,
-    size: u64,
+    source: Arc<Source>,
     received: u64,
     /// Absent where whoever reads holds the bytes to the digest, and once it was compared.
     hash: Option<digest::Context>,
-    body: Option<Paced<Incoming>>,
-    /// Bytes still to be passed over: the registry began anew where it was asked to go on.
-    surplus: u64,
-    failures: u32,
-    /// Where the last failure was.
-    failed_at: u64,
+    current: Option<Current>,
+    /// The ranges that follow the current one without a gap.
+    ahead: VecDeque<Ahead>,
+    /// The end of the last of them, or of the current one.
+    planned: u64,
+    /// Whether ranges are asked for; not once the registry showed that it has none.
+    divided: bool,
+}
+
+/// The range that is being read.
+enum Current {
+    Direct(Range),
+    Ahead(Ahead),
 }
 
 impl RegistryClient {
@@ -44,26 +62,28 @@ impl RegistryClient {
     /// # Errors
     /// `reference-invalid`: `repository` makes no URL.
     pub fn blob_stream(&self, repository: &str, digest: Sha256, size: u64) -> Result<BlobStream> {
-        let uri = self.url(&format!("{repository}/blobs/{}", digest.oci()))?;
-        Ok(BlobStream {
-            client: self.clone(),
-            call: Call::new(Method::GET, uri, Scope::pull(repository)),
-            what: format!("blob `{}/{repository}@{}`", self.host(), digest.oci()),
-            digest,
-            size,
-            received: 0,
-            hash: Some(digest::Context::new(&digest::SHA256)),
-            body: None,
-            surplus: 0,
-            failures: 0,
-            failed_at: 0,
-        })
+        let stream = self.unhashed_blob_stream(repository, digest, size, 0)?;
+        Ok(BlobStream { hash: Some(digest::Context::new(&digest::SHA256)), ..stream })
     }
 
-    /// [`Self::blob_stream`] without the comparison with the digest, for a reader that makes it itself: hashing twice would
-    /// cost as much as opening.
-    pub(crate) fn unhashed_blob_stream(&self, repository: &str, digest: Sha256, size: u64) -> Result<BlobStream> {
-        Ok(BlobStream { hash: None, ..self.blob_stream(repository, digest, size)? })
+    /// [`Self::blob_stream`] from the byte `start` on, without the comparison with the digest, for a reader that makes it
+    /// itself: hashing twice would cost as much as opening.
+    pub(crate) fn unhashed_blob_stream(
+        &self,
+        repository: &str,
+        digest: Sha256,
+        size: u64,
+        start: u64,
+    ) -> Result<BlobStream> {
+        Ok(BlobStream {
+            source: Arc::new(Source::new(self, repository, digest, size)?),
+            received: start,
+            hash: None,
+            current: None,
+            ahead: VecDeque::new(),
+            planned: start,
+            divided: self.ranges().ahead > 0,
+        })
     }
 
     /// The whole blob `digest` of exactly `size` bytes, which are at most `limit`. For configurations and signatures.
@@ -84,7 +104,8 @@ impl RegistryClient {
 
 impl fmt::Debug for BlobStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BlobStream").field("what", &self.what).field("received", &self.received).finish_non_exhaustive()
+        let what = self.source.what();
+        f.debug_struct("BlobStream").field("what", &what).field("received", &self.received).finish_non_exhaustive()
     }
 }
 
@@ -95,132 +116,88 @@ impl BlobStream {
     /// `layer-size-mismatch` other than `size` bytes; `layer-digest-mismatch` other bytes; `registry-not-found`,
     /// `registry-unauthorized`, `registry-failed`; `network` and `timeout` where repeating did not help.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        while self.received < self.size {
-            let mut body = match self.body.take() {
-                Some(body) => body,
-                None => self.connect().await?,
-            };
-            match body.frame().await {
-                Some(Ok(frame)) => {
-                    self.body = Some(body);
-                    let Ok(data) = frame.into_data() else { continue };
-                    if let Some(chunk) = self.take(data)? {
-                        return Ok(Some(chunk));
-                    }
-                }
-                Some(Err(error)) => {
-                    let refusal = match error.downcast::<Refusal>() {
-                        Ok(refusal) => *refusal,
-                        Err(cause) => Refusal::new(Code::Network, "connection").because(cause),
-                    };
-                    self.fail(refusal, None).await?;
-                }
-                // A body that ends in good order has said that there is no more.
-                None => return Err(self.size_mismatch(self.received)),
-            }
-        }
-        self.finish().await
-    }
-
-    /// Asks for what is left.
-    async fn connect(&mut self) -> Result<Paced<Incoming>> {
         loop {
-            let mut call = self.call.clone();
-            if self.received > 0 {
-                let range = HeaderValue::from_str(&format!("bytes={}-", self.received));
-                call = call.header(header::RANGE, range.map_err(|e| Refusal::new(Code::Internal, "range").because(e))?);
-            }
-            let response = match self.client.send_once(&call).await {
-                Ok(response) => response,
-                Err(refusal) if is_passing(&refusal) => {
-                    self.fail(refusal, None).await?;
+            let chunk = match &mut self.current {
+                None if self.received >= self.source.size() => return self.finish(),
+                None => {
+                    self.advance().await?;
                     continue;
                 }
-                Err(refusal) => return Err(refusal.within(&self.what)),
+                Some(Current::Direct(range)) => range.next().await?,
+                Some(Current::Ahead(ahead)) => match ahead.next().await {
+                    Ok(chunk) => chunk,
+                    Err(refusal) => {
+                        self.fall_back(&refusal);
+                        continue;
+                    }
+                },
             };
-            let (passing, asked) = (status::is_passing(response.status()), retry_after(response.headers()));
-            match status::expect(response, &[StatusCode::OK, StatusCode::PARTIAL_CONTENT], "answer").await {
-                Ok(response) => {
-                    self.surplus = self.surplus_of(&response)?;
-                    return Ok(Paced::new(response.into_body(), Pace::default()));
-                }
-                Err(refusal) if passing => self.fail(refusal, asked).await?,
-                Err(refusal) => return Err(refusal.within(&self.what)),
+            let Some(chunk) = chunk else {
+                self.current = None;
+                continue;
+            };
+            self.received = self.received.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+            self.source.report(chunk.len());
+            if let Some(hash) = &mut self.hash {
+                hash.update(&chunk);
+            }
+            return Ok(Some(chunk));
+        }
+    }
+
+    /// Begins with the range that starts where the last one ended.
+    async fn advance(&mut self) -> Result<()> {
+        if let Some(ahead) = self.ahead.pop_front() {
+            self.current = Some(Current::Ahead(ahead));
+            self.look_ahead();
+            return Ok(());
+        }
+        let end = self.end_of_range(self.received);
+        let mut range = Range::new(&self.source, self.received, end);
+        self.planned = end;
+        if end < self.source.size() {
+            // Whether there are ranges at all is known with the head of the first answer.
+            if range.open().await? {
+                self.look_ahead();
+            } else {
+                self.divided = false;
+                self.planned = self.source.size();
             }
         }
-    }
-
-    /// How much of the answer was received before. Refuses an answer that is not about the rest of this blob.
-    fn surplus_of(&self, response: &Response<Incoming>) -> Result<u64> {
-        let surplus = if response.status() == StatusCode::PARTIAL_CONTENT {
-            let stated = status::demanded(response.headers(), &header::CONTENT_RANGE, &self.what)?;
-            let want = format!("bytes {}-", self.received);
-            if !stated.starts_with(&want) {
-                return Err(Refusal::new(Code::RegistryFailed, &self.what).got(stated).want(want));
-            }
-            0
-        } else {
-            self.received
-        };
-        let announced =
-            response.body().size_hint().exact().map(|length| length.saturating_add(self.received - surplus));
-        match announced {
-            Some(total) if total != self.size => Err(self.size_mismatch(total)),
-            _ => Ok(surplus),
-        }
-    }
-
-    /// What of `data` is new.
-    fn take(&mut self, mut data: Bytes) -> Result<Option<Bytes>> {
-        let length = |data: &Bytes| u64::try_from(data.len()).unwrap_or(u64::MAX);
-        let known = usize::try_from(self.surplus).unwrap_or(usize::MAX).min(data.len());
-        drop(data.split_to(known));
-        self.surplus = self.surplus.saturating_sub(u64::try_from(known).unwrap_or(u64::MAX));
-        if data.is_empty() {
-            return Ok(None);
-        }
-        self.received = self.received.saturating_add(length(&data));
-        if self.received > self.size {
-            return Err(self.size_mismatch(format!("at least {}", self.received)));
-        }
-        if let Some(hash) = &mut self.hash {
-            hash.update(&data);
-        }
-        Ok(Some(data))
-    }
-
-    /// All bytes have come: there may be no more, and they must be those of the digest.
-    async fn finish(&mut self) -> Result<Option<Bytes>> {
-        if let Some(mut body) = self.body.take() {
-            while let Some(Ok(frame)) = body.frame().await {
-                if frame.data_ref().is_some_and(|data| !data.is_empty()) {
-                    return Err(self.size_mismatch(format!("more than {}", self.size)));
-                }
-            }
-        }
-        let Some(hash) = self.hash.take() else { return Ok(None) };
-        let digest = Sha256::from_finished(&hash.finish());
-        if digest == self.digest {
-            return Ok(None);
-        }
-        Err(Refusal::new(Code::LayerDigestMismatch, &self.what).got(digest.oci()).want(self.digest.oci()))
-    }
-
-    /// Counts a failure that may pass, and waits; or gives up.
-    async fn fail(&mut self, refusal: Refusal, asked: Option<Duration>) -> Result<()> {
-        if self.received.saturating_sub(self.failed_at) >= PROGRESS {
-            self.failures = 0;
-        }
-        self.failures += 1;
-        self.failed_at = self.received;
-        if self.failures >= self.client.patience().attempts {
-            return Err(refusal.within(&self.what));
-        }
-        self.client.wait(self.failures, asked).await;
+        self.current = Some(Current::Direct(range));
         Ok(())
     }
 
-    fn size_mismatch(&self, got: impl fmt::Display) -> Refusal {
-        Refusal::new(Code::LayerSizeMismatch, &self.what).got(got).want(self.size)
+    /// Where a range from `start` ends: a remainder of less than two is not divided.
+    fn end_of_range(&self, start: u64) -> u64 {
+        let (size, length) = (self.source.size(), self.source.client().ranges().length.max(1));
+        let is_long = size.saturating_sub(start) > length.saturating_mul(2);
+        if self.divided && is_long { start.saturating_add(length) } else { size }
+    }
+
+    /// Fetches further ranges, as many as there is room for.
+    fn look_ahead(&mut self) {
+        while self.divided && self.planned < self.source.size() {
+            let (start, length) = (self.planned, self.source.client().ranges().length.max(1));
+            let end = start.saturating_add(length).min(self.source.size());
+            let Some(room) = self.source.client().room_ahead() else { return };
+            self.ahead.push_back(Ahead::start(Range::strict(&self.source, start, end), end.saturating_sub(start), room));
+            self.planned = end;
+        }
+    }
+
+    /// Goes on with a single connection: what was fetched ahead is a convenience, and its failure that of nobody.
+    fn fall_back(&mut self, refusal: &Refusal) {
+        tracing::debug!(%refusal, what = self.source.what(), "range failed, going on with one connection");
+        self.divided = false;
+        self.ahead.clear();
+        self.current = None;
+        self.planned = self.received;
+    }
+
+    /// All bytes have come: they must be those of the digest.
+    fn finish(&mut self) -> Result<Option<Bytes>> {
+        let Some(hash) = self.hash.take() else { return Ok(None) };
+        self.source.compare(Sha256::from_finished(&hash.finish())).map(|()| None)
     }
 }

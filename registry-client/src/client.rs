@@ -1,35 +1,57 @@
 //! One registry: how requests reach it, are authorized, redirected and repeated.
 
-use crate::access::{Access, Patience};
+use crate::access::Access;
 use crate::auth::{Authorizer, Scope};
+use crate::blobs::Ranges;
+use crate::cache::Cache;
 use crate::content::Content;
+use crate::mirror::ReachedMirror;
 use crate::reference::{Reference, is_host};
 use crate::status;
+use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use std::sync::Arc;
-use strongroom_transport::{HttpClient, Protocol, ServerTrust};
+use strongroom_transport::patience::{is_passing, is_passing_status, retry_after};
+use strongroom_transport::{HttpClient, Patience, Protocol, ServerTrust};
+use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 /// Redirects of one request that are followed; content networks take one or two.
 const REDIRECTS: u32 = 4;
 
 /// A client of one registry. Clones share connections and authorization.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RegistryClient {
     inner: Arc<Inner>,
+    listener: Option<BlobListener>,
 }
 
-#[derive(Debug)]
+/// Told how many more bytes of which blob are there, on any thread: they came, or were found in the cache.
+pub type BlobListener = Arc<dyn Fn(Sha256, u64) + Send + Sync>;
+
 struct Inner {
     host: String,
     scheme: &'static str,
     http: HttpClient,
     authorizer: Authorizer,
     patience: Patience,
+    mirrors: Vec<ReachedMirror>,
+    ranges: Ranges,
+    /// One permit a range that is fetched ahead.
+    ahead: Arc<Semaphore>,
+    cache: Option<Cache>,
+}
+
+impl fmt::Debug for RegistryClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { host, scheme, http, .. } = &*self.inner;
+        f.debug_struct("RegistryClient").field("host", host).field("scheme", scheme).field("http", http).finish_non_exhaustive()
+    }
 }
 
 /// A request that can be made again.
@@ -70,13 +92,28 @@ impl RegistryClient {
         if !is_host(host) {
             return Err(Refusal::new(Code::ReferenceInvalid, "registry").got(host).want("host[:port]"));
         }
-        let Access { plain_http, ca, credentials, patience } = access;
+        let Access { plain_http, ca, credentials, patience, proxies, mirrors, ranges, cache } = access;
         let trust = ca.map_or(ServerTrust::WebPki, |pem| ServerTrust::Ca(pem.into_bytes()));
         // Some registries have no TLS 1.3. What they answer is verified by digest and signature whoever sent it.
-        let http = HttpClient::with_protocol(&trust, plain_http, Protocol::Tls12Allowed)?;
-        let scheme = if plain_http { "http" } else { "https" };
-        let authorizer = Authorizer::new(credentials);
-        Ok(Self { inner: Arc::new(Inner { host: host.to_owned(), scheme, http, authorizer, patience }) })
+        let http = HttpClient::through(proxies, &trust, plain_http, Protocol::Tls12Allowed)?;
+        let inner = Inner {
+            host: host.to_owned(),
+            scheme: if plain_http { "http" } else { "https" },
+            http,
+            authorizer: Authorizer::new(credentials),
+            patience,
+            mirrors: mirrors.into_iter().map(ReachedMirror::new).collect::<Result<_>>()?,
+            ranges,
+            ahead: Arc::new(Semaphore::new(usize::try_from(ranges.ahead).unwrap_or(0).min(Semaphore::MAX_PERMITS))),
+            cache,
+        };
+        Ok(Self { inner: Arc::new(inner), listener: None })
+    }
+
+    /// The same client, telling `listener` what comes.
+    #[must_use]
+    pub fn with_listener(self, listener: BlobListener) -> Self {
+        Self { listener: Some(listener), ..self }
     }
 
     /// `host[:port]` of the registry.
@@ -96,6 +133,28 @@ impl RegistryClient {
         self.inner.patience
     }
 
+    pub(crate) fn mirrors(&self) -> &[ReachedMirror] {
+        &self.inner.mirrors
+    }
+
+    pub(crate) fn cache(&self) -> Option<&Cache> {
+        self.inner.cache.as_ref()
+    }
+
+    pub(crate) fn ranges(&self) -> Ranges {
+        self.inner.ranges
+    }
+
+    /// Room for one more range that is fetched ahead, if there is any now.
+    pub(crate) fn room_ahead(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.inner.ahead).try_acquire_owned().ok()
+    }
+
+    /// Tells the listener of `length` more bytes of the blob `digest`.
+    pub(crate) fn report(&self, digest: Sha256, length: u64) {
+        self.listener.iter().for_each(|listener| listener(digest, length));
+    }
+
     /// The URL of `path` below `/v2/`. Parts of references are of their grammar, so nothing has to be escaped.
     pub(crate) fn url(&self, path: &str) -> Result<Uri> {
         let text = format!("{}://{}/v2/{path}", self.inner.scheme, self.inner.host);
@@ -109,25 +168,16 @@ impl RegistryClient {
         loop {
             let outcome = self.send_once(call).await;
             let asked = match &outcome {
-                Ok(response) if status::is_passing(response.status()) => retry_after(response.headers()),
+                Ok(response) if is_passing_status(response.status()) => retry_after(response.headers()),
                 Err(refusal) if is_passing(refusal) => None,
                 _ => return outcome,
             };
             if attempt >= self.inner.patience.attempts {
                 return outcome;
             }
-            self.wait(attempt, asked).await;
+            self.inner.patience.wait(attempt, asked).await;
             attempt += 1;
         }
-    }
-
-    /// Waits before attempt number `attempt + 1`, at least as long as the registry `asked` for, within our patience.
-    pub(crate) async fn wait(&self, attempt: u32, asked: Option<Duration>) {
-        let patience = self.inner.patience;
-        let doubled = patience.first_wait.saturating_mul(1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX));
-        let wait = doubled.max(asked.unwrap_or_default()).min(patience.longest_wait);
-        tracing::debug!(attempt, ?wait, registry = self.host(), "request will be repeated");
-        sleep(wait).await;
     }
 
     /// Makes `call` once: authorizes where it is asked to, follows redirects of what only reads.
@@ -136,11 +186,12 @@ impl RegistryClient {
         let mut uri = call.uri.clone();
         let mut authorized = false;
         for _ in 0..=REDIRECTS {
-            let response = self.exchange(call, &uri).await?;
+            let shown = self.inner.authorizer.granted(&call.scope).filter(|_| self.is_own(&uri));
+            let response = self.exchange(call, &uri, shown.clone()).await?;
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && self.is_own(&uri) && !authorized {
-                let (http, wait) = (&self.inner.http, self.inner.patience.answer);
-                self.inner.authorizer.answer(http, &call.scope, response.headers(), wait).await?;
+                let (http, patience) = (&self.inner.http, self.inner.patience);
+                self.inner.authorizer.renew(http, &call.scope, shown.as_ref(), response.headers(), patience).await?;
                 authorized = true;
             } else if is_redirect(status) && reads {
                 uri = resolve(&uri, status::demanded(response.headers(), &header::LOCATION, "redirect")?)?;
@@ -152,7 +203,7 @@ impl RegistryClient {
     }
 
     /// One request and its answer's head. The registry may take as long as it likes for an upload, but not stand still.
-    async fn exchange(&self, call: &Call, uri: &Uri) -> Result<Response<Incoming>> {
+    async fn exchange(&self, call: &Call, uri: &Uri, shown: Option<HeaderValue>) -> Result<Response<Incoming>> {
         let sent = Arc::new(AtomicU64::new(0));
         let internal = |e: http::Error| Refusal::new(Code::Internal, "request").because(e);
         let mut request = Request::new(call.content.body(&sent).await?);
@@ -163,7 +214,7 @@ impl RegistryClient {
             let length = HeaderValue::from(call.content.length());
             request.headers_mut().try_insert(header::CONTENT_LENGTH, length).map_err(|e| internal(e.into()))?;
         }
-        if let Some(value) = self.inner.authorizer.granted(&call.scope).filter(|_| self.is_own(uri)) {
+        if let Some(value) = shown {
             request.headers_mut().try_insert(header::AUTHORIZATION, value).map_err(|e| internal(e.into()))?;
         }
         let answer = self.inner.http.send(request, Duration::MAX);
@@ -188,16 +239,6 @@ impl RegistryClient {
         uri.scheme_str() == Some(self.inner.scheme)
             && uri.authority().is_some_and(|authority| authority.as_str().eq_ignore_ascii_case(&self.inner.host))
     }
-}
-
-/// Whether the same attempt may succeed a little later.
-pub(crate) fn is_passing(refusal: &Refusal) -> bool {
-    matches!(refusal.code, Code::Network | Code::Timeout)
-}
-
-/// The seconds of `Retry-After`. A date is passed over: it would need a clock that agrees with the registry's.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 fn is_redirect(status: StatusCode) -> bool {
@@ -240,14 +281,6 @@ mod tests {
         for location in ["", "x", "../x", "?x", "http://"] {
             assert_eq!(resolve(&base, location).unwrap_err().code, Code::RegistryFailed, "{location}");
         }
-    }
-
-    #[test]
-    fn retry_after_in_seconds_read_and_date_passed_over() {
-        let headers = |text| HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(text))]);
-        assert_eq!(retry_after(&headers("7")), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after(&headers("Wed, 21 Oct 2026 07:28:00 GMT")), None);
-        assert_eq!(retry_after(&HeaderMap::new()), None);
     }
 
     #[test]

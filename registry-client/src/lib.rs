@@ -1,7 +1,7 @@
 //! An OCI registry as a place for models (distribution specification 1.1): verified bytes only.
 //!
-//! One registry is a [`RegistryClient`], reached as [`Access`] says; a [`Reference`] names what is in it. Three recipes are
-//! made of its requests: [`push_model`] seals, signs and pushes a directory; [`verify_model`] fetches a manifest with its
+//! One registry is a [`RegistryClient`], reached as [`Access`] says; a [`Reference`] names what is in it. The recipes are
+//! made of its requests: [`push_model`] seals, signs and pushes a directory; [`sign_model`] adds another signer's signature; [`verify_model`] fetches a manifest with its
 //! signatures and judges them by a trust file; [`open_model`] streams, verifies and opens every layer into a [`ModelSink`].
 //!
 //! Nothing that a registry says is believed: manifests and blobs are held to their digests and lengths, an error is never taken
@@ -22,6 +22,7 @@ mod pull;
 mod push;
 mod reference;
 mod referrers;
+mod sign;
 mod signatures;
 mod sink;
 mod status;
@@ -38,6 +39,7 @@ pub use pull::open_model;
 pub use push::{Progress, ProgressListener, PushOptions, Pushed, push_model};
 pub use reference::Reference;
 pub use referrers::Referrer;
+pub use sign::{SignOptions, attach_bundle, sign_model};
 pub use sink::{FileSink, Filled, ModelSink};
 pub use uploads::Blob;
 pub use verify::verify_model;

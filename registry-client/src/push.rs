@@ -2,18 +2,17 @@
 
 use crate::client::RegistryClient;
 use crate::reference::Reference;
+use crate::sign::{SignOptions, sign_target};
 use crate::store::{Seal, Store};
 use crate::uploads::Blob;
 use core::fmt;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use strongroom_artifact::cosign::{referrer_manifest, sign_manifest};
 use strongroom_artifact::directory::{ModelFile, Selection, list_files};
 use strongroom_artifact::manifest::{Built, ManifestBuilder, NewLayer, OCI_MANIFEST, Sealing};
 use strongroom_artifact::oms::sign_statement;
 use strongroom_artifact::seal::PART_LEN;
-use strongroom_artifact::{DataKey, FileDigest, HashAlgorithm, SigningKey};
+use strongroom_artifact::{DataKey, FileDigest, HashAlgorithm, Sign};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Refusal, Result};
@@ -25,9 +24,12 @@ const FILES: usize = 2;
 /// How a model is pushed.
 pub struct PushOptions<'a> {
     /// Signs the manifest.
-    pub sign_key: &'a SigningKey,
+    pub sign_key: &'a (dyn Sign + Sync),
+    /// Whether the manifest is signed in cosign 2's form too, under the tag `sha256-<hex>.sig`: widespread tools still read no
+    /// other.
+    pub sign_simple: bool,
     /// Signs the statement over the files.
-    pub statement_key: &'a SigningKey,
+    pub statement_key: &'a (dyn Sign + Sync),
     /// What the statement hashes the files with: SHA-256, which every verifier has, or BLAKE3.
     pub statement_hash: HashAlgorithm,
     /// The key that the model is sealed with, and where it is kept; `None`: the model stays plain.
@@ -90,7 +92,7 @@ impl fmt::Debug for PushOptions<'_> {
 /// 3. Each file, part by part: hash it as the statement does, seal it into a scratch file, push the blob.
 /// 4. Sign the statement over the files and push it as one more file, sealed as the others are.
 /// 5. Push the config, and the manifest by its digest.
-/// 6. Sign the digest and attach the signature.
+/// 6. Sign the digest and attach the signature, in both forms of cosign where that is asked for.
 /// 7. Set the tag: it never names a model without its signature.
 ///
 /// # Errors
@@ -146,18 +148,13 @@ async fn push_in_parts(
     builder.push(store.push_statement(statement).await?);
     // 5.
     let Built { manifest, config } = builder.build()?;
-    let (digest, size) = (manifest.digest(), manifest.raw().len());
+    let digest = manifest.digest();
     client.push_blob(reference.repository(), &Blob::bytes(config)).await?;
     let pinned = reference.pinned(digest);
     client.push_manifest(&pinned, OCI_MANIFEST, manifest.raw().to_vec()).await?;
     // 6.
-    let bundle = sign_manifest(&digest, options.sign_key, &BTreeMap::new())?;
-    let size = u64::try_from(size).map_err(|e| Refusal::malformed("manifest", e))?;
-    let referrer = referrer_manifest(&bundle, (OCI_MANIFEST, &digest, size), options.created)?;
-    for blob in [referrer.config, bundle] {
-        client.push_blob(reference.repository(), &Blob::bytes(blob)).await?;
-    }
-    let signature = client.push_referrer(reference, referrer.manifest).await?;
+    let how = SignOptions { key: options.sign_key, simple: options.sign_simple, created: options.created };
+    let signature = sign_target(client, reference, (digest, manifest.raw().len()), how).await?;
     // 7.
     if let Some(tag) = reference.tag() {
         client.push_manifest(&reference.tagged(tag), OCI_MANIFEST, manifest.raw().to_vec()).await?;
@@ -191,6 +188,7 @@ async fn push_files(store: &Arc<Store>, mut files: Vec<ModelFile>) -> Result<(Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strongroom_artifact::SigningKey;
     use crate::{Access, DirectorySink, open_model, verify_model};
     use strongroom_devkit::registry::{Config, RunningRegistry};
     use strongroom_wire::trust::TrustFile;
@@ -219,6 +217,7 @@ mod tests {
         for sealed in [true, false] {
             let options = PushOptions {
                 sign_key: &signer,
+                sign_simple: false,
                 statement_key: &signer,
                 statement_hash: HashAlgorithm::Sha256,
                 seal: sealed.then(|| (ResourcePath::parse("a/b/c").unwrap(), key())),

@@ -6,14 +6,13 @@ use crate::reference::Reference;
 use crate::referrers::Referrer;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use strongroom_artifact::cosign::{ARTIFACT_TYPE, SIMPLE_SIGNING};
+use crate::manifests::MANIFEST_TYPE;
+use crate::uploads::Blob;
+use strongroom_artifact::cosign::{ARTIFACT_TYPE, SIMPLE_SIGNATURE, SIMPLE_SIGNING, SimpleSignature, simple_tag};
 use strongroom_artifact::ladder::ManifestSignature;
 use strongroom_wire::bytes::from_base64;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
-
-/// The annotation that holds a signature of the old form, in base64.
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
 /// What was found, and the first thing that kept the rest from being found.
 #[derive(Debug, Default)]
@@ -99,7 +98,7 @@ async fn fetch_bundle(
 /// # Errors
 /// What the tag could not be had for, absence excepted; a single payload that could not be had is in [`Found::failure`].
 pub(crate) async fn fetch_simple(client: &RegistryClient, reference: &Reference, subject: Sha256) -> Result<Found> {
-    let tagged = reference.tagged(&format!("sha256-{subject}.sig"));
+    let tagged = reference.tagged(&simple_tag(&subject));
     let fetched = match client.manifest(&tagged).await {
         Ok(fetched) => fetched,
         Err(refusal) if refusal.code == Code::RegistryNotFound => return Ok(Found::default()),
@@ -121,11 +120,45 @@ async fn fetch_payload(
     if layer.media_type != SIMPLE_SIGNING {
         return Ok(None);
     }
-    let Some(signature) = layer.annotations.get(SIGNATURE) else { return Ok(None) };
+    let Some(signature) = layer.annotations.get(SIMPLE_SIGNATURE) else { return Ok(None) };
     let Ok(signature) = from_base64(signature, "signature") else { return Ok(None) };
     let digest = Sha256::from_oci(&layer.digest)?;
     let payload = client.blob(reference.repository(), digest, layer.size, limits::SIGNATURE).await?;
     Ok(Some(ManifestSignature::Simple { payload: payload.into(), signature }))
+}
+
+/// Puts a signature of the old form beside those that are there: reads, extends and writes the image under its tag until ours
+/// is in it. A tag has no compare-and-swap, so somebody who writes at the same time may have replaced it.
+///
+/// # Errors
+/// `too-large`, `registry-failed` what is under the tag cannot be added to, or others kept replacing it; `registry-…`.
+pub(crate) async fn push_simple(
+    client: &RegistryClient,
+    reference: &Reference,
+    subject: Sha256,
+    signature: &SimpleSignature,
+) -> Result<()> {
+    let tagged = reference.tagged(&simple_tag(&subject));
+    client.push_blob(reference.repository(), &Blob::bytes(signature.payload().to_vec())).await?;
+    // Once more than it is written: the last look is at what the last writing made of it.
+    for attempt in 0..=client.patience().attempts.max(1) {
+        let there = match client.manifest(&tagged).await {
+            Ok(fetched) => Some(fetched.bytes),
+            Err(refusal) if refusal.code == Code::RegistryNotFound => None,
+            Err(refusal) => return Err(refusal),
+        };
+        let extended = signature.add_to(there.as_deref()).map_err(|refusal| refusal.within(format!("`{tagged}`")))?;
+        let Some(image) = extended else { return Ok(()) };
+        if attempt == client.patience().attempts.max(1) {
+            break;
+        }
+        if attempt > 0 {
+            client.wait(attempt, None).await;
+        }
+        client.push_blob(reference.repository(), &Blob::bytes(image.config)).await?;
+        client.push_manifest(&tagged, MANIFEST_TYPE, image.manifest).await?;
+    }
+    Err(Refusal::new(Code::RegistryFailed, format!("`{tagged}`")).got("replaced each time").want("a tag that stays"))
 }
 
 /// A document that is no manifest holds no signature.

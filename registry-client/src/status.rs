@@ -20,11 +20,6 @@ struct Error {
     message: String,
 }
 
-/// Whether the same request may succeed a little later.
-pub(crate) fn is_passing(status: StatusCode) -> bool {
-    status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
-}
-
 /// The answer, if it has one of these statuses.
 ///
 /// # Errors

@@ -1,53 +1,38 @@
-//! `make bench`: one line a figure, `name value unit limit ratio`, and the same as JSON in the file named as argument.
+//! `make bench`: one line a figure, `name value unit limit ratio`, and the same as JSON in the file named as first argument.
 //!
-//! A limit is what the crypto backend does alone, measured in the same run and interleaved with the figure, so that a
-//! machine that slows down slows both.
+//! A limit is what the crypto backend does alone, or another verifier with the same evidence, measured in the same run and
+//! in turns with the figure, so that a machine that slows down slows both. The second argument is the folder of the other
+//! verifiers' programs (`tests/peers/bench`); each one that is not there is named, and no ratio printed for it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::as_conversions, clippy::indexing_slicing)]
+
+mod cases;
+mod figure;
+mod peers;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest;
+use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_ASN1_SIGNING,
-    EcdsaKeyPair, KeyPair, UnparsedPublicKey,
+    EcdsaKeyPair, EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, KeyPair, UnparsedPublicKey,
 };
-use serde_json::json;
+use cases::{NOW, Snp, Tdx};
+use figure::Figure;
+use peers::Peer;
 use std::hint::black_box;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use strongroom_appraisal::{Endorsements, Expected, Policy, Roots, appraise, authenticate, tdx};
 use strongroom_artifact::DataKey;
 use strongroom_artifact::seal::{OpenStream, Sealer};
-use strongroom_devkit::amd::{Hierarchy, VekSpec};
-use strongroom_devkit::intel;
-use strongroom_devkit::quote::QuoteSpec;
-use strongroom_devkit::report::ReportSpec;
 
 const ROUNDS: usize = 7;
-const NOW: u64 = 1_800_000_000;
-
-struct Figure {
-    name: &'static str,
-    value: f64,
-    unit: &'static str,
-    limit: f64,
-}
 
 fn main() {
-    let mut figures = snp();
-    figures.extend(quotes());
+    let peers = figure::arguments().nth(1).map(PathBuf::from);
+    let mut figures = snp(peers.as_deref());
+    figures.extend(quotes(peers.as_deref()));
     figures.extend(opening());
-    for figure in &figures {
-        let Figure { name, value, unit, limit } = figure;
-        println!("{name} {value:.1} {unit} {limit:.1} {:.3}", value / limit);
-    }
-    let rows: Vec<_> = figures
-        .iter()
-        .map(|f| json!({ "name": f.name, "value": f.value, "unit": f.unit, "limit": f.limit, "ratio": f.value / f.limit }))
-        .collect();
-    // `cargo bench` adds flags of its own before and after.
-    if let Some(path) = std::env::args().skip(1).find(|argument| !argument.starts_with('-')) {
-        std::fs::write(path, serde_json::to_vec_pretty(&rows).unwrap()).unwrap();
-    }
+    figure::publish(&figures);
 }
 
 /// Runs the work for at least a quarter of a second: how often a second.
@@ -61,84 +46,78 @@ fn rate(mut work: impl FnMut()) -> f64 {
     f64::from(times) / began.elapsed().as_secs_f64()
 }
 
-/// The medians of two rates, measured in turns.
-fn beside(mut figure: impl FnMut(), mut limit: impl FnMut()) -> (f64, f64) {
-    let mut rates: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
+/// The medians of rates, measured in turns.
+fn in_turns<const N: usize>(mut turns: [&mut dyn FnMut() -> f64; N]) -> [f64; N] {
+    let mut rates = [const { Vec::new() }; N];
     for _ in 0..ROUNDS {
-        rates[0].push(rate(&mut figure));
-        rates[1].push(rate(&mut limit));
+        rates.iter_mut().zip(&mut turns).for_each(|(rates, turn)| rates.push(turn()));
     }
-    let median = |rates: &mut Vec<f64>| {
+    rates.map(|mut rates| {
         rates.sort_by(f64::total_cmp);
         rates[ROUNDS / 2]
-    };
-    (median(&mut rates[0]), median(&mut rates[1]))
+    })
 }
 
-/// A report verified from its bytes, chain and all, against one raw ECDSA P-384 verification.
-fn snp() -> Vec<Figure> {
-    let hierarchy = Hierarchy::shared().unwrap();
-    let vek = hierarchy.issue(VekSpec::default()).unwrap();
-    let evidence = ReportSpec::default().sign(&vek).unwrap();
-    let table = hierarchy.certificate_table(&vek).unwrap().encode().unwrap();
-    let roots = Roots::test(hierarchy.ark.certificate()).unwrap();
-    let policy = Policy::platform_defaults();
-    let raw = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_ASN1_SIGNING).unwrap();
-    let signature = raw.sign(&aws_lc_rs::rand::SystemRandom::new(), &evidence[..0x2a0]).unwrap();
-    let key = UnparsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, raw.public_key().as_ref().to_vec());
-    let verify = || {
-        let mut endorsements = Endorsements::new();
-        endorsements.add(&table).unwrap();
-        let authentic = authenticate(&evidence, &endorsements, &roots, NOW).unwrap();
-        black_box(appraise(&authentic, &policy, &Expected::UNBOUND));
-    };
-    let one_verify = || key.verify(black_box(&evidence[..0x2a0]), signature.as_ref()).unwrap();
-    let (value, limit) = beside(verify, one_verify);
-    let scratch = Figure { name: "snp-verify-from-scratch", value, unit: "reports/s", limit };
-    let mut endorsements = Endorsements::new();
-    endorsements.add(&table).unwrap();
-    let kept = Arc::clone(authenticate(&evidence, &endorsements, &roots, NOW).unwrap().endorsement_key());
-    let cached = || {
-        let authentic = kept.authenticate(&evidence, NOW).unwrap();
-        black_box(appraise(&authentic, &policy, &Expected::UNBOUND));
-    };
-    let (value, limit) = beside(cached, one_verify);
-    vec![scratch, Figure { name: "snp-verify-chain-kept", value, unit: "reports/s", limit }]
+/// The work beside what bounds it.
+fn beside(mut work: impl FnMut(), mut limit: impl FnMut()) -> (f64, f64) {
+    let [value, limit] = in_turns([&mut || rate(&mut work), &mut || rate(&mut limit)]);
+    (value, limit)
 }
 
-/// A quote verified with its platform and collateral kept, and from its bytes, against two raw ECDSA P-256 verifications.
-fn quotes() -> Vec<Figure> {
-    let hierarchy = intel::Hierarchy::generate().unwrap();
-    let pck = hierarchy.issue(intel::PckSpec::default()).unwrap();
-    let evidence = QuoteSpec::default().sign(&pck).unwrap();
-    let collateral = hierarchy.collateral(&intel::CollateralSpec::default()).unwrap();
-    let roots = Roots::test(hierarchy.root.certificate()).unwrap();
-    let policy = Policy::platform_defaults();
-    let raw = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
-    let signature = raw.sign(&aws_lc_rs::rand::SystemRandom::new(), &evidence[..632]).unwrap();
-    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, raw.public_key().as_ref().to_vec());
+/// The work beside each peer: one figure a peer, by which the ratio says how many times as fast ours is.
+fn beside_peers(name: &str, unit: &'static str, mut work: impl FnMut(), peers: Vec<Peer>) -> Vec<Figure> {
+    let figure = |mut peer: Peer| {
+        let [value, limit] = in_turns([&mut || rate(&mut work), &mut || peer.turn().unwrap()]);
+        Figure::new(format!("{name}-beside-{}", peer.name), value, unit, limit)
+    };
+    peers.into_iter().map(figure).collect()
+}
+
+/// One raw verification of a signature over `message` by the crypto backend.
+fn raw_verify(
+    signing: &'static EcdsaSigningAlgorithm,
+    verification: &'static EcdsaVerificationAlgorithm,
+    message: &[u8],
+) -> impl Fn() {
+    let pair = EcdsaKeyPair::generate(signing).unwrap();
+    let signature = pair.sign(&SystemRandom::new(), message).unwrap();
+    let key = UnparsedPublicKey::new(verification, pair.public_key().as_ref().to_vec());
+    move || key.verify(black_box(message), signature.as_ref()).unwrap()
+}
+
+/// A report verified from its bytes, and with its chain kept, against one raw ECDSA P-384 verification and both backends of
+/// `sev`.
+fn snp(peers: Option<&Path>) -> Vec<Figure> {
+    let case = Snp::new();
+    let one_verify = raw_verify(&ECDSA_P384_SHA384_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1, &case.report[..0x2a0]);
+    let (value, limit) = beside(|| case.from_scratch(), &one_verify);
+    let mut figures = vec![Figure::new("snp-verify-from-scratch", value, "reports/s", limit)];
+    let (value, limit) = beside(|| case.chain_kept(), &one_verify);
+    figures.push(Figure::new("snp-verify-chain-kept", value, "reports/s", limit));
+    let files = [&case.report[..], &case.ark, &case.ask, &case.vcek];
+    let peers = ["sev-openssl", "sev-nossl"].into_iter().filter_map(|name| Peer::start(peers, name, &files)).collect();
+    figures.extend(beside_peers("snp-verify-from-scratch", "reports/s", || case.from_scratch(), peers));
+    figures
+}
+
+/// A quote verified with its platform and collateral kept, and from its bytes, against two raw ECDSA P-256 verifications and
+/// `dcap-qvl`.
+fn quotes(peers: Option<&Path>) -> Vec<Figure> {
+    let case = Tdx::new();
+    let one = raw_verify(&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P256_SHA256_ASN1, &case.quote[..632]);
     let two_verifies = || {
-        for _ in 0..2 {
-            key.verify(black_box(&evidence[..632]), signature.as_ref()).unwrap();
-        }
+        one();
+        one();
     };
-    let scratch = || {
-        let mut endorsements = Endorsements::new();
-        endorsements.add(&collateral).unwrap();
-        let authentic = tdx::authenticate(&evidence, &endorsements, &roots, NOW).unwrap();
-        black_box(tdx::appraise(&authentic, &policy, &Expected::UNBOUND));
-    };
-    let mut endorsements = Endorsements::new();
-    endorsements.add(&collateral).unwrap();
-    let kept = Arc::clone(tdx::authenticate(&evidence, &endorsements, &roots, NOW).unwrap().platform());
-    let cached = || {
-        let authentic = kept.authenticate(&evidence, NOW).unwrap();
-        black_box(tdx::appraise(&authentic, &policy, &Expected::UNBOUND));
-    };
-    let (value, limit) = beside(scratch, two_verifies);
-    let scratch = Figure { name: "tdx-verify-from-scratch", value, unit: "quotes/s", limit };
-    let (value, limit) = beside(cached, two_verifies);
-    vec![scratch, Figure { name: "tdx-verify-collateral-kept", value, unit: "quotes/s", limit }]
+    let (value, limit) = beside(|| case.from_scratch(), two_verifies);
+    let mut figures = vec![Figure::new("tdx-verify-from-scratch", value, "quotes/s", limit)];
+    let (value, limit) = beside(|| case.collateral_kept(), two_verifies);
+    figures.push(Figure::new("tdx-verify-collateral-kept", value, "quotes/s", limit));
+    let now = NOW.to_string();
+    let files = [&case.quote[..], &case.collateral, &case.root, now.as_bytes()];
+    let peers = Peer::start(peers, "dcap-qvl", &files).into_iter().collect();
+    figures.extend(beside_peers("tdx-verify-from-scratch", "quotes/s", || case.from_scratch(), peers));
+    figures
 }
 
 /// A sealed stream hashed and opened on one core, against the slower of SHA-256 and AES-256-GCM.
@@ -178,5 +157,5 @@ fn opening() -> Vec<Figure> {
         }
     });
     let limit = hashing.min(encryption);
-    vec![Figure { name: "open-sealed-one-core", value: value * MIB, unit: "MiB/s", limit: limit * MIB }]
+    vec![Figure::new("open-sealed-one-core", value * MIB, "MiB/s", limit * MIB)]
 }

@@ -31,7 +31,7 @@ pub(crate) enum Command {
     /// Without --policy the platform's defaults are demanded (no debugging, VMPL 0, no migration agent, TDX status
     /// UpToDate) and the verdict is at most `authentic`: the software was not judged.
     Verify(Verify),
-    /// Verify who signed evidence of an Azure guest behind a virtual TPM, for a nonce. Judges neither platform nor software.
+    /// Verify who signed evidence of an Azure guest behind a virtual TPM, for a nonce, and judge its platform and PCRs.
     VerifyAzure(azure::VerifyAzure),
     /// Fetch what the platform's vendor vouches with: certificates and revocation list, or collateral.
     ///
@@ -146,12 +146,14 @@ impl Terms<'_> {
     ) -> Result<Verdict> {
         let Some(policy) = self.policy else { return Ok(Verdict::Authentic) };
         let appraisal = appraise(authentic, policy, &Expected::UNBOUND);
-        answer.checks.extend(appraisal.checks().iter().cloned());
-        match appraisal.refusal() {
-            Some(refusal) => Err(refusal),
-            None => Ok(appraisal.verdict()),
-        }
+        conclude(&appraisal, answer)
     }
+}
+
+/// The verdict of an appraisal, with its checks in the answer.
+fn conclude<E>(appraisal: &Appraisal<E>, answer: &mut Answer) -> Result<Verdict> {
+    answer.checks.extend(appraisal.checks().iter().cloned());
+    appraisal.refusal().map_or_else(|| Ok(appraisal.verdict()), Err)
 }
 
 fn describe(evidence: &[u8]) -> Result<Answer> {
@@ -161,9 +163,10 @@ fn describe(evidence: &[u8]) -> Result<Answer> {
 fn for_people(answer: &Answer, policy: bool, authenticate_only: bool) -> String {
     let mut text = format!("{}\n{}\n", answer.rows(), output::checks(&answer.checks));
     let root = answer.root.map_or_else(String::new, |root| format!(" under root {root}"));
-    text.push_str(&format!("{}{root}\n", answer.verdict));
+    let code = answer.code.map_or_else(String::new, |code| format!(": {code}"));
+    text.push_str(&format!("{}{root}{code}\n", answer.verdict));
     match answer.code {
-        Some(code) => text.push_str(&output::advice(code)),
+        Some(_) => {}
         None if authenticate_only => text.push_str("neither platform state nor software was judged\n"),
         None if !policy => text.push_str("the software was not judged: pass --policy to say what you approve\n"),
         None => {}

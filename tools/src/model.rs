@@ -1,5 +1,6 @@
 //! `strongroom model …`: what ML ops do with a model before it is served.
 
+mod countersign;
 mod key_file;
 mod keygen;
 mod local;
@@ -17,6 +18,8 @@ pub(crate) enum Command {
     Keygen(keygen::Arguments),
     /// Sign a model, seal it where asked to, and publish it in a registry.
     Push(Box<push::Arguments>),
+    /// Add another signer's signature to a model in a registry.
+    Countersign(countersign::Arguments),
     /// Fetch a model, verified and opened. OUT_DIR appears once every byte of it is verified.
     Pull(pull::Pull),
     /// Verify who signed a model in a registry. Its layers are not fetched.
@@ -35,6 +38,7 @@ pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
     match command {
         Command::Keygen(arguments) => keygen::run(&arguments, json)?,
         Command::Push(arguments) => push::run(&arguments, json)?,
+        Command::Countersign(arguments) => countersign::run(&arguments, json)?,
         Command::Pull(arguments) => pull::pull(&arguments, json)?,
         Command::Verify(arguments) => pull::verify(&arguments, json)?,
         Command::Seal(arguments) => local::seal(&arguments, json)?,

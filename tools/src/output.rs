@@ -69,20 +69,33 @@ pub(crate) fn line(text: &str) -> Result<()> {
     }
 }
 
-/// Checks as a table: name, outcome, and for what did not hold, code, got and want.
+/// Checks as a table: outcome, name, what was found and what was wanted. A check that no policy asked for is marked `any`,
+/// with the reason; one that did not hold shows everything in full, with its code and one line of advice.
 pub(crate) fn checks(checks: &[Check]) -> String {
     let width = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for check in checks {
-        let got = check.got.as_deref().unwrap_or("");
-        let (mark, code) = match check.code {
-            None => ("ok", String::new()),
-            Some(code) => ("NO", format!("  {code}")),
+        let (got, want) = (check.got.as_deref().unwrap_or(""), check.want.as_deref().unwrap_or(""));
+        let row = match (check.code, want.strip_prefix("any, because ")) {
+            (Some(code), _) => {
+                let label = |label: &str, value: &str| format!("\n       {label:>width$}  {value}");
+                let mut row = format!(
+                    "  NO   {:width$}  {got}{}{}",
+                    check.name,
+                    label("want", want),
+                    label("code", code.as_str())
+                );
+                if !code.advice().is_empty() {
+                    row.push_str(&label("try", code.advice()));
+                }
+                row
+            }
+            (None, Some(because)) => format!("  any  {:width$}  {}  ({because})", check.name, shorten(got)),
+            (None, None) if want.is_empty() || want == got => format!("  ok   {:width$}  {}", check.name, shorten(got)),
+            (None, None) => format!("  ok   {:width$}  {}  want {}", check.name, shorten(got), shorten(want)),
         };
-        text.push_str(&format!("  {mark}  {:width$}  {}{code}\n", check.name, shorten(got)));
-        if let (Some(_), Some(want)) = (check.code, &check.want) {
-            text.push_str(&format!("      {:width$}  want {want}\n", ""));
-        }
+        text.push_str(row.trim_end());
+        text.push('\n');
     }
     text
 }
@@ -148,6 +161,25 @@ mod tests {
         ] {
             assert_eq!(utc(seconds), want);
         }
+    }
+
+    #[test]
+    fn checks_show_what_was_wanted_and_advice_for_each_that_did_not_hold() {
+        let check = |name: &str, ok, got: &str, want: &str| Check::new(name, ok, Code::TcbTooOld, got, want);
+        let made = [
+            check("smt", true, "true", "any, because the policy does not ask for it"),
+            check("vmpl", true, "0", "0"),
+            check("tcb", true, "8", "at least 7"),
+            check("launch-tcb", false, "6", "at least 7"),
+        ];
+        let want = "  any  smt         true  (the policy does not ask for it)\n  \
+                      ok   vmpl        0\n  \
+                      ok   tcb         8  want at least 7\n  \
+                      NO   launch-tcb  6\n             \
+                                 want  at least 7\n             \
+                                 code  tcb-too-old\n              \
+                                  try  update the platform's firmware, or lower the floor knowingly\n";
+        assert_eq!(checks(&made), want);
     }
 
     #[test]

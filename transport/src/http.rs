@@ -1,15 +1,18 @@
 //! The HTTP/1.1 client (RFC 9112) and how bodies are made and read.
 
 mod body;
+mod connector;
 
 pub use body::{Body, BoxError, empty, full, read_body, stream};
 
 use crate::failure;
+use crate::proxy::Proxies;
 use crate::trust::{Protocol, ServerTrust, client_config_for};
+use connector::Connector;
 use core::fmt;
 use core::time::Duration;
 use http::uri::{Scheme, Uri};
-use http::{Request, Response};
+use http::{Request, Response, header};
 use hyper::body::Incoming;
 use hyper_rustls::{DefaultServerNameResolver, HttpsConnector};
 use hyper_util::client::legacy::Client;
@@ -34,11 +37,12 @@ const RESPONSE_HEADERS: usize = 100;
 
 /// An HTTP client that believes one [`ServerTrust`]. Connections are pooled; clones share the pool.
 ///
-/// Redirects, cookies, proxies and retries are not followed, kept, used or made. (A request that meets a pooled connection
+/// Redirects, cookies and retries are not followed, kept or made, and a proxy is used only where one was named. (A request that meets a pooled connection
 /// already closed by its server, and of which not one byte was written, goes to a new one of the same trust.)
 #[derive(Clone)]
 pub struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector>, Body>,
+    client: Client<HttpsConnector<Connector>, Body>,
+    connector: Connector,
     plain_http: bool,
 }
 
@@ -62,13 +66,22 @@ impl HttpClient {
     /// # Errors
     /// As [`crate::client_config`].
     pub fn with_protocol(trust: &ServerTrust, plain_http: bool, protocol: Protocol) -> Result<Self> {
+        Self::through(Proxies::default(), trust, plain_http, protocol)
+    }
+
+    /// [`Self::with_protocol`], with servers reached through `proxies`.
+    ///
+    /// # Errors
+    /// As [`crate::client_config`].
+    pub fn through(proxies: Proxies, trust: &ServerTrust, plain_http: bool, protocol: Protocol) -> Result<Self> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let tls = client_config_for(trust, protocol)?;
         let names = Arc::new(DefaultServerNameResolver::default());
-        let connector = HttpsConnector::new(tcp, Arc::new(tls), !plain_http, names);
+        let connector = Connector::new(tcp, Arc::new(proxies));
+        let https = HttpsConnector::new(connector.clone(), Arc::new(tls), !plain_http, names);
 
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -77,8 +90,8 @@ impl HttpClient {
             .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS)
             .http1_max_buf_size(RESPONSE_BUFFER)
             .http1_max_headers(RESPONSE_HEADERS)
-            .build(connector);
-        Ok(Self { client, plain_http })
+            .build(https);
+        Ok(Self { client, connector, plain_http })
     }
 
     /// Sends `request`, whose URI must be absolute, and returns the answer once its head is there; [`read_body`] or
@@ -88,10 +101,16 @@ impl HttpClient {
     /// # Errors
     /// `plaintext-refused` the URI is not `https` and plain HTTP is not allowed; `pin-mismatch`,
     /// `handshake-signature-invalid`, `tls-failed` the server is not the trusted one; `network` no connection, or it broke, or
-    /// the peer speaks no HTTP/1.1; `timeout`; or the refusal that the request's body ended in.
-    pub async fn send(&self, request: Request<Body>, timeout: Duration) -> Result<Response<Incoming>> {
+    /// the peer speaks no HTTP/1.1; `proxy-refused` the proxy did not open the connection; `timeout`; or the refusal that the
+    /// request's body ended in.
+    pub async fn send(&self, mut request: Request<Body>, timeout: Duration) -> Result<Response<Incoming>> {
         let what = describe(&request);
         self.refuse_plaintext(request.uri()).map_err(|refusal| refusal.within(&what))?;
+        if let Some(authorization) = self.connector.authorization(request.uri()) {
+            let value = authorization.clone();
+            let set = request.headers_mut().try_insert(header::PROXY_AUTHORIZATION, value);
+            set.map_err(|e| Refusal::new(Code::Internal, &what).because(e))?;
+        }
         match time::timeout(timeout, self.client.request(request)).await {
             Ok(answer) => answer.map_err(|error| failure::refusal(&what, &error)),
             Err(_) => Err(Refusal::new(Code::Timeout, what).got("no answer").want(format!("one within {timeout:?}"))),

@@ -2,7 +2,8 @@
 //!
 //! Outgoing: whom to believe ([`ServerTrust`], [`client_config`]), the HTTP client ([`HttpClient`]), and the one
 //! connection whose peer is judged after the handshake ([`connect_provisional`]). Incoming: who we are
-//! ([`ServerIdentity`], [`server_config`]) and the server loop ([`serve()`]).
+//! ([`ServerIdentity`], [`server_config`]) and the server loop ([`serve()`]). Through which proxy a server is reached is
+//! [`Proxies`]; how often a failing one is asked again is [`Patience`].
 //!
 //! TLS 1.3 (RFC 8446) of rustls over aws-lc-rs. No session is ever resumed, no ticket issued or kept, no early data
 //! sent or taken, no key logged; whatever is not known about a peer's certificate, its CertificateVerify is verified.
@@ -14,12 +15,16 @@ pub mod failure;
 pub mod http;
 pub mod identity;
 pub mod pace;
+pub mod patience;
 pub mod provisional;
+pub mod proxy;
 pub mod serve;
 pub mod trust;
 
 pub use http::{Body, BoxError, HttpClient, read_body};
 pub use identity::{ServerIdentity, server_config};
+pub use patience::Patience;
 pub use provisional::{ProvisionalStream, connect_provisional};
+pub use proxy::Proxies;
 pub use serve::{Bound, PeerAddr, ServeLimits, bind, serve, shutdown_signal};
 pub use trust::{Protocol, ServerTrust, client_config, client_config_for, install_crypto};

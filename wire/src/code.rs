@@ -125,6 +125,8 @@ codes! {
     CollateralMismatch = "collateral-mismatch", Refused, "fetch the collateral of the FMSPC that the platform's certificate names";
     /// The collateral's evaluation number is below the policy's floor.
     CollateralTooOld = "collateral-too-old", Refused, "fetch collateral of a newer TCB evaluation";
+    /// The collateral or revocation list is older than one that was already seen.
+    CollateralRolledBack = "collateral-rolled-back", Refused, "somebody hands out old collateral: fetch the newest from the vendor";
     /// The quoting enclave's report is not signed by the platform's certified key.
     QeReportSignatureInvalid = "qe-report-signature-invalid", Refused, "";
     /// The quoting enclave's report does not vouch for the key that signed the quote.
@@ -143,6 +145,18 @@ codes! {
     EventLogMismatch = "event-log-mismatch", Refused, "the log is of another boot, or was changed; read both in the same guest";
     /// The policy names single events and no event log was given.
     EventLogMissing = "event-log-missing", Refused, "pass the guest's CCEL with --event-log";
+    /// Reference values whose shape or contents do not hold.
+    ReferenceValuesInvalid = "reference-values-invalid", Refused, "look at them with `strongroom reference-values show`";
+    /// `now` is before the reference values were issued.
+    ReferenceValuesNotYetValid = "reference-values-not-yet-valid", Refused, "check the clock, or pass --at";
+    /// `now` is after the reference values' expiry.
+    ReferenceValuesExpired = "reference-values-expired", Refused, "get the publisher's current reference values";
+    /// The reference values are older than ones already seen, or others of the same version.
+    ReferenceValuesRolledBack = "reference-values-rolled-back", Refused, "somebody hands out old reference values: get the publisher's newest";
+    /// The policy takes a value from reference values that were not given, or that do not have it.
+    ReferenceValuesMissing = "reference-values-missing", Configuration, "pass the signed reference values that the policy names with --reference-values";
+    /// An inventory of machines is older than one already seen.
+    InventoryRolledBack = "inventory-rolled-back", Refused, "somebody hands out an old inventory: get the newest from whoever keeps it";
     /// The PCRs given are not those that the TPM quoted.
     PcrMismatch = "pcr-mismatch", Refused, "read PCRs and quote in one go: a PCR was extended in between, or changed on its way";
 
@@ -169,6 +183,8 @@ codes! {
     MeasurementNotApproved = "measurement-not-approved", Refused, "approve the measurement in the policy if this is your image";
     /// HOST_DATA is none of the approved deployment documents.
     DeploymentNotApproved = "deployment-not-approved", Refused, "approve the document's digest in the policy if this is your deployment";
+    /// Nothing that the hardware vouches for measured the guest's software.
+    SoftwareNotMeasured = "software-not-measured", Refused, "boot the guest with firmware that measures into its virtual TPM";
     /// The deployment document is not the one that the hardware names.
     DeploymentMismatch = "deployment-mismatch", Refused, "launch the guest with HOST_DATA = SHA-256 of the very document it is given";
     /// There is no deployment document, or the hardware names none.
@@ -299,6 +315,8 @@ codes! {
     Usage = "usage", Configuration, "see --help";
     /// A configuration file is wrong.
     ConfigurationInvalid = "configuration-invalid", Configuration, "";
+    /// A file of our own that remembers something is damaged.
+    StateInvalid = "state-invalid", Configuration, "restore the file; without it older documents are accepted again";
     /// A file is readable by others than its owner.
     FileModeUnsafe = "file-mode-unsafe", Configuration, "chmod 600 the file";
     /// A file or directory could not be read or written.
@@ -307,6 +325,8 @@ codes! {
     Network = "network", Environment, "";
     /// A peer took longer than the limit.
     Timeout = "timeout", Environment, "";
+    /// The proxy did not open a connection.
+    ProxyRefused = "proxy-refused", Environment, "look at the proxy's address and credentials (HTTPS_PROXY), or except the server from it (NO_PROXY)";
     /// The hardware's attestation interface failed.
     AttesterFailed = "attester-failed", Environment, "is this an SEV-SNP guest with configfs mounted?";
     /// The database failed.

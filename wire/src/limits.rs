@@ -29,12 +29,20 @@ pub const CERTIFICATE_TABLE_ENTRIES: usize = 32;
 pub const ENDORSEMENT: usize = 256 * 1024;
 /// Endorsements that one verification reads.
 pub const ENDORSEMENTS: usize = 64;
+/// The set of endorsements that a verifier hands a guest: three certificates and a list or two of about 2 KiB each in base64,
+/// and room for longer lists.
+pub const ENDORSEMENT_SET: usize = 256 * 1024;
 /// The deployment document. Trust files with many PEM keys stay below this; a KBS request holds it once.
 pub const DEPLOYMENT: usize = 512 * 1024;
 /// Models of one deployment.
 pub const MODELS: usize = 256;
 /// A model's name: it is hashed with a 16-bit length and shown in URLs.
 pub const MODEL_NAME: usize = 256;
+/// A signed document that a policy is judged with (reference values, an inventory), in its envelope: 4,096 entries of a few
+/// hundred bytes each.
+pub const SIGNED_DOCUMENT: usize = 4 * 1024 * 1024;
+/// The memory of the highest numbers seen: about 100 bytes for each vendor, product, FMSPC, bundle and inventory.
+pub const SEEN: usize = 1024 * 1024;
 /// A policy document.
 pub const POLICY: usize = 256 * 1024;
 /// An OCI manifest (what registries accept, and docker-registry's own limit).
@@ -64,7 +72,7 @@ pub const KBS_ANSWER: usize = 256 * 1024;
 pub const RESOURCE: usize = 64 * 1024;
 /// A JWT.
 pub const TOKEN: usize = 128 * 1024;
-/// An evidence answer: evidence, certificate table, deployment document and paths, in base64.
+/// An evidence answer: evidence, certificate table, endorsement set, deployment document and paths, in base64.
 pub const EVIDENCE_ANSWER: usize = 2 * 1024 * 1024;
 /// Depth of a Merkle path: 65,536 nonces in one report are more than a queue ever holds.
 pub const MERKLE_DEPTH: usize = 16;

@@ -210,10 +210,12 @@ impl SnpPolicy {
 
     /// Refuses a section that leaves measurement or deployment document open (`no-reference-values`).
     pub(crate) fn fixes_software(&self) -> Result<()> {
-        match (self.measurement.is_fixed(), self.deployment.is_fixed()) {
-            (true, true) => Ok(()),
-            (false, _) => Err(unfixed_value("snp.measurement")),
-            (true, false) => Err(unfixed_value("snp.deployment")),
-        }
+        self.fixes_measurement("snp")?;
+        if self.deployment.is_fixed() { Ok(()) } else { Err(unfixed_value("snp.deployment")) }
+    }
+
+    /// The same of the measurement alone; `section` is where these rules stand.
+    pub(super) fn fixes_measurement(&self, section: &str) -> Result<()> {
+        if self.measurement.is_fixed() { Ok(()) } else { Err(unfixed_value(&format!("{section}.measurement"))) }
     }
 }

@@ -1,6 +1,6 @@
 //! The `[tdx]` section.
 
-use super::{Floor, Hex, Rule, TdxEvent, unfixed_value};
+use super::{Ceiling, Floor, Hex, Rule, TdxEvent, unfixed_value};
 use crate::tdx::TcbStatus;
 use serde::Deserialize;
 use strongroom_wire::tdx::INTEL_QE_VENDOR;
@@ -46,6 +46,21 @@ pub struct TdxPolicy {
     /// The collateral's tcbEvaluationDataNumber, the lower of TCB info's and QE identity's; by default any.
     #[serde(default = "bounded_by_dates")]
     pub tcb_evaluation: Floor<u32>,
+    /// Seconds since the earlier issueDate of TCB info and QE identity; by default any.
+    #[serde(default = "ends_with_next_update")]
+    pub collateral_age: Ceiling<u64>,
+    /// cRLNumber of the list of the PCK's authority; by default any.
+    #[serde(default = "bounded_by_dates")]
+    pub crl_number: Floor<u64>,
+    /// Seconds since that list's thisUpdate; by default any.
+    #[serde(default = "ends_with_next_update")]
+    pub crl_age: Ceiling<u64>,
+    /// cRLNumber of the root's list; by default any.
+    #[serde(default = "bounded_by_dates")]
+    pub root_crl_number: Floor<u64>,
+    /// Seconds since that list's thisUpdate; by default any.
+    #[serde(default = "ends_with_next_update")]
+    pub root_crl_age: Ceiling<u64>,
     /// QE Vendor ID; by default Intel's.
     #[serde(default = "intel")]
     pub qe_vendor: Rule<Hex<16>>,
@@ -125,8 +140,12 @@ fn judged_by_tcb_info<T>() -> Rule<T> {
     Rule::any("the TCB info judges the module")
 }
 
-fn bounded_by_dates() -> Floor<u32> {
+fn bounded_by_dates<T>() -> Floor<T> {
     Floor::any("the collateral's own dates bound its age")
+}
+
+fn ends_with_next_update() -> Ceiling<u64> {
+    Ceiling::any("the collateral's own dates bound its age")
 }
 
 impl TdxPolicy {
@@ -146,6 +165,11 @@ impl TdxPolicy {
             smt: unasked(),
             tcb_status: up_to_date(),
             tcb_evaluation: bounded_by_dates(),
+            collateral_age: ends_with_next_update(),
+            crl_number: bounded_by_dates(),
+            crl_age: ends_with_next_update(),
+            root_crl_number: bounded_by_dates(),
+            root_crl_age: ends_with_next_update(),
             qe_vendor: intel(),
             mrseam: judged_by_tcb_info(),
             mrsignerseam: judged_by_tcb_info(),
@@ -171,6 +195,8 @@ impl TdxPolicy {
         let switches =
             [&self.debug, &self.migratable, &self.sept_ve_disable, &self.perfmon, &self.key_locker, &self.pks];
         let configuration = [&self.dynamic_platform, &self.cached_keys, &self.smt];
+        let ages = [&self.collateral_age, &self.crl_age, &self.root_crl_age];
+        let numbers = [&self.crl_number, &self.root_crl_number];
         let more = [
             self.deployment.is_sound(),
             self.fmspc.is_sound(),
@@ -183,6 +209,8 @@ impl TdxPolicy {
         registers.into_iter().chain(others).all(Rule::is_sound)
             && ids.into_iter().all(Rule::is_sound)
             && switches.into_iter().chain(configuration).all(Rule::is_sound)
+            && ages.into_iter().all(Ceiling::is_sound)
+            && numbers.into_iter().all(Floor::is_sound)
             && more.into_iter().all(|sound| sound)
     }
 
@@ -196,12 +224,14 @@ impl TdxPolicy {
 
     /// Refuses a section that leaves MRTD, RTMR1, RTMR2 or the deployment document open (`no-reference-values`).
     pub(crate) fn fixes_software(&self) -> Result<()> {
-        let fixed = [
-            ("tdx.mrtd", self.mrtd.is_fixed()),
-            ("tdx.rtmr1", self.rtmr1.is_fixed()),
-            ("tdx.rtmr2", self.rtmr2.is_fixed()),
-            ("tdx.deployment", self.deployment.is_fixed()),
-        ];
-        fixed.into_iter().find(|(_, fixed)| !fixed).map_or(Ok(()), |(name, _)| Err(unfixed_value(name)))
+        self.fixes_measurement("tdx")?;
+        if self.deployment.is_fixed() { Ok(()) } else { Err(unfixed_value("tdx.deployment")) }
+    }
+
+    /// The same of the registers alone; `section` is where these rules stand.
+    pub(super) fn fixes_measurement(&self, section: &str) -> Result<()> {
+        let registers = [("mrtd", &self.mrtd), ("rtmr1", &self.rtmr1), ("rtmr2", &self.rtmr2)];
+        let open = registers.into_iter().find(|(_, rule)| !rule.is_fixed());
+        open.map_or(Ok(()), |(name, _)| Err(unfixed_value(&format!("{section}.{name}"))))
     }
 }

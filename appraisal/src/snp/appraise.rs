@@ -11,15 +11,24 @@ use strongroom_wire::{Check, Code, Root};
 pub fn appraise(authentic: &AuthenticReport, policy: &Policy, expected: &Expected) -> Appraisal {
     let report = authentic.report();
     let Some(section) = policy.snp() else {
-        return Appraisal::new(vec![policy.platform_not_named("snp")], authentic.clone(), policy, false, expected);
+        return Appraisal::new(vec![policy.platform_not_named("snp")], authentic.clone(), policy, false, false);
     };
+    let mut checks = hardware_checks(authentic, section);
+    let host_data = Hex(report.host_data);
+    checks.push(section.deployment.check("deployment", Code::DeploymentNotApproved, &host_data, Hex::to_string));
+    checks.extend(binding_checks(report, expected));
+    Appraisal::new(checks, authentic.clone(), policy, section.fixes_software().is_ok(), expected.is_bound())
+}
+
+/// Every check of the section but those of HOST_DATA and report data, which under a paravisor are not the guest's.
+pub(crate) fn hardware_checks(authentic: &AuthenticReport, section: &SnpPolicy) -> Vec<Check> {
+    let report = authentic.report();
     let mut checks = guest_checks(report, section);
     checks.extend(tcb_checks(authentic, section));
     checks.extend(platform_checks(authentic, section));
     checks.extend(revocation_checks(authentic, section));
     checks.extend(software_checks(report, section));
-    checks.extend(binding_checks(report, expected));
-    Appraisal::new(checks, authentic.clone(), policy, section.fixes_software().is_ok(), expected)
+    checks
 }
 
 fn guest_checks(report: &Report, policy: &SnpPolicy) -> Vec<Check> {
@@ -143,7 +152,6 @@ fn software_checks(report: &Report, policy: &SnpPolicy) -> Vec<Check> {
     let author = if report.key_info.author_key() { report.author_key_digest } else { [0; 48] };
     vec![
         policy.measurement.check("measurement", measured, &Hex(report.measurement), Hex::to_string),
-        policy.deployment.check("deployment", Code::DeploymentNotApproved, &Hex(report.host_data), Hex::to_string),
         policy.guest_svn.check("guest-svn", measured, Some(&report.guest_svn), u32::ge),
         policy.family_id.check("family-id", measured, &Hex(report.family_id), Hex::to_string),
         policy.image_id.check("image-id", measured, &Hex(report.image_id), Hex::to_string),

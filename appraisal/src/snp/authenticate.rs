@@ -2,6 +2,7 @@
 
 use super::vek::{VekExtensions, product_of_cpuid};
 use super::verified_vek::VerifiedVek;
+use crate::crl::Edition;
 use crate::trace::traced;
 use crate::{Endorsements, Roots, UnixTime};
 use std::sync::Arc;
@@ -103,6 +104,11 @@ impl AuthenticReport {
     /// Whether a current revocation list of the root was given and names nobody in the chain.
     pub fn revocation_judged(&self) -> bool {
         self.vek.revocations.is_some()
+    }
+
+    /// How new that list is.
+    pub(crate) fn revocations(&self) -> Option<Edition> {
+        self.vek.revocations
     }
 
     /// The cRLNumber of that list; `None` also where it has none.

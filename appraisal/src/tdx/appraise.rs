@@ -2,7 +2,7 @@
 
 use super::event_log::event_checks;
 use super::{AuthenticQuote, Configuration, TcbStatus};
-use crate::policy::{Floor, TdxPolicy};
+use crate::policy::TdxPolicy;
 use crate::{Appraisal, Expected, Hex, Policy, Rule};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::tdx::{TdAttributes, TdReport, Xfam};
@@ -11,15 +11,23 @@ use strongroom_wire::{Check, Code};
 /// Judges an authentic quote by `policy`. Makes every check, whatever the others said.
 pub fn appraise(authentic: &AuthenticQuote, policy: &Policy, expected: &Expected) -> Appraisal<AuthenticQuote> {
     let Some(section) = policy.tdx() else {
-        return Appraisal::new(vec![policy.platform_not_named("tdx")], authentic.clone(), policy, false, expected);
+        return Appraisal::new(vec![policy.platform_not_named("tdx")], authentic.clone(), policy, false, false);
     };
     let body = &authentic.quote().body;
+    let mut checks = hardware_checks(authentic, section);
+    checks.push(deployment_check(body, section));
+    checks.extend(binding_checks(body, expected));
+    Appraisal::new(checks, authentic.clone(), policy, section.fixes_software().is_ok(), expected.is_bound())
+}
+
+/// Every check of the section but those of MRCONFIGID and report data, which under a paravisor are not the guest's.
+pub(crate) fn hardware_checks(authentic: &AuthenticQuote, section: &TdxPolicy) -> Vec<Check> {
     let mut checks = attribute_checks(authentic, section);
     checks.extend(platform_checks(authentic, section));
-    checks.extend(software_checks(body, section));
-    checks.extend(event_checks(authentic, policy));
-    checks.extend(binding_checks(body, expected));
-    Appraisal::new(checks, authentic.clone(), policy, section.fixes_software().is_ok(), expected)
+    checks.extend(collateral_checks(authentic, section));
+    checks.extend(software_checks(&authentic.quote().body, section));
+    checks.extend(event_checks(authentic, section));
+    checks
 }
 
 fn attribute_checks(authentic: &AuthenticQuote, policy: &TdxPolicy) -> Vec<Check> {
@@ -90,11 +98,6 @@ fn platform_checks(authentic: &AuthenticQuote, policy: &TdxPolicy) -> Vec<Check>
     let revoked = status == TcbStatus::Revoked;
     let code = if revoked { Code::TcbRevoked } else { Code::TcbStatusNotAccepted };
     let accepted = !revoked && policy.tcb_status.allows(&status);
-    let evaluation = platform.collateral().evaluation();
-    let (recent, want) = match &policy.tcb_evaluation {
-        Floor::AtLeast(floor) => (evaluation >= *floor, format!("at least {floor}")),
-        Floor::Any { because } => (true, format!("any, because {because}")),
-    };
     let instance = Hex(facts.platform_instance.unwrap_or([0; 16]));
     let stated = |name: &str, rule: &Rule<bool>, switch: fn(Configuration) -> bool| match facts.configuration {
         Some(configuration) => rule.check(name, not_approved, &switch(configuration), bool::to_string),
@@ -102,7 +105,6 @@ fn platform_checks(authentic: &AuthenticQuote, policy: &TdxPolicy) -> Vec<Check>
     };
     vec![
         Check::new("tcb-status", accepted, code, status, policy.tcb_status.describe(TcbStatus::to_string)),
-        Check::new("tcb-evaluation", recent, Code::CollateralTooOld, evaluation, want),
         policy.fmspc.check("fmspc", not_approved, &Hex(facts.fmspc), Hex::to_string),
         policy.ppid.check("ppid", not_approved, &Hex(facts.ppid), Hex::to_string),
         policy.platform_instance.check("platform-instance", not_approved, &instance, Hex::to_string),
@@ -112,6 +114,22 @@ fn platform_checks(authentic: &AuthenticQuote, policy: &TdxPolicy) -> Vec<Check>
         policy.qe_vendor.check("qe-vendor", not_approved, &Hex(quote.header.qe_vendor_id), Hex::to_string),
         policy.mrseam.check("mrseam", not_approved, &Hex(quote.body.mrseam), Hex::to_string),
         policy.mrsignerseam.check("mrsignerseam", not_approved, &Hex(quote.body.mrsignerseam), Hex::to_string),
+    ]
+}
+
+/// How old what Intel says may be, beside the dates that Intel itself gives it.
+fn collateral_checks(authentic: &AuthenticQuote, policy: &TdxPolicy) -> Vec<Check> {
+    let collateral = authentic.platform().collateral();
+    let (root, pck) = (collateral.root_list(), collateral.pck_list());
+    let since = |moment| Some(authentic.at().saturating_sub(moment));
+    let (old, old_list) = (Code::CollateralTooOld, Code::CrlTooOld);
+    vec![
+        policy.tcb_evaluation.check("tcb-evaluation", old, Some(&collateral.evaluation()), u32::ge),
+        policy.collateral_age.check("collateral-age", old, since(collateral.issued()).as_ref()),
+        policy.crl_number.check("crl-number", old_list, pck.number.as_ref(), u64::ge),
+        policy.crl_age.check("crl-age", old_list, since(pck.this_update).as_ref()),
+        policy.root_crl_number.check("root-crl-number", old_list, root.number.as_ref(), u64::ge),
+        policy.root_crl_age.check("root-crl-age", old_list, since(root.this_update).as_ref()),
     ]
 }
 
@@ -129,17 +147,19 @@ fn software_checks(body: &TdReport, policy: &TdxPolicy) -> Vec<Check> {
     let check = |(name, rule, got): (&str, &Rule<Hex<48>>, [u8; 48])| {
         rule.check(name, Code::MeasurementNotApproved, &Hex(got), Hex::to_string)
     };
-    let mut checks: Vec<Check> = measured.into_iter().map(check).collect();
+    measured.into_iter().map(check).collect()
+}
+
+fn deployment_check(body: &TdReport, policy: &TdxPolicy) -> Check {
     let (document, rest) = mrconfigid(body);
     let allowed = !policy.deployment.is_fixed() || (policy.deployment.allows(&Hex(document)) && rest == [0; 16]);
-    checks.push(Check::new(
+    Check::new(
         "deployment",
         allowed,
         Code::DeploymentNotApproved,
         hex::encode(body.mrconfigid),
         policy.deployment.describe(|digest| format!("{digest}{}", "00".repeat(16))),
-    ));
-    checks
+    )
 }
 
 fn binding_checks(body: &TdReport, expected: &Expected) -> Vec<Check> {

@@ -25,6 +25,7 @@ pub struct AuthenticQuote {
     quote: Quote,
     platform: Arc<VerifiedPlatform>,
     level: Level,
+    at: UnixTime,
     checks: Vec<Check>,
     pub(super) event_log: Option<Arc<ReplayedLog>>,
 }
@@ -62,7 +63,7 @@ pub fn authenticate_traced(
     let pck = traced(trace, "pck-chain", PckChain::verify(&chain, roots, now))?; // 2
     verify_signatures(&quote, &pck, trace)?; // 3 to 5
     let platform = VerifiedPlatform::verify(pck, endorsements, roots, now, trace)?; // 6, 7
-    judge(quote, Arc::new(platform), trace) // 8 to 10
+    judge(quote, Arc::new(platform), now, trace) // 8 to 10
 }
 
 /// Parses a quote that brings its PCK certificate chain.
@@ -85,13 +86,18 @@ pub(super) fn verify_signatures(quote: &Quote, pck: &PckChain, trace: &mut Vec<C
 }
 
 /// Steps 8 to 10.
-pub(super) fn judge(quote: Quote, platform: Arc<VerifiedPlatform>, trace: &mut Vec<Check>) -> Result<AuthenticQuote> {
+pub(super) fn judge(
+    quote: Quote,
+    platform: Arc<VerifiedPlatform>,
+    now: UnixTime,
+    trace: &mut Vec<Check>,
+) -> Result<AuthenticQuote> {
     let collateral = &platform.collateral;
     let qe = traced(trace, "qe-identity", verify_qe(&collateral.qe_identity, &quote.authentication.qe_report))?;
     traced(trace, "tdx-module", verify_module(&collateral.tcb_info, &quote.body))?;
     let level = level(&collateral.tcb_info, &platform.pck.facts, &quote.body, qe);
     let level = traced(trace, "tcb-level", level)?;
-    Ok(AuthenticQuote { quote, platform, level, checks: trace.clone(), event_log: None })
+    Ok(AuthenticQuote { quote, platform, level, at: now, checks: trace.clone(), event_log: None })
 }
 
 fn verify_qe_report(authentication: &Authentication, pck: &PckChain) -> Result<()> {
@@ -155,6 +161,11 @@ impl AuthenticQuote {
     /// The platform and its collateral. Kept, it authenticates further quotes of that platform with two verifications.
     pub const fn platform(&self) -> &Arc<VerifiedPlatform> {
         &self.platform
+    }
+
+    /// When it was authenticated.
+    pub const fn at(&self) -> UnixTime {
+        self.at
     }
 
     /// The checks that authentication made.

@@ -1,8 +1,7 @@
 //! An event log, held against the registers of an authentic quote; and what a policy says of single events.
 
 use super::AuthenticQuote;
-use crate::Policy;
-use crate::policy::TdxEvent;
+use crate::policy::{TdxEvent, TdxPolicy};
 use crate::trace::traced;
 use std::sync::Arc;
 use strongroom_wire::event_log::{Event, EventLog};
@@ -67,9 +66,8 @@ impl AuthenticQuote {
 }
 
 /// One check for each event that the policy names.
-pub(super) fn event_checks(authentic: &AuthenticQuote, policy: &Policy) -> Vec<Check> {
-    let named = policy.tdx().map_or(&[][..], |section| &section.event);
-    named.iter().map(|event| event_check(authentic.event_log(), event)).collect()
+pub(super) fn event_checks(authentic: &AuthenticQuote, section: &TdxPolicy) -> Vec<Check> {
+    section.event.iter().map(|event| event_check(authentic.event_log(), event)).collect()
 }
 
 fn event_check(log: Option<&ReplayedLog>, named: &TdxEvent) -> Check {

@@ -101,7 +101,7 @@ impl VerifiedPlatform {
             self.window.verify("verified platform", now, Code::CollateralNotYetValid, Code::CollateralExpired),
         )?;
         verify_signatures(&quote, &self.pck, &mut trace)?;
-        judge(quote, Arc::clone(self), &mut trace)
+        judge(quote, Arc::clone(self), now, &mut trace)
     }
 
     /// The first and the last second in which this proof holds: the tightest of all dates in it.

@@ -4,7 +4,9 @@ use super::collateral::{Collateral, SignedText};
 use super::documents::{Date, QeIdentity, TcbInfo};
 use super::pck::verify_pck_authority;
 use crate::certificate::Certificate;
-use crate::crl::{Crl, Revocations};
+use crate::crl::{Crl, Edition, Revocations};
+use crate::newest::Sighting;
+use crate::seen::SeenKind;
 use crate::trace::traced;
 use crate::window::Window;
 use crate::{Roots, UnixTime};
@@ -108,6 +110,41 @@ impl VerifiedCollateral {
     /// tcbEvaluationDataNumber, the lower of TCB info's and QE identity's.
     pub fn evaluation(&self) -> u32 {
         self.tcb_info.tcb_evaluation_data_number.min(self.qe_identity.tcb_evaluation_data_number)
+    }
+
+    /// The earlier issueDate of TCB info and QE identity.
+    pub fn issued(&self) -> UnixTime {
+        self.tcb_info.issue_date.0.min(self.qe_identity.issue_date.0)
+    }
+
+    /// How new the root's revocation list is.
+    pub(crate) fn root_list(&self) -> Edition {
+        self.root_ca_crl.edition()
+    }
+
+    /// How new the revocation list of the PCK's authority is.
+    pub(crate) fn pck_list(&self) -> Edition {
+        self.pck_crl.edition()
+    }
+
+    /// What is remembered of it. Each FMSPC has a TCB info of its own; lists and QE identity are the root's.
+    pub(crate) fn sightings(&self) -> Vec<Sighting> {
+        let root = self.label;
+        let (info, identity) = (&self.tcb_info, &self.qe_identity);
+        let documents = [
+            (
+                format!("{root}/tcb-info/{}", hex::encode(info.fmspc.0)),
+                info.tcb_evaluation_data_number,
+                info.issue_date,
+            ),
+            (format!("{root}/qe-identity"), identity.tcb_evaluation_data_number, identity.issue_date),
+        ];
+        let lists = [(&self.root.subject, self.root_list()), (&self.pck_authority.subject, self.pck_list())];
+        let documents = documents.into_iter().flat_map(|(subject, evaluation, issued)| {
+            let evaluation = (SeenKind::TcbEvaluation, subject.clone(), u64::from(evaluation));
+            [evaluation, (SeenKind::IssueDate, subject, issued.0)]
+        });
+        documents.chain(lists.iter().flat_map(|(issuer, list)| list.sightings(&format!("{root}/{issuer}")))).collect()
     }
 
     /// What the newest of several sets has the most of.

@@ -16,10 +16,10 @@ use strongroom_devkit::vectors::folder;
 use strongroom_wire::azure::{Evidence, Platform};
 use strongroom_wire::{Code, Result};
 
-const NONCE: &[u8] = b"a nonce of the verifier's";
+pub(crate) const NONCE: &[u8] = b"a nonce of the verifier's";
 
-static VTPM: LazyLock<Vtpm> = LazyLock::new(|| Vtpm::generate().unwrap());
-static VEK: LazyLock<Vek> = LazyLock::new(|| HIERARCHY.issue(VekSpec::default()).unwrap());
+pub(crate) static VTPM: LazyLock<Vtpm> = LazyLock::new(|| Vtpm::generate().unwrap());
+pub(crate) static VEK: LazyLock<Vek> = LazyLock::new(|| HIERARCHY.issue(VekSpec::default()).unwrap());
 
 fn pcrs() -> [[u8; 32]; 24] {
     core::array::from_fn(|number| [u8::try_from(number).unwrap(); 32])

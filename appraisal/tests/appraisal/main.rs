@@ -9,6 +9,9 @@
 )]
 
 mod azure;
+mod azure_policy;
+mod bit_flips;
+mod newest;
 mod pair;
 mod pairs;
 mod snp_case;

@@ -1,6 +1,6 @@
 //! Accepted and rejected twins that differ in one thing. Each is one row of a table, so that they can be counted.
 
-use super::{pairs, snp_policy_pairs, tdx_pairs, tdx_policy, tdx_tcb};
+use super::{azure_policy, newest, pairs, snp_policy_pairs, tdx_pairs, tdx_policy, tdx_tcb};
 use std::collections::BTreeSet;
 use strongroom_wire::Code;
 
@@ -46,6 +46,10 @@ fn pairs_are_this_many_and_no_two_of_them_are_the_same() {
         ("tdx identity", tdx_tcb::identity_pairs()),
         ("tdx guest", tdx_policy::guest_pairs()),
         ("tdx policy", tdx_policy::policy_pairs()),
+        ("tdx age", tdx_policy::collateral_pairs()),
+        ("newest", newest::pairs()),
+        ("azure guest", azure_policy::guest_pairs()),
+        ("azure policy", azure_policy::policy_pairs()),
     ];
     let names: Vec<String> = tables
         .iter()
@@ -53,5 +57,5 @@ fn pairs_are_this_many_and_no_two_of_them_are_the_same() {
         .collect();
     let distinct: BTreeSet<&String> = names.iter().collect();
     assert_eq!(distinct.len(), names.len());
-    assert_eq!(names.len(), 219);
+    assert_eq!(names.len(), 259);
 }

@@ -1,12 +1,50 @@
 //! The payload of cosign 1 and 2 ("simple signing"), one per layer of the image under the tag `sha256-<hex>.sig`.
 
-use crate::keys::PublicKey;
+mod image;
+
+use crate::keys::{PublicKey, Sign};
+pub use image::{SignatureImage, simple_tag};
 use serde::Deserialize;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 
 /// The media type of a layer that holds such a payload.
 pub const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+/// The annotation of such a layer that holds the signature, in base64.
+pub const SIMPLE_SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+
+/// A payload and a signature over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SimpleSignature {
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+    signer: PublicKey,
+}
+
+/// Signs the digest of a manifest of `repository` (`host[:port]/repo`, as `critical.identity` has it), byte for byte as cosign 2
+/// does.
+pub fn sign_simple(manifest: &Sha256, repository: &str, key: &dyn Sign) -> Result<SimpleSignature> {
+    let name = serde_json::to_string(repository).map_err(|e| Refusal::new(Code::Internal, "repository").because(e))?;
+    let payload = format!(
+        r#"{{"critical":{{"identity":{{"docker-reference":{name}}},"image":{{"docker-manifest-digest":"{}"}},"type":"{KIND}"}},"optional":null}}"#,
+        manifest.oci()
+    )
+    .into_bytes();
+    let signature = key.sign(&payload)?;
+    Ok(SimpleSignature { payload, signature, signer: key.public() })
+}
+
+impl SimpleSignature {
+    /// The layer's bytes.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// The signature over them, in ASN.1 DER.
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+}
 
 const KIND: &str = "cosign container image signature";
 
@@ -46,19 +84,29 @@ struct Image {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use crate::keys::SigningKey;
 
     const MANIFEST: Sha256 = Sha256([7; 32]);
 
-    /// The payload over `manifest`, byte for byte as cosign 2 writes it.
-    pub(crate) fn payload(manifest: &Sha256) -> Vec<u8> {
-        let digest = manifest.oci();
-        format!(
-            r#"{{"critical":{{"identity":{{"docker-reference":"host/repo"}},"image":{{"docker-manifest-digest":"{digest}"}},"type":"{KIND}"}},"optional":null}}"#
-        )
-        .into_bytes()
+    fn payload(manifest: &Sha256) -> Vec<u8> {
+        sign_simple(manifest, "host/repo", &SigningKey::generate().unwrap()).unwrap().payload
+    }
+
+    #[test]
+    fn payload_is_that_of_cosign_2() {
+        let want = r#"{"critical":{"identity":{"docker-reference":"host/repo"},"image":{"docker-manifest-digest":"sha256:0707070707070707070707070707070707070707070707070707070707070707"},"type":"cosign container image signature"},"optional":null}"#;
+        assert_eq!(String::from_utf8(payload(&MANIFEST)).unwrap(), want);
+    }
+
+    #[test]
+    fn what_is_signed_verifies_for_its_signer_and_manifest_only() {
+        let key = SigningKey::generate().unwrap();
+        let SimpleSignature { payload, signature, signer } = sign_simple(&MANIFEST, "host/repo", &key).unwrap();
+        assert!(verify_simple(&payload, &signature, &MANIFEST, &signer).is_ok());
+        let other = verify_simple(&payload, &signature, &Sha256([8; 32]), &signer).unwrap_err();
+        assert_eq!(other.code, Code::SignatureInvalid);
     }
 
     #[test]

@@ -205,8 +205,8 @@ fn unsigned_stranger_and_wrong_signatures_told_apart() {
 fn signature_of_the_old_form_accepted_and_over_another_digest_or_by_a_stranger_refused() {
     let stored = sealed();
     let simple = |digest: &Sha256, key: &SigningKey| {
-        let payload = cosign::simple_payload(digest);
-        let signature = key.sign(&payload).unwrap();
+        let signed = cosign::sign_simple(digest, REPOSITORY, key).unwrap();
+        let (payload, signature) = (signed.payload().to_vec(), signed.signature().to_vec());
         [ManifestSignature::Simple { payload, signature }]
     };
     let trust = stored.trust();

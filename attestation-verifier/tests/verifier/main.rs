@@ -14,6 +14,7 @@
 mod administration;
 mod attestation;
 mod binary;
+mod endorsements;
 mod guest;
 mod peer;
 mod protocol;

@@ -11,6 +11,7 @@ use strongroom_artifact::{DataKey, HashAlgorithm, SigningKey};
 use strongroom_attestation_verifier::{Clock, Config, PublicIdentity, Service};
 use strongroom_devkit::amd::{Hierarchy, Vek, VekSpec};
 use strongroom_devkit::registry::{Config as RegistryConfig, RunningRegistry};
+use strongroom_devkit::vendors::Vendors;
 use strongroom_registry_client::{Access, PushOptions, Reference, RegistryClient, push_model};
 use strongroom_transport::http::full;
 use strongroom_transport::{HttpClient, ServerTrust, read_body};
@@ -23,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// When every test begins.
-const START: u64 = 1_800_000_000;
+pub(crate) const START: u64 = 1_800_000_000;
 /// The id of the key that the test model is sealed with.
 pub(crate) const KEY: &str = "models/tiny/v1";
 /// Its value.
@@ -57,6 +58,8 @@ pub(crate) struct World {
     kbs: String,
     admin: String,
     pub(crate) http: HttpClient,
+    /// AMD's service, where the verifier may ask one.
+    pub(crate) vendors: Option<Vendors>,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<strongroom_wire::Result<()>>>,
 }
@@ -69,6 +72,10 @@ impl World {
 
     /// The same, with the test root named or AMD's roots in force.
     pub(crate) async fn with_roots(test_root: bool) -> Self {
+        Self::with(test_root, None).await
+    }
+
+    async fn with(test_root: bool, vendors: Option<Vendors>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let hierarchy = Hierarchy::shared().unwrap();
         let vek = hierarchy.issue(VekSpec::default()).unwrap();
@@ -76,7 +83,9 @@ impl World {
         let root = folder.path().join("ark.pem");
         std::fs::write(&root, hierarchy.ark.certificate_pem().unwrap()).unwrap();
         let clock = Arc::new(AtomicU64::new(START));
-        let config = Self::config(folder.path(), test_root.then_some(root.as_path()), &registry.addr().to_string());
+        let registry_address = registry.addr().to_string();
+        let roots = test_root.then_some(root.as_path());
+        let config = Self::config(folder.path(), roots, &registry_address, vendors.as_ref());
         let (service, stop, task) = Self::run(&config, &clock).await;
         let http = HttpClient::new(&ServerTrust::Pin(service.0.pin.0), false).unwrap();
         Self {
@@ -90,6 +99,7 @@ impl World {
             kbs: service.1,
             admin: service.2,
             http,
+            vendors,
             stop: Some(stop),
             task: Some(task),
         }
@@ -98,7 +108,27 @@ impl World {
     /// All set up: a sealed and signed model in the registry, its key and its release policy in the verifier. Returns the
     /// deployment document that names it.
     pub(crate) async fn ready() -> (Self, Vec<u8>) {
-        let world = Self::start().await;
+        Self::start().await.set_up().await
+    }
+
+    /// The same, and the verifier may ask a service of AMD's that knows the chip; its revocation list lasts until then.
+    pub(crate) async fn ready_with_vendors(list_ends: u64) -> (Self, Vec<u8>) {
+        let world = Self::with(true, Some(Vendors::start().await.unwrap())).await;
+        world.serve_list_until(list_ends);
+        world.set_up().await
+    }
+
+    /// AMD's service has a revocation list that lasts until then from now on.
+    pub(crate) fn serve_list_until(&self, ends: u64) {
+        self.vendors().add_amd(&self.hierarchy, &self.vek, START - 1000..ends).unwrap();
+    }
+
+    pub(crate) fn vendors(&self) -> &Vendors {
+        self.vendors.as_ref().unwrap()
+    }
+
+    async fn set_up(self) -> (Self, Vec<u8>) {
+        let world = self;
         let reference = world.push("models/tiny", KEY, &world.signer).await;
         let document = world.document(&[reference]);
         world.put_key(KEY, &KEY_VALUE).await;
@@ -106,15 +136,18 @@ impl World {
         (world, document)
     }
 
-    fn config(folder: &Path, test_root: Option<&Path>, registry: &str) -> Config {
+    fn config(folder: &Path, test_root: Option<&Path>, registry: &str, vendors: Option<&Vendors>) -> Config {
         let path = |name: &str| folder.join(name).display().to_string();
         let root = test_root.map(|root| format!("test-root = '{}'\n", root.display())).unwrap_or_default();
+        let endorsements =
+            vendors.map(|vendors| format!("[endorsements]\nkds = '{}'\nplain-http = true\n", vendors.url()));
         let text = format!(
             "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nstate = '{}'\nmaster-key = '{}'\nadmin-token = '{}'\n\
-             names = ['localhost']\ngrace = 1\n{root}[[registry]]\nhost = '{registry}'\nplain-http = true\n",
+             names = ['localhost']\ngrace = 1\n{root}[[registry]]\nhost = '{registry}'\nplain-http = true\n{}",
             path("state"),
             path("master-key"),
             path("admin-token"),
+            endorsements.unwrap_or_default(),
         );
         Config::parse(text.as_bytes()).unwrap()
     }
@@ -122,7 +155,7 @@ impl World {
     /// Another service on the state that this one runs on.
     pub(crate) async fn second(&self) -> strongroom_wire::Result<Service> {
         let root = self.folder.path().join("ark.pem");
-        let config = Self::config(self.folder.path(), Some(&root), &self.registry.addr().to_string());
+        let config = Self::config(self.folder.path(), Some(&root), &self.registry.addr().to_string(), None);
         Service::start(&config, Clock::system()).await
     }
 
@@ -144,7 +177,8 @@ impl World {
         drop(self.stop.take());
         self.task.take().unwrap().await.unwrap().unwrap();
         let root = self.folder.path().join("ark.pem");
-        let config = Self::config(self.folder.path(), Some(&root), &self.registry.addr().to_string());
+        let registry = self.registry.addr().to_string();
+        let config = Self::config(self.folder.path(), Some(&root), &registry, self.vendors.as_ref());
         let (service, stop, task) = Self::run(&config, &self.clock).await;
         assert_eq!(service.0, self.identity, "the identity is kept");
         (self.kbs, self.admin, self.stop, self.task) = (service.1, service.2, Some(stop), Some(task));
@@ -180,6 +214,7 @@ impl World {
         let data_key = DataKey::from_file_bytes(&KEY_VALUE).unwrap();
         let options = PushOptions {
             sign_key: signer,
+            sign_simple: false,
             statement_key: signer,
             statement_hash: HashAlgorithm::Sha256,
             seal: Some((ResourcePath::parse(key).unwrap(), data_key)),

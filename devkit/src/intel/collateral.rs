@@ -1,7 +1,7 @@
 //! Collateral as Intel's PCS would give it for the platform of [`super::PckSpec::default`]. TCB info and QE identity are
 //! plain JSON values, so that a test changes any member before they are signed.
 
-use super::{Hierarchy, pem_chain};
+use super::{Authority, Hierarchy, pem_chain};
 use der::DateTime;
 use serde_json::{Value, json};
 use std::ops::Range;
@@ -23,6 +23,10 @@ pub struct CollateralSpec {
     pub root_crl_window: Range<u64>,
     /// Window of the authority's list.
     pub pck_crl_window: Range<u64>,
+    /// cRLNumber of the root's list.
+    pub root_crl_number: Option<u64>,
+    /// cRLNumber of the authority's list.
+    pub pck_crl_number: Option<u64>,
     /// Whether chain and list are the processor authority's instead of the platform authority's.
     pub processor: bool,
 }
@@ -38,6 +42,8 @@ impl Default for CollateralSpec {
             revoked_by_authority: Vec::new(),
             root_crl_window: window.clone(),
             pck_crl_window: window,
+            root_crl_number: Some(1),
+            pck_crl_number: Some(1),
             processor: false,
         }
     }
@@ -130,10 +136,15 @@ pub(super) fn encode(hierarchy: &Hierarchy, spec: &CollateralSpec) -> Result<Vec
     let signer_chain = pem_chain(&[signer.certificate(), root])?;
     let sign = |text: &str| signer.key.sign_fixed(text.as_bytes()).map(hex::encode);
     let (tcb_info, qe_identity) = (spec.tcb_info.to_string(), spec.qe_identity.to_string());
+    let root_list = (&spec.revoked_by_root[..], spec.root_crl_window.clone(), spec.root_crl_number);
+    let pck_list = (&spec.revoked_by_authority[..], spec.pck_crl_window.clone(), spec.pck_crl_number);
+    let list = |by: &Authority, (serials, window, number): (&[u32], Range<u64>, _)| {
+        by.numbered_crl(serials, window, number).map(hex::encode)
+    };
     let document = json!({
         "pck_crl_issuer_chain": pem_chain(&[authority.certificate(), root])?,
-        "root_ca_crl": hex::encode(hierarchy.root.crl(&spec.revoked_by_root, spec.root_crl_window.clone())?),
-        "pck_crl": hex::encode(authority.crl(&spec.revoked_by_authority, spec.pck_crl_window.clone())?),
+        "root_ca_crl": list(&hierarchy.root, root_list)?,
+        "pck_crl": list(authority, pck_list)?,
         "tcb_info_issuer_chain": signer_chain,
         "tcb_info_signature": sign(&tcb_info)?,
         "tcb_info": tcb_info,

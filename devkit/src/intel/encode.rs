@@ -1,13 +1,12 @@
 //! The SGX extensions of a PCK certificate, OID 1.2.840.113741.1.13.1.
 
 use super::PckSpec;
-use crate::x509::{asn1, extension, oid};
+use crate::x509::{asn1, oid};
 use der::asn1::{Any, ObjectIdentifier, OctetStringRef};
 use der::{Encode, Sequence};
 use strongroom_wire::Result;
-use x509_cert::ext::Extension;
 
-const SGX_EXTENSIONS: &str = "1.2.840.113741.1.13.1";
+pub(super) const SGX_EXTENSIONS: &str = "1.2.840.113741.1.13.1";
 
 #[derive(Sequence)]
 struct Entry {
@@ -15,7 +14,7 @@ struct Entry {
     value: Any,
 }
 
-pub(super) fn sgx_extensions(spec: &PckSpec) -> Result<Extension> {
+pub(super) fn sgx_extensions(spec: &PckSpec) -> Result<Vec<u8>> {
     let mut tcb = Vec::new();
     for (svn, number) in spec.sgx_components.iter().zip(1..) {
         tcb.push(entry(&format!("2.{number}"), integer(u16::from(*svn))?)?);
@@ -37,7 +36,7 @@ pub(super) fn sgx_extensions(spec: &PckSpec) -> Result<Extension> {
         let switches = configuration.iter().zip(1..).map(switch).collect::<Result<Vec<_>>>()?;
         entries.push(entry("7", Any::encode_from(&switches).map_err(asn1)?)?);
     }
-    extension(SGX_EXTENSIONS, false, entries.to_der().map_err(asn1)?)
+    entries.to_der().map_err(asn1)
 }
 
 fn entry(suffix: &str, value: Any) -> Result<Entry> {

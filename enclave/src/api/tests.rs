@@ -29,7 +29,7 @@ pub(crate) fn app(models: impl IntoIterator<Item = Model>) -> App {
     }
     let workload = Workload { deployment: bytes::to_base64(b"document"), models: Vec::new() };
     let bound = Bound { channel_key: b"key".to_vec(), workload };
-    let desk = Desk::open(Arc::new(Unsigned::default()), bound).unwrap();
+    let desk = Desk::open(Arc::new(Unsigned::default()), bound, crate::staple::Staple::of_host()).unwrap();
     app.serve(Serving { principals: authorized::tests::principals(), models: served, desk }).unwrap();
     progress.enter(Stage::Serving);
     app

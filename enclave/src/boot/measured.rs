@@ -15,6 +15,7 @@ use strongroom_wire::{Code, Refusal, Result, limits};
 pub struct Measured {
     deployment: Deployment,
     attester: Arc<dyn Attester>,
+    own: OwnEvidence,
 }
 
 impl Measured {
@@ -51,12 +52,17 @@ impl Measured {
                 .want(format!("{}, as HOST_DATA says", Sha256(host_data))));
         }
         tracing::info!(deployment = %deployment.digest(), root = %deployment.settings().root, "measured");
-        Ok(Self { deployment, attester })
+        Ok(Self { deployment, attester, own })
     }
 
     /// The document.
     pub const fn deployment(&self) -> &Deployment {
         &self.deployment
+    }
+
+    /// The evidence that was compared with it, over a nonce that nobody knows.
+    pub const fn evidence(&self) -> &OwnEvidence {
+        &self.own
     }
 
     /// The attester that it names.

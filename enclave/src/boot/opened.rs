@@ -8,7 +8,10 @@ use crate::evidence::{Bound, Desk};
 use crate::inference::{Model, Models};
 use crate::memory::{ModelFiles, OpeningFiles};
 use crate::runtime::Runtime;
+use crate::staple::{Clock, OfVerifier, Staple};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 use strongroom_artifact::ladder::VerifiedModel;
 use strongroom_registry_client::open_model;
 use strongroom_wire::digest::Sha256;
@@ -45,8 +48,8 @@ impl Opened {
         Ok(Self { measured, models: opened })
     }
 
-    /// Loads the runtime and the models into it, and opens the desk that gives evidence of them for `channel_key`. The
-    /// files are given up: what the runtime made of them stays.
+    /// Loads the runtime and the models into it, and opens the desk that gives evidence of them for `channel_key`, with
+    /// endorsements of the verifier where the host gave none and the verifier has some. The files are given up: what the runtime made of them stays.
     ///
     /// # Errors
     /// As [`Runtime::load`] and [`Model::load`].
@@ -65,9 +68,17 @@ impl Opened {
         let (library, digest) = (config.onnxruntime.clone(), settings.runtime.onnxruntime);
         let loaded = tokio::task::spawn_blocking(move || load_all(library, digest, models)).await;
         let models = loaded.map_err(|e| Refusal::new(Code::Internal, "loading thread").because(e))??;
-        let desk = Desk::open(measured.attester(), Bound { channel_key: channel_key.to_vec(), workload })?;
+        let staple = Staple::open(OfVerifier::new(measured.deployment().clone(), measured.attester()), clock());
+        staple.prepare(measured.evidence()).await;
+        let bound = Bound { channel_key: channel_key.to_vec(), workload };
+        let desk = Desk::open(measured.attester(), bound, staple)?;
         Ok(Serving { principals: Principals::new(&settings.principals), models, desk })
     }
+}
+
+/// The host's.
+fn clock() -> Clock {
+    Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 fn load_all(library: PathBuf, digest: Sha256, opened: Vec<OpenedModel>) -> Result<Models> {

@@ -63,6 +63,7 @@ impl World {
         let key = SigningKey::generate().unwrap();
         let options = PushOptions {
             sign_key: &key,
+            sign_simple: false,
             statement_key: &key,
             statement_hash: HashAlgorithm::Sha256,
             seal: None,

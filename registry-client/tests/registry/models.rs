@@ -47,6 +47,7 @@ impl Model {
     pub(crate) fn options(&self, sealed: bool, scratch: &Path) -> PushOptions<'_> {
         PushOptions {
             sign_key: &self.signer,
+            sign_simple: false,
             statement_key: &self.signer,
             statement_hash: HashAlgorithm::Sha256,
             seal: sealed.then(|| (ResourcePath::parse("models/demo/v1").unwrap(), key())),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use strongroom_artifact::SigningKey;
 use strongroom_artifact::cosign::{SIMPLE_SIGNING, referrer_manifest, sign_manifest};
 use strongroom_devkit::registry::{Fault, Target, Times};
-use strongroom_registry_client::{Blob, push_model, verify_model};
+use strongroom_registry_client::{Blob, SignOptions, push_model, sign_model, verify_model};
 use strongroom_wire::bytes::to_base64;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::trust::TrustFile;
@@ -172,6 +172,53 @@ async fn signature_of_the_old_form_counts_where_no_bundle_does() {
     shelf.peer.registry.requests().clear();
     verify(&shelf, &shelf.trust).await.unwrap();
     assert_eq!(shelf.peer.registry.requests().count(&Method::GET, &tag), 0, "not asked for where a bundle counts");
+}
+
+#[tokio::test]
+async fn signature_of_the_old_form_written_where_asked_for_and_added_to_those_that_are_there() {
+    for api in [true, false] {
+        let shelf = Shelf::new(true, api).await;
+        let pinned = shelf.peer.reference("m/demo").pinned(shelf.pushed.manifest);
+        let tagged = shelf.peer.reference(&format!("m/demo:sha256-{}.sig", shelf.pushed.manifest));
+        assert_eq!(code(shelf.peer.client.manifest(&tagged).await), Code::RegistryNotFound, "not asked for");
+        let second = SigningKey::generate().unwrap();
+        let sign = async |key: &SigningKey, simple| {
+            let options = SignOptions { key, simple, created: 0 };
+            sign_model(&shelf.peer.client, &pinned, options).await.unwrap();
+        };
+        let layers = async || {
+            let fetched = shelf.peer.client.manifest(&tagged).await.unwrap();
+            serde_json::from_slice::<Value>(&fetched.bytes).unwrap()["layers"].as_array().unwrap().len()
+        };
+        sign(&second, true).await;
+        assert_eq!(layers().await, 1);
+        sign(&shelf.model.signer, false).await;
+        assert_eq!(layers().await, 1);
+        sign(&shelf.model.signer, true).await;
+        sign(&shelf.model.signer, true).await;
+        assert_eq!(layers().await, 2, "one for each signer");
+        let target = Target::Referrers(shelf.pushed.manifest);
+        shelf.peer.registry.faults().set(target, Times::Always, Fault::HideReferrers);
+        assert_eq!(verify(&shelf, &shelf.trust).await.unwrap(), ["release"]);
+        assert_eq!(verify(&shelf, &trust(&pinned.name(), &second)).await.unwrap(), ["release"]);
+    }
+}
+
+#[tokio::test]
+async fn another_signer_s_signature_brings_the_threshold_and_a_tag_is_not_signed() {
+    let shelf = Shelf::new(true, true).await;
+    let second = SigningKey::generate().unwrap();
+    let mut both = shelf.trust.clone();
+    let other = trust("host/m", &second).rules[0].signers[0].clone();
+    both.rules[0].signers.push(strongroom_wire::trust::Signer { name: "second".into(), ..other });
+    both.rules[0].threshold = 2;
+    assert_eq!(code(verify(&shelf, &both).await), Code::SignerUntrusted);
+    let options = SignOptions { key: &second, simple: false, created: 0 };
+    let tagged = sign_model(&shelf.peer.client, &shelf.peer.reference("m/demo:v1"), options).await;
+    assert_eq!(code(tagged), Code::ReferenceInvalid);
+    let pinned = shelf.peer.reference("m/demo").pinned(shelf.pushed.manifest);
+    sign_model(&shelf.peer.client, &pinned, options).await.unwrap();
+    assert_eq!(verify(&shelf, &both).await.unwrap(), ["release", "second"]);
 }
 
 #[tokio::test]

@@ -16,7 +16,10 @@ const GRAPH: [(&str, &[&str]); 14] = [
     ("endorsements", &["wire", "transport"]),
     ("registry-client", &["wire", "artifact", "transport"]),
     ("enclave", &["wire", "artifact", "jose", "registry-client", "transport"]),
-    ("attestation-verifier", &["wire", "artifact", "appraisal", "jose", "registry-client", "transport"]),
+    (
+        "attestation-verifier",
+        &["wire", "artifact", "appraisal", "endorsements", "jose", "registry-client", "transport"],
+    ),
     ("client", &["wire", "appraisal", "transport"]),
     ("tools", &["wire", "artifact", "appraisal", "endorsements", "registry-client", "client", "transport"]),
     ("devkit", &["wire", "artifact", "transport"]),

@@ -121,7 +121,7 @@ proptest! {
     fn changed_signatures_and_keys_never_panic_and_never_verify_something_else(changes in changes(), bytes: Vec<u8>) {
         let (manifest, other) = (Sha256([1; 32]), Sha256([2; 32]));
         let key = SIGNER.public();
-        let bundle = cosign::sign_manifest(&manifest, &SIGNER, &[].into()).unwrap();
+        let bundle = cosign::sign_manifest(&manifest, &*SIGNER, &[].into()).unwrap();
         prop_assert!(cosign::verify_bundle(&bundle, &manifest, &key).is_ok());
         prop_assert!(cosign::verify_bundle(&changed(&bundle, &changes), &other, &key).is_err());
         prop_assert!(cosign::verify_simple(&bytes, &bytes, &manifest, &key).is_err());

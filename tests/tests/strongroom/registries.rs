@@ -219,8 +219,41 @@ fn cosign_3_verifies_a_model_in_docker_registry() {
     cosign_verifies_for_the_signer_s_key_and_neither_another_key_nor_another_manifest(&place);
 }
 
-fn cosign_s_signature_counts_as_ours(place: &Place) {
-    let Some(cosign) = peers::find("COSIGN3") else { return };
+fn cosign_2_verifies_by_the_old_tag_and_neither_another_key_nor_where_there_is_none(place: &Place) {
+    let Some(cosign) = peers::find("COSIGN2") else { return };
+    let verify = |reference: &str, key: &str| {
+        let flags = ["verify", "--key", key, "--insecure-ignore-tlog", "--allow-http-registry", reference];
+        place.peer(&cosign, &flags)
+    };
+    let pinned = place.push("v1", &["--no-seal"]);
+    verify(&pinned, "release.pub").ok();
+    verify(&place.reference("v1"), "release.pub").ok();
+    let stranger = verify(&pinned, "stranger.pub");
+    assert!(stranger.code != 0 && stranger.stderr.contains("no matching signatures"), "{}", stranger.stderr);
+    let without = place.push("v2", &["--no-seal", "--no-sig-tag"]);
+    let unsigned = verify(&without, "release.pub");
+    assert!(unsigned.code != 0 && unsigned.stderr.contains("no signatures found"), "{}", unsigned.stderr);
+
+    // Another signer of ours beside the first, and both still count.
+    let key = place.path("stranger.key");
+    strongroom(&["model", "countersign", &pinned, "--sign-key", text(&key), "--plain-http"]).ok();
+    verify(&pinned, "stranger.pub").ok();
+    verify(&pinned, "release.pub").ok();
+}
+
+#[test]
+fn cosign_2_verifies_a_model_in_the_devkit_s_registry() {
+    cosign_2_verifies_by_the_old_tag_and_neither_another_key_nor_where_there_is_none(&Place::devkit());
+}
+
+#[test]
+fn cosign_2_verifies_a_model_in_docker_registry() {
+    let Some(place) = Place::docker() else { return };
+    cosign_2_verifies_by_the_old_tag_and_neither_another_key_nor_where_there_is_none(&place);
+}
+
+fn cosign_s_signature_counts_as_ours(place: &Place, peer: &str, flags: &[&str]) {
+    let Some(cosign) = peers::find(peer) else { return };
     let pinned = place.push("v1", &["--no-seal"]);
     assert_eq!(place.verify(&pinned, "stranger").refused(), Code::SignerUntrusted);
     let private = text(&place.path("stranger.key")).to_owned();
@@ -229,22 +262,36 @@ fn cosign_s_signature_counts_as_ours(place: &Place) {
         Command::new(&cosign).args(import).current_dir(place.folder.path()).env("COSIGN_PASSWORD", "").output();
     assert!(imported.unwrap().status.success());
     let mut sign = Command::new(&cosign);
-    sign.args(["sign", "--yes", "--key", "imported.key", "--use-signing-config=false", "--tlog-upload=false"]);
-    sign.args(["--allow-http-registry", &pinned]).current_dir(place.folder.path());
+    sign.args(["sign", "--yes", "--key", "imported.key", "--tlog-upload=false", "--allow-http-registry"]);
+    sign.args(flags).arg(&pinned).current_dir(place.folder.path());
     run(sign.env("COSIGN_PASSWORD", "").env("HOME", place.folder.path())).ok();
     place.verify(&pinned, "stranger").ok();
     place.verify(&pinned, "release").ok();
 }
 
+/// By default cosign 3 asks a service of its makers where to log.
+const COSIGN_3: [&str; 1] = ["--use-signing-config=false"];
+
 #[test]
 fn signature_added_by_cosign_3_is_accepted_from_the_devkit_s_registry() {
-    cosign_s_signature_counts_as_ours(&Place::devkit());
+    cosign_s_signature_counts_as_ours(&Place::devkit(), "COSIGN3", &COSIGN_3);
 }
 
 #[test]
 fn signature_added_by_cosign_3_is_accepted_from_docker_registry() {
     let Some(place) = Place::docker() else { return };
-    cosign_s_signature_counts_as_ours(&place);
+    cosign_s_signature_counts_as_ours(&place, "COSIGN3", &COSIGN_3);
+}
+
+#[test]
+fn signature_added_by_cosign_2_is_accepted_from_the_devkit_s_registry() {
+    cosign_s_signature_counts_as_ours(&Place::devkit(), "COSIGN2", &[]);
+}
+
+#[test]
+fn signature_added_by_cosign_2_is_accepted_from_docker_registry() {
+    let Some(place) = Place::docker() else { return };
+    cosign_s_signature_counts_as_ours(&place, "COSIGN2", &[]);
 }
 
 fn our_tools_verify_and_pull_and_refuse_strangers_changes_and_corruption(place: &Place) {

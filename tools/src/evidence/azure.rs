@@ -1,21 +1,23 @@
 //! `strongroom evidence verify-azure`: an Azure guest's paravisor report, TPM quote and PCRs. A platform that is named, never guessed.
 
 use super::answer::Answer;
-use super::{endorsements, for_people, now, snp, tdx};
+use super::{conclude, endorsements, for_people, now, snp, tdx};
 use crate::files::read as read_file;
 use crate::{output, roots};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use strongroom_appraisal::azure::{AuthenticVtpm, authenticate_snp_traced, authenticate_tdx_traced};
-use strongroom_appraisal::{Endorsements, Roots, UnixTime, Verdict};
+use strongroom_appraisal::azure::{
+    AuthenticVtpm, appraise_snp, appraise_tdx, authenticate_snp_traced, authenticate_tdx_traced,
+};
+use strongroom_appraisal::{Endorsements, Policy, Roots, UnixTime, Verdict};
 use strongroom_wire::azure::{Evidence, HclReport, Platform};
 use strongroom_wire::{Code, Fault, Refusal, Result, Root, limits};
 
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  strongroom evidence verify-azure evidence.json --platform azure-snp-vtpm --nonce 00…ff --json"
+    after_help = "Example:\n  strongroom evidence verify-azure evidence.json --platform azure-snp-vtpm --nonce 00…ff \\\n    --policy policy.toml --json"
 )]
 pub(crate) struct VerifyAzure {
     /// The JSON document of Confidential Containers' attesters az-snp-vtpm and az-tdx-vtpm.
@@ -35,6 +37,9 @@ pub(crate) struct VerifyAzure {
     /// Trust this root instead of the built-in ones of AMD and Intel. Repeatable.
     #[arg(long = "root", value_name = "PEM_OR_DER")]
     roots: Vec<PathBuf>,
+    /// The appraisal policy, with a section of that platform. Without it neither platform nor software is judged.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -61,18 +66,28 @@ pub(super) fn verify(arguments: &VerifyAzure, json: bool) -> Result<ExitCode> {
     if let Some(vcek) = &evidence.vcek {
         given.add(vcek)?;
     }
+    let policy = match &arguments.policy {
+        Some(path) => Some(Policy::parse(&read_file(path, limits::POLICY)?)?),
+        None => None,
+    };
     let roots = roots::load(&arguments.roots)?;
-    let at = arguments.at.unwrap_or_else(now);
+    let terms = Terms {
+        nonce: &nonce,
+        endorsements: &given,
+        roots: &roots,
+        now: arguments.at.unwrap_or_else(now),
+        policy: policy.as_ref(),
+    };
     let mut answer = describe(&evidence, arguments.platform)?;
-    match judge(&evidence, arguments.platform, &nonce, (&given, &roots, at), &mut answer) {
-        Ok(()) => answer.verdict = Verdict::Authentic.as_str(),
+    match judge(&evidence, arguments.platform, &terms, &mut answer) {
+        Ok(verdict) => answer.verdict = verdict.as_str(),
         Err(refusal) if refusal.fault() == Fault::Refused => answer.code = Some(refusal.code),
         Err(refusal) => return Err(refusal),
     }
     if json {
         output::json(&answer)?;
     } else {
-        output::line(&for_people(&answer, false, true))?;
+        output::line(&for_people(&answer, policy.is_some(), policy.is_none()))?;
     }
     Ok(ExitCode::from(u8::from(answer.code.is_some())))
 }
@@ -89,28 +104,34 @@ fn describe(evidence: &Evidence, named: Named) -> Result<Answer> {
     Ok(Answer { platform: platform.as_str(), ..answer })
 }
 
-fn judge(
-    evidence: &Evidence,
-    named: Named,
-    nonce: &[u8],
-    (endorsements, roots, at): (&Endorsements, &Roots, UnixTime),
-    answer: &mut Answer,
-) -> Result<()> {
+/// What evidence is judged by.
+struct Terms<'a> {
+    nonce: &'a [u8],
+    endorsements: &'a Endorsements,
+    roots: &'a Roots,
+    now: UnixTime,
+    /// `None` where evidence is authenticated only.
+    policy: Option<&'a Policy>,
+}
+
+fn judge(evidence: &Evidence, named: Named, terms: &Terms<'_>, answer: &mut Answer) -> Result<Verdict> {
+    let Terms { nonce, endorsements, roots, now: at, policy } = *terms;
     let trace = &mut answer.checks;
     match named {
         Named::AzureSnpVtpm => {
             let vtpm = authenticate_snp_traced(evidence, nonce, endorsements, roots, at, trace)?;
             answer.product = Some(vtpm.hardware().product().to_owned());
             answer.learn(&vtpm, vtpm.hardware().root());
+            policy.map_or(Ok(Verdict::Authentic), |policy| conclude(&appraise_snp(&vtpm, policy, None), answer))
         }
         Named::AzureTdxVtpm => {
             let vtpm = authenticate_tdx_traced(evidence, nonce, endorsements, roots, at, trace)?;
             answer.tcb_status = Some(vtpm.hardware().tcb_status().as_str());
             answer.advisories = vtpm.hardware().advisories().map(str::to_owned).collect();
             answer.learn(&vtpm, vtpm.hardware().root());
+            policy.map_or(Ok(Verdict::Authentic), |policy| conclude(&appraise_tdx(&vtpm, policy, None), answer))
         }
     }
-    Ok(())
 }
 
 impl Answer {

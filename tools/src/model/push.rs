@@ -30,6 +30,9 @@ pub(crate) struct Arguments {
     /// Signs the manifest. An encrypted key opens with the password in COSIGN_PASSWORD.
     #[arg(long, value_name = "FILE")]
     sign_key: PathBuf,
+    /// Do not sign in cosign 2's form too, under the tag `sha256-<hex>.sig`.
+    #[arg(long)]
+    no_sig_tag: bool,
     /// Signs the statement over the files; the same key unless named.
     #[arg(long, value_name = "FILE")]
     oms_key: Option<PathBuf>,
@@ -81,6 +84,7 @@ pub(super) fn run(arguments: &Arguments, json: bool) -> Result<()> {
     let tagged = Reference::parse(&format!("{}:{tag}", arguments.reference.name()))?;
     let options = PushOptions {
         sign_key: &sign_key,
+        sign_simple: !arguments.no_sig_tag,
         statement_key: oms_key.as_ref().unwrap_or(&sign_key),
         statement_hash: arguments.oms_hash.into(),
         seal: data_key,

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "test helpers fail their test by panicking")]
 
 mod peers;
+mod proxying;
 mod serving;
 mod trusting;

@@ -4,12 +4,15 @@ use super::process::Process;
 use super::world::{Published, World, measurement};
 use super::{program, text};
 use crate::peers;
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use strongroom_devkit::amd::VekSpec;
 use strongroom_devkit::psp::{Psp, PspServer};
 use strongroom_devkit::report::ReportSpec;
+use strongroom_wire::Code;
 use strongroom_wire::digest::Sha256;
 
 /// A guest that serves a model, in a world made for it.
@@ -29,7 +32,7 @@ pub(crate) struct Guest {
     pub(crate) address: String,
     /// Its working folder.
     pub(crate) folder: PathBuf,
-    _hardware: PspServer,
+    _hardware: Arc<PspServer>,
 }
 
 impl Deployed {
@@ -41,7 +44,7 @@ impl Deployed {
         let model = world.publish(&folder, "model");
         let document = world.document(&model, Sha256::of(&fs::read(&runtime).unwrap()));
         world.approve(&model, &document);
-        let guest = boot(&world, &document, &runtime);
+        let guest = launch(&world, hardware(&world, &document).into(), &document, &runtime).unwrap();
         let policy = world.client_policy(&model, &document);
         Some(Self { guest, world, model, policy })
     }
@@ -64,12 +67,16 @@ pub(crate) fn hardware(world: &World, document: &[u8]) -> PspServer {
     Psp::new(&world.hierarchy, vek, guest).unwrap().serve(&world.path().join("processor.sock")).unwrap()
 }
 
-/// Launches the enclave with that document, and waits until it serves.
-fn boot(world: &World, document: &[u8], onnxruntime: &Path) -> Guest {
-    let hardware = hardware(world, document);
+/// Launches the enclave with that document, and waits until it serves, or gives the code that it refuses with.
+pub(crate) fn launch(
+    world: &World,
+    hardware: Arc<PspServer>,
+    document: &[u8],
+    onnxruntime: &Path,
+) -> Result<Guest, Code> {
     let document = world.file("deployment.toml", document);
     let folder = world.path().join("guest");
-    fs::create_dir(&folder).unwrap();
+    fs::create_dir_all(&folder).unwrap();
     let [document, socket, library] = [&document, hardware.path(), onnxruntime].map(text);
     let config = world.file(
         "enclave.toml",
@@ -85,6 +92,10 @@ fn boot(world: &World, document: &[u8], onnxruntime: &Path) -> Guest {
     // A guest is born with no environment, and this one's home is where it can be looked through.
     command.env_clear().env("HOME", &folder).env("TMPDIR", &folder).current_dir(&folder);
     let process = Process::start(&mut command);
-    let address = process.address("");
-    Guest { process, address, folder, _hardware: hardware }
+    let address = process.wait_for(|line| {
+        let listening = line.strip_prefix("listening on ").map(|address| Ok(address.to_owned()));
+        let refused = || serde_json::from_str::<Value>(line).ok()?["refused"]["code"].as_str().and_then(Code::parse);
+        listening.or_else(|| refused().map(Err))
+    })?;
+    Ok(Guest { process, address, folder, _hardware: hardware })
 }

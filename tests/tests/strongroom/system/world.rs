@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use strongroom_devkit::amd::{Hierarchy, VekSpec};
 use strongroom_devkit::registry::{Config, RunningRegistry};
+use strongroom_devkit::vendors::Vendors;
 use strongroom_wire::Root;
 use strongroom_wire::deployment::{self, Attester, Deployment, Settings};
 use strongroom_wire::digest::{Sha256, sha384};
@@ -46,6 +47,8 @@ pub(crate) struct World {
     pub(crate) verifier: Verifier,
     pub(crate) registry: String,
     pub(crate) hierarchy: Hierarchy,
+    /// AMD's service, where the verifier may ask one.
+    pub(crate) vendors: Option<Vendors>,
     /// What the operator keeps elsewhere: signing and data keys.
     office: TempDir,
     folder: TempDir,
@@ -56,6 +59,11 @@ pub(crate) struct World {
 impl World {
     /// Starts registry and verifier, in a test realm.
     pub(crate) fn start() -> Self {
+        Self::start_with(false)
+    }
+
+    /// The same; the verifier may ask a service of AMD's, which knows nothing yet, where it is to have one.
+    pub(crate) fn start_with(vendors: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
         let registry = RunningRegistry::start(Config::new(folder.path().join("registry")));
@@ -63,10 +71,11 @@ impl World {
         let address = registry.addr().to_string();
         let hierarchy = Hierarchy::shared().unwrap();
         fs::write(folder.path().join("ark.pem"), hierarchy.ark.certificate_pem().unwrap()).unwrap();
-        let verifier = Verifier::start(folder.path(), &address);
+        let vendors = vendors.then(|| runtime.block_on(Vendors::start()).unwrap());
+        let verifier = Verifier::start(folder.path(), &address, vendors.as_ref());
         let office = tempfile::tempdir().unwrap();
         strongroom(&["model", "keygen", text(&office.path().join("release"))]).ok();
-        Self { verifier, registry: address, hierarchy, office, folder, _registry: (registry, runtime) }
+        Self { verifier, registry: address, hierarchy, vendors, office, folder, _registry: (registry, runtime) }
     }
 
     /// The folder of everything that runs.
@@ -184,13 +193,17 @@ pub(crate) fn measurement() -> [u8; 48] {
 }
 
 impl Verifier {
-    fn start(folder: &Path, registry: &str) -> Self {
+    fn start(folder: &Path, registry: &str, vendors: Option<&Vendors>) -> Self {
         let state = folder.join("verifier");
         let [state_text, root] = [&state, &folder.join("ark.pem")].map(|path| text(path).to_owned());
+        let endorsements =
+            |vendors: &Vendors| format!("[endorsements]\nkds = '{}'\nplain-http = true\n", vendors.url());
+        let endorsements = vendors.map(endorsements).unwrap_or_default();
         let config = format!(
             "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nstate = '{state_text}'\nnames = ['127.0.0.1']\n\
              master-key = '{state_text}/master-key'\nadmin-token = '{state_text}/admin-token'\ntest-root = '{root}'\n\
-             log = 'debug'\n[[registry]]\nhost = '{registry}'\nplain-http = true\n",
+             log = 'debug'\n[[registry]]\nhost = '{registry}'\nplain-http = true\n\
+             {endorsements}",
         );
         let config_path = folder.join("verifier.toml");
         fs::write(&config_path, config).unwrap();

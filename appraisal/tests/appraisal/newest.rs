@@ -1,0 +1,139 @@
+//! Collateral against the memory of what was seen: the same evidence after older and after newer collateral.
+
+use super::pair::{Outcome, Pair};
+use super::snp_case::{self, HIERARCHY};
+use super::tdx_case::{self, NOW};
+use serde_json::json;
+use strongroom_appraisal::tdx::AuthenticQuote;
+use strongroom_appraisal::{AuthenticReport, Seen, SeenKind};
+use strongroom_devkit::intel::{CollateralSpec, PckSpec, qe_identity, tcb_info};
+use strongroom_wire::Code;
+
+/// A revocation list of the ARK of that number, thisUpdate so many seconds ago.
+fn report(number: u64, age: u64) -> AuthenticReport {
+    let crl = HIERARCHY.ark.numbered_crl(&[], NOW - age..NOW + 10, Some(number)).unwrap();
+    snp_case::Case { crls: vec![crl], ..snp_case::Case::sound() }.run().unwrap()
+}
+
+fn quote(collateral: CollateralSpec) -> AuthenticQuote {
+    tdx_case::Case { collateral, ..tdx_case::Case::sound() }.run().unwrap()
+}
+
+fn refused(seen: &mut Seen, verify: impl FnOnce(&mut Seen) -> strongroom_wire::Result<()>) -> Outcome {
+    let before = seen.clone();
+    let refusal = verify(seen).err()?;
+    assert_eq!(*seen, before, "what was refused left no trace");
+    Some((refusal.what, refusal.code))
+}
+
+/// Evidence after the same and after newer evidence; each row is newer in one number alone.
+pub(crate) fn pairs() -> Vec<Pair> {
+    let window = |begins: u64| begins..NOW + 100;
+    let at = |begins: u64| CollateralSpec {
+        tcb_info: tcb_info(&window(begins)),
+        qe_identity: qe_identity(&window(begins)),
+        root_crl_window: window(begins),
+        pck_crl_window: window(begins),
+        ..CollateralSpec::default()
+    };
+    let old = NOW - 50;
+    let evaluated = |mut spec: CollateralSpec, info: u32, identity: u32| {
+        spec.tcb_info["tcbEvaluationDataNumber"] = json!(info);
+        spec.qe_identity["tcbEvaluationDataNumber"] = json!(identity);
+        spec
+    };
+    let rows = [
+        ("TCB info's evaluation", evaluated(at(old), 21, 20), "tcb-evaluation", "tcb-info/b0c06f000000"),
+        ("QE identity's evaluation", evaluated(at(old), 20, 21), "tcb-evaluation", "qe-identity"),
+        (
+            "TCB info's date",
+            CollateralSpec { tcb_info: at(old + 1).tcb_info, ..at(old) },
+            "issue-date",
+            "tcb-info/b0c06f000000",
+        ),
+        (
+            "QE identity's date",
+            CollateralSpec { qe_identity: at(old + 1).qe_identity, ..at(old) },
+            "issue-date",
+            "qe-identity",
+        ),
+        ("root's list", CollateralSpec { root_crl_number: Some(2), ..at(old) }, "crl-number", "Intel SGX Root CA"),
+        ("PCK list", CollateralSpec { pck_crl_number: Some(2), ..at(old) }, "crl-number", "Intel SGX PCK Platform CA"),
+        (
+            "root's list date",
+            CollateralSpec { root_crl_window: window(old + 1), ..at(old) },
+            "crl-this-update",
+            "Intel SGX Root CA",
+        ),
+        (
+            "PCK list date",
+            CollateralSpec { pck_crl_window: window(old + 1), ..at(old) },
+            "crl-this-update",
+            "Intel SGX PCK Platform CA",
+        ),
+    ];
+    let after = move |seen_first: CollateralSpec| -> Outcome {
+        let mut seen = Seen::default();
+        quote(seen_first).verify_newest(&mut seen).unwrap();
+        let now = quote(at(old));
+        refused(&mut seen, |seen| now.verify_newest(seen))
+    };
+    let mut pairs: Vec<Pair> = Vec::new();
+    for (what, newer, kind, subject) in rows {
+        let check: &'static str = format!("{kind} of `{}/{subject}`", tdx_root()).leak();
+        pairs.push(Pair::new(what, move || after(at(old)), move || after(newer), check, Code::CollateralRolledBack));
+    }
+    for (what, number, age, kind) in
+        [("AMD's list", 6, 40, "crl-number"), ("AMD's list date", 5, 39, "crl-this-update")]
+    {
+        let after = |number, age| {
+            let mut seen = Seen::default();
+            report(number, age).verify_newest(&mut seen).unwrap();
+            refused(&mut seen, |seen| report(5, 40).verify_newest(seen))
+        };
+        let check: &'static str = format!("{kind} of `{}/Milan`", report(5, 40).root()).leak();
+        let code = Code::CollateralRolledBack;
+        pairs.push(Pair::new(what, move || after(5, 40), move || after(number, age), check, code));
+    }
+    pairs
+}
+
+fn tdx_root() -> String {
+    quote(CollateralSpec::default()).root().to_string()
+}
+
+#[test]
+fn collateral_older_than_what_was_seen_refused_and_as_new_accepted() {
+    Pair::hold(pairs());
+}
+
+#[test]
+fn newer_collateral_raises_what_is_remembered() {
+    let mut seen = Seen::default();
+    for number in [5, 5, 7] {
+        report(number, 40).verify_newest(&mut seen).unwrap();
+    }
+    let remembered: Vec<u64> =
+        seen.iter().filter(|(kind, ..)| *kind == SeenKind::CrlNumber).map(|(_, _, number)| number).collect();
+    assert_eq!(remembered, [7]);
+}
+
+#[test]
+fn report_without_a_list_is_compared_with_nothing_and_remembers_nothing() {
+    let mut seen = Seen::default();
+    snp_case::Case::sound().run().unwrap().verify_newest(&mut seen).unwrap();
+    assert_eq!(seen, Seen::default());
+}
+
+#[test]
+fn tcb_info_of_another_kind_of_platform_has_numbers_of_its_own() {
+    let mut seen = Seen::default();
+    quote(CollateralSpec::default()).verify_newest(&mut seen).unwrap();
+    let count = seen.iter().count();
+    let mut other = CollateralSpec::default();
+    other.tcb_info["fmspc"] = json!("B0C06F000001");
+    other.tcb_info["tcbEvaluationDataNumber"] = json!(19);
+    let case = tdx_case::Case::of(PckSpec { fmspc: [0xb0, 0xc0, 0x6f, 0, 0, 1], ..PckSpec::default() });
+    tdx_case::Case { collateral: other, ..case }.run().unwrap().verify_newest(&mut seen).unwrap();
+    assert_eq!(seen.iter().count(), count + 2);
+}

@@ -1,0 +1,178 @@
+//! AMD's endorsements part by part, for a service that asks on behalf of others: it decides for each part whether it may be
+//! asked for, hands out what it has where another part cannot be had, and forgets what turned out to be forged.
+
+use crate::UnixTime;
+use crate::certificate::chain_der;
+use crate::fetcher::Fetcher;
+use crate::kds::{Kind, Product, Vcek};
+use bytes::Bytes;
+use strongroom_wire::Result;
+use strongroom_wire::snp::Report;
+
+/// Something that ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dated<T> {
+    /// What.
+    pub value: T,
+    /// notAfter or nextUpdate: the first, of several.
+    pub expires: UnixTime,
+}
+
+impl<T> From<(T, UnixTime)> for Dated<T> {
+    fn from((value, expires): (T, UnixTime)) -> Self {
+        Self { value, expires }
+    }
+}
+
+impl Fetcher {
+    /// The VCEK of `report`, in DER, where it is kept. Nobody is asked.
+    ///
+    /// # Errors
+    /// `endorsement-unknown`: the chip id is masked; `platform-unsupported`; `io`.
+    pub fn kept_vcek(&self, report: &Report, now: UnixTime) -> Result<Option<(Product, Dated<Bytes>)>> {
+        let kept = self.kept_under(report, &Product::candidates(report, None)?, now)?;
+        Ok(kept.map(|(product, vcek)| (product, vcek.into())))
+    }
+
+    /// The VCEK of `report`, in DER: kept, or else asked for.
+    ///
+    /// # Errors
+    /// As [`Fetcher::fetch_snp`].
+    pub async fn fetch_vcek(&self, report: &Report, now: UnixTime) -> Result<(Product, Dated<Bytes>)> {
+        let (product, vcek) = self.vcek(report, &Product::candidates(report, None)?, now).await?;
+        Ok((product, vcek.into()))
+    }
+
+    /// The authorities above a key of that kind: ASK or ASVK, and ARK, each in DER.
+    ///
+    /// # Errors
+    /// As [`Fetcher::fetch_snp`].
+    pub async fn fetch_authorities(&self, kind: Kind, product: Product, now: UnixTime) -> Result<Dated<Vec<Bytes>>> {
+        let (pem, expires) = self.chain(kind, product, now).await?;
+        Ok(Dated { value: chain_der(&pem, "certificate chain")?, expires })
+    }
+
+    /// The revocation list above a key of that kind, in DER.
+    ///
+    /// # Errors
+    /// As [`Fetcher::fetch_snp`].
+    pub async fn fetch_list(&self, kind: Kind, product: Product, now: UnixTime) -> Result<Dated<Bytes>> {
+        self.crl(kind, product, now, false).await.map(Dated::from)
+    }
+
+    /// The same, asked for though the one that is kept is current. That one stays where the new one cannot be had.
+    ///
+    /// # Errors
+    /// As [`Fetcher::fetch_snp`].
+    pub async fn renew_list(&self, kind: Kind, product: Product, now: UnixTime) -> Result<Dated<Bytes>> {
+        self.crl(kind, product, now, true).await.map(Dated::from)
+    }
+
+    /// The list that is kept and current. Nobody is asked.
+    ///
+    /// # Errors
+    /// `io`.
+    pub fn kept_list(&self, kind: Kind, product: Product, now: UnixTime) -> Result<Option<Dated<Bytes>>> {
+        Ok(self.kept_crl(kind, product, now)?.map(Dated::from))
+    }
+
+    /// Keeps nothing for `report` any more, whatever product it may be of: to be called where a signature in what was kept
+    /// does not verify, so that it is asked for once more.
+    ///
+    /// # Errors
+    /// `platform-unsupported`; `signing-key-unsupported`; `io`.
+    pub fn forget(&self, report: &Report) -> Result<()> {
+        let kind = Kind::of(report)?;
+        for product in Product::candidates(report, None)? {
+            if let Ok(vcek) = Vcek::of(report, product) {
+                self.cache().remove(&vcek.file())?;
+            }
+            self.cache().remove(&kind.chain_file(product))?;
+            self.cache().remove(&kind.crl_file(product))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Access, Cache};
+    use strongroom_devkit::amd::{Hierarchy, VekSpec};
+    use strongroom_devkit::report::ReportSpec;
+    use strongroom_devkit::vendors::{Fault, Vendors};
+    use strongroom_wire::Code;
+    use tempfile::TempDir;
+
+    const NOW: UnixTime = 1_800_000_000;
+    const ENDS: UnixTime = NOW + 1000;
+
+    struct World {
+        vendors: Vendors,
+        report: Report,
+        vcek: Vec<u8>,
+        fetcher: Fetcher,
+        _cache: TempDir,
+    }
+
+    impl World {
+        async fn new() -> Self {
+            let hierarchy = Hierarchy::shared().unwrap();
+            let vek = hierarchy.issue(VekSpec::default()).unwrap();
+            let vendors = Vendors::start().await.unwrap();
+            vendors.add_amd(&hierarchy, &vek, NOW - 10..ENDS).unwrap();
+            let cache = tempfile::tempdir().unwrap();
+            let access = Access { kds: vendors.url().to_owned(), plain_http: true, ..Access::default() };
+            let fetcher = Fetcher::new(access, Cache::new(cache.path())).unwrap();
+            let report = ReportSpec::default().report(&vek).unwrap();
+            Self { vendors, report, vcek: vek.certificate, fetcher, _cache: cache }
+        }
+
+        fn asked(&self) -> usize {
+            self.vendors.asked().len()
+        }
+    }
+
+    #[tokio::test]
+    async fn each_part_is_asked_for_by_itself_and_the_kept_one_given_to_who_may_not_ask() {
+        let world = World::new().await;
+        let (fetcher, report) = (&world.fetcher, &world.report);
+        assert_eq!((fetcher.kept_vcek(report, NOW).unwrap(), world.asked()), (None, 0));
+        let (product, vcek) = fetcher.fetch_vcek(report, NOW).await.unwrap();
+        assert_eq!((product, &*vcek.value, world.asked()), (Product::Milan, &*world.vcek, 1));
+        assert_eq!(fetcher.kept_vcek(report, NOW).unwrap(), Some((product, vcek)));
+        let authorities = fetcher.fetch_authorities(Kind::Vcek, product, NOW).await.unwrap();
+        let hierarchy = Hierarchy::shared().unwrap();
+        assert_eq!(authorities.value, [hierarchy.ask.certificate(), hierarchy.ark.certificate()]);
+        assert_eq!(fetcher.kept_list(Kind::Vcek, product, NOW).unwrap(), None);
+        let list = fetcher.fetch_list(Kind::Vcek, product, NOW).await.unwrap();
+        assert_eq!((list.expires, world.asked()), (ENDS, 3));
+        assert_eq!(fetcher.kept_list(Kind::Vcek, product, ENDS).unwrap(), Some(list));
+        assert_eq!(fetcher.kept_list(Kind::Vcek, product, ENDS + 1).unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn list_is_renewed_while_it_lasts_and_stays_where_no_new_one_can_be_had() {
+        let world = World::new().await;
+        let old = world.fetcher.fetch_list(Kind::Vcek, Product::Milan, NOW).await.unwrap();
+        world.vendors.fail_next(Fault::Status(404, None));
+        let failed = world.fetcher.renew_list(Kind::Vcek, Product::Milan, NOW).await;
+        assert_eq!(failed.unwrap_err().code, Code::EndorsementUnknown);
+        assert_eq!(world.fetcher.kept_list(Kind::Vcek, Product::Milan, NOW).unwrap(), Some(old));
+        let hierarchy = Hierarchy::shared().unwrap();
+        let vek = hierarchy.issue(VekSpec::default()).unwrap();
+        world.vendors.add_amd(&hierarchy, &vek, NOW - 10..ENDS + 500).unwrap();
+        let new = world.fetcher.renew_list(Kind::Vcek, Product::Milan, NOW).await.unwrap();
+        assert_eq!((new.expires, world.asked()), (ENDS + 500, 3));
+    }
+
+    #[tokio::test]
+    async fn what_was_forgotten_is_asked_for_once_more() {
+        let world = World::new().await;
+        for round in 1..=2 {
+            world.fetcher.fetch_snp(&world.report, None, NOW).await.unwrap();
+            assert_eq!(world.asked(), 3 * round);
+            world.fetcher.forget(&world.report).unwrap();
+        }
+    }
+}

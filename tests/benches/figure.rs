@@ -1,0 +1,43 @@
+//! A figure, its line, and its JSON.
+
+use serde_json::{Value, json};
+
+/// What was measured, and what it is held against, in the same unit.
+pub struct Figure {
+    pub name: String,
+    pub value: f64,
+    pub unit: &'static str,
+    /// `None` where nothing was measured beside it.
+    pub limit: Option<f64>,
+}
+
+impl Figure {
+    pub fn new(name: impl Into<String>, value: f64, unit: &'static str, limit: impl Into<Option<f64>>) -> Self {
+        Self { name: name.into(), value, unit, limit: limit.into() }
+    }
+
+    fn json(&self) -> Value {
+        let ratio = self.limit.map(|limit| self.value / limit);
+        json!({ "name": self.name, "value": self.value, "unit": self.unit, "limit": self.limit, "ratio": ratio })
+    }
+}
+
+/// Prints each line, and writes all as JSON to the file named first on the command line. `cargo bench` adds flags of its
+/// own before and after.
+pub fn publish(figures: &[Figure]) {
+    for Figure { name, value, unit, limit } in figures {
+        match limit {
+            Some(limit) => println!("{name} {value:.1} {unit} {limit:.1} {:.3}", value / limit),
+            None => println!("{name} {value:.1} {unit} - -"),
+        }
+    }
+    let rows: Vec<Value> = figures.iter().map(Figure::json).collect();
+    if let Some(path) = arguments().next() {
+        std::fs::write(path, serde_json::to_vec_pretty(&rows).unwrap()).unwrap();
+    }
+}
+
+/// The command line without its flags.
+pub fn arguments() -> impl Iterator<Item = String> {
+    std::env::args().skip(1).filter(|argument| !argument.starts_with('-'))
+}

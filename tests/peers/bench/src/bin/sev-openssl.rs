@@ -1,0 +1,5 @@
+//! `sev` with OpenSSL, in turns.
+
+fn main() -> strongroom_bench_peers::Result<()> {
+    strongroom_bench_peers::reports::run()
+}

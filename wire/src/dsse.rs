@@ -1,0 +1,120 @@
+//! Dead Simple Signing Envelope, protocol version 1.0.2: the JSON around a signed document. Nothing here signs or verifies.
+
+use crate::{Code, Refusal, Result, bytes, document, limits};
+use serde::{Deserialize, Serialize};
+
+/// A document of a stated type and the signatures on it. Nothing in it is verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// What the payload is, as a media type.
+    pub payload_type: String,
+    /// The document's bytes.
+    pub payload: Vec<u8>,
+    /// Signatures over [`Self::signed_bytes`], each by a key that the envelope does not vouch for.
+    pub signatures: Vec<Vec<u8>>,
+}
+
+/// Members that are not known are ignored, as the protocol demands: nothing in the envelope but these is signed.
+#[derive(Serialize, Deserialize)]
+struct Document {
+    payload: String,
+    #[serde(rename = "payloadType")]
+    payload_type: String,
+    signatures: Vec<Signature>,
+}
+
+/// `keyid` is a hint that decides nothing, and is not read.
+#[derive(Serialize, Deserialize)]
+struct Signature {
+    sig: String,
+}
+
+impl Envelope {
+    /// Parses an envelope of at most [`limits::SIGNED_DOCUMENT`] bytes with at most [`limits::SIGNATURES`] signatures, all in
+    /// standard base64.
+    ///
+    /// # Errors
+    /// `malformed`, `too-large`.
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        let document: Document = document::parse_json(json, "DSSE envelope", limits::SIGNED_DOCUMENT, Code::Malformed)?;
+        if document.signatures.len() > limits::SIGNATURES {
+            let got = document.signatures.len();
+            return Err(Refusal::too_large("signatures of a DSSE envelope", got, limits::SIGNATURES));
+        }
+        let decode = |signature: &Signature| bytes::from_base64(&signature.sig, "signature of a DSSE envelope");
+        Ok(Self {
+            payload: bytes::from_base64(&document.payload, "payload of a DSSE envelope")?,
+            payload_type: document.payload_type,
+            signatures: document.signatures.iter().map(decode).collect::<Result<_>>()?,
+        })
+    }
+
+    /// The envelope as JSON.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        let document = Document {
+            payload: bytes::to_base64(&self.payload),
+            payload_type: self.payload_type.clone(),
+            signatures: self.signatures.iter().map(|sig| Signature { sig: bytes::to_base64(sig) }).collect(),
+        };
+        serde_json::to_vec(&document).map_err(|error| Refusal::new(Code::Internal, "DSSE envelope").because(error))
+    }
+
+    /// What every signature of it is over.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        pre_authentication_encoding(&self.payload_type, &self.payload)
+    }
+}
+
+/// `"DSSEv1" SP LEN(type) SP type SP LEN(payload) SP payload`, lengths in decimal.
+pub fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let mut out = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
+    out.extend_from_slice(payload);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope(signatures: usize) -> Envelope {
+        Envelope {
+            payload_type: "text/plain".to_owned(),
+            payload: b"hello".to_vec(),
+            signatures: vec![vec![1, 2, 3]; signatures],
+        }
+    }
+
+    #[test]
+    fn encoding_is_the_example_of_the_protocol() {
+        let encoded = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world");
+        assert_eq!(encoded, b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+    }
+
+    #[test]
+    fn written_envelope_reads_back() {
+        for signatures in [0, 1, limits::SIGNATURES] {
+            let envelope = envelope(signatures);
+            assert_eq!(Envelope::parse(&envelope.to_json().unwrap()).unwrap(), envelope);
+        }
+    }
+
+    #[test]
+    fn key_id_and_other_members_ignored() {
+        let json =
+            br#"{"payload":"aGVsbG8=","payloadType":"text/plain","signatures":[{"sig":"AQID","keyid":"x"}],"x":1}"#;
+        assert_eq!(Envelope::parse(json).unwrap(), envelope(1));
+    }
+
+    #[test]
+    fn other_shapes_base64_and_sizes_refused() {
+        let good = String::from_utf8(envelope(1).to_json().unwrap()).unwrap();
+        for bad in ["", "{}", &good.replace("AQID", "AQI"), &good.replace("aGVsbG8=", "aGVsbG8_")] {
+            assert_eq!(Envelope::parse(bad.as_bytes()).unwrap_err().code, Code::Malformed, "{bad}");
+        }
+        let many = envelope(limits::SIGNATURES + 1).to_json().unwrap();
+        let long = vec![b' '; limits::SIGNED_DOCUMENT + 1];
+        for bad in [many, long] {
+            assert_eq!(Envelope::parse(&bad).unwrap_err().code, Code::TooLarge);
+        }
+    }
+}

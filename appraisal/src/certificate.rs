@@ -38,6 +38,8 @@ pub(crate) struct Certificate {
 pub(crate) struct Signed {
     bytes: Vec<u8>,
     algorithm: Algorithm,
+    /// How the algorithm is named beside the signature, where nothing covers it.
+    identifier: AlgorithmIdentifierOwned,
     signature: Vec<u8>,
 }
 
@@ -61,10 +63,10 @@ impl Signed {
             return Err(Refusal::malformed(what, "not a SEQUENCE"));
         }
         let bytes = reader.tlv_bytes().map_err(malformed)?.to_vec();
-        let algorithm = AlgorithmIdentifierOwned::decode(&mut reader).map_err(malformed)?;
+        let identifier = AlgorithmIdentifierOwned::decode(&mut reader).map_err(malformed)?;
         let bits = der::asn1::BitString::decode(&mut reader).map_err(malformed)?;
         reader.finish(()).map_err(malformed)?;
-        let algorithm = match algorithm.oid {
+        let algorithm = match identifier.oid {
             RSASSA_PSS => Algorithm::RsaPss,
             ECDSA_SHA256 => Algorithm::EcdsaP256,
             got => {
@@ -74,7 +76,16 @@ impl Signed {
             }
         };
         let signature = bits.as_bytes().ok_or_else(|| Refusal::malformed(what, "signature is not whole bytes"))?;
-        Ok(Self { bytes, algorithm, signature: signature.to_vec() })
+        Ok(Self { bytes, algorithm, identifier, signature: signature.to_vec() })
+    }
+
+    /// Refuses another identifier than `inside`, the one among the signed bytes (RFC 5280 §4.1.1.2, §5.1.1.2): so every
+    /// bit of a certificate or a list is covered.
+    pub(crate) fn verify_identifier(&self, inside: &AlgorithmIdentifierOwned, what: &str) -> Result<()> {
+        if self.identifier == *inside {
+            return Ok(());
+        }
+        Err(Refusal::malformed(what, "its signature algorithm is not the one that is signed").got(self.identifier.oid))
     }
 
     /// Verifies under the issuer's key, which must be one of the algorithm's kind.
@@ -93,6 +104,7 @@ impl Certificate {
         let malformed = |e: der::Error| Refusal::malformed("certificate", e);
         let signed = Signed::split(der, "certificate")?;
         let tbs = TbsCertificate::from_der(&signed.bytes).map_err(malformed)?;
+        signed.verify_identifier(&tbs.signature, "certificate")?;
         let spki = tbs.subject_public_key_info.to_der().map_err(malformed)?;
         let subject = common_name(&tbs.subject)?;
         let issuer = common_name(&tbs.issuer)?;

@@ -57,6 +57,7 @@ impl Crl {
         let signed = Signed::split(der, "revocation list")?;
         let list =
             x509_cert::crl::CertificateList::from_der(der).map_err(|e| Refusal::malformed("revocation list", e))?;
+        signed.verify_identifier(&list.tbs_cert_list.signature, "revocation list")?;
         let issuer = common_name(&list.tbs_cert_list.issuer)?;
         let number = crl_number(&list.tbs_cert_list)?;
         Ok(Self { signed, tbs: list.tbs_cert_list, issuer, number })

@@ -17,6 +17,7 @@ mod models;
 mod newest;
 mod pem;
 mod policy;
+mod reference_values;
 mod release_policy;
 mod roots;
 mod seen;
@@ -32,6 +33,10 @@ pub use models::appraise_models;
 pub use policy::{
     Abi, AzurePolicy, BitSet, Ceiling, Firmware, Floor, Hex, ModelPolicy, Pcr, Policy, Rule, SnpPolicy, TdxEvent,
     TdxPolicy,
+};
+pub use reference_values::{
+    Label, PAYLOAD_TYPE as REFERENCE_VALUES_TYPE, ReferenceSource, ReferenceValues, SnpGuest, SnpReferenceValues,
+    TdxGuest, TdxReferenceValues, VerifiedReferenceValues,
 };
 pub use release_policy::ReleasePolicy;
 pub use roots::Roots;

@@ -26,6 +26,8 @@
 //! type   = "EV_EFI_BOOT_SERVICES_APPLICATION"                    # or its number
 //! digest = { one-of = ["<96 hex digits>"] }
 //! [azure-snp-vtpm]                                               # and [azure-tdx-vtpm], see `AzurePolicy`
+//! # any of `measurement`, `deployment`, `product`, the TCB floors, `mrtd`, `rtmr0` to `rtmr3` and `tcb-evaluation` may say
+//! # `{ reference-values = "<name>" }` and then takes its value from a bundle of [[reference-values]]: see `ReferenceSource`
 //! [model]                                                        # what a client expects to be served
 //! manifest = { one-of = ["sha256:<64 hex digits>"] }
 //! signer   = { one-of = ["<SHA-256 of a signing key's SPKI>"] }
@@ -40,9 +42,11 @@ mod snp;
 mod tdx;
 
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Check, Code, Refusal, Result, document, limits};
 
+use crate::reference_values::{Bundles, ReferenceSource, unnamed};
 pub use azure::{AzurePolicy, Pcr};
 pub use event::TdxEvent;
 pub(crate) use rule::OciDigest;
@@ -71,6 +75,8 @@ struct Document {
     azure_tdx_vtpm: Option<AzurePolicy<TdxPolicy>>,
     #[serde(default)]
     model: Option<ModelPolicy>,
+    #[serde(default)]
+    reference_values: Vec<ReferenceSource>,
 }
 
 /// What an enclave must serve. Every model that it serves must satisfy it.
@@ -101,31 +107,26 @@ impl Policy {
         version: u32,
         snp: Option<SnpPolicy>,
         tdx: Option<TdxPolicy>,
+        reference_values: Vec<ReferenceSource>,
         digest: Sha256,
     ) -> Result<Self> {
-        Self::sound(Document { version, snp, tdx, ..Document::default() }, digest)
+        Self::sound(Document { version, snp, tdx, reference_values, ..Document::default() }, digest)
+    }
+
+    /// The policy whose fields took the values that `bundles` gives, under a digest that covers them.
+    pub(crate) fn taking_from(&self, bundles: &Bundles<'_>, digest: Sha256) -> Result<Self> {
+        let mut document = self.document.clone();
+        document.take(bundles)?;
+        document.reference_values.clear();
+        Self::sound(document, digest)
     }
 
     fn sound(document: Document, digest: Sha256) -> Result<Self> {
-        if document.version != 1 {
-            return Err(Refusal::new(Code::PolicyInvalid, "policy version").got(document.version).want(1));
-        }
-        if document.platforms().next().is_none() {
-            let want = format!("a section [{}]", Document::PLATFORMS.join("] or ["));
-            return Err(Refusal::new(Code::PolicyInvalid, "policy").got("no platform").want(want));
-        }
-        let (azure_snp, azure_tdx) = (document.azure_snp_vtpm.as_ref(), document.azure_tdx_vtpm.as_ref());
-        let azure = azure_snp.is_none_or(AzurePolicy::is_sound) && azure_tdx.is_none_or(AzurePolicy::is_sound);
-        let snp = document.snp_rules().all(SnpPolicy::is_sound);
-        let tdx = document.tdx_rules().all(TdxPolicy::is_sound);
-        let model = document.model.as_ref().is_none_or(|model| model.manifest.is_sound() && model.signer.is_sound());
-        if snp && tdx && azure && model {
-            document.tdx_rules().try_for_each(TdxPolicy::verify_statuses)?;
-            return Ok(Self { document, digest });
-        }
-        Err(Refusal::new(Code::PolicyInvalid, "policy")
-            .got("an empty `one-of` or `because`, a floor without `product = { exactly = … }`, an event without RTMR or digest, \
-                  or a PCR of the boot chain that is not given"))
+        // What takes its value later is sound where it may; then it is looked at again.
+        let mut taken = document.clone();
+        taken.take(&|name| document.source(name).map(|_| None))?;
+        taken.verify_sound()?;
+        Ok(Self { document, digest })
     }
 
     /// What is demanded of a platform where nobody wrote a policy: no debugging, VMPL 0, no migration agent, TDX status
@@ -165,6 +166,11 @@ impl Policy {
         self.document.azure_tdx_vtpm.as_ref()
     }
 
+    /// The bundles that it takes values from.
+    pub fn reference_sources(&self) -> &[ReferenceSource] {
+        &self.document.reference_values
+    }
+
     /// What it says of models.
     pub const fn model(&self) -> Option<&ModelPolicy> {
         self.document.model.as_ref()
@@ -194,6 +200,47 @@ impl Policy {
 
 impl Document {
     const PLATFORMS: [&str; 4] = ["snp", "tdx", "azure-snp-vtpm", "azure-tdx-vtpm"];
+
+    /// Refuses what says nothing, or not what it seems to.
+    fn verify_sound(&self) -> Result<()> {
+        if self.version != 1 {
+            return Err(Refusal::new(Code::PolicyInvalid, "policy version").got(self.version).want(1));
+        }
+        if self.platforms().next().is_none() {
+            let want = format!("a section [{}]", Document::PLATFORMS.join("] or ["));
+            return Err(Refusal::new(Code::PolicyInvalid, "policy").got("no platform").want(want));
+        }
+        let (azure_snp, azure_tdx) = (self.azure_snp_vtpm.as_ref(), self.azure_tdx_vtpm.as_ref());
+        let azure = azure_snp.is_none_or(AzurePolicy::is_sound) && azure_tdx.is_none_or(AzurePolicy::is_sound);
+        let snp = self.snp_rules().all(SnpPolicy::is_sound);
+        let tdx = self.tdx_rules().all(TdxPolicy::is_sound);
+        let model = self.model.as_ref().is_none_or(|model| model.manifest.is_sound() && model.signer.is_sound());
+        let names: BTreeSet<&str> = self.reference_values.iter().map(|source| source.name.as_str()).collect();
+        if names.len() != self.reference_values.len() {
+            let refusal = Refusal::new(Code::PolicyInvalid, "[[reference-values]]");
+            return Err(refusal.got("one name twice").want("distinct names"));
+        }
+        let sources = self.reference_values.iter().all(|source| source.version.is_sound());
+        if snp && tdx && azure && model && sources {
+            self.tdx_rules().try_for_each(TdxPolicy::verify_statuses)?;
+            return Ok(());
+        }
+        Err(Refusal::new(Code::PolicyInvalid, "policy")
+            .got("an empty `one-of` or `because`, a floor without `product = { exactly = … }`, an event without RTMR or digest, \
+                  or a PCR of the boot chain that is not given"))
+    }
+
+    /// The bundle of that name.
+    fn source(&self, name: &str) -> Result<&ReferenceSource> {
+        self.reference_values.iter().find(|source| source.name == name).ok_or_else(|| unnamed(name))
+    }
+
+    fn take(&mut self, bundles: &Bundles<'_>) -> Result<()> {
+        let azure_snp = self.azure_snp_vtpm.iter_mut().map(|section| &mut section.hardware);
+        let azure_tdx = self.azure_tdx_vtpm.iter_mut().map(|section| &mut section.hardware);
+        self.snp.iter_mut().chain(azure_snp).try_for_each(|snp| snp.take(bundles))?;
+        self.tdx.iter_mut().chain(azure_tdx).try_for_each(|tdx| tdx.take(bundles))
+    }
 
     /// Those that have a section.
     fn platforms(&self) -> impl Iterator<Item = &'static str> {

@@ -19,6 +19,8 @@
 //! It has no section `[model]`: which models count is decided by their signers.
 
 use crate::policy::{Policy, SnpPolicy, TdxPolicy};
+use crate::reference_values::ReferenceSource;
+use crate::{Seen, UnixTime};
 use serde::Deserialize;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::trust::TrustFile;
@@ -33,13 +35,15 @@ pub struct ReleasePolicy {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Document {
     version: u32,
     #[serde(default)]
     snp: Option<SnpPolicy>,
     #[serde(default)]
     tdx: Option<TdxPolicy>,
+    #[serde(default)]
+    reference_values: Vec<ReferenceSource>,
     release: Release,
 }
 
@@ -55,12 +59,18 @@ impl ReleasePolicy {
     /// # Errors
     /// `policy-invalid`, `unknown-field`; `no-reference-values`: measurement or deployment is left open; `too-large`.
     pub fn parse(toml: &[u8]) -> Result<Self> {
-        let Document { version, snp, tdx, release: Release { trust } } =
+        let Document { version, snp, tdx, reference_values, release: Release { trust } } =
             document::parse_toml(toml, "release policy", limits::POLICY, Code::PolicyInvalid)?;
         trust.verify_shape().map_err(|refusal| Refusal { code: Code::PolicyInvalid, ..refusal })?;
-        let appraisal = Policy::of_platforms(version, snp, tdx, Sha256::of(toml))?;
+        let appraisal = Policy::of_platforms(version, snp, tdx, reference_values, Sha256::of(toml))?;
         appraisal.fixes_software()?;
         Ok(Self { appraisal, trust })
+    }
+
+    /// The release policy with every value that it takes from reference values ([`Policy::with_reference_values`]).
+    pub fn with_reference_values(&self, envelopes: &[&[u8]], seen: &mut Seen, now: UnixTime) -> Result<Self> {
+        let appraisal = self.appraisal.with_reference_values(envelopes, seen, now)?;
+        Ok(Self { appraisal, trust: self.trust.clone() })
     }
 
     /// What a guest and its platform must be.

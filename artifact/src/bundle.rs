@@ -1,10 +1,10 @@
-//! Sigstore bundle v0.3 (`sigstore/protobuf-specs`, JSON form) around a DSSE envelope, signed by a key.
+//! Sigstore bundle v0.3 (`sigstore/protobuf-specs`, JSON form) around a DSSE envelope: signed by a key, by an identity (one
+//! certificate of Fulcio's), or by whom an authority of one's own certified (a chain, which OMS alone writes).
 
 use crate::dsse::Envelope;
 use crate::keys::PublicKey;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use strongroom_wire::{Code, Refusal, Result, document, limits};
+use strongroom_wire::{Code, Refusal, Result, bytes, document, limits};
 
 /// The media type of a bundle, of the layer that holds it, and of the artifact around that layer.
 pub const BUNDLE_V0_3: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -22,7 +22,7 @@ impl Hint {
     fn of(self, key: &PublicKey) -> String {
         match self {
             Self::Oms => strongroom_wire::digest::Sha256::of(key.pem().as_bytes()).to_string(),
-            Self::Cosign => strongroom_wire::bytes::to_base64(&key.fingerprint().0),
+            Self::Cosign => bytes::to_base64(&key.fingerprint().0),
         }
     }
 }
@@ -30,16 +30,26 @@ impl Hint {
 /// A bundle that was read. Nothing in it is verified.
 #[derive(Debug)]
 pub(crate) struct Bundle {
-    hint: Option<String>,
+    material: Material,
     envelope: Envelope,
+}
+
+/// What a bundle says that its signature verifies with.
+#[derive(Debug)]
+enum Material {
+    /// A key, by its hint.
+    Key(Option<String>),
+    /// One certificate. All of the bundle is kept, as others verify it.
+    Certificate(Vec<u8>),
+    /// Certificates in DER, the signer's first.
+    Chain(Vec<Vec<u8>>),
 }
 
 impl Bundle {
     /// Reads a bundle of at most [`limits::BUNDLE`]. Members that do not matter to a key's signature are passed over:
     /// log entries and timestamps neither add to it nor take from it.
     ///
-    /// Refuses bundles of certificates with `signer-untrusted`, since keys alone are named in trust files, and
-    /// everything else with `malformed`.
+    /// Refuses everything else with `malformed` or `version-unsupported`.
     pub(crate) fn parse(json: &[u8]) -> Result<Self> {
         let bundle: Read = document::parse_json(json, "signature bundle", limits::BUNDLE, Code::Malformed)?;
         if bundle.media_type != BUNDLE_V0_3
@@ -49,13 +59,31 @@ impl Bundle {
             return Err(refusal.got(shown(&bundle.media_type)).want(BUNDLE_V0_3));
         }
         let material = bundle.verification_material;
-        if material.certificate.is_some() || material.chain.is_some() {
-            return Err(Refusal::new(Code::SignerUntrusted, "signature bundle").got("a certificate").want("a key"));
-        }
-        let key = material.public_key.ok_or_else(|| Refusal::malformed("signature bundle", "no key is named"))?;
+        let material = match (material.public_key, material.certificate, material.chain) {
+            (Some(key), None, None) => Material::Key(key.hint.filter(|hint| !hint.is_empty())),
+            (None, Some(_), None) => Material::Certificate(json.to_vec()),
+            (None, None, Some(chain)) => Material::Chain(chain.read()?),
+            _ => return Err(Refusal::malformed("signature bundle", "not one key, certificate or chain")),
+        };
         let envelope =
             bundle.dsse_envelope.ok_or_else(|| Refusal::malformed("signature bundle", "no DSSE envelope"))?;
-        Ok(Self { hint: key.hint.filter(|hint| !hint.is_empty()), envelope })
+        Ok(Self { material, envelope })
+    }
+
+    /// The bundle as it was read, where it is of one certificate.
+    pub(crate) fn keyless(&self) -> Option<&[u8]> {
+        match &self.material {
+            Material::Certificate(raw) => Some(raw),
+            _ => None,
+        }
+    }
+
+    /// The certificates in DER, the signer's first, where it is of a chain; and what they are for.
+    pub(crate) fn chain(&self) -> Option<(&[Vec<u8>], &Envelope)> {
+        match &self.material {
+            Material::Chain(chain) => Some((chain, &self.envelope)),
+            _ => None,
+        }
     }
 
     /// The payload that one of `keys` signed, and that key.
@@ -67,7 +95,8 @@ impl Bundle {
             let known = keys.iter().map(|key| form.of(key)).collect::<Vec<_>>().join(", ");
             Err(Refusal::new(Code::SignerUntrusted, "signer of a bundle").got(got).want(known))
         };
-        if let Some(hint) = &self.hint {
+        let Material::Key(hint) = &self.material else { return untrusted("a certificate") };
+        if let Some(hint) = hint {
             return match keys.iter().find(|key| form.of(key) == *hint) {
                 Some(key) => self.envelope.verify(key).map(|payload| (payload, key)),
                 None => untrusted(&shown(hint)),
@@ -114,9 +143,31 @@ struct Read {
 #[serde(rename_all = "camelCase")]
 struct ReadMaterial {
     public_key: Option<ReadKey>,
-    certificate: Option<IgnoredAny>,
+    certificate: Option<ReadCertificate>,
     #[serde(rename = "x509CertificateChain")]
-    chain: Option<IgnoredAny>,
+    chain: Option<ReadChain>,
+}
+
+#[derive(Deserialize)]
+struct ReadChain {
+    certificates: Vec<ReadCertificate>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadCertificate {
+    raw_bytes: String,
+}
+
+impl ReadChain {
+    fn read(&self) -> Result<Vec<Vec<u8>>> {
+        if self.certificates.is_empty() || self.certificates.len() > limits::SIGNER_CHAIN {
+            return Err(Refusal::new(Code::Malformed, "certificates of a bundle")
+                .got(self.certificates.len())
+                .want(format!("1 to {}", limits::SIGNER_CHAIN)));
+        }
+        self.certificates.iter().map(|one| bytes::from_base64(&one.raw_bytes, "certificate")).collect()
+    }
 }
 
 #[derive(Deserialize)]
@@ -187,14 +238,18 @@ mod tests {
     }
 
     #[test]
-    fn certificates_other_versions_and_missing_parts_refused() {
+    fn certificates_in_place_of_keys_other_versions_and_missing_parts_refused() {
         let key = SigningKey::generate().unwrap();
         let good = bundle(&key, Hint::Cosign);
         let code = |bad: String| verify(&bad, &[key.public()], Hint::Cosign).unwrap_err().code;
-        for form in ["\"certificate\":{\"rawBytes\":\"\"}", "\"x509CertificateChain\":{\"certificates\":[]}"] {
-            let with = good.replace("\"publicKey\"", &format!("{form},\"publicKey\""));
-            assert_eq!(code(with), Code::SignerUntrusted);
+        let hint = format!("\"publicKey\":{{\"hint\":\"{}\"}}", Hint::Cosign.of(&key.public()));
+        for form in
+            ["\"certificate\":{\"rawBytes\":\"\"}", "\"x509CertificateChain\":{\"certificates\":[{\"rawBytes\":\"\"}]}"]
+        {
+            assert_eq!(code(good.replace(&hint, form)), Code::SignerUntrusted);
+            assert_eq!(code(good.replace(&hint, &format!("{form},{hint}"))), Code::Malformed);
         }
+        assert_eq!(code(good.replace(&hint, "\"x509CertificateChain\":{\"certificates\":[]}")), Code::Malformed);
         assert_eq!(code(good.replace("v0.3", "v0.4")), Code::VersionUnsupported);
         assert_eq!(code(good.replace("publicKey", "publicKex")), Code::Malformed);
         assert_eq!(code(good.replace("dsseEnvelope", "messageSignature")), Code::Malformed);

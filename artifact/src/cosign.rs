@@ -41,7 +41,12 @@ pub fn verify_bundle(bundle: &[u8], manifest: &Sha256, key: &PublicKey) -> Resul
 
 pub(crate) fn verify_parsed(bundle: &Bundle, manifest: &Sha256, key: &PublicKey) -> Result<()> {
     let (payload, _) = bundle.verify(core::slice::from_ref(key), Hint::Cosign)?;
-    let statement: Read = document::parse_json(&payload, "statement", limits::SIGNATURE, Code::SignatureInvalid)?;
+    verify_states(&payload, manifest)
+}
+
+/// Verifies that a statement, whose signature holds, is one of `cosign sign` about `manifest`.
+pub(crate) fn verify_states(payload: &[u8], manifest: &Sha256) -> Result<()> {
+    let statement: Read = document::parse_json(payload, "statement", limits::SIGNATURE, Code::SignatureInvalid)?;
     let states = |what: &str, got: &str, want: &str| {
         let got: String = got.chars().take(200).collect();
         Refusal::new(Code::SignatureInvalid, format!("{what} of a signature")).got(got).want(want)

@@ -27,8 +27,8 @@
 //! ```
 //! ```compile_fail,E0451
 //! use strongroom_artifact::ladder::TrustedModel;
-//! let (manifest, repository, signers, signer_keys, statement_signers) = todo!();
-//! let forged = TrustedModel { manifest, repository, signers, signer_keys, statement_signers };
+//! let (manifest, repository, signed_by, statement_signers, demand) = todo!();
+//! let forged = TrustedModel { manifest, repository, signed_by, statement_signers, demand };
 //! ```
 //! ```compile_fail,E0451
 //! use strongroom_artifact::ladder::OpenableModel;
@@ -53,13 +53,14 @@
 //! }
 //! ```
 
+mod judged;
 mod layer;
 mod openable;
 mod trusted;
 
 pub use layer::LayerOpener;
 pub use openable::{OpenableModel, VerifiedModel};
-pub use trusted::{ManifestSignature, TrustedModel, verify_manifest};
+pub use trusted::{ManifestSignature, TrustedModel, is_about_signatures, verify_manifest};
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,8 @@
 //! Sealing of files ([`seal`]), the OCI manifest ([`manifest`]), the signatures over it ([`cosign`]) and over the files
 //! ([`oms`]), and the ladder of proofs from bytes of a registry to a verified model ([`ladder`]).
 //!
-//! This crate does not open a socket, read a clock or ask for a key, and touches a disk only to read and write the
+//! This crate does not open a socket or ask for a key, reads no clock (but `sigstore-verify` does, to refuse log entries of the
+//! future), and touches a disk only to read and write the
 //! directories that it is handed ([`directory`], [`local`]).
 
 mod bundle;
@@ -12,6 +13,7 @@ mod data_key;
 pub mod directory;
 mod dsse;
 mod hash;
+mod keyless;
 mod keys;
 pub mod ladder;
 pub mod local;
@@ -20,11 +22,14 @@ pub mod oms;
 mod parallel;
 pub mod path;
 pub mod seal;
+mod signers;
 mod time;
 
 pub use bundle::BUNDLE_V0_3;
 pub use data_key::{ArtifactId, DataKey};
 pub use hash::{FileDigest, HashAlgorithm, Hasher};
+pub use keyless::TrustedRoot;
 pub use keys::{PublicKey, SecretPem, Sign, SigningKey};
 pub use ladder::{LayerOpener, ManifestSignature, OpenableModel, TrustedModel, VerifiedModel, verify_manifest};
 pub use manifest::{Layer, Manifest};
+pub use signers::{Credential, Signers, verify_signers};

@@ -6,6 +6,7 @@ use crate::bundle::{Bundle, Hint};
 use crate::dsse::Envelope;
 use crate::hash::{FileDigest, HashAlgorithm};
 use crate::keys::{PublicKey, Sign};
+use crate::signers::{Credential, Signers};
 use std::collections::BTreeMap;
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -30,8 +31,16 @@ pub fn sign_statement(name: &str, files: &[FileDigest], key: &dyn Sign) -> Resul
 /// or uses another hash, and `malformed`.
 pub fn verify_statement(bundle: &[u8], keys: &[PublicKey]) -> Result<SignedStatement> {
     let (payload, signer) = Bundle::parse(bundle)?.verify(keys, Hint::Oms)?;
-    let statement = payload::parse(&payload)?;
-    Ok(SignedStatement { payload, signer: signer.clone(), statement })
+    let signer = Credential::Key(signer.fingerprint());
+    SignedStatement::of(payload, signer)
+}
+
+/// Verifies a bundle that one of `signers` signed, by a key or as an identity.
+///
+/// Refuses as [`verify_statement`], and an identity's as [`crate::Signers`] and Sigstore's trust demand it.
+pub fn verify_statement_by(bundle: &[u8], signers: &Signers) -> Result<SignedStatement> {
+    let (payload, signer) = signers.verify(&Bundle::parse(bundle)?, Hint::Oms)?;
+    SignedStatement::of(payload, signer)
 }
 
 /// A statement whose signature verified. Comes from [`verify_statement`] alone.
@@ -53,18 +62,24 @@ pub fn verify_statement(bundle: &[u8], keys: &[PublicKey]) -> Result<SignedState
 #[derive(Debug, Clone)]
 pub struct SignedStatement {
     payload: Vec<u8>,
-    signer: PublicKey,
+    signer: Credential,
     statement: payload::Statement,
 }
 
 impl SignedStatement {
+    /// What a payload states whose signature holds.
+    fn of(payload: Vec<u8>, signer: Credential) -> Result<Self> {
+        let statement = payload::parse(&payload)?;
+        Ok(Self { payload, signer, statement })
+    }
+
     /// The in-toto statement, as signed.
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// The key that signed it.
-    pub const fn signer(&self) -> &PublicKey {
+    /// Who signed it.
+    pub const fn signer(&self) -> &Credential {
         &self.signer
     }
 
@@ -162,7 +177,10 @@ mod tests {
     fn statement_of_the_signer_accepted_and_of_a_stranger_or_changed_refused() {
         let (key, stranger) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
         let good = sign_statement("m", &[file("a", 1)], &key).unwrap();
-        assert_eq!(verify_statement(&good, &[stranger.public(), key.public()]).unwrap().signer(), &key.public());
+        assert_eq!(
+            verify_statement(&good, &[stranger.public(), key.public()]).unwrap().signer(),
+            &Credential::Key(key.public().fingerprint())
+        );
         assert_eq!(verify_statement(&good, &[stranger.public()]).unwrap_err().code, Code::SignerUntrusted);
         assert_eq!(verify_statement(&good, &[]).unwrap_err().code, Code::SignerUntrusted);
         let mut json: serde_json::Value = serde_json::from_slice(&good).unwrap();

@@ -129,11 +129,9 @@ impl World {
     /// A trust file that lets the release key sign everything under `models/`.
     pub(crate) fn trust(&self) -> Result<TrustFile> {
         let key = String::from_utf8_lossy(&read(&self.path().join("release.pub"))?).into_owned();
-        let signer = Signer { name: "release".into(), key };
+        let signer = Signer::with_key("release", key);
         let repository = format!("{}/models/*", self.registry);
-        Ok(TrustFile {
-            rules: vec![Rule { repository, threshold: 1, signers: vec![signer], statement_signers: vec![] }],
-        })
+        Ok(TrustFile::new(vec![Rule::new(repository, vec![signer])]))
     }
 
     /// The deployment document of a guest that serves one model and asks `verifier` for its key.

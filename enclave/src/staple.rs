@@ -170,7 +170,8 @@ async fn renew(
             }
             Err(refusal) => {
                 tracing::warn!(%refusal, ?wait, "no endorsements from the verifier");
-                core::mem::replace(&mut wait, wait.saturating_mul(2).min(LONGEST_WAIT))
+                let longer = wait.saturating_mul(2).min(LONGEST_WAIT);
+                core::mem::replace(&mut wait, longer)
             }
         };
         holds.send_modify(|held| held.answers = held.answers.saturating_add(1));

@@ -93,6 +93,10 @@ impl RecipientKey {
                 if !(3..=32).contains(&components.e.len()) || components.e.last().is_none_or(|last| last % 2 == 0) {
                     return Err(invalid("RSA exponent").want("odd, above 65536"));
                 }
+                // Nor does it look at the modulus before it computes with it. It is the product of two odd primes.
+                if components.n.last().is_none_or(|last| last % 2 == 0) {
+                    return Err(invalid("RSA modulus").want("odd"));
+                }
                 let key: PublicEncryptingKey =
                     components.try_into().map_err(|_| invalid("RSA key").want("2048 to 8192 bits"))?;
                 let key = OaepPublicEncryptingKey::new(key).map_err(|_| invalid("RSA key"))?;

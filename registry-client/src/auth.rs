@@ -20,22 +20,35 @@ use zeroize::Zeroizing;
 pub(crate) struct Scope {
     repository: String,
     push: bool,
+    /// Another repository, to be read.
+    source: Option<String>,
 }
 
 impl Scope {
     /// Read from `repository`.
     pub(crate) fn pull(repository: &str) -> Self {
-        Self { repository: repository.to_owned(), push: false }
+        Self { repository: repository.to_owned(), push: false, source: None }
     }
 
     /// Read from `repository` and write to it.
     pub(crate) fn push(repository: &str) -> Self {
-        Self { repository: repository.to_owned(), push: true }
+        Self { push: true, ..Self::pull(repository) }
     }
 
-    /// `repository:<name>:<actions>` (distribution, "Token Scope Documentation").
-    fn text(&self) -> String {
-        format!("repository:{}:{}", self.repository, if self.push { "pull,push" } else { "pull" })
+    /// And read from `source`.
+    pub(crate) fn with_source(self, source: Option<&str>) -> Self {
+        Self { source: source.map(str::to_owned), ..self }
+    }
+
+    /// `repository:<name>:<actions>` (distribution, "Token Scope Documentation"), as parameters of a query.
+    fn parameters(&self) -> String {
+        let actions = if self.push { "pull,push" } else { "pull" };
+        let mut text = format!("scope={}", query(&format!("repository:{}:{actions}", self.repository)));
+        if let Some(source) = &self.source {
+            text.push_str("&scope=");
+            text.push_str(&query(&format!("repository:{source}:pull")));
+        }
+        text
     }
 }
 
@@ -113,7 +126,7 @@ impl Authorizer {
         let failed = || Refusal::new(Code::RegistryFailed, what);
         // Ours, and not the one that the challenge names: whoever answers for the registry would choose what our credentials
         // are good for.
-        let mut parameters = format!("scope={}", query(&scope.text()));
+        let mut parameters = scope.parameters();
         if let Some(service) = service {
             parameters.push_str("&service=");
             parameters.push_str(&query(service));
@@ -166,9 +179,7 @@ fn question(credentials: Option<&Credentials>, realm: &str, parameters: &str) ->
 /// The exchange of an identity token for a token (distribution, "Oauth2 Token Authentication"; RFC 6749 §6).
 fn exchange_of(realm: &str, parameters: &str, token: &str) -> http::Result<Request<Body>> {
     let form = format!("grant_type=refresh_token&client_id=strongroom&{parameters}&refresh_token={}", query(token));
-    Request::post(realm)
-        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(bodies::full(form))
+    Request::post(realm).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(bodies::full(form))
 }
 
 /// `text` for a query (RFC 3986 §3.4): all but unreserved characters escaped.
@@ -194,7 +205,9 @@ mod tests {
 
     #[test]
     fn scope_names_its_actions() {
-        assert_eq!(Scope::pull("a/b").text(), "repository:a/b:pull");
-        assert_eq!(Scope::push("a/b").text(), "repository:a/b:pull,push");
+        assert_eq!(Scope::pull("a/b").parameters(), "scope=repository%3Aa%2Fb%3Apull");
+        assert_eq!(Scope::push("a/b").parameters(), "scope=repository%3Aa%2Fb%3Apull%2Cpush");
+        let mounting = Scope::push("a").with_source(Some("b"));
+        assert_eq!(mounting.parameters(), "scope=repository%3Aa%3Apull%2Cpush&scope=repository%3Ab%3Apull");
     }
 }

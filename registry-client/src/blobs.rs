@@ -93,12 +93,16 @@ impl RegistryClient {
     pub async fn blob(&self, repository: &str, digest: Sha256, size: u64, limit: usize) -> Result<Bytes> {
         let length = usize::try_from(size).ok().filter(|size| *size <= limit);
         let length = length.ok_or_else(|| Refusal::too_large(format!("blob `{}`", digest.oci()), size, limit))?;
-        let mut stream = self.blob_stream(repository, digest, size)?;
-        let mut bytes = BytesMut::with_capacity(length);
-        while let Some(chunk) = stream.next().await? {
-            bytes.extend_from_slice(&chunk);
+        match self.blob_stream(repository, digest, size)?.collect(length).await {
+            // A mirror had something else.
+            Err(refusal)
+                if matches!(refusal.code, Code::LayerDigestMismatch | Code::LayerSizeMismatch)
+                    && !self.mirrors().is_empty() =>
+            {
+                self.without_mirrors().blob_stream(repository, digest, size)?.collect(length).await
+            }
+            outcome => outcome,
         }
-        Ok(bytes.freeze())
     }
 }
 
@@ -145,6 +149,15 @@ impl BlobStream {
         }
     }
 
+    /// All of it.
+    async fn collect(mut self, length: usize) -> Result<Bytes> {
+        let mut bytes = BytesMut::with_capacity(length);
+        while let Some(chunk) = self.next().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes.freeze())
+    }
+
     /// Begins with the range that starts where the last one ended.
     async fn advance(&mut self) -> Result<()> {
         if let Some(ahead) = self.ahead.pop_front() {
@@ -181,7 +194,11 @@ impl BlobStream {
             let (start, length) = (self.planned, self.source.client().ranges().length.max(1));
             let end = start.saturating_add(length).min(self.source.size());
             let Some(room) = self.source.client().room_ahead() else { return };
-            self.ahead.push_back(Ahead::start(Range::strict(&self.source, start, end), end.saturating_sub(start), room));
+            self.ahead.push_back(Ahead::start(
+                Range::strict(&self.source, start, end),
+                end.saturating_sub(start),
+                room,
+            ));
             self.planned = end;
         }
     }

@@ -8,14 +8,16 @@ use crate::content::Content;
 use crate::mirror::ReachedMirror;
 use crate::reference::{Reference, is_host};
 use crate::status;
+use bytes::Bytes;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
+use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use std::sync::Arc;
 use strongroom_transport::patience::{is_passing, is_passing_status, retry_after};
-use strongroom_transport::{HttpClient, Patience, Protocol, ServerTrust};
+use strongroom_transport::{HttpClient, Patience, Protocol, ServerTrust, read_body};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -28,6 +30,7 @@ const REDIRECTS: u32 = 4;
 #[derive(Clone)]
 pub struct RegistryClient {
     inner: Arc<Inner>,
+    mirrors: Arc<[ReachedMirror]>,
     listener: Option<BlobListener>,
 }
 
@@ -40,7 +43,6 @@ struct Inner {
     http: HttpClient,
     authorizer: Authorizer,
     patience: Patience,
-    mirrors: Vec<ReachedMirror>,
     ranges: Ranges,
     /// One permit a range that is fetched ahead.
     ahead: Arc<Semaphore>,
@@ -50,7 +52,11 @@ struct Inner {
 impl fmt::Debug for RegistryClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { host, scheme, http, .. } = &*self.inner;
-        f.debug_struct("RegistryClient").field("host", host).field("scheme", scheme).field("http", http).finish_non_exhaustive()
+        f.debug_struct("RegistryClient")
+            .field("host", host)
+            .field("scheme", scheme)
+            .field("http", http)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,12 +108,12 @@ impl RegistryClient {
             http,
             authorizer: Authorizer::new(credentials),
             patience,
-            mirrors: mirrors.into_iter().map(ReachedMirror::new).collect::<Result<_>>()?,
             ranges,
             ahead: Arc::new(Semaphore::new(usize::try_from(ranges.ahead).unwrap_or(0).min(Semaphore::MAX_PERMITS))),
             cache,
         };
-        Ok(Self { inner: Arc::new(inner), listener: None })
+        let mirrors = mirrors.into_iter().map(ReachedMirror::new).collect::<Result<Vec<_>>>()?;
+        Ok(Self { inner: Arc::new(inner), mirrors: mirrors.into(), listener: None })
     }
 
     /// The same client, telling `listener` what comes.
@@ -133,8 +139,18 @@ impl RegistryClient {
         self.inner.patience
     }
 
+    /// Waits before attempt number `attempt + 1`, within our patience.
+    pub(crate) async fn wait(&self, attempt: u32, asked: Option<Duration>) {
+        self.inner.patience.wait(attempt, asked).await;
+    }
+
     pub(crate) fn mirrors(&self) -> &[ReachedMirror] {
-        &self.inner.mirrors
+        &self.mirrors
+    }
+
+    /// The same client, which asks the registry alone.
+    pub(crate) fn without_mirrors(&self) -> Self {
+        Self { mirrors: Arc::new([]), ..self.clone() }
     }
 
     pub(crate) fn cache(&self) -> Option<&Cache> {
@@ -175,8 +191,26 @@ impl RegistryClient {
             if attempt >= self.inner.patience.attempts {
                 return outcome;
             }
-            self.inner.patience.wait(attempt, asked).await;
+            self.wait(attempt, asked).await;
             attempt += 1;
+        }
+    }
+
+    /// What a `call` that is answered with 200 brings, at most `limit` bytes: repeated also where the connection breaks before
+    /// all of it has come.
+    pub(crate) async fn fetch(&self, call: &Call, limit: usize, what: &str) -> Result<(Parts, Bytes)> {
+        let mut attempt = 1;
+        loop {
+            let response = status::expect(self.send(call).await?, &[StatusCode::OK], what).await?;
+            let (head, body) = response.into_parts();
+            match read_body(body, limit, what).await {
+                Ok(bytes) => return Ok((head, bytes)),
+                Err(refusal) if is_passing(&refusal) && attempt < self.inner.patience.attempts => {
+                    self.wait(attempt, None).await;
+                    attempt += 1;
+                }
+                Err(refusal) => return Err(refusal),
+            }
         }
     }
 

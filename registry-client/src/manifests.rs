@@ -7,7 +7,6 @@ use crate::reference::Reference;
 use crate::status;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use strongroom_transport::read_body;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, limits};
 
@@ -49,12 +48,22 @@ impl RegistryClient {
     /// `too-large`; or what the connection failed with.
     pub async fn manifest(&self, reference: &Reference) -> Result<FetchedManifest> {
         self.serves(reference)?;
+        if let Some(digest) = reference.digest() {
+            for mirror in self.mirrors() {
+                match mirror.client.fetch_manifest(&mirror.reference(reference.repository(), digest)?).await {
+                    Ok(manifest) => return Ok(manifest),
+                    Err(refusal) => tracing::debug!(%refusal, "mirror failed"),
+                }
+            }
+        }
+        self.fetch_manifest(reference).await
+    }
+
+    async fn fetch_manifest(&self, reference: &Reference) -> Result<FetchedManifest> {
         let what = format!("manifest `{reference}`");
         let uri = self.url(&format!("{}/manifests/{}", reference.repository(), reference.selector()))?;
         let call = Call::new(Method::GET, uri, Scope::pull(reference.repository())).header(header::ACCEPT, ACCEPTED);
-        let response = status::expect(self.send(&call).await?, &[StatusCode::OK], &what).await?;
-        let (head, body) = response.into_parts();
-        let bytes = read_body(body, limits::MANIFEST, &what).await?;
+        let (head, bytes) = self.fetch(&call, limits::MANIFEST, &what).await?;
         let digest = Sha256::of(&bytes);
         let stated = head.headers.get(&CONTENT_DIGEST).and_then(|value| value.to_str().ok());
         // A registry may state another algorithm's digest; only one that can be compared is.

@@ -6,6 +6,7 @@
 use crate::access::Access;
 use crate::client::RegistryClient;
 use crate::reference::Reference;
+use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// A mirror of registries.
@@ -49,6 +50,11 @@ impl Mirror {
 impl ReachedMirror {
     pub(crate) fn new(mirror: Mirror) -> Result<Self> {
         Ok(Self { client: RegistryClient::new(&mirror.host, mirror.access)?, prefix: mirror.prefix })
+    }
+
+    /// The content `digest` of `repository` there.
+    pub(crate) fn reference(&self, repository: &str, digest: Sha256) -> Result<Reference> {
+        Reference::parse(&format!("{}/{}@{}", self.client.host(), self.repository(repository), digest.oci()))
     }
 
     /// What `repository` is called there.

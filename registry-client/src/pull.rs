@@ -1,11 +1,13 @@
 //! The recipe: from a trusted manifest and its key to verified files.
 
 use crate::blobs::BlobStream;
+use crate::cache::{CachedBlob, READ};
 use crate::client::RegistryClient;
 use crate::reference::Reference;
 use crate::sink::{FileSink, Filled, ModelSink};
 use bytes::Bytes;
 use core::num::NonZero;
+use std::io::{ErrorKind, Read as _};
 use std::sync::Arc;
 use strongroom_artifact::ladder::{LayerOpener, OpenableModel, VerifiedModel};
 use strongroom_artifact::manifest::Layer;
@@ -27,6 +29,8 @@ const FILES: usize = 8;
 ///    as the statement does. Connection and opening run side by side.
 /// 3. Verify that every layer was the manifest's and the files are those of the signed statement.
 /// 4. Let the sink keep them.
+///
+/// Where the client has a cache, each layer comes by way of it: hashed on its way to the disk, and again as it is opened.
 ///
 /// Sealed bytes reach the sink authenticated in their place, plain bytes as the registry gave them; that all of it is the model is
 /// known when the sink is told to keep it. After an error it is dropped.
@@ -93,10 +97,41 @@ async fn open_file<F: FileSink>(
 ) -> Result<()> {
     // One part after the other: the digest in the statement is over the whole file.
     for layer in &file.layers {
-        let blob = client.unhashed_blob_stream(reference.repository(), layer.digest, layer.size)?;
-        open_layer(blob, model.layer_opener(layer)?, file.sink.clone()).await?;
+        let (repository, sink) = (reference.repository(), file.sink.clone());
+        if let Some(cache) = client.cache().filter(|_| layer.size > 0) {
+            match client.cached_blob(cache, repository, layer.digest, layer.size).await {
+                Ok(blob) => {
+                    open_cached(blob, model.layer_opener(layer)?, sink).await?;
+                    continue;
+                }
+                // A cache is a convenience; the model may well have room.
+                Err(refusal) if refusal.code == Code::Io => tracing::warn!(%refusal, "pulled without the cache"),
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        let blob = client.unhashed_blob_stream(repository, layer.digest, layer.size, 0)?;
+        open_layer(blob, model.layer_opener(layer)?, sink).await?;
     }
     Ok(())
+}
+
+async fn open_cached<F: FileSink>(mut blob: CachedBlob, opener: LayerOpener, sink: Option<Arc<F>>) -> Result<()> {
+    let opening = spawn_blocking(move || {
+        let mut opening = Opening::new(opener, sink.as_deref());
+        let mut buffer = vec![0; READ];
+        loop {
+            match blob.file().read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => opening.push(buffer.get(..read).unwrap_or_default())?,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Refusal::io("cached blob", &error)),
+            }
+        }
+        opening.finish()?;
+        blob.release();
+        Ok(())
+    });
+    opening.await.map_err(|e| panicked(&e))?
 }
 
 async fn open_layer<F: FileSink>(mut blob: BlobStream, opener: LayerOpener, sink: Option<Arc<F>>) -> Result<()> {
@@ -112,24 +147,42 @@ async fn open_layer<F: FileSink>(mut blob: BlobStream, opener: LayerOpener, sink
     opening.await.map_err(|e| panicked(&e))?
 }
 
-/// Opens what comes until no more does. The opener, which counts and hashes, refuses what was cut short.
-fn open_chunks<F: FileSink>(
-    mut opener: LayerOpener,
-    mut chunks: mpsc::Receiver<Bytes>,
-    sink: Option<&F>,
-) -> Result<()> {
-    let mut offset = opener.layer().offset;
-    let mut give = |plain: &[u8]| {
-        if let Some(sink) = sink {
-            sink.write_at(offset, plain)?;
-        }
-        offset = offset.saturating_add(u64::try_from(plain.len()).unwrap_or(u64::MAX));
-        Ok(())
-    };
+/// Opens what comes until no more does.
+fn open_chunks<F: FileSink>(opener: LayerOpener, mut chunks: mpsc::Receiver<Bytes>, sink: Option<&F>) -> Result<()> {
+    let mut opening = Opening::new(opener, sink);
     while let Some(chunk) = chunks.blocking_recv() {
-        opener.push(&chunk, &mut give)?;
+        opening.push(&chunk)?;
     }
-    opener.finish()
+    opening.finish()
+}
+
+/// A layer on its way through the opener, which counts and hashes, into the sink.
+struct Opening<'a, F> {
+    opener: LayerOpener,
+    offset: u64,
+    sink: Option<&'a F>,
+}
+
+impl<'a, F: FileSink> Opening<'a, F> {
+    fn new(opener: LayerOpener, sink: Option<&'a F>) -> Self {
+        Self { offset: opener.layer().offset, opener, sink }
+    }
+
+    fn push(&mut self, chunk: &[u8]) -> Result<()> {
+        let Self { opener, offset, sink } = self;
+        opener.push(chunk, &mut |plain: &[u8]| {
+            if let Some(sink) = sink {
+                sink.write_at(*offset, plain)?;
+            }
+            *offset = offset.saturating_add(u64::try_from(plain.len()).unwrap_or(u64::MAX));
+            Ok(())
+        })
+    }
+
+    /// Refuses what was cut short.
+    fn finish(self) -> Result<()> {
+        self.opener.finish()
+    }
 }
 
 fn panicked(error: &JoinError) -> Refusal {

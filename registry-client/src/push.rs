@@ -188,8 +188,8 @@ async fn push_files(store: &Arc<Store>, mut files: Vec<ModelFile>) -> Result<(Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use strongroom_artifact::SigningKey;
     use crate::{Access, DirectorySink, open_model, verify_model};
+    use strongroom_artifact::SigningKey;
     use strongroom_devkit::registry::{Config, RunningRegistry};
     use strongroom_wire::trust::TrustFile;
 

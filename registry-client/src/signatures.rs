@@ -2,12 +2,12 @@
 //! and 2 under the tag `sha256-<hex>.sig`. They are fetched here and judged elsewhere.
 
 use crate::client::RegistryClient;
+use crate::manifests::MANIFEST_TYPE;
 use crate::reference::Reference;
 use crate::referrers::Referrer;
+use crate::uploads::Blob;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use crate::manifests::MANIFEST_TYPE;
-use crate::uploads::Blob;
 use strongroom_artifact::cosign::{ARTIFACT_TYPE, SIMPLE_SIGNATURE, SIMPLE_SIGNING, SimpleSignature, simple_tag};
 use strongroom_artifact::ladder::ManifestSignature;
 use strongroom_wire::bytes::from_base64;

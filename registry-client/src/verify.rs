@@ -3,9 +3,9 @@
 use crate::client::RegistryClient;
 use crate::reference::Reference;
 use crate::signatures::{Found, fetch_bundles, fetch_simple};
-use strongroom_artifact::ladder::{ManifestSignature, TrustedModel, verify_manifest};
+use strongroom_artifact::ladder::{ManifestSignature, TrustedModel, is_about_signatures, verify_manifest};
 use strongroom_wire::trust::TrustFile;
-use strongroom_wire::{Code, Refusal, Result};
+use strongroom_wire::Result;
 
 /// Fetches the manifest that `reference` names and verifies it against `trust`. No layer and no key is touched.
 ///
@@ -39,9 +39,4 @@ pub async fn verify_model(client: &RegistryClient, reference: &Reference, trust:
         Some(failure) if is_about_signatures(&refusal) => failure,
         _ => refusal,
     })
-}
-
-/// Whether more signatures could change the outcome.
-fn is_about_signatures(refusal: &Refusal) -> bool {
-    matches!(refusal.code, Code::ModelUnsigned | Code::SignerUntrusted | Code::SignatureInvalid)
 }

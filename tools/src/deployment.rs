@@ -61,7 +61,7 @@ pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
             let text = files::read(&settings, limits::DEPLOYMENT)?;
             let settings: Settings =
                 document::parse_toml(&text, "settings", limits::DEPLOYMENT, Code::ConfigurationInvalid)?;
-            trust::verify_keys(&settings.trust)?;
+            strongroom_artifact::verify_signers(&settings.trust)?;
             // Read back as a guest reads it, so that no document is written that no guest would take.
             let deployment = Deployment::parse(&Deployment::render(&settings)?)?;
             files::write(&out, deployment.raw())?;

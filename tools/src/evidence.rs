@@ -8,15 +8,16 @@ mod snp;
 mod tdx;
 
 use crate::files::read as read_file;
+use crate::state::State;
 use crate::{output, roots};
 use answer::Answer;
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
-use strongroom_appraisal::{Appraisal, Endorsements, Expected, Policy, Roots, UnixTime, Verdict};
+use strongroom_appraisal::{Appraisal, Endorsements, Expected, Policy, Roots, Seen, UnixTime, Verdict};
 use strongroom_wire::tdx::looks_like_quote;
-use strongroom_wire::{Code, Fault, Refusal, Result, limits};
+use strongroom_wire::{Check, Code, Fault, Refusal, Result, limits};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -63,6 +64,10 @@ pub(crate) struct Verify {
     /// The appraisal policy.
     #[arg(long, value_name = "FILE", conflicts_with = "authenticate_only")]
     policy: Option<PathBuf>,
+    /// Remember in this file the newest collateral and revocation lists that were seen, and refuse older ones than those.
+    /// Made where there is none; keep it where nobody but you writes.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     /// Judge chains, validity, revocation, signatures and TCB matching alone, whatever the platform's state is.
     #[arg(long)]
     authenticate_only: bool,
@@ -111,8 +116,12 @@ fn verify(arguments: &Verify, json: bool) -> Result<ExitCode> {
         event_log: event_log.as_deref(),
         policy: (!arguments.authenticate_only).then(|| policy.as_ref().unwrap_or(&defaults)),
     };
+    let mut state = arguments.state.as_deref().map(State::open).transpose()?;
+    let seen = state.as_mut().map(|state| &mut state.seen);
     let judge = if looks_like_quote(&evidence) { tdx::judge } else { snp::judge };
-    match judge(&evidence, &terms, &mut answer) {
+    let verdict = judge(&evidence, &terms, seen, &mut answer);
+    state.map_or(Ok(()), State::save)?;
+    match verdict {
         Ok(verdict) => answer.verdict = verdict.as_str(),
         Err(refusal) if refusal.fault() == Fault::Refused => answer.code = Some(refusal.code),
         Err(refusal) => return Err(refusal),
@@ -148,6 +157,25 @@ impl Terms<'_> {
         let appraisal = appraise(authentic, policy, &Expected::UNBOUND);
         conclude(&appraisal, answer)
     }
+}
+
+/// Holds authentic evidence against the memory, where there is one, with that check in the answer.
+fn remember(
+    seen: Option<&mut Seen>,
+    verify_newest: impl FnOnce(&mut Seen) -> Result<()>,
+    answer: &mut Answer,
+) -> Result<()> {
+    let Some(seen) = seen else { return Ok(()) };
+    let outcome = verify_newest(seen);
+    let (code, got, want) = match &outcome {
+        Ok(()) => (None, None, None),
+        Err(refusal) => {
+            let got = format!("{}: {}", refusal.what, refusal.got.as_deref().unwrap_or_default());
+            (Some(refusal.code), Some(got), refusal.want.clone())
+        }
+    };
+    answer.checks.push(Check { name: "newest-seen".to_owned(), ok: outcome.is_ok(), code, got, want });
+    outcome
 }
 
 /// The verdict of an appraisal, with its checks in the answer.

@@ -19,6 +19,7 @@ mod progress;
 mod proxy;
 mod registry;
 mod roots;
+mod state;
 mod trust;
 mod verify;
 

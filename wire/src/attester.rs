@@ -73,4 +73,18 @@ mod tests {
         bytes.push(0);
         assert_eq!(Quote::parse(&bytes).unwrap_err().code, Code::Malformed);
     }
+
+    #[test]
+    fn parts_at_their_limits_make_the_longest_answer_and_one_byte_more_is_refused() {
+        let quote = |evidence: usize, certificates: usize| Quote {
+            evidence: vec![1; limits::EVIDENCE + evidence],
+            certificates: vec![2; limits::CERTIFICATE_TABLE + certificates],
+        };
+        let longest = quote(0, 0).encode().unwrap();
+        assert_eq!(longest.len(), LONGEST_ANSWER);
+        assert_eq!(Quote::parse(&longest).unwrap(), quote(0, 0));
+        for above in [quote(1, 0), quote(0, 1)] {
+            assert_eq!(Quote::parse(&above.encode().unwrap()).unwrap_err().code, Code::TooLarge);
+        }
+    }
 }

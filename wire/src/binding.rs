@@ -182,4 +182,11 @@ mod tests {
         assert_eq!(data[..48], sha384(text.as_bytes()));
         assert_eq!(data[48..], [0; 16]);
     }
+
+    #[test]
+    fn as_many_models_as_the_limit_accepted_and_one_more_refused() {
+        let models = |count: usize| (0..count).map(|n| model(&n.to_string(), 1)).collect::<Vec<_>>();
+        assert!(workload_digest(b"d", &models(limits::MODELS)).is_ok());
+        assert_eq!(workload_digest(b"d", &models(limits::MODELS + 1)).unwrap_err().code, Code::TooLarge);
+    }
 }

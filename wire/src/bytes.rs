@@ -102,3 +102,43 @@ impl<'a> Cursor<'a> {
             .want("none"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_forms_are_those_of_rfc_4648_and_are_read_back() {
+        let bytes = [0xfb, 0xff, 0xfe, 0x01];
+        assert_eq!((to_base64(&bytes), to_base64url(&bytes)), ("+//+AQ==".to_owned(), "-__-AQ".to_owned()));
+        assert_eq!(from_base64("+//+AQ==", "text").unwrap(), bytes);
+        assert_eq!(from_base64url("-__-AQ", "text").unwrap(), bytes);
+        assert_eq!(hex_array::<4>("fbfffe01", "text").unwrap(), bytes);
+    }
+
+    #[test]
+    fn text_in_another_form_refused() {
+        for other in ["-__-AQ==", "+//+AQ", "+//+AR==", "+//+AQ==\n"] {
+            assert_eq!(from_base64(other, "text").unwrap_err().code, Code::Malformed, "{other}");
+        }
+        for other in ["+//+AQ", "-__-AQ==", "-__-AR", "-__-AQ\n"] {
+            assert_eq!(from_base64url(other, "text").unwrap_err().code, Code::Malformed, "{other}");
+        }
+        for other in ["FBFFFE01", "fbfffe0", "fbfffe0101", "fbfffe0g"] {
+            assert_eq!(hex_array::<4>(other, "text").unwrap_err().code, Code::Malformed, "{other}");
+        }
+    }
+
+    #[test]
+    fn integers_are_little_endian_and_the_end_is_the_end() {
+        let bytes: Vec<u8> = (1..=16).collect();
+        let mut at = Cursor::new(&bytes, "test");
+        assert_eq!((at.u8().unwrap(), at.u16_le().unwrap()), (0x01, 0x0302));
+        assert_eq!((at.u32_le().unwrap(), at.u64_le().unwrap()), (0x0706_0504, 0x0f0e_0d0c_0b0a_0908));
+        assert_eq!(at.clone().finish().unwrap_err().code, Code::Malformed);
+        assert_eq!(at.u16_le().unwrap_err().got.as_deref(), Some("1 bytes left"));
+        assert_eq!(at.take(1).unwrap(), [16]);
+        assert_eq!(at.u8().unwrap_err().code, Code::Malformed);
+        at.finish().unwrap();
+    }
+}

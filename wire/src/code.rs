@@ -231,6 +231,32 @@ codes! {
     SignerUntrusted = "signer-untrusted", Refused, "add the signer's key to the trust file if you trust it for this repository";
     /// A signature by a trusted key does not verify, or states something else.
     SignatureInvalid = "signature-invalid", Refused, "";
+    /// Signatures exist, and none in a form that the trust file allows for this repository.
+    SignatureFormRefused = "signature-form-refused", Refused, "sign in an allowed form, or allow this one in the trust file";
+    /// A certificate is of another identity than the trust file names.
+    SignerIdentityMismatch = "signer-identity-mismatch", Refused, "add the identity to the trust file if you trust it for this repository";
+    /// The identity of a certificate is vouched for by another issuer than the trust file names.
+    SignerIssuerMismatch = "signer-issuer-mismatch", Refused, "";
+    /// A signer's certificate does not lead to a trusted authority, or is not one for signing.
+    SignerCertificateInvalid = "signer-certificate-invalid", Refused, "";
+    /// A signer's certificate was not valid when the signature was made.
+    SignerCertificateExpired = "signer-certificate-expired", Refused, "";
+    /// No trusted log vouches that it holds a signer's certificate.
+    SctInvalid = "sct-invalid", Refused, "";
+    /// An entry of a transparency log is missing, is not about the signature, or its promise does not verify.
+    LogEntryInvalid = "log-entry-invalid", Refused, "";
+    /// The proof that a transparency log holds an entry does not hold, or its checkpoint is not signed.
+    LogProofInvalid = "log-proof-invalid", Refused, "";
+    /// A transparency log is not one of the trusted root.
+    LogUntrusted = "log-untrusted", Refused, "pass the trusted root of the instance that the signer used";
+    /// Nothing that can be trusted says when a signature was made.
+    SigningTimeMissing = "signing-time-missing", Refused, "";
+    /// A timestamp does not verify under an authority of the trusted root.
+    TimestampInvalid = "timestamp-invalid", Refused, "";
+    /// A timestamp says another time than its authority's validity.
+    TimestampOutsideValidity = "timestamp-outside-validity", Refused, "";
+    /// A trusted root cannot be read or used.
+    TrustedRootInvalid = "trusted-root-invalid", Configuration, "give Sigstore's `trusted_root.json`";
     /// No rule of the trust file covers this repository.
     RepositoryUntrusted = "repository-untrusted", Refused, "add a rule for the repository to the trust file";
     /// The manifest's bytes are not those of the digest.
@@ -373,5 +399,27 @@ mod tests {
             assert_eq!(Code::parse(text), Some(*code));
         }
         assert_eq!(Code::parse("no-such-code"), None);
+    }
+
+    #[test]
+    fn exit_code_follows_from_who_has_to_act() {
+        let exit = |code: Code| code.fault().exit_code();
+        assert_eq!((exit(Code::Malformed), exit(Code::Usage)), (1, 2));
+        assert_eq!((exit(Code::Network), exit(Code::Internal)), (3, 3));
+    }
+
+    #[test]
+    fn code_is_shown_as_it_stands_on_the_wire_and_an_unknown_one_is_not_read() {
+        assert_eq!(Code::TooLarge.to_string(), "too-large");
+        assert_eq!(serde_json::to_string(&Code::TooLarge).unwrap(), r#""too-large""#);
+        assert_eq!(serde_json::from_str::<Code>(r#""too-large""#).unwrap(), Code::TooLarge);
+        assert!(serde_json::from_str::<Code>(r#""too-long""#).is_err());
+    }
+
+    #[test]
+    fn advice_is_one_line_and_given_where_a_person_can_act() {
+        assert!(Code::ALL.iter().all(|code| !code.advice().contains(char::is_control)));
+        assert_eq!(Code::KeyMissing.advice(), "pass --key-file");
+        assert_eq!(Code::Io.advice(), "");
     }
 }

@@ -211,9 +211,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn settings() -> Settings {
-        let signer = Signer { name: "release".into(), key: "PEM".into() };
-        let rule =
-            Rule { repository: "r/models/*".into(), threshold: 1, signers: vec![signer], statement_signers: vec![] };
+        let rule = Rule::new("r/models/*", vec![Signer::with_key("release", "PEM")]);
         Settings {
             version: 1,
             root: Root::Test(Sha256([7; 32])),
@@ -222,7 +220,7 @@ mod tests {
             runtime: Runtime { onnxruntime: Sha256([2; 32]) },
             registries: vec![Registry { host: "r".into(), plain_http: true, ca: None }],
             models: vec![Model { name: "m".into(), reference: format!("r/models/m@{}", Sha256([3; 32]).oci()) }],
-            trust: TrustFile { rules: vec![rule] },
+            trust: TrustFile::new(vec![rule]),
             principals: vec![Principal { name: "app".into(), key_sha256: Sha256([4; 32]) }],
         }
     }
@@ -268,6 +266,20 @@ mod tests {
         assert!(parsed(moved).is_ok());
         assert_eq!(code(|s| s.trust.rules[0].repository = "r/other/*".into()), Code::RepositoryUntrusted);
         assert_eq!(code(|s| s.trust.rules[0].threshold = 0), Code::ConfigurationInvalid);
+    }
+
+    #[test]
+    fn as_many_models_and_as_long_a_name_as_the_limits_accepted_and_one_more_refused() {
+        let models = |count: usize| {
+            move |s: &mut Settings| {
+                let model = s.models[0].clone();
+                s.models = (0..count).map(|n| Model { name: n.to_string(), ..model.clone() }).collect();
+            }
+        };
+        assert!(parsed(models(limits::MODELS)).is_ok());
+        assert_eq!(code(models(limits::MODELS + 1)), Code::Malformed);
+        assert!(parsed(|s| s.models[0].name = "n".repeat(limits::MODEL_NAME)).is_ok());
+        assert_eq!(code(|s| s.models[0].name = "n".repeat(limits::MODEL_NAME + 1)), Code::Malformed);
     }
 
     #[test]

@@ -124,4 +124,11 @@ mod tests {
         assert_eq!(Sha256::from_hex(&"A".repeat(64)).unwrap_err().code, Code::Malformed);
         assert_eq!(Sha256::from_hex(&"a".repeat(63)).unwrap_err().code, Code::Malformed);
     }
+
+    #[test]
+    fn digest_is_shown_and_printed_for_debugging_as_hex() {
+        let digest = Sha256([0xab; 32]);
+        assert_eq!((digest.to_string(), format!("{digest:?}")), ("ab".repeat(32), "ab".repeat(32)));
+        assert_eq!(digest.oci(), format!("sha256:{digest}"));
+    }
 }

@@ -34,3 +34,42 @@ fn explain(code: Code, place: String, message: &str) -> Refusal {
     let code = if message.starts_with("unknown field") { Code::UnknownField } else { code };
     Refusal::new(code, place).because(message.lines().collect::<Vec<_>>().join(" "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, PartialEq, Eq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Example {
+        a: u32,
+        b: u32,
+    }
+
+    fn toml(text: &str) -> Result<Example> {
+        parse_toml(text.as_bytes(), "example", 12, Code::PolicyInvalid)
+    }
+
+    #[test]
+    fn document_at_its_limit_accepted_and_one_byte_more_refused() {
+        assert_eq!(toml("a = 1\nb = 22").unwrap_err().code, Code::TooLarge);
+        assert_eq!(toml("a = 1\nb =22").unwrap(), Example { a: 1, b: 22 });
+        let json = |text: &str| parse_json::<Example>(text.as_bytes(), "example", 13, Code::PolicyInvalid);
+        assert_eq!(json(r#"{"a":1,"b":2}"#).unwrap(), Example { a: 1, b: 2 });
+        assert_eq!(json(r#"{"a":1,"b":22}"#).unwrap_err().code, Code::TooLarge);
+    }
+
+    #[test]
+    fn refusal_names_the_line_and_tells_an_unknown_member_from_a_wrong_one() {
+        let wrong = toml("a = 1\nb = x").unwrap_err();
+        assert_eq!(wrong.code, Code::PolicyInvalid);
+        assert!(wrong.what.starts_with("example, line 2: "), "{}", wrong.what);
+        assert!(toml("a = x\nb = 1").unwrap_err().what.starts_with("example, line 1: "));
+        assert_eq!(toml("a=1\nb=1\nc=1").unwrap_err().code, Code::UnknownField);
+        assert_eq!(
+            parse_toml::<Example>(&[0xff], "example", 9, Code::PolicyInvalid).unwrap_err().code,
+            Code::Malformed
+        );
+    }
+}

@@ -160,6 +160,24 @@ mod tests {
         assert_eq!(EvidenceAnswer::parse(more.as_bytes()).unwrap_err().code, Code::UnknownField);
     }
 
+    #[test]
+    fn answer_of_another_version_or_with_more_endorsements_than_the_limit_refused() {
+        let code = |change: fn(&mut EvidenceAnswer)| {
+            let mut answer = answer([1; 32], b"key");
+            change(&mut answer);
+            EvidenceAnswer::parse(&serde_json::to_vec(&answer).unwrap()).err().map(|refusal| refusal.code)
+        };
+        let some = |count: usize| vec![Endorsement { r#type: "crl".into(), data: String::new() }; count];
+        let (most, more) = (some(limits::ENDORSEMENTS), some(limits::ENDORSEMENTS + 1));
+        assert_eq!((most.len(), more.len()), (64, 65));
+        assert_eq!(code(|answer| answer.v = 2), Some(Code::VersionUnsupported));
+        let parsed = |endorsements| {
+            let answer = EvidenceAnswer { endorsements, ..answer([1; 32], b"key") };
+            EvidenceAnswer::parse(&serde_json::to_vec(&answer).unwrap()).err().map(|refusal| refusal.code)
+        };
+        assert_eq!((parsed(most), parsed(more)), (None, Some(Code::TooLarge)));
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {

@@ -223,6 +223,21 @@ mod tests {
     }
 
     #[test]
+    fn resource_path_is_shown_and_written_as_its_parts() {
+        let path = ResourcePath::parse("a/b/c").unwrap();
+        assert_eq!((path.to_string(), serde_json::to_string(&path).unwrap()), ("a/b/c".into(), r#""a/b/c""#.into()));
+        assert_eq!(serde_json::from_str::<ResourcePath>(r#""a/b/c""#).unwrap(), path);
+        assert!(serde_json::from_str::<ResourcePath>(r#""a/b""#).is_err());
+    }
+
+    #[test]
+    fn resource_path_of_256_bytes_accepted_and_of_257_refused() {
+        let path = |length: usize| ResourcePath::parse(&format!("a/b/{}", "c".repeat(length - 4)));
+        assert!(path(256).is_ok());
+        assert_eq!(path(257).unwrap_err().code, Code::Malformed);
+    }
+
+    #[test]
     fn resource_path_that_climbs_or_has_other_parts_refused() {
         for bad in ["a/b", "a/b/c/d", "../b/c", "a/../c", "a/b/.c", "a//c", "a/b/c%2f", "a/b/", "/a/b", "a/b/ä"] {
             assert_eq!(ResourcePath::parse(bad).unwrap_err().code, Code::Malformed, "{bad}");

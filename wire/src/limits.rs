@@ -41,6 +41,10 @@ pub const MODEL_NAME: usize = 256;
 /// A signed document that a policy is judged with (reference values, an inventory), in its envelope: 4,096 entries of a few
 /// hundred bytes each.
 pub const SIGNED_DOCUMENT: usize = 4 * 1024 * 1024;
+/// Bytes of the name of a bundle of reference values: it is the subject of a remembered version and shown in messages.
+pub const REFERENCE_VALUES_NAME: usize = 256;
+/// Seconds for which reference values may be valid, a leap year: whoever withdraws one waits no longer than that.
+pub const REFERENCE_VALUES_VALIDITY: u64 = 366 * 24 * 60 * 60;
 /// The memory of the highest numbers seen: about 100 bytes for each vendor, product, FMSPC, bundle and inventory.
 pub const SEEN: usize = 1024 * 1024;
 /// A policy document.
@@ -56,6 +60,8 @@ pub const BUNDLE: usize = 16 * 1024 * 1024;
 pub const SIGNATURE: usize = 64 * 1024;
 /// Signatures (referrers, layers of a `.sig` image) that are looked at for one manifest; a registry could list any number.
 pub const SIGNATURES: usize = 64;
+/// Certificates of a signer's chain in a bundle: root, two or three between, and the signer's.
+pub const SIGNER_CHAIN: usize = 8;
 /// A model reference: host and name of at most 255, a tag of at most 128, and a digest of 71 characters.
 pub const REFERENCE: usize = 512;
 /// The body of a registry's error answer; what is longer is no such answer.
@@ -64,6 +70,8 @@ pub const REGISTRY_ERROR: usize = 16 * 1024;
 pub const REFERRER_PAGES: usize = 16;
 /// The `config.json` of a container tool.
 pub const CREDENTIALS_FILE: usize = 1024 * 1024;
+/// The answer of a credential helper: a password or token, of some kilobytes at most.
+pub const CREDENTIAL: usize = 64 * 1024;
 /// A KBS request: evidence as JSON numbers (6 KiB), certificates as JSON numbers (about 4 characters a byte), and the deployment document.
 pub const KBS_BODY: usize = 2 * 1024 * 1024;
 /// An answer of a KBS: a token or a wrapped key.

@@ -5,22 +5,36 @@
 //! [[rule]]
 //! repository = "registry.example/models/*"     # exact, or a prefix followed by `*`
 //! threshold = 1                                # distinct signers of the manifest
+//! forms = ["bundle", "sig"]                    # of cosign 3, of cosign 2; absent: both
+//! statement = "required"                       # the OMS statement over the files; or "optional"; absent: required
 //! [[rule.signer]]
 //! name = "release"
 //! key = """-----BEGIN PUBLIC KEY----- …"""     # PEM SubjectPublicKeyInfo
+//! [[rule.signer]]
+//! name = "workflow"                            # an identity in place of a key, or `subject-pattern` with `*` and `**`
+//! identity = { issuer = "https://token.actions.githubusercontent.com", subject = "https://github.com/acme/models/…" }
 //! [[rule.statement-signer]]                    # of the OMS statement over the files; absent: the signers above
 //! name = "training"
 //! key = """…"""
 //! ```
+//!
+//! `trusted-root`, before the rules, is Sigstore's `trusted_root.json` as text: who vouches for identities, logs and times.
+//! Absent, it is the public instance's, as it is built in.
+
+mod signer;
 
 use crate::{Code, Refusal, Result, document, limits};
 use serde::{Deserialize, Serialize};
+pub use signer::{Identity, SignedBy, Signer};
 use std::collections::BTreeSet;
 
 /// A whole trust file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustFile {
+    /// Sigstore's trusted root (`trusted_root.json`) for the identities of all rules. Absent: the public instance's.
+    #[serde(rename = "trusted-root", default, skip_serializing_if = "Option::is_none")]
+    pub trusted_root: Option<String>,
     /// The rules, of which the first that covers a repository decides. None may stand behind one that covers all of it.
     #[serde(rename = "rule")]
     pub rules: Vec<Rule>,
@@ -35,6 +49,12 @@ pub struct Rule {
     /// How many distinct signers must have signed the manifest. At least one.
     #[serde(default = "one")]
     pub threshold: usize,
+    /// The forms in which the manifest may be signed. Not empty.
+    #[serde(default = "all_forms", skip_serializing_if = "is_all_forms")]
+    pub forms: Vec<SignatureForm>,
+    /// Whether there must be a statement over the files. One that is there must hold.
+    #[serde(default, skip_serializing_if = "is_required")]
+    pub statement: StatementDemand,
     /// Those who may sign the manifest.
     #[serde(rename = "signer")]
     pub signers: Vec<Signer>,
@@ -43,21 +63,49 @@ pub struct Rule {
     pub statement_signers: Vec<Signer>,
 }
 
+/// A form of cosign's signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignatureForm {
+    /// The bundle that refers to the manifest, of cosign 3.
+    Bundle,
+    /// The tag `sha256-<hex>.sig`, of cosign 1 and 2: by key alone.
+    Sig,
+}
+
+/// Whether a model must have a signed statement over its files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StatementDemand {
+    /// It must.
+    #[default]
+    Required,
+    /// It need not: the signature over the manifest, which names every file's digest as stored, is enough.
+    Optional,
+}
+
 const fn one() -> usize {
     1
 }
 
-/// A signer and its key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Signer {
-    /// What people call it; appears in logs and results.
-    pub name: String,
-    /// PEM SubjectPublicKeyInfo.
-    pub key: String,
+fn all_forms() -> Vec<SignatureForm> {
+    vec![SignatureForm::Bundle, SignatureForm::Sig]
+}
+
+fn is_all_forms(forms: &[SignatureForm]) -> bool {
+    [SignatureForm::Bundle, SignatureForm::Sig].iter().all(|form| forms.contains(form))
+}
+
+fn is_required(demand: &StatementDemand) -> bool {
+    *demand == StatementDemand::Required
 }
 
 impl TrustFile {
+    /// One with these rules, and the public instance of Sigstore for identities.
+    pub const fn new(rules: Vec<Rule>) -> Self {
+        Self { trusted_root: None, rules }
+    }
+
     /// Parses a trust file and refuses one that could never accept, or accepts nobody in particular.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let file: Self = document::parse_toml(bytes, "trust file", limits::POLICY, Code::ConfigurationInvalid)?;
@@ -79,14 +127,23 @@ impl TrustFile {
             }
             for signers in [&rule.signers, &rule.statement_signers] {
                 let names: BTreeSet<&str> = signers.iter().map(|signer| signer.name.as_str()).collect();
-                let keys: BTreeSet<String> =
-                    signers.iter().map(|signer| signer.key.split_whitespace().collect()).collect();
-                if names.len() < signers.len() || keys.len() < signers.len() {
-                    return wrong("two signers of a rule share a name or a key");
+                let others: BTreeSet<String> = signers.iter().map(Signer::sameness).collect();
+                if names.len() < signers.len() || others.len() < signers.len() {
+                    return wrong("two signers of a rule share a name, a key or an identity");
+                }
+                for signer in signers.iter() {
+                    if let SignedBy::Identity(identity) = &signer.by {
+                        identity
+                            .verify_shape()
+                            .map_err(|refusal| refusal.within(format!("signer `{}`", signer.name)))?;
+                    }
                 }
             }
             if prefix.is_empty() || prefix.contains('*') {
                 return wrong("a repository is `host/repo` or `host/prefix/*`");
+            }
+            if rule.forms.is_empty() {
+                return wrong("a rule without a form of signatures accepts none");
             }
             if rule.threshold == 0 || rule.threshold > rule.signers.len() {
                 return wrong("a threshold is at least 1 and at most the number of signers");
@@ -105,6 +162,23 @@ impl TrustFile {
 }
 
 impl Rule {
+    /// One signer of these is enough for `repository`, in any form, and for the statement that there must be.
+    pub fn new(repository: impl Into<String>, signers: Vec<Signer>) -> Self {
+        Self {
+            repository: repository.into(),
+            threshold: 1,
+            forms: all_forms(),
+            statement: StatementDemand::Required,
+            signers,
+            statement_signers: Vec::new(),
+        }
+    }
+
+    /// Whether a signature of this form counts.
+    pub fn allows(&self, form: SignatureForm) -> bool {
+        self.forms.contains(&form)
+    }
+
     fn covers(&self, repository: &str) -> bool {
         match self.repository.strip_suffix("/*") {
             Some(prefix) => repository.strip_prefix(prefix).is_some_and(|rest| rest.len() > 1 && rest.starts_with('/')),
@@ -180,5 +254,49 @@ mod tests {
             assert_eq!(file(rule).unwrap_err().code, Code::ConfigurationInvalid, "{rule}");
         }
         assert_eq!(file("repository='a'\nkeys=[]").unwrap_err().code, Code::UnknownField);
+    }
+
+    #[test]
+    fn old_file_means_both_forms_a_statement_and_the_public_root() {
+        let file = file("repository='h/a'").unwrap();
+        let rule = &file.rules[0];
+        assert!(rule.allows(SignatureForm::Bundle) && rule.allows(SignatureForm::Sig));
+        assert_eq!((rule.statement, &file.trusted_root), (StatementDemand::Required, &None));
+        assert_eq!(file, TrustFile::new(vec![Rule::new("h/a", vec![Signer::with_key("a", "k")])]));
+    }
+
+    #[test]
+    fn file_with_every_member_reads_back() {
+        let identity = Identity { issuer: "https://i".into(), subject: Some("s".into()), subject_pattern: None };
+        let mut rule = Rule::new("h/a", vec![Signer::with_key("a", "k"), Signer::with_identity("b", identity)]);
+        rule.threshold = 2;
+        rule.forms = vec![SignatureForm::Bundle];
+        rule.statement = StatementDemand::Optional;
+        rule.statement_signers = vec![Signer::with_key("c", "l")];
+        let file = TrustFile { trusted_root: Some("{}".into()), rules: vec![rule] };
+        assert_eq!(TrustFile::parse(toml::to_string(&file).unwrap().as_bytes()).unwrap(), file);
+    }
+
+    #[test]
+    fn signer_with_key_or_identity_accepted_and_with_both_none_or_an_open_one_refused() {
+        let signer = |by: &str| {
+            let text = format!("[[rule]]\nrepository='h/a'\n[[rule.signer]]\nname='a'\n{by}\n");
+            TrustFile::parse(text.as_bytes()).err().map(|refusal| refusal.code)
+        };
+        assert_eq!(signer("key='k'"), None);
+        assert_eq!(signer("identity={issuer='i',subject='s'}"), None);
+        assert_eq!(signer("identity={issuer='i',subject-pattern='https://h/*'}"), None);
+        for by in [
+            "",
+            "key='k'\nidentity={issuer='i',subject='s'}",
+            "identity={issuer='i'}",
+            "identity={issuer='i',subject-pattern='*'}",
+        ] {
+            assert_eq!(signer(by), Some(Code::ConfigurationInvalid), "{by}");
+        }
+        assert_eq!(signer("identity={issuer='i',subject='s',regexp='.*'}"), Some(Code::UnknownField));
+        assert_eq!(file("repository='h/a'\nforms=[]").unwrap_err().code, Code::ConfigurationInvalid);
+        assert!(file("repository='h/a'\nforms=['sig']").is_ok());
+        assert_eq!(file("repository='h/a'\nforms=['gpg']").unwrap_err().code, Code::ConfigurationInvalid);
     }
 }

@@ -79,6 +79,7 @@ fn deployment_checks(got: &[u8; 32], rule: &Rule<Hex<32>>, document: Option<Sha2
     let allowed = match rule {
         Rule::Exactly(digest) => *got == extended(&digest.0),
         Rule::OneOf(digests) => digests.iter().any(|digest| *got == extended(&digest.0)),
+        Rule::ReferenceValues(_) => false,
         Rule::Any { .. } => true,
     };
     let show = |digest: &Hex<32>| format!("{} of document {digest}", hex::encode(extended(&digest.0)));

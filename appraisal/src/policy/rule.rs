@@ -1,7 +1,7 @@
 //! What a value must be: the forms that every field of a policy takes.
 
 use core::fmt;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Check, Code};
 
@@ -13,6 +13,8 @@ pub enum Rule<T> {
     Exactly(T),
     /// One of these, at least one.
     OneOf(Vec<T>),
+    /// What the reference values of that name state (`Policy::with_reference_values`). Before they are taken nothing is.
+    ReferenceValues(String),
     /// Whatever it is.
     Any {
         /// Why nobody has to look.
@@ -26,6 +28,8 @@ pub enum Rule<T> {
 pub enum Floor<T> {
     /// This or newer, in every component.
     AtLeast(T),
+    /// What the reference values of that name state (`Policy::with_reference_values`). Before they are taken nothing is.
+    ReferenceValues(String),
     /// Whatever it is.
     Any {
         /// Why nobody has to look.
@@ -68,6 +72,7 @@ impl<T> Rule<T> {
         match self {
             Self::Exactly(want) => want == value,
             Self::OneOf(wanted) => wanted.contains(value),
+            Self::ReferenceValues(_) => false,
             Self::Any { .. } => true,
         }
     }
@@ -77,6 +82,7 @@ impl<T> Rule<T> {
         match self {
             Self::Exactly(want) => show(want),
             Self::OneOf(wanted) => format!("one of {}", wanted.iter().map(show).collect::<Vec<_>>().join(", ")),
+            Self::ReferenceValues(name) => not_taken(name),
             Self::Any { because } => format!("any, because {because}"),
         }
     }
@@ -89,11 +95,12 @@ impl<T> Rule<T> {
         Check::new(name, self.allows(got), code, show(got), self.describe(&show))
     }
 
-    /// Whether it says anything: a list with entries, a reason with words.
+    /// Whether it says anything: a list with entries, a reason with words; not that it takes a value which it never took.
     pub(crate) fn is_sound(&self) -> bool {
         match self {
             Self::Exactly(_) => true,
             Self::OneOf(wanted) => !wanted.is_empty(),
+            Self::ReferenceValues(_) => false,
             Self::Any { because } => !because.trim().is_empty(),
         }
     }
@@ -113,6 +120,7 @@ impl<T> Floor<T> {
     {
         let (held, want) = match self {
             Self::AtLeast(floor) => (got.is_some_and(|got| meets(got, floor)), format!("at least {floor}")),
+            Self::ReferenceValues(name) => (false, not_taken(name)),
             Self::Any { because } => (true, format!("any, because {because}")),
         };
         Check::new(name, held, code, shown(got), want)
@@ -121,6 +129,7 @@ impl<T> Floor<T> {
     pub(crate) fn is_sound(&self) -> bool {
         match self {
             Self::AtLeast(_) => true,
+            Self::ReferenceValues(_) => false,
             Self::Any { because } => !because.trim().is_empty(),
         }
     }
@@ -157,6 +166,10 @@ impl<T> Ceiling<T> {
     }
 }
 
+fn not_taken(name: &str) -> String {
+    format!("the value in reference values `{name}`, which were not taken")
+}
+
 fn shown(got: Option<&impl fmt::Display>) -> String {
     got.map_or_else(|| "not stated".to_owned(), ToString::to_string)
 }
@@ -164,6 +177,12 @@ fn shown(got: Option<&impl fmt::Display>) -> String {
 impl<const N: usize> fmt::Display for Hex<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl<const N: usize> Serialize for Hex<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -14,6 +14,7 @@ mod bit_flips;
 mod newest;
 mod pair;
 mod pairs;
+mod reference_values;
 mod snp_case;
 mod snp_policy;
 mod snp_policy_pairs;

@@ -29,7 +29,7 @@ fn refused(seen: &mut Seen, verify: impl FnOnce(&mut Seen) -> strongroom_wire::R
 /// Evidence after the same and after newer evidence; each row is newer in one number alone.
 pub(crate) fn pairs() -> Vec<Pair> {
     let window = |begins: u64| begins..NOW + 100;
-    let at = |begins: u64| CollateralSpec {
+    let at = move |begins: u64| CollateralSpec {
         tcb_info: tcb_info(&window(begins)),
         qe_identity: qe_identity(&window(begins)),
         root_crl_window: window(begins),

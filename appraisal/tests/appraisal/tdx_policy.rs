@@ -280,13 +280,13 @@ pub(crate) fn collateral_pairs() -> Vec<Pair> {
             old_list,
         ),
     ];
-    let row = |(what, line, accepted, refused, check, code): (_, String, _, _, _, _)| {
+    let row = |(what, line, accepted, refused, check, code): (&str, String, _, _, &'static str, _)| {
         let judge = |collateral, line: &str| {
             let authentic = Case { quote: guest(), collateral, ..Case::sound() }.run().unwrap();
             judged(&authentic, &policy(line), &EXPECTED)
         };
         let again = line.clone();
-        Pair::new::<&str>(what, move || judge(accepted, &line), move || judge(refused, &again), check, code)
+        Pair::new(what, move || judge(accepted, &line), move || judge(refused, &again), check, code)
     };
     cases.into_iter().map(row).collect()
 }

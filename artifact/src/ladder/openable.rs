@@ -4,11 +4,12 @@ use super::TrustedModel;
 use super::layer::{LayerOpener, OpenedFiles};
 use crate::data_key::DataKey;
 use crate::manifest::{Layer, Manifest, Sealing};
-use crate::oms::{SignedStatement, verify_statement};
+use crate::oms::{SignedStatement, verify_statement_by};
 use crate::seal::{OpenStream, associated_data};
 use std::sync::{Arc, Mutex};
 use strongroom_wire::binding::statement_commitment;
 use strongroom_wire::digest::Sha256;
+use strongroom_wire::trust::StatementDemand;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// A trusted model whose layers can be opened. It owns the data key, if it has one, until it is finished or dropped.
@@ -21,7 +22,7 @@ pub struct OpenableModel {
 
 impl OpenableModel {
     pub(super) fn new(trusted: TrustedModel, key: Option<DataKey>) -> Result<Self> {
-        if !trusted.manifest().has_statement() {
+        if !trusted.manifest().has_statement() && trusted.statement_demand() == StatementDemand::Required {
             return Err(Refusal::new(Code::StatementMissing, "model").want(crate::path::STATEMENT));
         }
         let key = match (trusted.manifest().sealing(), key) {
@@ -63,10 +64,10 @@ impl OpenableModel {
     }
 
     /// Compares the files that were opened with the signed statement among them, which a statement signer of the trust file
-    /// must have signed.
+    /// must have signed. A model without one got here only where the trust file demands none.
     ///
     /// Refuses with `statement-mismatch` where a layer was not opened to its end or a file is not the one that was signed,
-    /// and with the codes of [`verify_statement`].
+    /// and with the codes of [`verify_statement_by`].
     pub fn finish(self) -> Result<VerifiedModel> {
         let files = core::mem::replace(
             &mut *super::layer::lock(&self.files),
@@ -79,10 +80,13 @@ impl OpenableModel {
                 .want(self.manifest().layers().len()));
         }
         let (bundle, digests) = files.finish();
-        let statement = verify_statement(&bundle, self.trusted.statement_signers())?;
-        statement.compare(&digests)?;
+        let statement = match self.manifest().has_statement() {
+            true => Some(verify_statement_by(&bundle, self.trusted.statement_signers())?),
+            false => None,
+        };
+        statement.as_ref().map_or(Ok(()), |statement| statement.compare(&digests))?;
         let blind = self.key.as_ref().map_or([0; 32], |(key, sealing)| key.statement_blind(&sealing.id));
-        let commitment = statement_commitment(&blind, statement.payload());
+        let commitment = statement_commitment(&blind, statement.as_ref().map_or(&[], SignedStatement::payload));
         Ok(VerifiedModel { trusted: self.trusted, statement, commitment })
     }
 }
@@ -91,7 +95,7 @@ impl OpenableModel {
 #[derive(Debug, Clone)]
 pub struct VerifiedModel {
     trusted: TrustedModel,
-    statement: SignedStatement,
+    statement: Option<SignedStatement>,
     commitment: Sha256,
 }
 
@@ -116,12 +120,13 @@ impl VerifiedModel {
         &self.trusted
     }
 
-    /// The statement over the files.
-    pub const fn statement(&self) -> &SignedStatement {
-        &self.statement
+    /// The statement over the files, if there is one.
+    pub const fn statement(&self) -> Option<&SignedStatement> {
+        self.statement.as_ref()
     }
 
-    /// What evidence says of the statement ([`strongroom_wire::binding::statement_commitment`]).
+    /// What evidence says of the statement ([`strongroom_wire::binding::statement_commitment`]). Where there is none it is over
+    /// the empty payload, which no statement has.
     pub const fn statement_commitment(&self) -> Sha256 {
         self.commitment
     }

@@ -85,12 +85,12 @@ fn sealed() -> Stored {
 }
 
 fn named(name: &str, key: &SigningKey) -> Signer {
-    Signer { name: name.into(), key: key.public().pem() }
+    Signer::with_key(name, key.public().pem())
 }
 
 fn trust(threshold: usize, signers: Vec<Signer>, statement_signers: Vec<Signer>) -> TrustFile {
-    let repository = "registry.example/models/*".into();
-    TrustFile { rules: vec![Rule { repository, threshold, signers, statement_signers }] }
+    let rule = Rule::new("registry.example/models/*", signers);
+    TrustFile::new(vec![Rule { threshold, statement_signers, ..rule }])
 }
 
 fn signature(digest: &Sha256, key: &SigningKey) -> ManifestSignature {
@@ -146,10 +146,14 @@ fn sealed_and_plain_models_of_either_hash_open_to_what_was_pushed() {
             assert_eq!(verified.manifest_digest(), stored.digest);
             assert_eq!(verified.repository(), REPOSITORY);
             assert_eq!(verified.trusted().signers(), ["release"]);
-            assert_eq!(verified.trusted().signer_keys(), [stored.signer.public().fingerprint()]);
+            let signed_by = Credential::Key(stored.signer.public().fingerprint());
+            assert_eq!(verified.trusted().credentials().collect::<Vec<_>>(), [&signed_by]);
             let key = DataKey::from_file_bytes(&stored.key).unwrap();
             let blind = if sealed { key.statement_blind(&ArtifactId::from([3; 16])) } else { [0; 32] };
-            assert_eq!(verified.statement_commitment(), statement_commitment(&blind, verified.statement().payload()));
+            assert_eq!(
+                verified.statement_commitment(),
+                statement_commitment(&blind, verified.statement().unwrap().payload())
+            );
         }
     }
 }
@@ -231,7 +235,7 @@ fn threshold_counts_distinct_keys_not_signatures_or_names() {
 #[test]
 fn unreadable_key_in_the_trust_file_refused() {
     let stored = sealed();
-    let bad = trust(1, vec![Signer { name: "a".into(), key: "no key".into() }], vec![]);
+    let bad = trust(1, vec![Signer::with_key("a", "no key")], vec![]);
     let signatures = [signature(&stored.digest, &stored.signer)];
     assert_eq!(judged(&stored, &signatures, &bad), Some(Code::KeyInvalid));
 }

@@ -1,13 +1,12 @@
 //! From the bytes of a manifest to a model that enough trusted signers signed.
 
 use super::OpenableModel;
-use crate::bundle::Bundle;
-use crate::cosign;
+use super::judged::{self, Judged};
 use crate::data_key::DataKey;
-use crate::keys::PublicKey;
 use crate::manifest::Manifest;
+use crate::signers::{Credential, Signers};
 use strongroom_wire::digest::Sha256;
-use strongroom_wire::trust::{Signer, TrustFile};
+use strongroom_wire::trust::{SignatureForm, StatementDemand, TrustFile};
 use strongroom_wire::{Code, Refusal, Result, limits};
 
 /// A signature over a manifest as a registry gives it. Nothing about it is trusted.
@@ -35,9 +34,9 @@ impl From<Vec<u8>> for ManifestSignature {
 pub struct TrustedModel {
     manifest: Manifest,
     repository: String,
-    signers: Vec<String>,
-    signer_keys: Vec<Sha256>,
-    statement_signers: Vec<PublicKey>,
+    signed_by: Vec<(String, Credential)>,
+    statement_signers: Signers,
+    demand: StatementDemand,
 }
 
 /// Verifies the manifest `raw`, which must have the digest `want`, for `repository` (`host[:port]/repo`), in this order:
@@ -45,9 +44,11 @@ pub struct TrustedModel {
 /// 1. its digest: `manifest-digest-mismatch`;
 /// 2. its shape ([`Manifest::parse`]);
 /// 3. the rule of the trust file for its repository: `repository-untrusted`;
-/// 4. that there is any signature: `model-unsigned`; and not more than are looked at: `too-large`;
-/// 5. the signatures, counting distinct keys of the rule's signers: `signature-invalid` where too few hold and one says to
-///    be by a trusted key and is not or states something else, else `signer-untrusted`.
+/// 4. that there is any signature: `model-unsigned`; in a form that the rule allows: `signature-form-refused`; and not more than
+///    are looked at: `too-large`;
+/// 5. the signatures, counting distinct signers of the rule, each by a key or identity of its own. Where too few hold: what is
+///    wrong with one that comes close (`signature-invalid` where it says to be by a trusted key and is not or states something
+///    else; the codes of keyless signatures), else `signer-untrusted`.
 ///
 /// Signatures beyond those that are needed decide nothing, valid or not: a registry can add any.
 pub fn verify_manifest(
@@ -68,7 +69,9 @@ pub fn verify_manifest(
     let manifest = Manifest::parse(raw)?;
     // 3.
     let rule = trust.rule_for(repository)?;
-    let statement_signers = parse_keys(rule.statement_signers())?;
+    let root = trust.trusted_root.as_deref();
+    let signers = Signers::parse(&rule.signers, root)?;
+    let statement_signers = Signers::parse(rule.statement_signers(), root)?;
     // 4.
     if signatures.is_empty() {
         return Err(Refusal::new(Code::ModelUnsigned, "signatures of the manifest").got("none").want(rule.threshold));
@@ -77,67 +80,32 @@ pub fn verify_manifest(
     if signatures.len() > 2 * limits::SIGNATURES {
         return Err(Refusal::too_large("signatures of the manifest", signatures.len(), 2 * limits::SIGNATURES));
     }
-    // 5. What cannot be read is nobody's signature.
-    let readable: Vec<_> = signatures.iter().filter_map(Readable::of).collect();
-    let mut invalid = None;
-    let mut counted: Vec<(&Signer, PublicKey)> = Vec::new();
-    for (signer, key) in rule.signers.iter().zip(parse_keys(&rule.signers)?) {
-        if counted.iter().any(|(_, known)| *known == key) {
-            continue;
-        }
-        for signature in &readable {
-            match signature.verify(want, &key) {
-                Ok(()) => {
-                    counted.push((signer, key));
-                    break;
-                }
-                Err(refusal) if refusal.code == Code::SignatureInvalid => invalid = Some(refusal.within(&signer.name)),
-                // By somebody else.
-                Err(_) => {}
-            }
-        }
+    let allowed: Vec<_> = signatures.iter().filter(|signature| rule.allows(signature.form())).collect();
+    if allowed.is_empty() {
+        let refusal = Refusal::new(Code::SignatureFormRefused, "signatures of the manifest");
+        return Err(refusal.got("another form").want(format!("{:?}", rule.forms).to_lowercase()));
     }
-    if counted.len() < rule.threshold.max(1) {
-        let names = counted.iter().map(|(signer, _)| signer.name.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(invalid.unwrap_or_else(|| {
-            Refusal::new(Code::SignerUntrusted, "distinct trusted signers of the manifest")
-                .got(format!("{} ({names})", counted.len()))
-                .want(rule.threshold)
-        }));
-    }
-    let signer_keys = counted.iter().map(|(_, key)| key.fingerprint()).collect();
-    let signers = counted.into_iter().map(|(signer, _)| signer.name.clone()).collect();
-    Ok(TrustedModel { manifest, repository: repository.to_owned(), signers, signer_keys, statement_signers })
+    // 5.
+    let mut judged = Judged::new(&signers);
+    allowed.into_iter().for_each(|signature| judged.add(signature, want));
+    let signed_by = judged.distinct(rule.threshold.max(1))?;
+    let demand = rule.statement;
+    Ok(TrustedModel { manifest, repository: repository.to_owned(), signed_by, statement_signers, demand })
 }
 
-/// A signature, read once for all the keys that it is tried with.
-enum Readable<'a> {
-    Bundle(Bundle),
-    Simple { payload: &'a [u8], signature: &'a [u8] },
+/// Whether a refusal of [`verify_manifest`] is about the signatures that it was given, so that others could change it.
+pub const fn is_about_signatures(refusal: &Refusal) -> bool {
+    matches!(refusal.code, Code::ModelUnsigned | Code::SignatureFormRefused | Code::SignerUntrusted)
+        || judged::closeness(refusal.code) > 0
 }
 
-impl<'a> Readable<'a> {
-    fn of(signature: &'a ManifestSignature) -> Option<Self> {
-        match signature {
-            ManifestSignature::Bundle(bundle) => Bundle::parse(bundle).ok().map(Self::Bundle),
-            ManifestSignature::Simple { payload, signature } => Some(Self::Simple { payload, signature }),
-        }
-    }
-
-    fn verify(&self, manifest: &Sha256, key: &PublicKey) -> Result<()> {
+impl ManifestSignature {
+    const fn form(&self) -> SignatureForm {
         match self {
-            Self::Bundle(bundle) => cosign::verify_parsed(bundle, manifest, key),
-            Self::Simple { payload, signature } => cosign::verify_simple(payload, signature, manifest, key),
+            Self::Bundle(_) => SignatureForm::Bundle,
+            Self::Simple { .. } => SignatureForm::Sig,
         }
     }
-}
-
-fn parse_keys(signers: &[Signer]) -> Result<Vec<PublicKey>> {
-    let parse = |signer: &Signer| {
-        PublicKey::from_pem(signer.key.as_bytes())
-            .map_err(|refusal| refusal.within(format!("key of signer `{}`", signer.name)))
-    };
-    signers.iter().map(parse).collect()
 }
 
 impl TrustedModel {
@@ -157,18 +125,23 @@ impl TrustedModel {
     }
 
     /// The names, in the trust file, of those who signed.
-    pub fn signers(&self) -> &[String] {
-        &self.signers
+    pub fn signers(&self) -> Vec<String> {
+        self.signed_by.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// [`PublicKey::fingerprint`] of those who signed, in the order of [`Self::signers`].
-    pub fn signer_keys(&self) -> &[Sha256] {
-        &self.signer_keys
+    /// What those who signed were recognised by, in the order of [`Self::signers`]. No two are the same.
+    pub fn credentials(&self) -> impl Iterator<Item = &Credential> {
+        self.signed_by.iter().map(|(_, credential)| credential)
     }
 
     /// Those who may have signed the statement over the files.
-    pub fn statement_signers(&self) -> &[PublicKey] {
+    pub const fn statement_signers(&self) -> &Signers {
         &self.statement_signers
+    }
+
+    /// Whether there must be such a statement.
+    pub const fn statement_demand(&self) -> StatementDemand {
+        self.demand
     }
 
     /// Goes on to open the model with its data key, which is used for nothing else.

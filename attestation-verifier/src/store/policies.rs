@@ -7,7 +7,7 @@ use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use strongroom_appraisal::{ReleasePolicy, UnixTime};
-use strongroom_artifact::PublicKey;
+use strongroom_artifact::verify_signers;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Refusal, Result};
@@ -43,7 +43,7 @@ impl Transaction<'_> {
     /// Those of [`ReleasePolicy::parse`]; `policy-invalid`: a signer's key is none; `store-failed`; `store-tampered`.
     pub(crate) async fn put_policy(&mut self, id: &ResourcePath, toml: &[u8], now: UnixTime) -> Result<PolicyMetadata> {
         let policy = ReleasePolicy::parse(toml)?;
-        verify_signers(&policy)?;
+        verify_trust(&policy)?;
         let before = self.find_policy(id).await?;
         if let Some(before) = before.as_ref().filter(|before| before.toml == toml) {
             return Ok(before.metadata.clone());
@@ -86,14 +86,8 @@ impl Transaction<'_> {
     }
 }
 
-fn verify_signers(policy: &ReleasePolicy) -> Result<()> {
-    let rules = policy.trust().rules.iter();
-    for signer in rules.flat_map(|rule| rule.signers.iter().chain(&rule.statement_signers)) {
-        PublicKey::from_pem(signer.key.as_bytes()).map_err(|refusal| {
-            Refusal { code: Code::PolicyInvalid, ..refusal }.within(format!("signer `{}`", signer.name))
-        })?;
-    }
-    Ok(())
+fn verify_trust(policy: &ReleasePolicy) -> Result<()> {
+    verify_signers(policy.trust()).map_err(|refusal| Refusal { code: Code::PolicyInvalid, ..refusal })
 }
 
 /// What a row is authenticated by.

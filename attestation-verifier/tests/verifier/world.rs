@@ -227,14 +227,8 @@ impl World {
     }
 
     pub(crate) fn trust(&self) -> TrustFile {
-        let signer = Signer { name: "release".into(), key: self.signer.public().pem() };
-        let rule = Rule {
-            repository: format!("{}/models/*", self.registry.addr()),
-            threshold: 1,
-            signers: vec![signer],
-            statement_signers: vec![],
-        };
-        TrustFile { rules: vec![rule] }
+        let signer = Signer::with_key("release", self.signer.public().pem());
+        TrustFile::new(vec![Rule::new(format!("{}/models/*", self.registry.addr()), vec![signer])])
     }
 
     pub(crate) fn root(&self) -> Root {

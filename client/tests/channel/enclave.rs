@@ -146,14 +146,8 @@ pub(crate) async fn serve_tls(config: Arc<rustls::ServerConfig>, router: Router)
 }
 
 fn settings(root: Root) -> Settings {
-    let signer =
-        Signer { name: "release".into(), key: "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n".into() };
-    let rule = Rule {
-        repository: "registry.example/models/*".into(),
-        threshold: 1,
-        signers: vec![signer],
-        statement_signers: vec![],
-    };
+    let signer = Signer::with_key("release", "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n");
+    let rule = Rule::new("registry.example/models/*", vec![signer]);
     Settings {
         version: 1,
         root,
@@ -165,7 +159,7 @@ fn settings(root: Root) -> Settings {
             name: "embed".into(),
             reference: format!("registry.example/models/embed@{}", MANIFEST.oci()),
         }],
-        trust: TrustFile { rules: vec![rule] },
+        trust: TrustFile::new(vec![rule]),
         principals: vec![],
     }
 }

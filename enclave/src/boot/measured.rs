@@ -96,14 +96,7 @@ pub(crate) mod tests {
             runtime: Runtime { onnxruntime: Sha256([3; 32]) },
             registries: vec![Registry { host: "localhost:1".into(), plain_http: true, ca: None }],
             models: vec![Model { name: "m".into(), reference: format!("localhost:1/m@{}", Sha256([4; 32]).oci()) }],
-            trust: TrustFile {
-                rules: vec![Rule {
-                    repository: "localhost:1/*".into(),
-                    threshold: 1,
-                    signers: vec![Signer { name: "s".into(), key: String::new() }],
-                    statement_signers: Vec::new(),
-                }],
-            },
+            trust: TrustFile::new(vec![Rule::new("localhost:1/*", vec![Signer::with_key("s", "")])]),
             principals: Vec::new(),
         }
     }

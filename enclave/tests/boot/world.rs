@@ -84,14 +84,7 @@ impl World {
                 name: "tiny".into(),
                 reference: format!("{host}/models/tiny@{}", pushed.manifest.oci()),
             }],
-            trust: TrustFile {
-                rules: vec![Rule {
-                    repository: format!("{host}/models/*"),
-                    threshold: 1,
-                    signers: vec![Signer { name: "release".into(), key: key.public().pem() }],
-                    statement_signers: Vec::new(),
-                }],
-            },
+            trust: TrustFile::new(vec![Rule::new(format!("{host}/models/*"), vec![Signer::with_key("release", key.public().pem())])]),
             principals: vec![Principal { name: "app".into(), key_sha256: Sha256::of(b"key-of-app") }],
         };
         Some(Self { folder, hierarchy, _registry: registry, settings, library })

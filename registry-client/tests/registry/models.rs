@@ -142,7 +142,7 @@ async fn model_comes_back_as_it_was_pushed() {
         let verified = shelf.pull().await.unwrap();
         assert_eq!(verified.manifest_digest(), shelf.pushed.manifest);
         assert_eq!(verified.trusted().signers(), ["release"]);
-        assert_eq!(verified.statement().name(), "source");
+        assert_eq!(verified.statement().unwrap().name(), "source");
         let mut found = tree(&shelf.out.join("model"));
         assert!(found.remove("model.sig").is_some());
         assert_eq!(found, shelf.model.files, "sealed {sealed}, api {api}");
@@ -167,7 +167,7 @@ async fn model_comes_back_on_a_single_thread_and_under_blake3() {
     let trusted = verify_model(&peer.client, &peer.reference("m/demo:v1"), &trust).await.unwrap();
     let sink = DirectorySink::new(&peer.folder.path().join("model")).unwrap();
     let (verified, ()) = open_model(&peer.client, trusted.with_key(Some(key())).unwrap(), sink).await.unwrap();
-    assert_eq!(verified.statement().hash_type(), HashAlgorithm::Blake3);
+    assert_eq!(verified.statement().unwrap().hash_type(), HashAlgorithm::Blake3);
     assert_eq!(tree(&peer.folder.path().join("model")).len(), 5);
 }
 

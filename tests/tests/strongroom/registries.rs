@@ -121,11 +121,11 @@ impl Place {
 
     fn trust(&self, signer: &str) -> PathBuf {
         let key = fs::read_to_string(self.path(&format!("{signer}.pub"))).unwrap();
-        let signers = vec![Signer { name: signer.into(), key }];
+        let signers = vec![Signer::with_key(signer, key)];
         let repository = format!("{}/models/*", self.address);
-        let rules = vec![Rule { repository, threshold: 1, signers, statement_signers: vec![] }];
+        let rules = vec![Rule::new(repository, signers)];
         let path = self.path(&format!("{signer}.toml"));
-        fs::write(&path, toml::to_string(&TrustFile { rules }).unwrap()).unwrap();
+        fs::write(&path, toml::to_string(&TrustFile::new(rules)).unwrap()).unwrap();
         path
     }
 

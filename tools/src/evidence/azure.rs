@@ -1,8 +1,9 @@
 //! `strongroom evidence verify-azure`: an Azure guest's paravisor report, TPM quote and PCRs. A platform that is named, never guessed.
 
 use super::answer::Answer;
-use super::{conclude, endorsements, for_people, now, snp, tdx};
+use super::{conclude, endorsements, for_people, now, remember, snp, tdx};
 use crate::files::read as read_file;
+use crate::state::State;
 use crate::{output, roots};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 use strongroom_appraisal::azure::{
     AuthenticVtpm, appraise_snp, appraise_tdx, authenticate_snp_traced, authenticate_tdx_traced,
 };
-use strongroom_appraisal::{Endorsements, Policy, Roots, UnixTime, Verdict};
+use strongroom_appraisal::{Endorsements, Policy, Roots, Seen, UnixTime, Verdict};
 use strongroom_wire::azure::{Evidence, HclReport, Platform};
 use strongroom_wire::{Code, Fault, Refusal, Result, Root, limits};
 
@@ -40,6 +41,9 @@ pub(crate) struct VerifyAzure {
     /// The appraisal policy, with a section of that platform. Without it neither platform nor software is judged.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// As for `evidence verify`.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -79,7 +83,11 @@ pub(super) fn verify(arguments: &VerifyAzure, json: bool) -> Result<ExitCode> {
         policy: policy.as_ref(),
     };
     let mut answer = describe(&evidence, arguments.platform)?;
-    match judge(&evidence, arguments.platform, &terms, &mut answer) {
+    let mut state = arguments.state.as_deref().map(State::open).transpose()?;
+    let seen = state.as_mut().map(|state| &mut state.seen);
+    let verdict = judge(&evidence, arguments.platform, &terms, seen, &mut answer);
+    state.map_or(Ok(()), State::save)?;
+    match verdict {
         Ok(verdict) => answer.verdict = verdict.as_str(),
         Err(refusal) if refusal.fault() == Fault::Refused => answer.code = Some(refusal.code),
         Err(refusal) => return Err(refusal),
@@ -114,7 +122,13 @@ struct Terms<'a> {
     policy: Option<&'a Policy>,
 }
 
-fn judge(evidence: &Evidence, named: Named, terms: &Terms<'_>, answer: &mut Answer) -> Result<Verdict> {
+fn judge(
+    evidence: &Evidence,
+    named: Named,
+    terms: &Terms<'_>,
+    seen: Option<&mut Seen>,
+    answer: &mut Answer,
+) -> Result<Verdict> {
     let Terms { nonce, endorsements, roots, now: at, policy } = *terms;
     let trace = &mut answer.checks;
     match named {
@@ -122,6 +136,7 @@ fn judge(evidence: &Evidence, named: Named, terms: &Terms<'_>, answer: &mut Answ
             let vtpm = authenticate_snp_traced(evidence, nonce, endorsements, roots, at, trace)?;
             answer.product = Some(vtpm.hardware().product().to_owned());
             answer.learn(&vtpm, vtpm.hardware().root());
+            remember(seen, |seen| vtpm.verify_newest(seen), answer)?;
             policy.map_or(Ok(Verdict::Authentic), |policy| conclude(&appraise_snp(&vtpm, policy, None), answer))
         }
         Named::AzureTdxVtpm => {
@@ -129,6 +144,7 @@ fn judge(evidence: &Evidence, named: Named, terms: &Terms<'_>, answer: &mut Answ
             answer.tcb_status = Some(vtpm.hardware().tcb_status().as_str());
             answer.advisories = vtpm.hardware().advisories().map(str::to_owned).collect();
             answer.learn(&vtpm, vtpm.hardware().root());
+            remember(seen, |seen| vtpm.verify_newest(seen), answer)?;
             policy.map_or(Ok(Verdict::Authentic), |policy| conclude(&appraise_tdx(&vtpm, policy, None), answer))
         }
     }

@@ -1,9 +1,9 @@
 //! SNP reports.
 
-use super::Terms;
 use super::answer::{Answer, Fields};
+use super::{Terms, remember};
 use serde::Serialize;
-use strongroom_appraisal::{Verdict, appraise, authenticate_traced};
+use strongroom_appraisal::{Seen, Verdict, appraise, authenticate_traced};
 use strongroom_wire::Result;
 use strongroom_wire::snp::{Report, SigningKey, Tcb};
 
@@ -89,10 +89,16 @@ pub(super) fn describe(evidence: &[u8]) -> Result<Answer> {
     })
 }
 
-pub(super) fn judge(evidence: &[u8], terms: &Terms<'_>, answer: &mut Answer) -> Result<Verdict> {
+pub(super) fn judge(
+    evidence: &[u8],
+    terms: &Terms<'_>,
+    seen: Option<&mut Seen>,
+    answer: &mut Answer,
+) -> Result<Verdict> {
     let authentic = authenticate_traced(evidence, terms.endorsements, terms.roots, terms.now, &mut answer.checks)?;
     answer.root = Some(authentic.root());
     answer.product = Some(authentic.product().to_owned());
+    remember(seen, |seen| authentic.verify_newest(seen), answer)?;
     terms.appraise(&authentic, appraise, answer)
 }
 

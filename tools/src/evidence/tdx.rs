@@ -1,11 +1,11 @@
 //! TDX quotes.
 
-use super::Terms;
 use super::answer::{Answer, Fields};
+use super::{Terms, remember};
 use crate::output;
 use serde::Serialize;
 use strongroom_appraisal::tdx::{AuthenticQuote, appraise, authenticate_traced};
-use strongroom_appraisal::{UnixTime, Verdict};
+use strongroom_appraisal::{Seen, UnixTime, Verdict};
 use strongroom_wire::Result;
 use strongroom_wire::event_log::Event;
 use strongroom_wire::tdx::Quote;
@@ -106,7 +106,12 @@ pub(super) fn describe(evidence: &[u8]) -> Result<Answer> {
     })
 }
 
-pub(super) fn judge(evidence: &[u8], terms: &Terms<'_>, answer: &mut Answer) -> Result<Verdict> {
+pub(super) fn judge(
+    evidence: &[u8],
+    terms: &Terms<'_>,
+    seen: Option<&mut Seen>,
+    answer: &mut Answer,
+) -> Result<Verdict> {
     let authentic = authenticate_traced(evidence, terms.endorsements, terms.roots, terms.now, &mut answer.checks)?;
     answer.root = Some(authentic.root());
     answer.tcb_status = Some(authentic.tcb_status().as_str());
@@ -114,6 +119,7 @@ pub(super) fn judge(evidence: &[u8], terms: &Terms<'_>, answer: &mut Answer) -> 
     if let Fields::Tdx(fields) = &mut answer.fields {
         fields.learn(&authentic);
     }
+    remember(seen, |seen| authentic.verify_newest(seen), answer)?;
     let authentic = match terms.event_log {
         Some(log) => authentic.with_event_log_traced(log, &mut answer.checks)?,
         None => authentic,

@@ -6,7 +6,7 @@ use crate::{block_on, files, output, trust};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
-use strongroom_artifact::TrustedModel;
+use strongroom_artifact::{Credential, TrustedModel};
 use strongroom_registry_client::{DirectorySink, FileSink, Filled, ModelSink, Reference, open_model, verify_model};
 use strongroom_wire::Result;
 use strongroom_wire::digest::Sha256;
@@ -51,6 +51,8 @@ struct Answer {
     manifest: String,
     signers: Vec<String>,
     signer_keys: Vec<Sha256>,
+    /// What each signer was recognised by: a key, or an identity and who vouched for it.
+    signed_by: Vec<String>,
     sealed: bool,
     key: Option<String>,
     size: u64,
@@ -75,7 +77,8 @@ impl Answer {
             reference: reference.pinned(model.manifest_digest()).to_string(),
             manifest: model.manifest_digest().oci(),
             signers: model.signers().to_vec(),
-            signer_keys: model.signer_keys().to_vec(),
+            signer_keys: model.credentials().filter_map(key_of).collect(),
+            signed_by: model.credentials().map(ToString::to_string).collect(),
             sealed: manifest.sealing().is_some(),
             key: manifest.sealing().map(|sealing| sealing.key.uri()),
             size: manifest.plain_size(),
@@ -97,8 +100,15 @@ impl Answer {
             "{}{}\n  signed by {}\n  {sealed}\n",
             output::table(&["FILE", "SIZE"], &rows),
             self.reference,
-            self.signers.join(", ")
+            self.signers.iter().zip(&self.signed_by).map(|(name, by)| format!("{name}: {by}")).collect::<Vec<_>>().join(", ")
         ))
+    }
+}
+
+const fn key_of(credential: &Credential) -> Option<Sha256> {
+    match credential {
+        Credential::Key(fingerprint) => Some(*fingerprint),
+        _ => None,
     }
 }
 

@@ -81,13 +81,8 @@ fn policy_text(report: &ReportSpec, document: &[u8]) -> String {
 }
 
 fn settings(root: Root) -> Settings {
-    let signer = Signer { name: "release".into(), key: String::new() };
-    let rule = Rule {
-        repository: "registry.example/models/*".into(),
-        threshold: 1,
-        signers: vec![signer],
-        statement_signers: vec![],
-    };
+    let signer = Signer::with_key("release", "");
+    let rule = Rule::new("registry.example/models/*", vec![signer]);
     Settings {
         version: 1,
         root,
@@ -99,7 +94,7 @@ fn settings(root: Root) -> Settings {
             name: "embed".into(),
             reference: format!("registry.example/models/embed@{}", MANIFEST.oci()),
         }],
-        trust: TrustFile { rules: vec![rule] },
+        trust: TrustFile::new(vec![rule]),
         principals: vec![],
     }
 }

@@ -66,7 +66,14 @@ fn register_outside_rtmr0_to_3_refused_unless_nothing_is_extended() {
         assert_eq!(code(&log(&[one(index, 4, 7)])), Code::Malformed, "{index}");
         assert!(EventLog::parse(&log(&[one(index, 3, 7)])).is_ok(), "{index}");
     }
-    assert!(EventLog::parse(&log(&[one(4, 4, 7)])).is_ok());
+    for index in 1..=4u8 {
+        let parsed = EventLog::parse(&log(&[one(u32::from(index), 4, 7)])).unwrap();
+        assert_eq!(parsed.events[0].rtmr(), Some(index - 1));
+        let extended = sha384(&[[0; 48], [7; 48]].concat());
+        let want: [[u8; 48]; 4] =
+            core::array::from_fn(|at| if at + 1 == usize::from(index) { extended } else { [0; 48] });
+        assert_eq!(parsed.replay(), want, "{index}");
+    }
 }
 
 #[test]

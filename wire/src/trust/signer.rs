@@ -103,14 +103,10 @@ impl Identity {
         match (&self.subject, &self.subject_pattern) {
             (Some(subject), None) if !subject.is_empty() => Ok(()),
             (None, Some(pattern)) if pattern.len() > SUBJECT => wrong("its pattern is longer than a subject"),
-            (None, Some(pattern)) => {
-                let host = pattern.strip_prefix("https://").unwrap_or(pattern);
-                // At least a host or the domain of a mail address is fixed.
-                match host.split(['/', '@']).any(|part| part.contains('.') && !part.contains('*')) {
-                    true => Ok(()),
-                    false => wrong("a pattern fixes at least a host or a domain"),
-                }
+            (None, Some(pattern)) if !fixes_a_domain(pattern) => {
+                wrong("its pattern fixes no host and no domain of mail")
             }
+            (None, Some(_)) => Ok(()),
             _ => wrong("either `subject` or `subject-pattern`, and not empty"),
         }
     }
@@ -144,28 +140,127 @@ impl fmt::Display for Identity {
     }
 }
 
+/// Whether a pattern says which host a URI is on, or in which domain a mail address is.
+fn fixes_a_domain(pattern: &str) -> bool {
+    let domain = match pattern.split_once("://") {
+        Some((_, rest)) => rest.split('/').next(),
+        None => pattern.rsplit_once('@').map(|(_, domain)| domain),
+    };
+    domain.is_some_and(|domain| !domain.is_empty() && !domain.contains('*'))
+}
+
 /// Whether `text` as a whole is of `pattern`. Takes time by the product of their lengths at most.
 fn matches(pattern: &str, text: &str) -> bool {
-    // For each length of a beginning of `text`: whether the pattern read so far is exactly that.
-    let mut reached = vec![false; text.len() + 1];
-    if let Some(start) = reached.first_mut() {
-        *start = true;
-    }
-    let mut rest = pattern;
-    while let Some(first) = rest.bytes().next() {
-        let (length, any): (usize, Option<&[u8]>) = match first {
-            b'*' if rest.starts_with("**") => (2, Some(b"@")),
-            b'*' => (1, Some(b"/@")),
-            _ => (1, None),
+    let text = text.as_bytes();
+    // For each length of a beginning of `text`: whether that is of the pattern as far as it is read.
+    let mut ends: Vec<bool> = core::iter::once(true).chain(text.iter().map(|_| false)).collect();
+    let mut rest = pattern.as_bytes();
+    loop {
+        let (never, after) = match rest {
+            [] => return ends.last() == Some(&true),
+            [b'*', b'*', after @ ..] => (Some(&b"@"[..]), after),
+            [b'*', after @ ..] => (Some(&b"/@"[..]), after),
+            [_, after @ ..] => (None, after),
         };
-        rest = rest.get(length..).unwrap_or_else(|| skip_character(rest));
-        let literal = pattern.get(..pattern.len() - rest.len()).unwrap_or_default().as_bytes().last().copied();
-        let mut next = vec![false; reached.len()];
-        match any {
-            Some(never) => spread(&reached, text.as_bytes(), never, &mut next),
-            None => step(&reached, text.as_bytes(), literal, &mut next),
+        let literal = rest.first();
+        let mut before = false;
+        let mut reached = false;
+        // The beginning of no length, and then each that ends after `byte`.
+        for (end, byte) in ends.iter_mut().zip(core::iter::once(None).chain(text.iter().map(Some))) {
+            let was = *end;
+            *end = match never {
+                Some(never) => was || (reached && byte.is_some_and(|byte| !never.contains(byte))),
+                None => before && byte == literal,
+            };
+            (before, reached) = (was, *end);
         }
-        reached = next;
+        rest = after;
     }
-    reached.last() == Some(&true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn identity(subject: Option<&str>, pattern: Option<&str>) -> Identity {
+        Identity {
+            issuer: "https://issuer".into(),
+            subject: subject.map(str::to_owned),
+            subject_pattern: pattern.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn subject_and_issuer_are_compared_as_a_whole() {
+        let release = identity(Some("release@acme.example"), None);
+        assert!(release.is("https://issuer", "release@acme.example"));
+        for (issuer, subject) in [
+            ("https://issuer/", "release@acme.example"),
+            ("https://issue", "release@acme.example"),
+            ("https://issuer", "Release@acme.example"),
+            ("https://issuer", "release@acme.example.org"),
+            ("https://issuer", ""),
+        ] {
+            assert!(!release.is(issuer, subject), "{issuer} {subject}");
+        }
+    }
+
+    #[test]
+    fn wildcards_stand_for_what_they_say_and_no_more() {
+        let workflow = "https://github.com/acme/*/.github/workflows/release.yml@refs/tags/*";
+        assert!(matches(workflow, "https://github.com/acme/models/.github/workflows/release.yml@refs/tags/v1"));
+        for beside in [
+            "https://github.com/acme/models/.github/workflows/release.yml@refs/heads/v1",
+            "https://github.com/acme/models/.github/workflows/release.yml@refs/tags/v1/v2",
+            "https://github.com/acme/a/b/.github/workflows/release.yml@refs/tags/v1",
+            "https://github.com/acmee/models/.github/workflows/release.yml@refs/tags/v1",
+            // The name of a branch that plays the rest of the subject.
+            "https://github.com/acme/m/.github/workflows/x.yml@refs/heads/y/.github/workflows/release.yml@refs/tags/v1",
+        ] {
+            assert!(!matches(workflow, beside), "{beside}");
+        }
+        assert!(matches("https://h.x/**@m", "https://h.x/a/b@m") && !matches("https://h.x/**@m", "https://h.x/a@b@m"));
+        assert!(matches("a*b*c", "abbc") && matches("a*", "a") && matches("", "") && matches("**", "a/b"));
+        assert!(!matches("a*b*c", "acb") && !matches("a", "aa") && !matches("aa", "a") && !matches("", "a"));
+    }
+
+    #[test]
+    fn identity_of_somebody_accepted_and_of_anybody_refused() {
+        for good in [
+            identity(Some("a@b"), None),
+            identity(None, Some("*@acme.example")),
+            identity(None, Some("https://github.com/acme/**")),
+        ] {
+            assert_eq!(good.verify_shape(), Ok(()), "{good}");
+        }
+        let long = "a.b/".repeat(SUBJECT);
+        for bad in [
+            identity(None, None),
+            identity(Some(""), None),
+            identity(Some("a"), Some("a.b/*")),
+            identity(None, Some("*")),
+            identity(None, Some("https://**")),
+            identity(None, Some("https://*/a/b")),
+            identity(None, Some("*@*.com")),
+            identity(None, Some(&long)),
+            Identity { issuer: String::new(), ..identity(Some("a"), None) },
+        ] {
+            assert_eq!(bad.verify_shape().unwrap_err().code, Code::ConfigurationInvalid, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_without_wildcards_is_of_itself_alone(text in "[a-z@/.]{0,20}", other in "[a-z@/.]{0,20}") {
+            prop_assert!(matches(&text, &text));
+            prop_assert_eq!(matches(&text, &other), text == other);
+        }
+
+        #[test]
+        fn anything_is_of_its_beginning_and_end_with_a_wildcard_between(a in "[a-z@/]{0,9}", b in "[a-z]{0,9}", c in "[a-z@/]{0,9}") {
+            let (pattern, text) = (format!("{a}*{c}"), format!("{a}{b}{c}"));
+            prop_assert!(matches(&pattern, &text));
+        }
+    }
 }

@@ -51,7 +51,7 @@ impl SnpPolicy {
         let one_product = matches!(self.product, Some(Rule::Exactly(_)));
         floors.all(|floor| match floor {
             Floor::AtLeast(_) => one_product,
-            Floor::Any { .. } => floor.is_sound(),
+            Floor::ReferenceValues(_) | Floor::Any { .. } => floor.is_sound(),
         })
     }
 }

@@ -165,9 +165,9 @@ impl World {
     /// Lets the release key sign what is under `models/`.
     fn trust(&self) -> TrustFile {
         let key = fs::read_to_string(self.office.path().join("release.pub")).unwrap();
-        let signers = vec![Signer { name: "release".into(), key }];
+        let signers = vec![Signer::with_key("release", key)];
         let repository = format!("{}/models/*", self.registry);
-        TrustFile { rules: vec![Rule { repository, threshold: 1, signers, statement_signers: vec![] }] }
+        TrustFile::new(vec![Rule::new(repository, signers)])
     }
 
     fn snp_policy(&self, document: &[u8]) -> String {

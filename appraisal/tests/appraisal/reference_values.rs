@@ -1,0 +1,248 @@
+//! Signed reference values: bundles and policies that differ in one thing.
+
+use super::pair::{Outcome, Pair};
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use serde_json::{Value, json};
+use std::sync::LazyLock;
+use strongroom_appraisal::{Floor, Hex, Policy, REFERENCE_VALUES_TYPE, ReleasePolicy, Rule, Seen, SeenKind};
+use strongroom_wire::dsse::Envelope;
+use strongroom_wire::{Code, Result, bytes};
+
+const NOW: u64 = 1_000;
+
+static KEYS: LazyLock<[EcdsaKeyPair; 2]> =
+    LazyLock::new(|| [0, 1].map(|_| EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap()));
+
+fn pem(key: &EcdsaKeyPair) -> String {
+    let der = key.public_key().as_der().unwrap();
+    format!("-----BEGIN PUBLIC KEY-----\\n{}\\n-----END PUBLIC KEY-----\\n", bytes::to_base64(der.as_ref()))
+}
+
+fn bundle() -> Value {
+    let label = json!({ "image": "guest", "version": "1" });
+    let tcb = json!({ "bootloader": 3, "tee": 0, "snp": 8, "microcode": 115 });
+    let hex = |digit: &str, n: usize| digit.repeat(2 * n);
+    json!({
+        "format": 1, "name": "image", "version": 7, "issued": NOW - 10, "expires": NOW + 10,
+        "snp": { "product": "Milan", "tcb": tcb, "guests": [
+            { "label": label, "measurement": hex("1", 48), "deployment": hex("d", 32), "inputs": { "kernel": hex("9", 32) } },
+            { "label": label, "measurement": hex("2", 48), "deployment": hex("d", 32) },
+        ] },
+        "tdx": { "tcb-evaluation": 18, "guests": [{
+            "label": label, "mrtd": hex("3", 48), "rtmr0": hex("4", 48), "rtmr1": hex("5", 48), "rtmr2": hex("6", 48),
+            "rtmr3": hex("7", 48), "deployment": hex("d", 32),
+        }] },
+    })
+}
+
+/// A policy that takes all that can be taken, and demands as many of the keys.
+fn policy_text(threshold: usize) -> String {
+    let take = "{ reference-values = \"image\" }";
+    let any = "{ any = { because = \"test\" } }";
+    let [one, two] = [&KEYS[0], &KEYS[1]].map(pem);
+    format!(
+        "version = 1\n[[reference-values]]\nname = \"image\"\nversion = {{ at-least = 7 }}\n\
+         signers = {{ keys = [\"{one}\", \"{two}\"], threshold = {threshold} }}\n\
+         [snp]\nmeasurement = {take}\ndeployment = {take}\nproduct = {take}\ntcb = {take}\nlaunch-tcb = {take}\nchip = {any}\n\
+         [tdx]\nmrtd = {take}\nrtmr0 = {take}\nrtmr1 = {take}\nrtmr2 = {take}\nrtmr3 = {take}\ndeployment = {take}\n\
+         tcb-evaluation = {take}\nppid = {any}\n"
+    )
+}
+
+fn sign(payload: &[u8], payload_type: &str, keys: &[&EcdsaKeyPair]) -> Vec<u8> {
+    let mut envelope =
+        Envelope { payload_type: payload_type.to_owned(), payload: payload.to_vec(), signatures: Vec::new() };
+    let message = envelope.signed_bytes();
+    let signatures = keys.iter().map(|key| key.sign(&SystemRandom::new(), &message).unwrap().as_ref().to_vec());
+    envelope.signatures = signatures.collect();
+    envelope.to_json().unwrap()
+}
+
+fn signed(bundle: &Value) -> Vec<u8> {
+    sign(bundle.to_string().as_bytes(), REFERENCE_VALUES_TYPE, &[&KEYS[0]])
+}
+
+fn take(policy: &str, envelopes: &[Vec<u8>], now: u64) -> Result<Policy> {
+    let envelopes: Vec<&[u8]> = envelopes.iter().map(Vec::as_slice).collect();
+    Policy::parse(policy.as_bytes())?.with_reference_values(&envelopes, &mut Seen::default(), now)
+}
+
+fn outcome(result: Result<Policy>) -> Outcome {
+    result.err().map(|refusal| ("reference values".to_owned(), refusal.code))
+}
+
+/// The bundle as it is, and changed by `change`.
+fn changed(what: &str, code: Code, change: impl Fn(&mut Value) + 'static) -> Pair {
+    let refused = move || {
+        let mut bundle = bundle();
+        change(&mut bundle);
+        outcome(take(&policy_text(1), &[signed(&bundle)], NOW))
+    };
+    Pair::new(what, || outcome(take(&policy_text(1), &[signed(&bundle())], NOW)), refused, "reference values", code)
+}
+
+/// The last moment at which it is accepted, and the next.
+fn moment(what: &str, accepted: u64, refused: u64, code: Code) -> Pair {
+    let at = |now| move || outcome(take(&policy_text(1), &[signed(&bundle())], now));
+    Pair::new(what, at(accepted), at(refused), "reference values", code)
+}
+
+/// The same bundle under the same policy, in two envelopes.
+fn envelopes(what: &str, threshold: usize, accepted: Vec<Vec<u8>>, refused: Vec<Vec<u8>>, code: Code) -> Pair {
+    let run = move |envelopes: Vec<Vec<u8>>| move || outcome(take(&policy_text(threshold), &envelopes, NOW));
+    Pair::new(what, run(accepted), run(refused), "reference values", code)
+}
+
+pub(crate) fn pairs() -> Vec<Pair> {
+    let payload = bundle().to_string().into_bytes();
+    let by = |keys: &[&EcdsaKeyPair]| vec![sign(&payload, REFERENCE_VALUES_TYPE, keys)];
+    let stranger = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+    let good = || vec![signed(&bundle())];
+    let missing = Code::ReferenceValuesMissing;
+    let invalid = Code::ReferenceValuesInvalid;
+    let mut pairs = vec![
+        envelopes("signature", 1, good(), by(&[]), Code::SignatureInvalid),
+        envelopes("key", 1, good(), by(&[&stranger]), Code::SignatureInvalid),
+        envelopes("threshold", 2, by(&[&KEYS[0], &KEYS[1]]), by(&[&KEYS[0]]), Code::SignatureInvalid),
+        envelopes("one key twice", 2, by(&[&KEYS[0], &KEYS[1]]), by(&[&KEYS[0], &KEYS[0]]), Code::SignatureInvalid),
+        envelopes("type", 1, good(), vec![sign(&payload, "text/plain", &[&KEYS[0]])], Code::SignatureInvalid),
+        envelopes("not given", 1, good(), Vec::new(), missing),
+        envelopes("given twice", 1, good(), [good(), good()].concat(), invalid),
+        moment("first second", NOW - 10, NOW - 11, Code::ReferenceValuesNotYetValid),
+        moment("last second", NOW + 10, NOW + 11, Code::ReferenceValuesExpired),
+        changed("name", invalid, |bundle| bundle["name"] = json!("other")),
+        changed("empty name", invalid, |bundle| bundle["name"] = json!("")),
+        changed("format", invalid, |bundle| bundle["format"] = json!(2)),
+        changed("version below the policy's", Code::ReferenceValuesRolledBack, |bundle| bundle["version"] = json!(6)),
+        changed("expires before issued", invalid, |bundle| bundle["expires"] = json!(NOW - 11)),
+        changed("validity", invalid, |bundle| bundle["expires"] = json!(NOW - 10 + 366 * 86_400 + 1)),
+        changed("unknown field", Code::UnknownField, |bundle| bundle["more"] = json!(1)),
+        changed("no guests", invalid, |bundle| bundle["snp"]["guests"] = json!([])),
+        changed("product of the TCB", invalid, |bundle| bundle["snp"]["product"] = Value::Null),
+        changed("product that is none", Code::PolicyInvalid, |bundle| bundle["snp"]["product"] = json!("Rome")),
+        changed("measurement's length", invalid, |bundle| bundle["snp"]["guests"][0]["measurement"] = json!("11")),
+    ];
+    let fields: [(&str, fn(&mut Value) -> &mut Value); 8] = [
+        ("snp.tcb", |bundle| &mut bundle["snp"]["tcb"]),
+        ("snp.deployment of one guest", |bundle| &mut bundle["snp"]["guests"][1]["deployment"]),
+        ("tdx.tcb-evaluation", |bundle| &mut bundle["tdx"]["tcb-evaluation"]),
+        ("tdx.rtmr0", |bundle| &mut bundle["tdx"]["guests"][0]["rtmr0"]),
+        ("tdx.rtmr1", |bundle| &mut bundle["tdx"]["guests"][0]["rtmr1"]),
+        ("tdx.rtmr2", |bundle| &mut bundle["tdx"]["guests"][0]["rtmr2"]),
+        ("tdx.rtmr3", |bundle| &mut bundle["tdx"]["guests"][0]["rtmr3"]),
+        ("tdx.deployment", |bundle| &mut bundle["tdx"]["guests"][0]["deployment"]),
+    ];
+    pairs.extend(fields.map(|(what, field)| changed(what, missing, move |bundle| *field(bundle) = Value::Null)));
+    pairs.extend(
+        ["snp", "tdx"].map(|section| {
+            changed(section, missing, move |bundle| drop(bundle.as_object_mut().unwrap().remove(section)))
+        }),
+    );
+    pairs
+}
+
+#[test]
+fn sound_bundle_is_taken_and_each_fault_is_named() {
+    Pair::hold(pairs());
+}
+
+#[test]
+fn taken_values_are_the_rules_that_somebody_could_have_written() {
+    let policy = take(&policy_text(1), &[signed(&bundle())], NOW).unwrap();
+    let (snp, tdx) = (policy.snp().unwrap(), policy.tdx().unwrap());
+    assert_eq!(snp.measurement, Rule::OneOf(vec![Hex([0x11; 48]), Hex([0x22; 48])]));
+    assert_eq!(snp.deployment, Rule::Exactly(Hex([0xdd; 32])));
+    assert_eq!(snp.product, Some(Rule::Exactly("Milan".to_owned())));
+    let Floor::AtLeast(tcb) = &snp.tcb else { panic!("no floor") };
+    assert_eq!((tcb.bootloader, tcb.snp, tcb.microcode), (3, 8, 115));
+    assert_eq!(snp.launch_tcb.as_ref(), Some(&snp.tcb));
+    assert_eq!(tdx.mrtd, Rule::Exactly(Hex([0x33; 48])));
+    assert_eq!(tdx.rtmr0, Rule::Exactly(Hex([0x44; 48])));
+    assert_eq!(tdx.rtmr1, Rule::Exactly(Hex([0x55; 48])));
+    assert_eq!(tdx.rtmr2, Rule::Exactly(Hex([0x66; 48])));
+    assert_eq!(tdx.rtmr3, Rule::Exactly(Hex([0x77; 48])));
+    assert_eq!(tdx.deployment, Rule::Exactly(Hex([0xdd; 32])));
+    assert_eq!(tdx.tcb_evaluation, Floor::AtLeast(18));
+    policy.fixes_software().unwrap();
+}
+
+#[test]
+fn digest_covers_policy_and_bundle() {
+    let digest = |policy: &str, bundle: &Value| take(policy, &[signed(bundle)], NOW).unwrap().digest();
+    let (policy, first) = (policy_text(1), bundle());
+    let mut second = first.clone();
+    second["version"] = json!(8);
+    assert_eq!(digest(&policy, &first), digest(&policy, &first));
+    assert_ne!(digest(&policy, &first), digest(&policy, &second));
+    assert_ne!(digest(&policy, &first), digest(&format!("{policy}\n"), &first));
+    assert_ne!(digest(&policy, &first), Policy::parse(policy.as_bytes()).unwrap().digest());
+}
+
+#[test]
+fn newer_version_accepted_and_older_or_other_one_of_the_same_number_refused() {
+    let mut seen = Seen::default();
+    let mut take = |version: u64, expires: u64| {
+        let mut bundle = bundle();
+        bundle["version"] = json!(version);
+        bundle["expires"] = json!(expires);
+        let policy = Policy::parse(policy_text(1).as_bytes()).unwrap();
+        let taken = policy.with_reference_values(&[&signed(&bundle)], &mut seen, NOW);
+        (taken.err().map(|refusal| refusal.code), seen.highest(SeenKind::ReferenceValues, "image"))
+    };
+    assert_eq!(take(8, NOW + 10), (None, Some(8)));
+    assert_eq!(take(8, NOW + 10), (None, Some(8)));
+    assert_eq!(take(8, NOW + 11), (Some(Code::ReferenceValuesRolledBack), Some(8)));
+    assert_eq!(take(7, NOW + 10), (Some(Code::ReferenceValuesRolledBack), Some(8)));
+    assert_eq!(take(9, NOW - 1), (Some(Code::ReferenceValuesExpired), Some(8)));
+    assert_eq!(take(9, NOW + 10), (None, Some(9)));
+}
+
+#[test]
+fn policy_that_takes_none_stays_as_it_is() {
+    let any = "{ any = { because = \"test\" } }";
+    let text = format!("version = 1\n[snp]\nmeasurement = {any}\ndeployment = {any}\ntcb = {any}\nchip = {any}\n");
+    let taken = take(&text, &[], NOW).unwrap();
+    assert_eq!(taken.digest(), Policy::parse(text.as_bytes()).unwrap().digest());
+    assert_eq!(take(&text, &[signed(&bundle())], NOW).unwrap_err().code, Code::ReferenceValuesInvalid);
+}
+
+#[test]
+fn values_taken_where_none_can_be_or_from_where_the_policy_does_not_say_refused() {
+    let good = policy_text(1);
+    assert!(Policy::parse(good.as_bytes()).is_ok());
+    let take = "{ reference-values = \"image\" }";
+    for (from, to) in [
+        ("chip = { any = { because = \"test\" } }".to_owned(), format!("chip = {take}")),
+        (format!("mrtd = {take}"), "mrtd = { reference-values = \"other\" }".to_owned()),
+        (format!("rtmr3 = {take}"), format!("rtmr3 = {take}\nmrowner = {take}")),
+        ("threshold = 1".to_owned(), "threshold = 3".to_owned()),
+        ("version = { at-least = 7 }".to_owned(), "version = { reference-values = \"image\" }".to_owned()),
+        ("[snp]".to_owned(), "[[reference-values]]\nname = \"image\"\nsigners = { keys = [] }\n[snp]".to_owned()),
+    ] {
+        assert!(good.contains(&from), "{from}");
+        let refusal = Policy::parse(good.replace(&from, &to).as_bytes()).unwrap_err();
+        assert_eq!(refusal.code, Code::PolicyInvalid, "{to}: {refusal}");
+    }
+}
+
+#[test]
+fn release_policy_takes_the_same_values() {
+    let signer = "[[release.trust.rule]]\nrepository = \"r:1/models/*\"\n\
+                  [[release.trust.rule.signer]]\nname = \"a\"\nkey = \"k\"\n";
+    let policy = ReleasePolicy::parse(format!("{}{signer}", policy_text(1)).as_bytes()).unwrap();
+    let envelope = signed(&bundle());
+    let taken = policy.with_reference_values(&[&envelope], &mut Seen::default(), NOW).unwrap();
+    assert_eq!(taken.appraisal().snp().unwrap().deployment, Rule::Exactly(Hex([0xdd; 32])));
+    assert_ne!(taken.digest(), policy.digest());
+}
+
+#[test]
+fn values_that_were_not_taken_accept_nobody() {
+    let policy = Policy::parse(policy_text(1).as_bytes()).unwrap();
+    let (snp, tdx) = (policy.snp().unwrap(), policy.tdx().unwrap());
+    assert!(!snp.measurement.allows(&Hex([0x11; 48])));
+    assert!(!tdx.mrtd.allows(&Hex([0x33; 48])));
+    assert!(snp.measurement.describe(ToString::to_string).contains("not taken"));
+}

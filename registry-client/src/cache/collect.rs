@@ -1,0 +1,113 @@
+//! What is used least gives room: by the time of its last use, until the limits hold.
+
+use super::lock::Lock;
+use super::{Cache, remove};
+use core::sync::atomic::Ordering;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use strongroom_wire::{Refusal, Result};
+
+/// What was collected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Blobs and beginnings of blobs.
+    pub files: usize,
+    /// Their length in bytes.
+    pub bytes: u64,
+}
+
+/// A file that may be collected.
+struct Entry {
+    used: SystemTime,
+    length: u64,
+    name: String,
+}
+
+impl Cache {
+    /// Removes blobs, and beginnings of blobs, until both are within their limits. What any process is using stays, and counts.
+    ///
+    /// # Errors
+    /// `io`.
+    pub fn collect(&self) -> Result<Collected> {
+        let inner = &*self.inner;
+        inner.added.store(0, Ordering::Relaxed);
+        let mut collected = Collected::default();
+        for (folder, limit) in [(&inner.blobs, inner.limits.blobs), (&inner.partial, inner.limits.partial)] {
+            let mut entries = entries(folder)?;
+            let mut left = entries.iter().map(|entry| entry.length).fold(0, u64::saturating_add);
+            entries.sort_by_key(|entry| entry.used);
+            for entry in entries {
+                if left <= limit {
+                    break;
+                }
+                if self.remove_unused(folder, &entry.name)? {
+                    left = left.saturating_sub(entry.length);
+                    collected.files = collected.files.saturating_add(1);
+                    collected.bytes = collected.bytes.saturating_add(entry.length);
+                }
+            }
+        }
+        self.remove_locks()?;
+        Ok(collected)
+    }
+
+    /// [`Self::collect`], where nobody waits for its outcome.
+    pub(crate) fn collect_or_warn(&self) {
+        match self.collect() {
+            Ok(Collected { files, bytes }) if files > 0 => tracing::debug!(files, bytes, "collected"),
+            Ok(_) => {}
+            Err(refusal) => tracing::warn!(%refusal, "cache cannot be collected"),
+        }
+    }
+
+    fn remove_unused(&self, folder: &Path, name: &str) -> Result<bool> {
+        let Some(_lock) = Lock::try_exclusive(&self.inner.locks.join(name))? else { return Ok(false) };
+        let path = folder.join(name);
+        remove(&path)?;
+        remove(&path.with_extension("journal"))?;
+        Ok(true)
+    }
+
+    /// Removes the locks of what is not here any more.
+    fn remove_locks(&self) -> Result<()> {
+        let here = |folder: &PathBuf, name: &str| folder.join(name).exists();
+        for Entry { name, .. } in entries(&self.inner.locks)? {
+            if here(&self.inner.blobs, &name) || here(&self.inner.partial, &name) {
+                continue;
+            }
+            if let Some(lock) = Lock::try_exclusive(&self.inner.locks.join(&name))?
+                // Before it was ours, somebody may have begun.
+                && !here(&self.inner.partial, &name)
+            {
+                lock.remove()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The files of a folder, without journals.
+fn entries(folder: &Path) -> Result<Vec<Entry>> {
+    let failed = |e: &std::io::Error| Refusal::io(folder.display(), e);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|e| failed(&e))? {
+        let entry = entry.map_err(|e| failed(&e))?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if Path::new(&name).extension() == Some(OsStr::new("journal")) {
+            continue;
+        }
+        match entry.metadata() {
+            Ok(metadata) => {
+                let used = metadata.modified().map_err(|e| failed(&e))?;
+                found.push(Entry { used, length: metadata.len(), name });
+            }
+            // Another process was faster.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(&error)),
+        }
+    }
+    Ok(found)
+}

@@ -2,21 +2,23 @@
 //! and ASVKs; Intel's are signed by the root and by the two PCK authorities, and name what those issued.
 
 use crate::UnixTime;
-use crate::certificate::{Certificate, Signed, common_name};
+use crate::certificate::{Certificate, Signed, common_name, verify_identifier};
 use crate::newest::Sighting;
 use crate::seen::SeenKind;
 use crate::window::Window;
 use der::Decode;
 use der::oid::AssociatedOid;
+use der::referenced::OwnedToRef;
+use std::sync::Arc;
 use strongroom_wire::{Code, Refusal, Result};
 use x509_cert::crl::TbsCertList;
 use x509_cert::ext::pkix::CrlNumber;
 
-/// A parsed revocation list. Nothing about it is verified.
+/// A parsed revocation list, cheap to clone. Nothing about it is verified.
 #[derive(Debug, Clone)]
 pub(crate) struct Crl {
-    signed: Signed,
-    tbs: TbsCertList,
+    signed: Arc<Signed>,
+    tbs: Arc<TbsCertList>,
     /// Common name of the issuer.
     pub(crate) issuer: String,
     number: Option<u64>,
@@ -54,13 +56,12 @@ impl Edition {
 impl Crl {
     /// Parses one DER CertificateList.
     pub(crate) fn parse(der: &[u8]) -> Result<Self> {
-        let signed = Signed::split(der, "revocation list")?;
-        let list =
-            x509_cert::crl::CertificateList::from_der(der).map_err(|e| Refusal::malformed("revocation list", e))?;
-        signed.verify_identifier(&list.tbs_cert_list.signature, "revocation list")?;
-        let issuer = common_name(&list.tbs_cert_list.issuer)?;
-        let number = crl_number(&list.tbs_cert_list)?;
-        Ok(Self { signed, tbs: list.tbs_cert_list, issuer, number })
+        let (signed, identifier) = Signed::split(der, "revocation list")?;
+        let list = TbsCertList::from_der(signed.bytes()).map_err(|e| Refusal::malformed("revocation list", e))?;
+        verify_identifier(&identifier, &list.signature.owned_to_ref(), "revocation list")?;
+        let issuer = common_name(&list.issuer)?;
+        let number = crl_number(&list)?;
+        Ok(Self { signed: Arc::new(signed), tbs: Arc::new(list), issuer, number })
     }
 
     /// How new it is. Says nothing about who signed it.
@@ -107,7 +108,7 @@ impl<'a> Revocations<'a> {
         if lists.is_empty() {
             return Ok(None);
         }
-        if lists.iter().any(|crl| crl.signed.verify(&issuer.spki).is_err()) {
+        if lists.iter().any(|crl| crl.signed.verify(issuer).is_err()) {
             return Err(Refusal::new(Code::CrlSignatureInvalid, &issuer.subject));
         }
         if !lists.iter().any(|crl| crl.is_current(now)) {

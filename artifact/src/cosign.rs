@@ -21,14 +21,19 @@ pub const PREDICATE_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
 
 /// Signs the digest of a manifest and gives the bundle. `annotations` are part of what is signed.
 pub fn sign_manifest(manifest: &Sha256, key: &dyn Sign, annotations: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    let payload = statement(manifest, annotations)?;
+    Bundle::render(&Envelope::sign(&payload, key)?, &key.public(), Hint::Cosign)
+}
+
+/// The statement that a signature over the digest of a manifest is over.
+pub fn statement(manifest: &Sha256, annotations: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let statement = Written {
         kind: STATEMENT_TYPE,
         subject: [Subject { digest: SubjectDigest { sha256: manifest.to_string() }, annotations: annotations.clone() }],
         predicate_type: PREDICATE_TYPE,
         predicate: Empty {},
     };
-    let payload = serde_json::to_vec(&statement).map_err(|e| Refusal::new(Code::Internal, "statement").because(e))?;
-    Bundle::render(&Envelope::sign(&payload, key)?, &key.public(), Hint::Cosign)
+    serde_json::to_vec(&statement).map_err(|e| Refusal::new(Code::Internal, "statement").because(e))
 }
 
 /// Verifies that `key` signed `manifest` in `bundle`.

@@ -42,16 +42,21 @@ impl Envelope {
         self
     }
 
+    /// The bytes of the one signature. Refuses any other number with `malformed`.
+    pub(crate) fn signature(&self) -> Result<Vec<u8>> {
+        match self.signatures.as_slice() {
+            [signature] => bytes::from_base64(&signature.sig, "signature"),
+            other => Err(Refusal::new(Code::Malformed, "signatures of an envelope").got(other.len()).want(1)),
+        }
+    }
+
     /// Verifies the one signature under `key` and gives the payload, which is then the in-toto statement that was signed.
     ///
     /// Refuses any other number of signatures (Sigstore bundle v0.3) with `malformed`, another payload type or a wrong
     /// signature with `signature-invalid`.
     pub(crate) fn verify(&self, key: &PublicKey) -> Result<Vec<u8>> {
-        let [signature] = self.signatures.as_slice() else {
-            return Err(Refusal::new(Code::Malformed, "signatures of an envelope").got(self.signatures.len()).want(1));
-        };
+        let signature = self.signature()?;
         let payload = bytes::from_base64(&self.payload, "payload")?;
-        let signature = bytes::from_base64(&signature.sig, "signature")?;
         key.verify(&pre_authentication_encoding(&self.payload_type, &payload), &signature)?;
         if self.payload_type != IN_TOTO {
             return Err(Refusal::new(Code::SignatureInvalid, "payload type").got(&self.payload_type).want(IN_TOTO));

@@ -1,6 +1,8 @@
 //! Signatures by an identity ("keyless"): a certificate of Fulcio's that lives for minutes, proof that a transparency log holds the
 //! signature, and a time that somebody else vouches for. `sigstore-verify` verifies them; what they mean is judged elsewhere.
 
+mod sign;
+
 use core::fmt;
 use serde::Deserialize;
 use sigstore_verify::bundle::Error as BundleError;
@@ -12,6 +14,8 @@ use sigstore_verify::{
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::trust::Identity;
 use strongroom_wire::{Code, Refusal, Result, limits};
+
+pub use sign::{CertificateRequest, Unlogged};
 
 /// Who vouches for identities, logs and times: Sigstore's `trusted_root.json`.
 pub struct TrustedRoot(Verifier);

@@ -28,7 +28,7 @@ mod time;
 pub use bundle::BUNDLE_V0_3;
 pub use data_key::{ArtifactId, DataKey};
 pub use hash::{FileDigest, HashAlgorithm, Hasher};
-pub use keyless::TrustedRoot;
+pub use keyless::{CertificateRequest, TrustedRoot, Unlogged};
 pub use keys::{PublicKey, SecretPem, Sign, SigningKey};
 pub use ladder::{LayerOpener, ManifestSignature, OpenableModel, TrustedModel, VerifiedModel, verify_manifest};
 pub use manifest::{Layer, Manifest};

@@ -19,9 +19,13 @@ pub const GIT_PATHS: [&str; 4] = [".git", ".gitignore", ".gitattributes", ".gith
 /// The files may come in any order and must be hashed with one algorithm, SHA-256 or BLAKE3. Refuses an empty list with
 /// `model-empty` and unsafe or doubled paths with `path-unsafe`.
 pub fn sign_statement(name: &str, files: &[FileDigest], key: &dyn Sign) -> Result<Vec<u8>> {
-    let payload = payload::render(name, files)?;
-    let envelope = Envelope::sign(&payload, key)?.with_empty_key_id();
+    let envelope = Envelope::sign(&statement(name, files)?, key)?.with_empty_key_id();
     Bundle::render(&envelope, &key.public(), Hint::Oms)
+}
+
+/// The statement that a signature over the files of a model is over. Refuses as [`sign_statement`].
+pub fn statement(name: &str, files: &[FileDigest]) -> Result<Vec<u8>> {
+    payload::render(name, files)
 }
 
 /// Verifies a bundle that one of `keys` signed.

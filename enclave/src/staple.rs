@@ -193,7 +193,7 @@ async fn changed(wanted: &mut watch::Receiver<Option<Want>>) -> Result<(), watch
 fn earlier(pause: Duration) -> Duration {
     let mut random = [0];
     // Without randomness all ask at once, which is a nuisance and nothing else.
-    drop(aws_lc_rs::rand::fill(&mut random));
+    let _ = aws_lc_rs::rand::fill(&mut random);
     let [random] = random;
     pause.saturating_sub(pause.saturating_mul(u32::from(random)) / (5 * 255))
 }

@@ -4,8 +4,8 @@ use crate::client::RegistryClient;
 use crate::reference::Reference;
 use crate::signatures::{Found, fetch_bundles, fetch_simple};
 use strongroom_artifact::ladder::{ManifestSignature, TrustedModel, is_about_signatures, verify_manifest};
-use strongroom_wire::trust::TrustFile;
 use strongroom_wire::Result;
+use strongroom_wire::trust::TrustFile;
 
 /// Fetches the manifest that `reference` names and verifies it against `trust`. No layer and no key is touched.
 ///

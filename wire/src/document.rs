@@ -48,7 +48,7 @@ mod tests {
     }
 
     fn toml(text: &str) -> Result<Example> {
-        parse_toml(text.as_bytes(), "example", 12, Code::PolicyInvalid)
+        parse_toml(text.as_bytes(), "example", 11, Code::PolicyInvalid)
     }
 
     #[test]

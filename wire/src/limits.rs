@@ -122,3 +122,93 @@ pub const MODEL_SETTINGS: usize = 1024 * 1024;
 pub const SEQUENCE: usize = 8192;
 /// Tokens of one embeddings request, all inputs together (OpenAI's own limit).
 pub const API_TOKENS: usize = 300_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A limit that slips by an operator is still a limit to every test that names it: here stand the numbers.
+    #[test]
+    fn each_limit_is_the_number_that_was_reasoned() {
+        let sizes = [
+            (EVIDENCE, 16_384),
+            (CERTIFICATE_TABLE, 131_072),
+            (PCK_CHAIN, 12_288),
+            (QE_AUTH_DATA, 1024),
+            (TCB_LEVELS, 256),
+            (EVENT_LOG, 1_048_576),
+            (EVENTS, 8192),
+            (EVENT_LOG_ALGORITHMS, 8),
+            (TPM_QUOTE, 1024),
+            (HCL_REPORT, 8192),
+            (AZURE_EVIDENCE, 65_536),
+            (CERTIFICATE_TABLE_ENTRIES, 32),
+            (ENDORSEMENT, 262_144),
+            (ENDORSEMENTS, 64),
+            (ENDORSEMENT_SET, 262_144),
+            (DEPLOYMENT, 524_288),
+            (MODELS, 256),
+            (MODEL_NAME, 256),
+            (SIGNED_DOCUMENT, 4_194_304),
+            (REFERENCE_VALUES_NAME, 256),
+            (SEEN, 1_048_576),
+            (POLICY, 262_144),
+            (MANIFEST, 4_194_304),
+            (LAYERS, 10_000),
+            (BUNDLE, 16_777_216),
+            (SIGNATURE, 65_536),
+            (SIGNATURES, 64),
+            (SIGNER_CHAIN, 8),
+            (REFERENCE, 512),
+            (REGISTRY_ERROR, 16_384),
+            (REFERRER_PAGES, 16),
+            (CREDENTIALS_FILE, 1_048_576),
+            (CREDENTIAL, 65_536),
+            (KBS_BODY, 2_097_152),
+            (KBS_ANSWER, 262_144),
+            (RESOURCE, 65_536),
+            (TOKEN, 131_072),
+            (EVIDENCE_ANSWER, 2_097_152),
+            (MERKLE_DEPTH, 16),
+            (API_BODY, 8_388_608),
+            (API_BODIES, 134_217_728),
+            (API_INPUT, 262_144),
+            (API_INPUTS, 2048),
+            (CONFIGURATION, 262_144),
+            (KEY_FILE, 65_536),
+            (PATH, 1024),
+            (SEAL_INDEX, 16_777_216),
+            (TOKENIZER, 67_108_864),
+            (MODEL_SETTINGS, 1_048_576),
+            (SEQUENCE, 8192),
+            (API_TOKENS, 300_000),
+        ];
+        for (at, (limit, number)) in sizes.into_iter().enumerate() {
+            assert_eq!(limit, number, "limit {at} of this list");
+        }
+        assert_eq!(
+            (REFERENCE_VALUES_VALIDITY, MODEL, SCRYPT_N, RUNTIME_LIBRARY),
+            (31_622_400, 17_592_186_044_416, 131_072, 536_870_912)
+        );
+        assert_eq!((PARTS, SCRYPT_R, SCRYPT_P), (1024, 8, 4));
+    }
+
+    /// What is carried inside something else fits into it, in the form in which it is carried there.
+    #[test]
+    fn each_container_has_room_for_what_it_carries() {
+        let base64 = |bytes: usize| bytes.div_ceil(3) * 4;
+        let answer = base64(EVIDENCE) + base64(CERTIFICATE_TABLE) + base64(ENDORSEMENT_SET) + base64(DEPLOYMENT);
+        for (container, content) in [
+            (EVIDENCE_ANSWER, answer),
+            (KBS_BODY, 4 * (EVIDENCE + CERTIFICATE_TABLE) + 2 * DEPLOYMENT),
+            (KBS_ANSWER, base64(RESOURCE)),
+            (KBS_ANSWER, TOKEN),
+            (EVIDENCE, PCK_CHAIN + QE_AUTH_DATA),
+            (API_BODIES, API_BODY),
+            (API_BODY, API_INPUT),
+            (API_TOKENS, SEQUENCE),
+        ] {
+            assert!(container > content, "{container} {content}");
+        }
+    }
+}

@@ -109,4 +109,11 @@ mod tests {
         let deeper = vec![Sibling::Left(Sha256([0; 32])); limits::MERKLE_DEPTH + 1];
         assert_eq!(root_of(&[0; 32], &deeper).unwrap_err().code, Code::TooLarge);
     }
+
+    #[test]
+    fn tree_of_nothing_is_the_hash_of_nothing() {
+        let (root, paths) = tree(&[]);
+        assert_eq!(root, Sha256::of(b"").0);
+        assert!(paths.is_empty());
+    }
 }

@@ -176,4 +176,28 @@ mod tests {
         assert_eq!(Refusal::new(Code::Malformed, "x".repeat(1001)).what, format!("{}…", "x".repeat(1000)));
         assert_eq!(Refusal::new(Code::Malformed, "x".repeat(1000)).what, "x".repeat(1000));
     }
+
+    #[test]
+    fn refusal_survives_json_and_is_shown_with_all_that_it_has() {
+        let refusal = Refusal::new(Code::TooLarge, "thing").got(2).want("at most 1").because("cause").within("place");
+        let json = serde_json::to_value(&refusal).unwrap();
+        let want =
+            serde_json::json!({ "code": "too-large", "what": "place: thing: cause", "got": "2", "want": "at most 1" });
+        assert_eq!(json, want);
+        assert_eq!(serde_json::from_value::<Refusal>(json).unwrap(), refusal);
+        assert_eq!(refusal.to_string(), "too-large: place: thing: cause, got `2`, want `at most 1`");
+        assert_eq!(refusal.fault(), Fault::Refused);
+        let bare: Refusal = serde_json::from_str(r#"{"code":"io","what":"x"}"#).unwrap();
+        assert_eq!((bare.to_string(), bare.fault()), ("io: x".to_owned(), Fault::Environment));
+    }
+
+    #[test]
+    fn only_a_check_that_did_not_hold_is_a_refusal() {
+        let check = |ok| Check::new("name", ok, Code::TooLarge, 2, 1);
+        assert_eq!(check(true).refusal(), None);
+        assert_eq!(check(false).refusal().unwrap(), Refusal::new(Code::TooLarge, "name").got(2).want(1));
+        assert_eq!((check(true).code, check(false).code), (None, Some(Code::TooLarge)));
+        let contradictory = Check { ok: true, ..check(false) };
+        assert_eq!(contradictory.refusal(), None);
+    }
 }

@@ -75,3 +75,35 @@ impl<'de> Deserialize<'de> for Root {
         Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_root_is_read_as_it_is_shown_and_has_its_realm() {
+        let test = Sha256([0xab; 32]);
+        let text = format!("test:{}", "ab".repeat(32));
+        for (root, shown, realm, named) in [
+            (Root::Amd, "amd", Realm::Vendor, "vendor"),
+            (Root::Intel, "intel", Realm::Vendor, "vendor"),
+            (Root::Test(test), &text, Realm::Test(test), &text),
+        ] {
+            assert_eq!(
+                (root.to_string(), root.realm(), realm.to_string()),
+                (shown.to_owned(), realm, named.to_owned())
+            );
+            assert_eq!(Root::parse(shown).unwrap(), root);
+            assert_eq!(serde_json::to_value(root).unwrap(), shown);
+            assert_eq!(serde_json::from_value::<Root>(shown.into()).unwrap(), root);
+        }
+    }
+
+    #[test]
+    fn other_words_and_test_roots_without_a_digest_refused() {
+        for other in ["", "AMD", "vendor", "test", "test:", "test:amd", "test:AB"] {
+            assert_eq!(Root::parse(other).unwrap_err().code, Code::Malformed, "{other}");
+            assert!(serde_json::from_value::<Root>(other.into()).is_err(), "{other}");
+        }
+    }
+}

@@ -18,10 +18,10 @@ use strongroom_wire::{Check, Code, Refusal, Result, Root};
 /// ```
 #[derive(Debug, Clone)]
 pub struct AuthenticReport {
-    report: Report,
+    report: Arc<Report>,
     vek: Arc<VerifiedVek>,
     at: UnixTime,
-    checks: Vec<Check>,
+    checks: Arc<[Check]>,
 }
 
 /// Authenticates the raw bytes of an SNP report at `now`.
@@ -67,12 +67,12 @@ pub(super) fn judge(
     traced(trace, "product", verify_product(&report, &vek.facts))?;
     traced(trace, "reported-tcb", verify_tcb(&report, &vek.facts))?;
     traced(trace, "chip-id", verify_chip(&report, vek.kind, &vek.facts))?;
-    Ok(AuthenticReport { report, vek, at: now, checks: trace.clone() })
+    Ok(AuthenticReport { report: Arc::new(report), vek, at: now, checks: trace.as_slice().into() })
 }
 
 impl AuthenticReport {
     /// The report.
-    pub const fn report(&self) -> &Report {
+    pub fn report(&self) -> &Report {
         &self.report
     }
 

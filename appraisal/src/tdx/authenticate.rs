@@ -22,11 +22,11 @@ use strongroom_wire::{Check, Code, Refusal, Result, Root};
 /// ```
 #[derive(Debug, Clone)]
 pub struct AuthenticQuote {
-    quote: Quote,
+    quote: Arc<Quote>,
     platform: Arc<VerifiedPlatform>,
     level: Level,
     at: UnixTime,
-    checks: Vec<Check>,
+    checks: Arc<[Check]>,
     pub(super) event_log: Option<Arc<ReplayedLog>>,
 }
 
@@ -97,12 +97,12 @@ pub(super) fn judge(
     traced(trace, "tdx-module", verify_module(&collateral.tcb_info, &quote.body))?;
     let level = level(&collateral.tcb_info, &platform.pck.facts, &quote.body, qe);
     let level = traced(trace, "tcb-level", level)?;
-    Ok(AuthenticQuote { quote, platform, level, at: now, checks: trace.clone(), event_log: None })
+    let checks = trace.as_slice().into();
+    Ok(AuthenticQuote { quote: Arc::new(quote), platform, level, at: now, checks, event_log: None })
 }
 
 fn verify_qe_report(authentication: &Authentication, pck: &PckChain) -> Result<()> {
-    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pck.pck.p256_point()?);
-    key.verify(authentication.qe_report.raw(), &authentication.qe_report_signature).map_err(|_| {
+    pck.key.verify_sig(authentication.qe_report.raw(), &authentication.qe_report_signature).map_err(|_| {
         Refusal::new(Code::QeReportSignatureInvalid, "QE report").got("does not verify").want(format!(
             "a signature by {} sha256:{}",
             pck.pck.subject,
@@ -139,7 +139,7 @@ fn verify_quote(quote: &Quote) -> Result<()> {
 
 impl AuthenticQuote {
     /// The quote.
-    pub const fn quote(&self) -> &Quote {
+    pub fn quote(&self) -> &Quote {
         &self.quote
     }
 

@@ -52,19 +52,27 @@ impl Collateral {
             return Err(Refusal::too_large("collateral", json.len(), limits::ENDORSEMENT));
         }
         let document: Document = serde_json::from_slice(json).map_err(|e| Refusal::malformed("collateral", e))?;
+        let pck_crl_issuer_chain = chain(&document.pck_crl_issuer_chain, "pck_crl_issuer_chain")?;
+        let tcb_info_issuer_chain = chain(&document.tcb_info_issuer_chain, "tcb_info_issuer_chain")?;
+        // One key signs both today; what was just parsed is not parsed again.
+        let qe_identity_issuer_chain = if document.qe_identity_issuer_chain == document.tcb_info_issuer_chain {
+            tcb_info_issuer_chain.clone()
+        } else {
+            chain(&document.qe_identity_issuer_chain, "qe_identity_issuer_chain")?
+        };
         Ok(Self {
-            pck_crl_issuer_chain: chain(&document.pck_crl_issuer_chain, "pck_crl_issuer_chain")?,
+            pck_crl_issuer_chain,
             root_ca_crl: crl(&document.root_ca_crl, "root_ca_crl")?,
             pck_crl: crl(&document.pck_crl, "pck_crl")?,
             tcb_info: SignedText {
                 text: document.tcb_info,
                 signature: signature(&document.tcb_info_signature, "tcb_info_signature")?,
-                issuer_chain: chain(&document.tcb_info_issuer_chain, "tcb_info_issuer_chain")?,
+                issuer_chain: tcb_info_issuer_chain,
             },
             qe_identity: SignedText {
                 text: document.qe_identity,
                 signature: signature(&document.qe_identity_signature, "qe_identity_signature")?,
-                issuer_chain: chain(&document.qe_identity_issuer_chain, "qe_identity_issuer_chain")?,
+                issuer_chain: qe_identity_issuer_chain,
             },
         })
     }

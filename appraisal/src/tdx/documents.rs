@@ -3,8 +3,10 @@
 
 use super::TcbStatus;
 use crate::UnixTime;
+use core::fmt;
 use core::str::FromStr;
 use der::DateTime;
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 use strongroom_wire::{Code, Refusal, Result, limits};
 
@@ -36,12 +38,29 @@ pub(crate) struct Module {
 
 /// The same for one version of the module, with the levels of its SVN.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "FlatIdentity")]
 pub(crate) struct ModuleIdentity {
     pub(crate) id: String,
-    #[serde(flatten)]
     pub(crate) module: Module,
     pub(crate) tcb_levels: Vec<SvnLevel>,
+}
+
+/// A module identity as it is written, the module's members beside the others. (What `flatten` reads it keeps first.)
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FlatIdentity {
+    id: String,
+    mrsigner: Bytes<48>,
+    attributes: Bytes<8>,
+    attributes_mask: Bytes<8>,
+    tcb_levels: Vec<SvnLevel>,
+}
+
+impl From<FlatIdentity> for ModuleIdentity {
+    fn from(flat: FlatIdentity) -> Self {
+        let FlatIdentity { id, mrsigner, attributes, attributes_mask, tcb_levels } = flat;
+        Self { id, module: Module { mrsigner, attributes, attributes_mask }, tcb_levels }
+    }
 }
 
 /// One level of a platform; the list is in descending order.
@@ -146,19 +165,34 @@ fn bounded(what: &str, got: usize) -> Result<()> {
     if got <= limits::TCB_LEVELS { Ok(()) } else { Err(Refusal::too_large(what, got, limits::TCB_LEVELS)) }
 }
 
+/// Reads a text without a copy of it.
+struct Text<F>(F);
+
+impl<T, E: fmt::Display, F: FnOnce(&str) -> core::result::Result<T, E>> Visitor<'_> for Text<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<D: serde::de::Error>(self, text: &str) -> core::result::Result<T, D> {
+        (self.0)(text).map_err(D::custom)
+    }
+}
+
 impl<'de, const N: usize> Deserialize<'de> for Bytes<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let mut bytes = [0; N];
-        hex::decode_to_slice(&text, &mut bytes).map_err(serde::de::Error::custom)?;
-        Ok(Self(bytes))
+        deserializer.deserialize_str(Text(|text: &str| {
+            let mut bytes = [0; N];
+            hex::decode_to_slice(text, &mut bytes).map(|()| Self(bytes))
+        }))
     }
 }
 
 impl<'de> Deserialize<'de> for Date {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let date = DateTime::from_str(&text).map_err(serde::de::Error::custom)?;
-        Ok(Self(date.unix_duration().as_secs()))
+        deserializer.deserialize_str(Text(|text: &str| {
+            DateTime::from_str(text).map(|date| Self(date.unix_duration().as_secs()))
+        }))
     }
 }

@@ -4,6 +4,7 @@
 use crate::certificate::Certificate;
 use crate::window::Window;
 use crate::{Roots, UnixTime};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use der::asn1::{Any, ObjectIdentifier};
 use der::{Decode, Encode, Tag, Tagged};
 use strongroom_wire::{Code, Refusal, Result, Root};
@@ -50,6 +51,8 @@ pub(super) struct PckChain {
     /// The text that it was read from, which tells the same platform again.
     pub(super) text: Vec<u8>,
     pub(super) pck: Certificate,
+    /// The key of the PCK certificate.
+    pub(super) key: ParsedPublicKey,
     pub(super) authority: Certificate,
     pub(super) root: Certificate,
     pub(super) label: Root,
@@ -78,6 +81,8 @@ impl PckChain {
         Ok(Self {
             text: text.to_vec(),
             facts: PlatformFacts::read(pck)?,
+            key: ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pck.p256_point()?)
+                .map_err(|e| Refusal::new(Code::CertificateUnsuitable, &pck.subject).because(e))?,
             pck: pck.clone(),
             authority: authority.clone(),
             label: roots.label(root),

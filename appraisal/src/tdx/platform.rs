@@ -74,7 +74,7 @@ impl VerifiedPlatform {
         now: UnixTime,
         trace: &mut Vec<Check>,
     ) -> Result<VerifiedCollateral> {
-        let collateral = VerifiedCollateral::verify_traced(given, roots, now, trace)?;
+        let collateral = VerifiedCollateral::verify_traced(given, Some(pck), roots, now, trace)?;
         traced(trace, "collateral-platform", verify_fit(pck, &collateral))?;
         traced(trace, "revocation", collateral.verify_not_revoked(&pck.pck, &pck.authority))?;
         Ok(collateral)

@@ -2,7 +2,7 @@
 
 use super::collateral::{Collateral, SignedText};
 use super::documents::{Date, QeIdentity, TcbInfo};
-use super::pck::verify_pck_authority;
+use super::pck::{PckChain, verify_pck_authority};
 use crate::certificate::Certificate;
 use crate::crl::{Crl, Edition, Revocations};
 use crate::newest::Sighting;
@@ -43,16 +43,19 @@ impl VerifiedCollateral {
     /// 4. TCB info and QE identity are signed, over the bytes as received.
     /// 5. Only then they are parsed, and `now` is within their dates.
     pub fn verify(collateral: &Collateral, roots: &Roots, now: UnixTime) -> Result<Self> {
-        Self::verify_traced(collateral, roots, now, &mut Vec::new())
+        Self::verify_traced(collateral, None, roots, now, &mut Vec::new())
     }
 
+    /// [`Self::verify`]. `verified` is a platform's chain that was verified under the same roots at the same time: its
+    /// authority is not verified again.
     pub(super) fn verify_traced(
         collateral: &Collateral,
+        verified: Option<&PckChain>,
         roots: &Roots,
         now: UnixTime,
         trace: &mut Vec<Check>,
     ) -> Result<Self> {
-        let chains = traced(trace, "collateral-chains", Chains::verify(collateral, roots, now))?;
+        let chains = traced(trace, "collateral-chains", Chains::verify(collateral, verified, roots, now))?;
         traced(trace, "collateral-revocation", chains.verify_revocation(collateral, now))?;
         let signatures = verify_text(&collateral.tcb_info, chains.tcb_signer, "TCB info").and(verify_text(
             &collateral.qe_identity,
@@ -168,8 +171,19 @@ struct Chains<'a> {
 }
 
 impl<'a> Chains<'a> {
-    fn verify(collateral: &'a Collateral, roots: &'a Roots, now: UnixTime) -> Result<Self> {
-        let (authority, root) = verify_pck_authority(&collateral.pck_crl_issuer_chain, roots, now)?;
+    fn verify(
+        collateral: &'a Collateral,
+        verified: Option<&'a PckChain>,
+        roots: &'a Roots,
+        now: UnixTime,
+    ) -> Result<Self> {
+        let chain = &collateral.pck_crl_issuer_chain;
+        let (authority, root) = match (chain.first(), verified) {
+            (Some(authority), Some(known)) if authority.is_the_same_as(&known.authority) => {
+                (&known.authority, &known.root)
+            }
+            _ => verify_pck_authority(chain, roots, now)?,
+        };
         let tcb_signer = verify_signer(&collateral.tcb_info, roots, root, now)?;
         // One key signs both today; what was just verified is not verified again.
         let qe_signer = match collateral.qe_identity.issuer_chain.first() {

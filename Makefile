@@ -6,8 +6,11 @@ WITH_ENV := dev/setup/with-env
 TARGET_DIR = $(shell $(CARGO) metadata --format-version 1 --no-deps --locked | \
 	sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
+# Other verifiers that `make bench` measures ours beside; sev-openssl needs Debian packages libssl-dev and pkg-config.
+BENCH_PEERS := sev-openssl sev-nossl dcap-qvl
+
 .NOTPARALLEL:
-.PHONY: help demo test bench setup peers format lint models unit examples documents
+.PHONY: help demo test bench fuzz setup peers format lint models unit examples documents
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -18,8 +21,13 @@ demo: setup ## the whole system on this machine, without a TEE; KEEP=1 leaves it
 
 test: setup peers format lint models unit examples documents ## every check that CI runs
 
-bench: ## the figures, each beside its limit measured in the same run; writes target/bench.json
-	$(CARGO) bench --locked -p strongroom-tests --bench strongroom -- "$(TARGET_DIR)/bench.json"
+bench: ## the figures, each beside its limit measured in the same run; writes target/bench.json and bench-memory.json
+	@for peer in $(BENCH_PEERS); do \
+		$(CARGO) build --release --locked --quiet --manifest-path tests/peers/bench/Cargo.toml --bin $$peer \
+			--features $$peer --target-dir "$(TARGET_DIR)/peers" || { rm -f "$(TARGET_DIR)/peers/release/$$peer"; \
+			echo "$$peer: skipped, it cannot be built here for the reason above"; }; done
+	$(CARGO) bench --locked -p strongroom-tests --bench strongroom -- "$(TARGET_DIR)/bench.json" "$(TARGET_DIR)/peers/release"
+	$(CARGO) bench --locked -p strongroom-tests --bench memory -- "$(TARGET_DIR)/bench-memory.json"
 
 setup:
 	dev/setup/run

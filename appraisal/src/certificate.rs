@@ -344,3 +344,6 @@ fn text(any: AnyRef<'_>) -> Result<&str> {
         tag => Err(Refusal::malformed("certificate: common name", format!("{tag}"))),
     }
 }
+
+#[cfg(test)]
+mod tests;

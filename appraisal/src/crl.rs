@@ -9,16 +9,15 @@ use crate::window::Window;
 use der::Decode;
 use der::oid::AssociatedOid;
 use der::referenced::OwnedToRef;
-use std::sync::Arc;
 use strongroom_wire::{Code, Refusal, Result};
 use x509_cert::crl::TbsCertList;
 use x509_cert::ext::pkix::CrlNumber;
 
-/// A parsed revocation list, cheap to clone. Nothing about it is verified.
+/// A parsed revocation list. Nothing about it is verified.
 #[derive(Debug, Clone)]
 pub(crate) struct Crl {
-    signed: Arc<Signed>,
-    tbs: Arc<TbsCertList>,
+    signed: Signed,
+    tbs: TbsCertList,
     /// Common name of the issuer.
     pub(crate) issuer: String,
     number: Option<u64>,
@@ -61,7 +60,7 @@ impl Crl {
         verify_identifier(&identifier, &list.signature.owned_to_ref(), "revocation list")?;
         let issuer = common_name(&list.issuer)?;
         let number = crl_number(&list)?;
-        Ok(Self { signed: Arc::new(signed), tbs: Arc::new(list), issuer, number })
+        Ok(Self { signed, tbs: list, issuer, number })
     }
 
     /// How new it is. Says nothing about who signed it.

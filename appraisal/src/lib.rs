@@ -10,9 +10,11 @@
 mod appraisal;
 pub mod azure;
 mod certificate;
+mod corim;
 mod crl;
 mod dsse;
 mod endorsements;
+mod inventory;
 mod models;
 mod newest;
 mod pem;
@@ -27,12 +29,14 @@ mod trace;
 mod window;
 
 pub use appraisal::{Appraisal, Expected, Verdict, VerifiedEnclave};
+pub use corim::{CorimImport, CorimPlatform};
 pub use dsse::{DocumentKey, Signers};
 pub use endorsements::Endorsements;
+pub use inventory::{InventorySource, VerifiedInventory};
 pub use models::appraise_models;
 pub use policy::{
-    Abi, AzurePolicy, BitSet, Ceiling, Firmware, Floor, Hex, ModelPolicy, Pcr, Policy, Rule, SnpPolicy, TdxEvent,
-    TdxPolicy,
+    Abi, AzurePolicy, BitSet, Ceiling, Firmware, Floor, Hex, Machines, ModelPolicy, Pcr, Policy, Rule, SnpPolicy,
+    TdxEvent, TdxPolicy,
 };
 pub use reference_values::{
     Label, PAYLOAD_TYPE as REFERENCE_VALUES_TYPE, ReferenceSource, ReferenceValues, SnpGuest, SnpReferenceValues,
@@ -42,6 +46,9 @@ pub use release_policy::ReleasePolicy;
 pub use roots::Roots;
 pub use seen::{Seen, SeenKind};
 pub use snp::{AuthenticReport, VerifiedVek, appraise, authenticate, authenticate_traced};
+
+/// The JSON schema (draft 2020-12) of [`Policy`]'s document, for editors and other people's tools.
+pub const POLICY_SCHEMA: &str = include_str!("../../docs/policy.schema.json");
 
 /// Seconds since 1970-01-01T00:00:00Z.
 pub type UnixTime = u64;

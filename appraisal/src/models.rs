@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use strongroom_wire::deployment::Deployment;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::evidence::{Workload, WorkloadModel};
+use strongroom_wire::trust::SignedBy;
 use strongroom_wire::{Check, Code, Refusal, Result};
 
 /// Judges every model of `workload`. The caller has compared `deployment` with the hardware's field and `workload` with
@@ -71,8 +72,14 @@ fn named_repository(deployment: &Deployment, model: &WorkloadModel) -> Result<St
 /// Whether the trust rule of `repository` cannot be met without a key that `wanted` allows, and the rule's keys in words.
 fn signer_is_needed(deployment: &Deployment, repository: &str, wanted: &Rule<Sha256>) -> Result<(bool, String)> {
     let trust = deployment.settings().trust.rule_for(repository)?;
-    let keys = trust.signers.iter().map(|signer| key_digest(&signer.key)).collect::<Result<BTreeSet<_>>>()?;
-    let others = keys.iter().filter(|key| !wanted.allows(key)).count();
+    let keys = trust.signers.iter().filter_map(|signer| match &signer.by {
+        SignedBy::Key(pem) => Some(key_digest(pem)),
+        SignedBy::Identity(_) => None,
+    });
+    let keys = keys.collect::<Result<BTreeSet<_>>>()?;
+    // An identity is no key that a rule could allow: it signs beside them.
+    let identities = trust.signers.iter().filter(|signer| matches!(signer.by, SignedBy::Identity(_))).count();
+    let others = keys.iter().filter(|key| !wanted.allows(key)).count().saturating_add(identities);
     let shown = keys.iter().map(Sha256::to_string).collect::<Vec<_>>().join(", ");
     Ok((others < trust.threshold, format!("{} of {shown}", trust.threshold)))
 }

@@ -37,6 +37,7 @@
 
 mod azure;
 mod event;
+mod machines;
 mod rule;
 mod snp;
 mod tdx;
@@ -46,9 +47,11 @@ use std::collections::BTreeSet;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Check, Code, Refusal, Result, document, limits};
 
+use crate::inventory::{Inventories, InventorySource};
 use crate::reference_values::{Bundles, ReferenceSource, unnamed};
 pub use azure::{AzurePolicy, Pcr};
 pub use event::TdxEvent;
+pub use machines::Machines;
 pub(crate) use rule::OciDigest;
 pub use rule::{Ceiling, Floor, Hex, Rule};
 pub use snp::{Abi, BitSet, Firmware, SnpPolicy};
@@ -77,6 +80,8 @@ struct Document {
     model: Option<ModelPolicy>,
     #[serde(default)]
     reference_values: Vec<ReferenceSource>,
+    #[serde(default)]
+    inventory: Vec<InventorySource>,
 }
 
 /// What an enclave must serve. Every model that it serves must satisfy it.
@@ -171,6 +176,19 @@ impl Policy {
         &self.document.reference_values
     }
 
+    /// The inventories that it takes machines from.
+    pub fn inventory_sources(&self) -> &[InventorySource] {
+        &self.document.inventory
+    }
+
+    /// The policy with the machines of `inventories`, under a digest that covers them.
+    pub(crate) fn listing(&self, inventories: &Inventories, digest: Sha256) -> Self {
+        let mut document = self.document.clone();
+        document.list(inventories);
+        document.inventory.clear();
+        Self { document, digest }
+    }
+
     /// What it says of models.
     pub const fn model(&self) -> Option<&ModelPolicy> {
         self.document.model.as_ref()
@@ -220,6 +238,7 @@ impl Document {
             let refusal = Refusal::new(Code::PolicyInvalid, "[[reference-values]]");
             return Err(refusal.got("one name twice").want("distinct names"));
         }
+        self.verify_inventories()?;
         let sources = self.reference_values.iter().all(|source| source.version.is_sound());
         if snp && tdx && azure && model && sources {
             self.tdx_rules().try_for_each(TdxPolicy::verify_statuses)?;
@@ -228,6 +247,35 @@ impl Document {
         Err(Refusal::new(Code::PolicyInvalid, "policy")
             .got("an empty `one-of` or `because`, a floor without `product = { exactly = … }`, an event without RTMR or digest, \
                   or a PCR of the boot chain that is not given"))
+    }
+
+    /// Refuses inventories of one name, and machines of an inventory that has no entry.
+    fn verify_inventories(&self) -> Result<()> {
+        let names: BTreeSet<&str> = self.inventory.iter().map(|source| source.name.as_str()).collect();
+        if names.len() != self.inventory.len() || !self.inventory.iter().all(|source| source.version.is_sound()) {
+            let refusal = Refusal::new(Code::PolicyInvalid, "[[inventory]]");
+            return Err(refusal.got("one name twice, or an empty `because`").want("distinct names"));
+        }
+        let chips = self.snp_rules().filter_map(|snp| snp.chip.inventory());
+        let platforms = self.tdx_rules().flat_map(|tdx| [tdx.ppid.inventory(), tdx.platform_instance.inventory()]);
+        match chips.chain(platforms.flatten()).find(|name| !names.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(Refusal::new(Code::PolicyInvalid, format!("inventory `{name}`"))
+                .got("no entry")
+                .want("an entry of [[inventory]] that says who signs it")),
+        }
+    }
+
+    fn list(&mut self, inventories: &Inventories) {
+        let azure_snp = self.azure_snp_vtpm.iter_mut().map(|section| &mut section.hardware);
+        for snp in self.snp.iter_mut().chain(azure_snp) {
+            snp.chip.list(|name| Some(inventories.get(name)?.ids(|machine| machine.chip)));
+        }
+        let azure_tdx = self.azure_tdx_vtpm.iter_mut().map(|section| &mut section.hardware);
+        for tdx in self.tdx.iter_mut().chain(azure_tdx) {
+            tdx.ppid.list(|name| Some(inventories.get(name)?.ids(|machine| machine.ppid)));
+            tdx.platform_instance.list(|name| Some(inventories.get(name)?.ids(|machine| machine.platform_instance)));
+        }
     }
 
     /// The bundle of that name.

@@ -112,6 +112,19 @@ impl Bundle {
         untrusted("no key is named, and none of these made the signature")
     }
 
+    /// Writes a bundle of a chain of certificates in DER, the signer's first, as OMS has it.
+    pub(crate) fn render_chain<'c>(envelope: &Envelope, chain: impl Iterator<Item = &'c [u8]>) -> Result<Vec<u8>> {
+        let certificates: Vec<_> = chain.map(|one| serde_json::json!({ "rawBytes": bytes::to_base64(one) })).collect();
+        let bundle = serde_json::json!({
+            "mediaType": BUNDLE_V0_3,
+            "verificationMaterial": {
+                "x509CertificateChain": { "certificates": certificates }, "tlogEntries": [],
+            },
+            "dsseEnvelope": envelope,
+        });
+        serde_json::to_vec(&bundle).map_err(|e| Refusal::new(Code::Internal, "signature bundle").because(e))
+    }
+
     /// Writes a bundle around `envelope`.
     pub(crate) fn render(envelope: &Envelope, key: &PublicKey, form: Hint) -> Result<Vec<u8>> {
         let tlog_entries = match form {

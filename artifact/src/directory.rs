@@ -4,9 +4,10 @@ use crate::hash::{FileDigest, HashAlgorithm};
 use crate::oms::GIT_PATHS;
 use crate::parallel;
 use crate::path::{STATEMENT, parse_path};
+use crate::shard;
 use rustix::fs::OFlags;
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use strongroom_wire::{Code, Refusal, Result, limits};
@@ -110,8 +111,40 @@ pub fn hash_files(directory: &Path, files: &[ModelFile], algorithm: HashAlgorith
     })
 }
 
+/// Hashes the given files range by range, each of `shard_len` bytes or what is left, as statements over shards list them: named
+/// `<path>:<start>:<end>`, in the order of the files. An empty file has no range.
+///
+/// Refuses more than [`limits::LAYERS`] ranges with `too-large`.
+pub fn hash_shards(
+    directory: &Path,
+    files: &[ModelFile],
+    algorithm: HashAlgorithm,
+    shard_len: u64,
+) -> Result<Vec<FileDigest>> {
+    let all = files.iter().flat_map(|file| shard::ranges(file.size, shard_len).map(move |range| (file, range)));
+    let all: Vec<_> = all.take(limits::LAYERS + 1).collect();
+    if all.len() > limits::LAYERS {
+        return Err(Refusal::too_large("shards of a model", "more", limits::LAYERS));
+    }
+    parallel::map(&all, |(file, (start, end))| {
+        let mut source = open_file(directory, &file.path)?;
+        source.seek(SeekFrom::Start(*start)).map_err(|e| Refusal::io(&file.path, &e))?;
+        let mut hasher = algorithm.hasher();
+        let mut length = 0;
+        read_chunks(source.take(end - start), &file.path, |chunk| {
+            length += chunk.len();
+            hasher.update(chunk);
+            Ok(())
+        })?;
+        if u64::try_from(length).ok() != Some(end - start) {
+            return Err(Refusal::new(Code::Io, format!("`{}`", file.path)).got("it became shorter while it was read"));
+        }
+        Ok(FileDigest { path: shard::name(&file.path, *start, *end), algorithm, digest: hasher.finish() })
+    })
+}
+
 /// Reads `file` to its end in chunks. What was read is zeroised: a model's files may be secret.
-fn read_chunks(mut file: File, name: &str, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+fn read_chunks(mut file: impl Read, name: &str, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let mut buffer = Zeroizing::new(vec![0; 256 * 1024]);
     loop {
         match file.read(&mut buffer) {

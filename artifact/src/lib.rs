@@ -22,6 +22,7 @@ pub mod oms;
 mod parallel;
 pub mod path;
 pub mod seal;
+mod shard;
 mod signers;
 mod time;
 

@@ -1,5 +1,6 @@
 //! OpenSSF Model Signing v1.0: a signed statement over the files of a model, by a key, in a Sigstore bundle.
 
+mod certificate;
 mod payload;
 
 use crate::bundle::{Bundle, Hint};
@@ -7,6 +8,7 @@ use crate::dsse::Envelope;
 use crate::hash::{FileDigest, HashAlgorithm};
 use crate::keys::{PublicKey, Sign};
 use crate::signers::{Credential, Signers};
+pub use certificate::{Certificates, sign_statement_certified, verify_statement_certified};
 use std::collections::BTreeMap;
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -19,20 +21,30 @@ pub const GIT_PATHS: [&str; 4] = [".git", ".gitignore", ".gitattributes", ".gith
 /// The files may come in any order and must be hashed with one algorithm, SHA-256 or BLAKE3. Refuses an empty list with
 /// `model-empty` and unsafe or doubled paths with `path-unsafe`.
 pub fn sign_statement(name: &str, files: &[FileDigest], key: &dyn Sign) -> Result<Vec<u8>> {
-    let envelope = Envelope::sign(&statement(name, files)?, key)?.with_empty_key_id();
+    sign_payload(&statement(name, files)?, key)
+}
+
+/// [`sign_statement`] of a [`statement`], or of one over shards.
+pub fn sign_payload(payload: &[u8], key: &dyn Sign) -> Result<Vec<u8>> {
+    let envelope = Envelope::sign(payload, key)?.with_empty_key_id();
     Bundle::render(&envelope, &key.public(), Hint::Oms)
 }
 
 /// The statement that a signature over the files of a model is over. Refuses as [`sign_statement`].
 pub fn statement(name: &str, files: &[FileDigest]) -> Result<Vec<u8>> {
-    payload::render(name, files)
+    payload::render(name, files, None)
+}
+
+/// The same over `shards` of files, each of `shard_len` bytes or what is left ([`crate::directory::hash_shards`]).
+pub fn statement_over_shards(name: &str, shards: &[FileDigest], shard_len: u64) -> Result<Vec<u8>> {
+    payload::render(name, shards, Some(shard_len))
 }
 
 /// Verifies a bundle that one of `keys` signed.
 ///
 /// Refuses with `signer-untrusted` where it is by none of them, `signature-invalid` where it says to be and is not or
-/// states something other than the files of a model, `model-unsupported` where it is over byte ranges of files ("shards")
-/// or uses another hash, and `malformed`.
+/// states something other than the files of a model, `model-unsupported` where it uses another hash or serialization, and
+/// `malformed`.
 pub fn verify_statement(bundle: &[u8], keys: &[PublicKey]) -> Result<SignedStatement> {
     let (payload, signer) = Bundle::parse(bundle)?.verify(keys, Hint::Oms)?;
     let signer = Credential::Key(signer.fingerprint());
@@ -97,7 +109,12 @@ impl SignedStatement {
         self.statement.hash_type
     }
 
-    /// The files, in the statement's order.
+    /// The length in bytes of the ranges of files ("shards") that it lists in place of files, where it does.
+    pub const fn shard_len(&self) -> Option<u64> {
+        self.statement.shard_len
+    }
+
+    /// The files, in the statement's order; or ranges of them, as [`crate::directory::hash_shards`] names them.
     pub fn files(&self) -> &[FileDigest] {
         &self.statement.files
     }

@@ -125,7 +125,7 @@ impl Signers {
                 Ok(()) => return Ok((vouched.payload.clone(), vouched.credential())),
                 // The right identity by another issuer is closer than another identity.
                 Err(refusal) if closest.is_none() || refusal.code == Code::SignerIssuerMismatch => {
-                    closest = Some(refusal)
+                    closest = Some(refusal);
                 }
                 Err(_) => {}
             }

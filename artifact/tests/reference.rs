@@ -4,9 +4,9 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
-use strongroom_artifact::directory::hash_directory;
-use strongroom_artifact::oms::{SignedStatement, verify_statement};
-use strongroom_artifact::{FileDigest, HashAlgorithm, PublicKey};
+use strongroom_artifact::directory::{Selection, hash_directory, hash_shards, list_files};
+use strongroom_artifact::oms::{SignedStatement, sign_payload, statement_over_shards, verify_statement};
+use strongroom_artifact::{FileDigest, HashAlgorithm, PublicKey, SigningKey};
 use strongroom_wire::{Code, Result};
 
 fn file(name: &str) -> PathBuf {
@@ -55,6 +55,33 @@ fn changed_directory_refused() {
 }
 
 #[test]
-fn statement_over_shards_refused_as_not_supported() {
-    assert_eq!(statement("reference-shards.sig").unwrap_err().code, Code::ModelUnsupported);
+fn statement_of_the_reference_client_over_shards_accepted_and_over_a_changed_file_refused() {
+    let statement = statement("reference-shards.sig").unwrap();
+    let length = statement.shard_len().unwrap();
+    let directory = file("oms/model");
+    let files = list_files(&directory, Selection::Signed).unwrap();
+    let mut shards = hash_shards(&directory, &files, statement.hash_type(), length).unwrap();
+    statement.compare(&shards).unwrap();
+    assert_eq!(statement.compare(&hashed(HashAlgorithm::Sha256)).unwrap_err().code, Code::StatementMismatch);
+    shards[1].digest[0] ^= 1;
+    assert_eq!(statement.compare(&shards).unwrap_err().code, Code::StatementMismatch);
+}
+
+#[test]
+fn statement_over_shards_of_several_reads_back_and_covers_every_byte() {
+    let directory = file("oms/model");
+    let files = list_files(&directory, Selection::Signed).unwrap();
+    let shards = hash_shards(&directory, &files, HashAlgorithm::Blake3, 4).unwrap();
+    assert!(shards.len() > files.len());
+    let key = SigningKey::generate().unwrap();
+    let payload = statement_over_shards("model", &shards, 4).unwrap();
+    let bundle = sign_payload(&payload, &key).unwrap();
+    let statement = verify_statement(&bundle, &[key.public()]).unwrap();
+    statement.compare(&shards).unwrap();
+    // A file that grew by a byte, and one whose last range is missing.
+    let mut grown = files.clone();
+    grown[0].size -= 1;
+    let shorter = hash_shards(&directory, &grown, HashAlgorithm::Blake3, 4).unwrap();
+    assert_eq!(statement.compare(&shorter).unwrap_err().code, Code::StatementMismatch);
+    assert_eq!(statement.compare(&shards[1..]).unwrap_err().code, Code::StatementMismatch);
 }

@@ -7,12 +7,20 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use strongroom_appraisal::Roots;
-use strongroom_endorsements::{Cache, Fetcher, KDS};
+use strongroom_endorsements::{Cache, Fetcher, KDS, Patience};
 use strongroom_registry_client::{Access, Credentials, Password};
 use strongroom_transport::ServerTrust;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 
 use crate::private_file;
+
+/// With a vendor that fails: a guest waits, and comes back sooner than a longer patience would end.
+const PATIENCE: Patience = Patience {
+    attempts: 3,
+    first_wait: Duration::from_millis(500),
+    longest_wait: Duration::from_secs(10),
+    answer: Duration::from_secs(6),
+};
 
 /// The configuration of a verifier. Unknown keys are refused.
 #[derive(Debug, Deserialize)]
@@ -148,6 +156,7 @@ impl Config {
             trust,
             plain_http: stated.plain_http,
             offline: stated.offline,
+            patience: PATIENCE,
             ..strongroom_endorsements::Access::default()
         };
         let folder = stated.cache.clone().unwrap_or_else(|| self.state.join("endorsements"));

@@ -122,6 +122,10 @@ impl Vendors {
         peer: Option<IpAddr>,
         now: UnixTime,
     ) -> Result<(Product, Dated<bytes::Bytes>)> {
+        // It may have come while the policies were read; who asks for nothing spends nothing.
+        if let Some(kept) = self.fetcher.kept_vcek(report, now)? {
+            return Ok(kept);
+        }
         // Before version 3 each product is asked for the chip.
         let requests = u32::try_from(Product::candidates(report, None)?.len()).unwrap_or(u32::MAX);
         let (fetcher, report) = (Arc::clone(&self.fetcher), report.clone());

@@ -68,7 +68,8 @@ impl<'a> Verifier<'a> {
     pub async fn attest(&self, attester: Arc<dyn Attester>) -> Result<Session> {
         let mut wait = FIRST_WAIT;
         for _ in 1..ATTEMPTS {
-            match self.attest_once(Arc::clone(&attester)).await {
+            let (challenge, cookie) = self.open().await?;
+            match self.attest_for(&challenge, cookie, Arc::clone(&attester)).await {
                 // Its vendor is out of order, or others boot as well; the nonce is used up, so all of it is done again.
                 Err(refusal) if matches!(refusal.code, Code::EndorsementUnavailable | Code::Busy) => {
                     wait = wait.saturating_mul(4);
@@ -78,16 +79,25 @@ impl<'a> Verifier<'a> {
                 outcome => return outcome,
             }
         }
-        self.attest_once(attester).await
+        let (challenge, cookie) = self.open().await?;
+        self.attest_for(&challenge, cookie, attester).await
     }
 
-    async fn attest_once(&self, attester: Arc<dyn Attester>) -> Result<Session> {
+    /// A session's challenge and cookie.
+    async fn open(&self) -> Result<(Challenge, HeaderValue)> {
+        let auth = || post(&format!("{}/kbs/v0/auth", self.url()), None, &request());
+        let (challenged, challenge) = repeat(&self.http, auth).await?;
+        Ok((challenge, cookie(challenged.get_all(SET_COOKIE))?))
+    }
+
+    async fn attest_for(
+        &self,
+        challenge: &Challenge,
+        cookie: HeaderValue,
+        attester: Arc<dyn Attester>,
+    ) -> Result<Session> {
         let url = self.url();
         let key = TeeKey::generate_p256()?;
-        let auth = || post(&format!("{url}/kbs/v0/auth"), None, &request());
-        let (challenged, challenge): (_, Challenge) = repeat(&self.http, auth).await?;
-        let cookie = cookie(challenged.get_all(SET_COOKIE))?;
-
         let bound = kbs_report_data(&challenge.nonce, key.public())?;
         let own = OwnEvidence::fetch(attester, bound).await?;
         let attestation = attestation(self.deployment, &challenge.nonce, key.public(), &own)?;

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
 
-    const CONFIG: &str = r#"{"auths":{"r:5000":{"auth":"YW5uYTpwYTpzcw=="},"h:1":{}},"credsStore":"x"}"#;
+    const CONFIG: &str = r#"{"auths":{"r:5000":{"auth":"YW5uYTpwYTpzcw=="},"h:1":{}},"other":"x"}"#;
 
     #[test]
     fn basic_entry_of_the_host_read() {

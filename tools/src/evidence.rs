@@ -8,6 +8,7 @@ mod snp;
 mod tdx;
 
 use crate::files::read as read_file;
+use crate::reference_values::Given;
 use crate::state::State;
 use crate::{output, roots};
 use answer::Answer;
@@ -64,10 +65,15 @@ pub(crate) struct Verify {
     /// The appraisal policy.
     #[arg(long, value_name = "FILE", conflicts_with = "authenticate_only")]
     policy: Option<PathBuf>,
-    /// Remember in this file the newest collateral and revocation lists that were seen, and refuse older ones than those.
-    /// Made where there is none; keep it where nobody but you writes.
+    #[command(flatten)]
+    reference_values: Given,
+    /// Remember in this file the newest collateral, revocation lists, inventories and reference values that were seen, and
+    /// refuse older ones than those. Made where there is none; keep it where nobody but you writes.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
+    /// A signed inventory of machines, for each that the policy names. Repeatable.
+    #[arg(long = "inventory", value_name = "FILE", requires = "policy")]
+    inventories: Vec<PathBuf>,
     /// Judge chains, validity, revocation, signatures and TCB matching alone, whatever the platform's state is.
     #[arg(long)]
     authenticate_only: bool,
@@ -94,8 +100,12 @@ fn inspect(file: &Path, json: bool) -> Result<ExitCode> {
 
 fn verify(arguments: &Verify, json: bool) -> Result<ExitCode> {
     let evidence = read_file(&arguments.file, limits::EVIDENCE)?;
+    let now = arguments.at.unwrap_or_else(now);
+    let mut state = arguments.state.as_deref().map(State::open).transpose()?;
     let policy = match &arguments.policy {
-        Some(path) => Some(Policy::parse(&read_file(path, limits::POLICY)?)?),
+        Some(path) => {
+            Some(load_policy(path, &arguments.inventories, &arguments.reference_values, state.as_mut(), now)?)
+        }
         None => None,
     };
     let roots = roots::load(&arguments.roots)?;
@@ -112,11 +122,10 @@ fn verify(arguments: &Verify, json: bool) -> Result<ExitCode> {
     let terms = Terms {
         endorsements: &endorsements,
         roots: &roots,
-        now: arguments.at.unwrap_or_else(now),
+        now,
         event_log: event_log.as_deref(),
         policy: (!arguments.authenticate_only).then(|| policy.as_ref().unwrap_or(&defaults)),
     };
-    let mut state = arguments.state.as_deref().map(State::open).transpose()?;
     let seen = state.as_mut().map(|state| &mut state.seen);
     let judge = if looks_like_quote(&evidence) { tdx::judge } else { snp::judge };
     let verdict = judge(&evidence, &terms, seen, &mut answer);
@@ -182,6 +191,25 @@ fn remember(
 fn conclude<E>(appraisal: &Appraisal<E>, answer: &mut Answer) -> Result<Verdict> {
     answer.checks.extend(appraisal.checks().iter().cloned());
     appraisal.refusal().map_or_else(|| Ok(appraisal.verdict()), Err)
+}
+
+/// The policy with what it takes from inventories and reference values, whose versions the memory compares where there is
+/// one.
+fn load_policy(
+    path: &Path,
+    inventories: &[PathBuf],
+    reference_values: &Given,
+    state: Option<&mut State>,
+    now: UnixTime,
+) -> Result<Policy> {
+    let policy = Policy::parse(&read_file(path, limits::POLICY)?)?;
+    let given: Vec<Vec<u8>> =
+        inventories.iter().map(|path| read_file(path, limits::SIGNED_DOCUMENT)).collect::<Result<_>>()?;
+    let given: Vec<&[u8]> = given.iter().map(Vec::as_slice).collect();
+    let mut nothing = Seen::default();
+    let seen = state.map_or(&mut nothing, |state| &mut state.seen);
+    let policy = policy.with_inventories(&given, seen, now)?;
+    reference_values.take(&policy, seen, now)
 }
 
 fn describe(evidence: &[u8]) -> Result<Answer> {

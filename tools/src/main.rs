@@ -17,6 +17,7 @@ mod output;
 mod policy;
 mod progress;
 mod proxy;
+mod reference_values;
 mod registry;
 mod roots;
 mod state;
@@ -62,6 +63,9 @@ enum Command {
     /// Write deployment documents.
     #[command(subcommand)]
     Deployment(deployment::Command),
+    /// Sign, verify and show reference values: what approved guests measure.
+    #[command(subcommand)]
+    ReferenceValues(reference_values::Command),
     /// Verify an enclave: its evidence, that its channel is bound to it, and what it serves.
     Verify(verify::Arguments),
     /// Put a local OpenAI-compatible endpoint in front of a verified enclave.
@@ -97,6 +101,7 @@ fn run(command: Command, json: bool) -> Result<ExitCode> {
         Command::Policy(command) => policy::run(command, json),
         Command::Audit(command) => audit::run(command, json),
         Command::Deployment(command) => deployment::run(command, json),
+        Command::ReferenceValues(command) => reference_values::run(&command, json),
         Command::Verify(arguments) => verify::run(&arguments, json),
         Command::Proxy(arguments) => proxy::run(&arguments, json),
         Command::Completions { .. } if json => {

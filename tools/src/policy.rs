@@ -1,4 +1,4 @@
-//! `strongroom policy set|show|list|check`: by what a verifier releases a key, and what clients accept.
+//! `strongroom policy set|show|list|check|schema`: by what a verifier releases a key, and what clients accept.
 
 use crate::admin::Service;
 use crate::key::parse_id;
@@ -8,7 +8,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use strongroom_appraisal::{Policy, ReleasePolicy};
+use strongroom_appraisal::{POLICY_SCHEMA, Policy, ReleasePolicy};
 use strongroom_transport::http as body;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
@@ -45,6 +45,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         service: Service,
     },
+    /// Print the JSON schema of appraisal policies (draft 2020-12), for editors and other tools.
+    #[command(after_help = "Example:\n  strongroom policy schema > policy.schema.json")]
+    Schema,
     /// Read a policy and say what it fixes. Asks nobody.
     #[command(after_help = "Example:\n  strongroom policy check client.toml")]
     Check {
@@ -73,6 +76,7 @@ struct Checked {
 
 pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
     match command {
+        Command::Schema => output::line(POLICY_SCHEMA.trim_end())?,
         Command::Check { file } => {
             let checked = check(&files::read(&file, limits::POLICY)?);
             let checked = checked.map_err(|refusal| refusal.within(format!("`{}`", file.display())))?;
@@ -122,7 +126,8 @@ fn check(text: &[u8]) -> Result<Checked> {
         return Ok(Checked { kind: "appraisal", digest, fixes_software, fixes_model });
     }
     let policy = ReleasePolicy::parse(text)?;
-    strongroom_artifact::verify_signers(policy.trust()).map_err(|refusal| Refusal { code: Code::PolicyInvalid, ..refusal })?;
+    strongroom_artifact::verify_signers(policy.trust())
+        .map_err(|refusal| Refusal { code: Code::PolicyInvalid, ..refusal })?;
     Ok(Checked { kind: RELEASE, digest, fixes_software: true, fixes_model: true })
 }
 

@@ -1,5 +1,7 @@
 //! `strongroom verify`: is what listens at a URL an enclave that was approved?
 
+use crate::reference_values::Given;
+use crate::state::State;
 use crate::{block_on, evidence, files, output, roots};
 use clap::Args;
 use core::time::Duration;
@@ -7,7 +9,7 @@ use http::Uri;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use strongroom_appraisal::Policy;
+use strongroom_appraisal::{Policy, Seen};
 use strongroom_client::{Provisional, Terms, Verified};
 use strongroom_wire::{Check, Code, Fault, Realm, Refusal, Result, limits};
 
@@ -29,6 +31,11 @@ pub(crate) struct TermsArguments {
     /// The appraisal policy. It fixes measurement, deployment document, and the model's digest or signer.
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
+    #[command(flatten)]
+    reference_values: Given,
+    /// Remember in this file the newest reference values that were seen, and refuse older ones.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     /// Trust this root instead of the built-in ones of AMD. Repeatable.
     #[arg(long = "root", value_name = "PEM_OR_DER")]
     roots: Vec<PathBuf>,
@@ -39,6 +46,11 @@ impl TermsArguments {
     pub(crate) fn load(&self) -> Result<Terms> {
         let policy = Policy::parse(&files::read(&self.policy, limits::POLICY)?);
         let policy = policy.map_err(|refusal| refusal.within(format!("`{}`", self.policy.display())))?;
+        let mut state = self.state.as_deref().map(State::open).transpose()?;
+        let mut nothing = Seen::default();
+        let seen = state.as_mut().map_or(&mut nothing, |state| &mut state.seen);
+        let policy = self.reference_values.take(&policy, seen, evidence::now())?;
+        state.map_or(Ok(()), State::save)?;
         Terms::new(policy, roots::load(&self.roots)?)
     }
 }

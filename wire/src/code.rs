@@ -155,6 +155,14 @@ codes! {
     ReferenceValuesRolledBack = "reference-values-rolled-back", Refused, "somebody hands out old reference values: get the publisher's newest";
     /// The policy takes a value from reference values that were not given, or that do not have it.
     ReferenceValuesMissing = "reference-values-missing", Configuration, "pass the signed reference values that the policy names with --reference-values";
+    /// An inventory is not the one that the policy names.
+    InventoryInvalid = "inventory-invalid", Refused, "";
+    /// `now` is before the inventory was issued.
+    InventoryNotYetValid = "inventory-not-yet-valid", Refused, "check the clock, or pass --at";
+    /// `now` is after the inventory's expiry.
+    InventoryExpired = "inventory-expired", Refused, "get the current inventory from whoever keeps it";
+    /// The policy takes machines from an inventory that was not given.
+    InventoryMissing = "inventory-missing", Configuration, "pass the signed inventory that the policy names with --inventory";
     /// An inventory of machines is older than one already seen.
     InventoryRolledBack = "inventory-rolled-back", Refused, "somebody hands out an old inventory: get the newest from whoever keeps it";
     /// The PCRs given are not those that the TPM quoted.

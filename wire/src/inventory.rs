@@ -60,7 +60,7 @@ impl Inventory {
     pub const PAYLOAD_TYPE: &'static str = "application/vnd.strongroom.inventory.v1+json";
 
     /// Parses an inventory of at most [`limits::SIGNED_DOCUMENT`] bytes and [`limits::MACHINES`] machines, valid for at most
-    /// [`limits::SIGNED_DOCUMENT_SECONDS`].
+    /// [`limits::INVENTORY_VALIDITY`].
     ///
     /// # Errors
     /// `malformed`: also a machine without an id, one with an id of zeros only, a window that ends before it begins, or one
@@ -74,13 +74,15 @@ impl Inventory {
             return Err(Refusal::too_large("machines", inventory.machines.len(), limits::MACHINES));
         }
         let window = inventory.expires.checked_sub(inventory.issued);
-        if window.is_none_or(|seconds| seconds > limits::SIGNED_DOCUMENT_SECONDS) {
+        if window.is_none_or(|seconds| seconds > limits::INVENTORY_VALIDITY) {
             return Err(Refusal::new(Code::Malformed, "window of an inventory")
                 .got(format!("{} to {}", inventory.issued, inventory.expires))
-                .want(format!("at most {} seconds", limits::SIGNED_DOCUMENT_SECONDS)));
+                .want(format!("at most {} seconds", limits::INVENTORY_VALIDITY)));
         }
-        if inventory.name.is_empty() {
-            return Err(Refusal::malformed(FORMAT, "no name"));
+        if !(1..=limits::INVENTORY_NAME).contains(&inventory.name.len()) {
+            return Err(Refusal::new(Code::Malformed, "name of an inventory")
+                .got(format!("{} bytes", inventory.name.len()))
+                .want(format!("1 to {}", limits::INVENTORY_NAME)));
         }
         inventory.machines.iter().try_for_each(Machine::verify_shape)?;
         Ok(inventory)
@@ -146,10 +148,11 @@ mod tests {
     #[test]
     fn inventory_with_one_thing_wrong_refused() {
         assert_eq!(code(&sound()), None);
-        let year = limits::SIGNED_DOCUMENT_SECONDS;
+        let year = limits::INVENTORY_VALIDITY;
         let cases = [
             ("/v", json!(2), Code::VersionUnsupported),
             ("/name", json!(""), Code::Malformed),
+            ("/name", json!("x".repeat(limits::INVENTORY_NAME + 1)), Code::Malformed),
             ("/version", json!(-1), Code::Malformed),
             ("/expires", json!(99), Code::Malformed),
             ("/expires", json!(101 + year), Code::Malformed),

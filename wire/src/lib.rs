@@ -20,6 +20,7 @@ pub mod ear;
 pub mod endorsements;
 pub mod event_log;
 pub mod evidence;
+pub mod inventory;
 pub mod kbs;
 pub mod limits;
 pub mod merkle;

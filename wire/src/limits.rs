@@ -45,6 +45,18 @@ pub const SIGNED_DOCUMENT: usize = 4 * 1024 * 1024;
 pub const REFERENCE_VALUES_NAME: usize = 256;
 /// Seconds for which reference values may be valid, a leap year: whoever withdraws one waits no longer than that.
 pub const REFERENCE_VALUES_VALIDITY: u64 = 366 * 24 * 60 * 60;
+/// Machines of one inventory; one is 200 bytes, so that they fit into [`SIGNED_DOCUMENT`] in base64.
+pub const MACHINES: usize = 8_192;
+/// Bytes of the name of an inventory: it is the subject of a remembered version and shown in messages.
+pub const INVENTORY_NAME: usize = 256;
+/// Seconds for which an inventory may be valid, a leap year: whoever takes a machine out waits no longer than that.
+pub const INVENTORY_VALIDITY: u64 = 366 * 24 * 60 * 60;
+/// A CoRIM: as many guests as a bundle has.
+pub const CORIM: usize = 4 * 1024 * 1024;
+/// Depth of data items in a CoRIM or CoMID, each of which is parsed by itself; what is read of them is less than twelve deep.
+pub const CORIM_DEPTH: usize = 16;
+/// Entries of one map in a CoRIM; the longest known, that of a measurement's values, has about thirty.
+pub const CORIM_MAP: usize = 64;
 /// The memory of the highest numbers seen: about 100 bytes for each vendor, product, FMSPC, bundle and inventory.
 pub const SEEN: usize = 1024 * 1024;
 /// A policy document.

@@ -51,7 +51,7 @@ pub enum Ceiling<T> {
 }
 
 /// `N` bytes, written as hex.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hex<const N: usize>(pub [u8; N]);
 
 /// A manifest's digest as OCI writes it.

@@ -3,7 +3,7 @@
 mod sound;
 mod values;
 
-use super::{Ceiling, Floor, Hex, Rule, unfixed_value};
+use super::{Ceiling, Floor, Hex, Machines, Rule, unfixed_value};
 use serde::Deserialize;
 use strongroom_wire::Result;
 use strongroom_wire::snp::Tcb;
@@ -39,7 +39,7 @@ pub struct SnpPolicy {
     #[serde(default = "unasked")]
     pub cpuid: Rule<Hex<3>>,
     /// CHIP_ID.
-    pub chip: Rule<Hex<64>>,
+    pub chip: Machines<64>,
     /// Whose VLEK may have signed, by the cspID of its certificate. Absent: only a VCEK may.
     #[serde(default)]
     pub provider: Option<Rule<String>>,
@@ -173,7 +173,7 @@ impl SnpPolicy {
             firmware: judged_by_tcb(),
             product: None,
             cpuid: unasked(),
-            chip: Rule::any(because),
+            chip: Machines::any(because),
             provider: Some(Rule::any(because)),
             debug: no(),
             migration_agent: no(),

@@ -1,6 +1,6 @@
 //! The `[tdx]` section.
 
-use super::{Ceiling, Floor, Hex, Rule, TdxEvent, unfixed_value};
+use super::{Ceiling, Floor, Hex, Machines, Rule, TdxEvent, unfixed_value};
 use crate::tdx::TcbStatus;
 use serde::Deserialize;
 use strongroom_wire::tdx::INTEL_QE_VENDOR;
@@ -24,10 +24,10 @@ pub struct TdxPolicy {
     /// The first 32 bytes of MRCONFIGID; the other 16 are zero.
     pub deployment: Rule<Hex<32>>,
     /// PPID of the PCK certificate: which machine.
-    pub ppid: Rule<Hex<16>>,
+    pub ppid: Machines<16>,
     /// Platform Instance ID of the PCK certificate, zero where it has none; by default any.
-    #[serde(default = "unasked")]
-    pub platform_instance: Rule<Hex<16>>,
+    #[serde(default = "whichever")]
+    pub platform_instance: Machines<16>,
     /// FMSPC of the PCK certificate; by default any.
     #[serde(default = "unasked")]
     pub fmspc: Rule<Hex<6>>,
@@ -132,6 +132,10 @@ const fn up_to_date() -> Rule<TcbStatus> {
     Rule::Exactly(TcbStatus::UpToDate)
 }
 
+fn whichever() -> Machines<16> {
+    Machines::any("the policy does not ask for it")
+}
+
 fn unasked<T>() -> Rule<T> {
     Rule::any("the policy does not ask for it")
 }
@@ -157,8 +161,8 @@ impl TdxPolicy {
             rtmr2: Rule::any(because),
             rtmr3: Rule::any(because),
             deployment: Rule::any(because),
-            ppid: Rule::any(because),
-            platform_instance: unasked(),
+            ppid: Machines::any(because),
+            platform_instance: whichever(),
             fmspc: unasked(),
             dynamic_platform: unasked(),
             cached_keys: unasked(),
@@ -191,7 +195,7 @@ impl TdxPolicy {
     pub(super) fn is_sound(&self) -> bool {
         let registers = [&self.mrtd, &self.rtmr0, &self.rtmr1, &self.rtmr2, &self.rtmr3, &self.service_td];
         let others = [&self.mrseam, &self.mrsignerseam, &self.mrowner, &self.mrownerconfig];
-        let ids = [&self.ppid, &self.platform_instance, &self.qe_vendor];
+        let machines = [&self.ppid, &self.platform_instance];
         let switches =
             [&self.debug, &self.migratable, &self.sept_ve_disable, &self.perfmon, &self.key_locker, &self.pks];
         let configuration = [&self.dynamic_platform, &self.cached_keys, &self.smt];
@@ -199,6 +203,7 @@ impl TdxPolicy {
         let numbers = [&self.crl_number, &self.root_crl_number];
         let more = [
             self.deployment.is_sound(),
+            self.qe_vendor.is_sound(),
             self.fmspc.is_sound(),
             self.tcb_status.is_sound(),
             self.tcb_evaluation.is_sound(),
@@ -207,7 +212,7 @@ impl TdxPolicy {
             self.event.iter().all(TdxEvent::is_sound),
         ];
         registers.into_iter().chain(others).all(Rule::is_sound)
-            && ids.into_iter().all(Rule::is_sound)
+            && machines.into_iter().all(Machines::is_sound)
             && switches.into_iter().chain(configuration).all(Rule::is_sound)
             && ages.into_iter().all(Ceiling::is_sound)
             && numbers.into_iter().all(Floor::is_sound)

@@ -98,7 +98,7 @@ fn platform_checks(authentic: &AuthenticQuote, policy: &TdxPolicy) -> Vec<Check>
     let revoked = status == TcbStatus::Revoked;
     let code = if revoked { Code::TcbRevoked } else { Code::TcbStatusNotAccepted };
     let accepted = !revoked && policy.tcb_status.allows(&status);
-    let instance = Hex(facts.platform_instance.unwrap_or([0; 16]));
+    let instance = facts.platform_instance.unwrap_or([0; 16]);
     let stated = |name: &str, rule: &Rule<bool>, switch: fn(Configuration) -> bool| match facts.configuration {
         Some(configuration) => rule.check(name, not_approved, &switch(configuration), bool::to_string),
         None => Check::new(name, !rule.is_fixed(), not_approved, "not stated", rule.describe(bool::to_string)),
@@ -106,8 +106,8 @@ fn platform_checks(authentic: &AuthenticQuote, policy: &TdxPolicy) -> Vec<Check>
     vec![
         Check::new("tcb-status", accepted, code, status, policy.tcb_status.describe(TcbStatus::to_string)),
         policy.fmspc.check("fmspc", not_approved, &Hex(facts.fmspc), Hex::to_string),
-        policy.ppid.check("ppid", not_approved, &Hex(facts.ppid), Hex::to_string),
-        policy.platform_instance.check("platform-instance", not_approved, &instance, Hex::to_string),
+        policy.ppid.check("ppid", facts.ppid),
+        policy.platform_instance.check("platform-instance", instance),
         stated("dynamic-platform", &policy.dynamic_platform, |stated| stated.dynamic_platform),
         stated("cached-keys", &policy.cached_keys, |stated| stated.cached_keys),
         stated("smt", &policy.smt, |stated| stated.smt),

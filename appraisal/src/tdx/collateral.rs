@@ -4,6 +4,7 @@ use crate::certificate::Certificate;
 use crate::crl::Crl;
 use crate::pem::read_pem;
 use serde::Deserialize;
+use std::sync::Arc;
 use strongroom_wire::{Refusal, Result, limits};
 
 /// One collateral set. Nothing in it is trusted before [`super::VerifiedCollateral::verify`].
@@ -11,8 +12,8 @@ use strongroom_wire::{Refusal, Result, limits};
 pub struct Collateral {
     /// The authority that issued the PCK, and whoever issued it.
     pub(super) pck_crl_issuer_chain: Vec<Certificate>,
-    pub(super) root_ca_crl: Crl,
-    pub(super) pck_crl: Crl,
+    pub(super) root_ca_crl: Arc<Crl>,
+    pub(super) pck_crl: Arc<Crl>,
     pub(super) tcb_info: SignedText,
     pub(super) qe_identity: SignedText,
 }
@@ -87,7 +88,7 @@ pub(super) fn chain(pem: &str, what: &str) -> Result<Vec<Certificate>> {
     blocks.iter().map(|(_, der)| Certificate::parse(der).map_err(|refusal| refusal.within(what))).collect()
 }
 
-fn crl(text: &str, what: &str) -> Result<Crl> {
+fn crl(text: &str, what: &str) -> Result<Arc<Crl>> {
     let der = if text.starts_with("-----BEGIN") {
         match read_pem(text.as_bytes())?.as_slice() {
             [(label, der)] if label == "X509 CRL" => der.clone(),
@@ -96,7 +97,7 @@ fn crl(text: &str, what: &str) -> Result<Crl> {
     } else {
         hex::decode(text).map_err(|e| Refusal::malformed(what, e))?
     };
-    Crl::parse(&der).map_err(|refusal| refusal.within(what))
+    Crl::parse(&der).map(Arc::new).map_err(|refusal| refusal.within(what))
 }
 
 fn signature(text: &str, what: &str) -> Result<[u8; 64]> {

@@ -12,6 +12,7 @@ use crate::window::Window;
 use crate::{Roots, UnixTime};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use core::ops::RangeInclusive;
+use std::sync::Arc;
 use strongroom_wire::{Check, Code, Refusal, Result, Root};
 
 const TCB_SIGNING: &str = "Intel SGX TCB Signing";
@@ -28,8 +29,8 @@ pub struct VerifiedCollateral {
     pub(super) pck_authority: Certificate,
     pub(super) tcb_info: TcbInfo,
     pub(super) qe_identity: QeIdentity,
-    root_ca_crl: Crl,
-    pck_crl: Crl,
+    root_ca_crl: Arc<Crl>,
+    pck_crl: Arc<Crl>,
     label: Root,
     window: Window,
 }

@@ -11,10 +11,12 @@
 mod azure;
 mod azure_policy;
 mod bit_flips;
+mod inventory;
 mod newest;
 mod pair;
 mod pairs;
 mod reference_values;
+mod schema;
 mod snp_case;
 mod snp_policy;
 mod snp_policy_pairs;

@@ -1,6 +1,8 @@
 //! Accepted and rejected twins that differ in one thing. Each is one row of a table, so that they can be counted.
 
-use super::{azure_policy, newest, pairs, reference_values, snp_policy_pairs, tdx_pairs, tdx_policy, tdx_tcb};
+use super::{
+    azure_policy, inventory, newest, pairs, reference_values, snp_policy_pairs, tdx_pairs, tdx_policy, tdx_tcb,
+};
 use std::collections::BTreeSet;
 use strongroom_wire::Code;
 
@@ -48,6 +50,7 @@ fn pairs_are_this_many_and_no_two_of_them_are_the_same() {
         ("tdx policy", tdx_policy::policy_pairs()),
         ("tdx age", tdx_policy::collateral_pairs()),
         ("newest", newest::pairs()),
+        ("inventory", inventory::pairs()),
         ("reference values", reference_values::pairs()),
         ("azure guest", azure_policy::guest_pairs()),
         ("azure policy", azure_policy::policy_pairs()),

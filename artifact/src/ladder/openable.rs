@@ -84,7 +84,13 @@ impl OpenableModel {
             true => Some(verify_statement_by(&bundle, self.trusted.statement_signers())?),
             false => None,
         };
-        statement.as_ref().map_or(Ok(()), |statement| statement.compare(&digests))?;
+        if let Some(statement) = &statement {
+            // Files are hashed while they arrive, as a whole.
+            if statement.shard_len().is_some() {
+                return Err(Refusal::new(Code::ModelUnsupported, "statement of a model").got("shards").want("files"));
+            }
+            statement.compare(&digests)?;
+        }
         let blind = self.key.as_ref().map_or([0; 32], |(key, sealing)| key.statement_blind(&sealing.id));
         let commitment = statement_commitment(&blind, statement.as_ref().map_or(&[], SignedStatement::payload));
         Ok(VerifiedModel { trusted: self.trusted, statement, commitment })

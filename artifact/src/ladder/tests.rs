@@ -5,6 +5,7 @@ use crate::keys::SigningKey;
 use crate::manifest::{ManifestBuilder, NewLayer, Sealing};
 use crate::path::STATEMENT;
 use crate::seal::{Sealer, associated_data, part_lengths};
+use crate::signers::Credential;
 use crate::{cosign, oms};
 use std::collections::BTreeMap;
 use strongroom_wire::binding::statement_commitment;

@@ -3,7 +3,9 @@
 use super::GIT_PATHS;
 use crate::hash::{FileDigest, HashAlgorithm};
 use crate::path::{parse_path, verify_distinct};
+use crate::shard;
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 
@@ -16,14 +18,20 @@ pub(super) struct Statement {
     pub(super) name: String,
     pub(super) hash_type: HashAlgorithm,
     pub(super) ignore_paths: Vec<String>,
+    /// Where it is over ranges of files.
+    pub(super) shard_len: Option<u64>,
+    /// Its resources: files, or ranges of them.
     pub(super) files: Vec<FileDigest>,
 }
 
 /// Compact JSON, members and resources always in one order, so that equal files give equal payloads.
-pub(super) fn render(name: &str, files: &[FileDigest]) -> Result<Vec<u8>> {
+pub(super) fn render(name: &str, files: &[FileDigest], shard_len: Option<u64>) -> Result<Vec<u8>> {
     let first = files.first().ok_or_else(|| Refusal::new(Code::ModelEmpty, "files to sign"))?;
     let hash_type = first.algorithm;
-    verify_distinct(files.iter().map(|file| file.path.as_str()))?;
+    match shard_len {
+        Some(_) => shard::verify_distinct(files)?,
+        None => verify_distinct(files.iter().map(|file| file.path.as_str()))?,
+    }
     // The reference client writes BLAKE2 and cannot read it.
     let unwritable = |file: &&FileDigest| {
         file.algorithm != hash_type
@@ -36,9 +44,13 @@ pub(super) fn render(name: &str, files: &[FileDigest]) -> Result<Vec<u8>> {
             .want("sha256 or blake3, one for all files"));
     }
     let mut sorted: Vec<&FileDigest> = files.iter().collect();
-    sorted.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
+    match shard_len {
+        // Ranges stay in their order, which is not that of their digits.
+        Some(_) => sorted.sort_by_key(|range| shard::parse_name(&range.path).ok()),
+        None => sorted.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes())),
+    }
     let resources = sorted.iter().map(|file| {
-        parse_path(&file.path)?;
+        parse_name(&file.path, shard_len)?;
         let (name, algorithm) = (file.path.clone(), hash_type.as_str().to_owned());
         Ok(Resource { name, algorithm, digest: hex::encode(&file.digest) })
     });
@@ -51,7 +63,8 @@ pub(super) fn render(name: &str, files: &[FileDigest]) -> Result<Vec<u8>> {
         predicate_type: PREDICATE_TYPE.into(),
         predicate: Predicate {
             serialization: Serialization {
-                method: "files".into(),
+                method: if shard_len.is_some() { "shards" } else { "files" }.into(),
+                shard_size: shard_len.map(Number::from),
                 hash_type: Some(hash_type.as_str().into()),
                 allow_symlinks: false,
                 ignore_paths: GIT_PATHS.into_iter().map(String::from).collect(),
@@ -81,9 +94,15 @@ pub(super) fn parse(payload: &[u8]) -> Result<Statement> {
     }
     let payload: Payload = document::parse_json(payload, "statement", limits::BUNDLE, Code::Malformed)?;
     let serialization = payload.predicate.serialization;
-    if serialization.method != "files" {
-        return Err(Refusal::new(Code::ModelUnsupported, "statement").got(serialization.method).want("files"));
-    }
+    let shard_len = match (serialization.method.as_str(), &serialization.shard_size) {
+        ("files", _) => None,
+        ("shards", Some(size)) => Some(shard::parse_len(size)?),
+        (other, _) => {
+            return Err(Refusal::new(Code::ModelUnsupported, "statement")
+                .got(other)
+                .want("files, or shards of a size"));
+        }
+    };
     let hash_type = HashAlgorithm::parse(serialization.hash_type.as_deref().unwrap_or_default())?;
     let resources = payload.predicate.resources;
     if resources.is_empty() {
@@ -92,8 +111,12 @@ pub(super) fn parse(payload: &[u8]) -> Result<Statement> {
     if resources.len() > limits::LAYERS {
         return Err(Refusal::too_large("files of a statement", resources.len(), limits::LAYERS));
     }
-    let files = resources.iter().map(|resource| read_resource(resource, hash_type)).collect::<Result<Vec<_>>>()?;
-    verify_distinct(files.iter().map(|file| file.path.as_str()))?;
+    let files =
+        resources.iter().map(|resource| read_resource(resource, hash_type, shard_len)).collect::<Result<Vec<_>>>()?;
+    match shard_len {
+        Some(_) => shard::verify_distinct(&files)?,
+        None => verify_distinct(files.iter().map(|file| file.path.as_str()))?,
+    }
     let [subject] = payload.subject.as_slice() else {
         return Err(Refusal::new(Code::Malformed, "subjects of a statement").got(payload.subject.len()).want(1));
     };
@@ -102,13 +125,21 @@ pub(super) fn parse(payload: &[u8]) -> Result<Statement> {
     if subject.digest.sha256 != root {
         return Err(Refusal::new(Code::Malformed, "root digest of a statement").got(subject.digest.sha256).want(root));
     }
-    Ok(Statement { name: subject.name.clone(), hash_type, ignore_paths: serialization.ignore_paths, files })
+    let (name, ignore_paths) = (subject.name.clone(), serialization.ignore_paths);
+    Ok(Statement { name, hash_type, ignore_paths, shard_len, files })
 }
 
-fn read_resource(resource: &Resource, hash_type: HashAlgorithm) -> Result<FileDigest> {
-    let path = parse_path(&resource.name)?.to_owned();
+/// Refuses what is no path, or no name of a range of a path where the statement is over ranges.
+fn parse_name(name: &str, shard_len: Option<u64>) -> Result<&str> {
+    if shard_len.is_some() { shard::parse_name(name).map(|_| name) } else { parse_path(name) }
+}
+
+fn read_resource(resource: &Resource, hash_type: HashAlgorithm, shard_len: Option<u64>) -> Result<FileDigest> {
+    let path = parse_name(&resource.name, shard_len)?.to_owned();
     let wrong = |got: &str| Refusal::new(Code::Malformed, format!("digest of `{path}`")).got(got).want(hash_type);
-    if resource.algorithm != hash_type.as_str() {
+    // The reference client 1.1.1 adds the length to the name of the hash.
+    let with_length = shard_len.map(|length| format!("{hash_type}-sharded-{length}"));
+    if resource.algorithm != hash_type.as_str() && Some(&resource.algorithm) != with_length.as_ref() {
         return Err(wrong(&resource.algorithm));
     }
     let digest = hex::decode(resource.digest.as_bytes()).map_err(|_| wrong("no hex digits"))?;
@@ -155,6 +186,8 @@ struct Serialization {
     method: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hash_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shard_size: Option<Number>,
     #[serde(default)]
     allow_symlinks: bool,
     #[serde(default)]
@@ -179,7 +212,7 @@ mod tests {
     }
 
     fn good() -> Value {
-        serde_json::from_slice(&render("m", &[file("a", 1), file("b", 2)]).unwrap()).unwrap()
+        serde_json::from_slice(&render("m", &[file("a", 1), file("b", 2)], None).unwrap()).unwrap()
     }
 
     fn code(change: impl FnOnce(&mut Value)) -> Option<Code> {
@@ -190,7 +223,7 @@ mod tests {
 
     #[test]
     fn payload_is_the_shape_of_the_specification_in_one_order() {
-        let bytes = render("m", &[file("b", 2), file("a", 1)]).unwrap();
+        let bytes = render("m", &[file("b", 2), file("a", 1)], None).unwrap();
         let root = Sha256::of_parts(&[&[1; 32], &[2; 32]]);
         let (one, two) = ("01".repeat(32), "02".repeat(32));
         let want = format!(
@@ -221,9 +254,7 @@ mod tests {
         );
         assert_eq!(code(|v| v["subject"][0]["digest"]["sha256"] = json!("00".repeat(32))), Some(Code::Malformed));
         assert_eq!(code(|v| v["subject"] = json!([])), Some(Code::Malformed));
-        let shards =
-            |v: &mut Value| v["predicate"]["serialization"] = json!({"method": "shards", "shard_size": 1000.0});
-        assert_eq!(code(shards), Some(Code::ModelUnsupported));
+        assert_eq!(code(|v| v["predicate"]["serialization"]["method"] = json!("trees")), Some(Code::ModelUnsupported));
         assert_eq!(code(|v| v["predicate"]["serialization"]["hash_type"] = json!("md5")), Some(Code::ModelUnsupported));
         assert_eq!(code(|v| v["predicate"]["resources"] = json!([])), Some(Code::Malformed));
         assert_eq!(code(|v| v["predicate"]["resources"][0]["name"] = json!("../a")), Some(Code::PathUnsafe));
@@ -231,6 +262,38 @@ mod tests {
         assert_eq!(code(|v| v["predicate"]["resources"][0]["algorithm"] = json!("blake3")), Some(Code::Malformed));
         assert_eq!(code(|v| v["predicate"]["resources"][0]["digest"] = json!("00")), Some(Code::Malformed));
         assert_eq!(code(|v| v["predicate"]["resources"][0]["digest"] = json!("zz")), Some(Code::Malformed));
+    }
+
+    #[test]
+    fn shards_in_the_specification_s_form_and_the_reference_client_s_accepted_and_others_refused() {
+        let pieces = [file("a:0:1000", 1), file("a:1000:1007", 2), file("b:0:3", 3)];
+        let written: Value = serde_json::from_slice(&render("m", &pieces, Some(1000)).unwrap()).unwrap();
+        let read = |change: &dyn Fn(&mut Value)| {
+            let mut value = written.clone();
+            change(&mut value);
+            parse(value.to_string().as_bytes()).map_err(|refusal| refusal.code)
+        };
+        let serialization = &written["predicate"]["serialization"];
+        assert_eq!((&serialization["method"], &serialization["shard_size"]), (&json!("shards"), &json!(1000)));
+        let statement = read(&|_| ()).unwrap();
+        assert_eq!((statement.shard_len, statement.files), (Some(1000), pieces.to_vec()));
+        let theirs = read(&|v| {
+            v["predicate"]["serialization"]["shard_size"] = json!(1000.0);
+            for at in 0..3 {
+                v["predicate"]["resources"][at]["algorithm"] = json!("sha256-sharded-1000");
+            }
+        });
+        assert_eq!(theirs.unwrap().files, pieces);
+        for size in [json!(0), json!(-1), json!(1.5), json!(1e300), json!(null)] {
+            let refused = read(&|v| v["predicate"]["serialization"]["shard_size"] = size.clone()).unwrap_err();
+            assert!(matches!(refused, Code::Malformed | Code::ModelUnsupported), "{size} {refused}");
+        }
+        let name = |name: &str| read(&|v| v["predicate"]["resources"][0]["name"] = json!(name)).map(|_| ());
+        for bad in ["a", "a:0", "a:1:1", "a:2:1", "a:00:1", "a:+0:1", "../a:0:1", ":0:1", "a:1000:1007"] {
+            assert!(matches!(name(bad), Err(Code::Malformed | Code::PathUnsafe)), "{bad}");
+        }
+        let other = read(&|v| v["predicate"]["resources"][0]["algorithm"] = json!("sha256-sharded-999"));
+        assert_eq!(other.unwrap_err(), Code::Malformed);
     }
 
     #[test]
@@ -246,13 +309,13 @@ mod tests {
 
     #[test]
     fn nothing_unsafe_doubled_mixed_or_unreadable_is_written() {
-        assert_eq!(render("m", &[]).unwrap_err().code, Code::ModelEmpty);
-        assert_eq!(render("m", &[file("../a", 1)]).unwrap_err().code, Code::PathUnsafe);
-        assert_eq!(render("m", &[file("a", 1), file("a", 1)]).unwrap_err().code, Code::PathUnsafe);
+        assert_eq!(render("m", &[], None).unwrap_err().code, Code::ModelEmpty);
+        assert_eq!(render("m", &[file("../a", 1)], None).unwrap_err().code, Code::PathUnsafe);
+        assert_eq!(render("m", &[file("a", 1), file("a", 1)], None).unwrap_err().code, Code::PathUnsafe);
         let blake2b = FileDigest { path: "b".into(), algorithm: HashAlgorithm::Blake2b, digest: vec![0; 64] };
-        assert_eq!(render("m", &[file("a", 1), blake2b]).unwrap_err().code, Code::ModelUnsupported);
+        assert_eq!(render("m", &[file("a", 1), blake2b], None).unwrap_err().code, Code::ModelUnsupported);
         let short = FileDigest { path: "b".into(), algorithm: HashAlgorithm::Sha256, digest: vec![0; 31] };
-        assert_eq!(render("m", &[short]).unwrap_err().code, Code::ModelUnsupported);
+        assert_eq!(render("m", &[short], None).unwrap_err().code, Code::ModelUnsupported);
     }
 
     proptest! {
@@ -266,7 +329,7 @@ mod tests {
             let files: Vec<_> = files.into_iter().map(|(path, digest)| FileDigest {
                 path, algorithm: HashAlgorithm::Blake3, digest: digest.to_vec(),
             }).collect();
-            let read = parse(&render("m", &files).unwrap()).unwrap();
+            let read = parse(&render("m", &files, None).unwrap()).unwrap();
             prop_assert_eq!(read.files, files);
             prop_assert_eq!(read.hash_type, HashAlgorithm::Blake3);
         }

@@ -7,7 +7,7 @@ use super::range::Wanted;
 use super::{CONTENT_DIGEST, Shared};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
+use http::header::{ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use std::io::SeekFrom;
 use strongroom_wire::Refusal;
@@ -49,7 +49,8 @@ async fn download(
         opened => opened.map_err(failed)?,
     };
     let size = file.metadata().await.map_err(failed)?.len();
-    let part = Part::asked_for(method, headers, size)?;
+    let tag = text_value(&format!("\"{}\"", digest.oci()));
+    let part = Part::asked_for(method, headers, Some(&tag), size)?;
     let body = if method == Method::HEAD {
         Body::empty()
     } else {
@@ -61,6 +62,7 @@ async fn download(
     response.extensions_mut().insert(ContentStart(part.start));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(ETAG, tag);
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CONTENT_DIGEST, text_value(&digest.oci()));
     Ok(response)
@@ -77,10 +79,18 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// The part of `size` bytes that a request asks for, or 416 where that is none of them.
-    pub(super) fn asked_for(method: &Method, headers: &HeaderMap, size: u64) -> Answer<Self> {
+    /// The part of `size` bytes that a request asks for, or 416 where that is none of them. Content with an entity tag is given
+    /// whole to who wants a range of another (RFC 9110 §13.1.5).
+    pub(super) fn asked_for(
+        method: &Method,
+        headers: &HeaderMap,
+        tag: Option<&HeaderValue>,
+        size: u64,
+    ) -> Answer<Self> {
+        let is_other = tag.is_some() && headers.get(IF_RANGE).is_some_and(|wanted| Some(wanted) != tag);
         // RFC 9110 §14.2: a range means something on GET alone.
-        let range = headers.get(RANGE).filter(|_| method == Method::GET).and_then(|value| value.to_str().ok());
+        let range = headers.get(RANGE).filter(|_| method == Method::GET && !is_other);
+        let range = range.and_then(|value| value.to_str().ok());
         match Wanted::parse(range, size) {
             Wanted::All => Ok(Self { start: 0, length: size, size, whole: true }),
             Wanted::Part { start, length } => Ok(Self { start, length, size, whole: false }),

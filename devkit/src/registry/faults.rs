@@ -68,6 +68,16 @@ pub enum Fault {
     /// These bytes under the content's digest, as if the registry held them: with their own length, and ranges of them.
     /// `GET` and `HEAD`.
     Serve(Bytes),
+    /// Ranges are passed over: the answer is 200, with all of the content. `GET` only.
+    IgnoreRange,
+    /// The entity tag says this, and a range of content with another one is not given. `GET` only.
+    Retag(&'static str),
+    /// Of the content that is sent so many bytes are taken, and the answer is then 503. `PATCH` and `PUT`; with
+    /// [`Target::Uploads`].
+    TakePart {
+        /// How many bytes become part of the upload.
+        bytes: u64,
+    },
     /// An empty list of referrers, and no fallback tag. `GET` and `HEAD`; with [`Target::Referrers`].
     HideReferrers,
     /// The manifest of this digest in place of the one asked for, as if the tag pointed to it. `GET` and `HEAD`; with
@@ -80,6 +90,10 @@ impl Fault {
         let reads = matches!(*method, Method::GET | Method::HEAD);
         match self {
             Self::FlipBit { .. } | Self::Truncate { .. } | Self::StallBody { .. } => method == Method::GET,
+            Self::IgnoreRange | Self::Retag(_) => method == Method::GET,
+            Self::TakePart { .. } => {
+                matches!(*method, Method::PATCH | Method::PUT) && matches!(route, Route::Upload(..))
+            }
             Self::ContentLength(_) | Self::Serve(_) => reads,
             Self::HideReferrers => reads && matches!(route, Route::Referrers(..) | Route::Manifest(..)),
             Self::AnswerWith(_) => reads && matches!(route, Route::Manifest(..)),

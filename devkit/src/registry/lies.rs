@@ -11,7 +11,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{TryStreamExt as _, stream};
-use http::header::{CONTENT_LENGTH, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, ETAG, HeaderValue, IF_RANGE, RANGE, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode};
 use std::time::Duration;
 
@@ -42,12 +42,46 @@ pub(super) async fn answer(shared: &Shared, route: Route, request: Request, faul
         Fault::StallBody { after, gate } => {
             distort(dispatch(shared, route, request).await?, Distortion::Pause { after, gate })
         }
+        Fault::IgnoreRange => {
+            let mut request = request;
+            request.headers_mut().remove(RANGE);
+            dispatch(shared, route, request).await
+        }
+        Fault::Retag(tag) => {
+            let mut request = request;
+            if request.headers().get(IF_RANGE).is_some_and(|wanted| wanted != tag) {
+                request.headers_mut().remove(RANGE);
+            }
+            request.headers_mut().remove(IF_RANGE);
+            let mut response = dispatch(shared, route, request).await?;
+            response.headers_mut().insert(ETAG, HeaderValue::from_static(tag));
+            Ok(response)
+        }
+        Fault::TakePart { bytes } => {
+            let (parts, body) = request.into_parts();
+            let taken = stream::try_unfold((body.into_data_stream(), bytes), take_up_to);
+            // What it has to say of content that ends too early is not what it was told to answer.
+            let _early = dispatch(shared, route, Request::from_parts(parts, Body::from_stream(taken))).await;
+            Err(refusal(StatusCode::SERVICE_UNAVAILABLE, None))
+        }
         Fault::ContentLength(claimed) => Ok(claim(dispatch(shared, route, request).await?, claimed)),
         Fault::Serve(bytes) => {
             let (method, headers) = (request.method().clone(), request.headers().clone());
             serve(dispatch(shared, route, request).await?, &method, &headers, &bytes)
         }
     }
+}
+
+type Taken = Option<(Bytes, (BodyDataStream, u64))>;
+
+/// The next chunk of what is left of the first bytes of a body; then an error, as where its connection broke.
+async fn take_up_to((mut body, left): (BodyDataStream, u64)) -> Result<Taken, axum::BoxError> {
+    let Some(mut chunk) = body.try_next().await?.filter(|_| left > 0) else {
+        return Err("this registry was told to take no more".into());
+    };
+    chunk.truncate(room(left, 0));
+    let left = left.saturating_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+    Ok(Some((chunk, (body, left))))
 }
 
 fn refusal(status: StatusCode, retry_after: Option<Duration>) -> OciError {
@@ -77,7 +111,7 @@ fn serve(mut response: Response, method: &Method, headers: &HeaderMap, bytes: &B
     if !response.status().is_success() {
         return Ok(response);
     }
-    let part = Part::asked_for(method, headers, u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
+    let part = Part::asked_for(method, headers, None, u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
     part.describe(&mut response);
     let skipped = bytes.iter().skip(usize::try_from(part.start).unwrap_or(usize::MAX));
     let served: Bytes = skipped.take(usize::try_from(part.length).unwrap_or(usize::MAX)).copied().collect();

@@ -84,7 +84,10 @@ impl World {
                 name: "tiny".into(),
                 reference: format!("{host}/models/tiny@{}", pushed.manifest.oci()),
             }],
-            trust: TrustFile::new(vec![Rule::new(format!("{host}/models/*"), vec![Signer::with_key("release", key.public().pem())])]),
+            trust: TrustFile::new(vec![Rule::new(
+                format!("{host}/models/*"),
+                vec![Signer::with_key("release", key.public().pem())],
+            )]),
             principals: vec![Principal { name: "app".into(), key_sha256: Sha256::of(b"key-of-app") }],
         };
         Some(Self { folder, hierarchy, _registry: registry, settings, library })

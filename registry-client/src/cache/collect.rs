@@ -111,3 +111,60 @@ fn entries(folder: &Path) -> Result<Vec<Entry>> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{CacheLimits, CachedBlob, Found};
+    use super::*;
+    use core::time::Duration;
+    use strongroom_wire::digest::Sha256;
+
+    fn look(cache: &Cache, bytes: &[u8]) -> Found {
+        cache.look(Sha256::of(bytes), u64::try_from(bytes.len()).unwrap()).unwrap()
+    }
+
+    fn put(cache: &Cache, bytes: &[u8]) -> CachedBlob {
+        let Found::Room(mut partial) = look(cache, bytes) else { panic!("there already") };
+        partial.append(bytes).unwrap();
+        partial.keep().unwrap()
+    }
+
+    fn has(cache: &Cache, bytes: &[u8]) -> bool {
+        cache.inner.blobs.join(Sha256::of(bytes).to_string()).exists()
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first_and_what_is_used_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path(), CacheLimits { blobs: 8, partial: 0 }).unwrap();
+        let contents: [&[u8]; 4] = [b"aaaa", b"bbbb", b"cccc", b"dddd"];
+        let held: Vec<_> = contents.iter().map(|bytes| put(&cache, bytes)).collect();
+        assert_eq!(cache.collect().unwrap(), Collected::default(), "all are in use");
+        for (age, bytes) in contents.iter().enumerate() {
+            let used = SystemTime::now() - Duration::from_secs(100 - u64::try_from(age).unwrap());
+            let file = fs::File::open(cache.inner.blobs.join(Sha256::of(bytes).to_string())).unwrap();
+            file.set_modified(used).unwrap();
+        }
+        drop(held);
+        // The oldest is used once more, and the second is in use: what is left to go is of the third and fourth.
+        assert!(matches!(look(&cache, b"aaaa"), Found::Blob(_)));
+        let Found::Blob(second) = look(&cache, b"bbbb") else { panic!("not there") };
+        assert_eq!(cache.collect().unwrap(), Collected { files: 2, bytes: 8 });
+        let left = contents.map(|bytes| has(&cache, bytes));
+        assert_eq!(left, [true, true, false, false]);
+        drop(second);
+        assert_eq!(fs::read_dir(&cache.inner.locks).unwrap().count(), 2, "no lock of what is gone");
+    }
+
+    #[test]
+    fn download_under_way_stays_and_one_that_was_left_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path(), CacheLimits { blobs: 0, partial: 3 }).unwrap();
+        let Found::Room(mut partial) = look(&cache, b"content") else { panic!("there already") };
+        partial.append(b"cont").unwrap();
+        assert_eq!(cache.collect().unwrap(), Collected::default());
+        partial.leave().unwrap();
+        assert_eq!(cache.collect().unwrap(), Collected { files: 1, bytes: 4 });
+        assert_eq!(fs::read_dir(&cache.inner.partial).unwrap().count(), 0, "its journal too");
+    }
+}

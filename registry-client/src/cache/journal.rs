@@ -82,14 +82,14 @@ mod tests {
         let path = folder.path().join("j");
         let (mut journal, none) = Journal::open(path.clone()).unwrap();
         assert!(none.is_empty());
-        for length in [4, 8] {
+        for length in [4_u64, 8] {
             journal.add(length, Sha256::of(&length.to_le_bytes())).unwrap();
         }
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, [&whole, whole.get(..30).unwrap()].concat()).unwrap();
         let (mut journal, lines) = Journal::open(path.clone()).unwrap();
         assert_eq!(lines.iter().map(|line| line.length).collect::<Vec<_>>(), [4, 8]);
-        assert_eq!(lines[1].digest, Sha256::of(&8_i32.to_le_bytes()));
+        assert_eq!(lines[1].digest, Sha256::of(&8_u64.to_le_bytes()));
         journal.rewind(Some(&lines[0])).unwrap();
         journal.add(9, Sha256::of(b"9")).unwrap();
         let (_, lines) = Journal::open(path).unwrap();

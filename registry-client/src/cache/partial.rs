@@ -124,3 +124,88 @@ impl Partial {
         format!("blob `{}`", self.digest.oci())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{CacheLimits, Found};
+    use super::*;
+
+    const LIMITS: CacheLimits = CacheLimits { blobs: 1 << 30, partial: 1 << 30 };
+
+    fn begun(cache: &Cache, bytes: &[u8]) -> Partial {
+        match cache.look(Sha256::of(bytes), u64::try_from(bytes.len()).unwrap()).unwrap() {
+            Found::Room(partial) => *partial,
+            _ => panic!("not there"),
+        }
+    }
+
+    fn content() -> Vec<u8> {
+        (0..10_u32 << 20).map(|i| (i / 251).to_le_bytes()[0]).collect()
+    }
+
+    /// Leaves `length` bytes as a process that is killed does: without a word.
+    fn killed_after(cache: &Cache, bytes: &[u8], length: usize) -> PathBuf {
+        let mut partial = begun(cache, bytes);
+        bytes[..length].chunks(100_000).for_each(|chunk| partial.append(chunk).unwrap());
+        partial.path.clone()
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_of_use_up_to_its_last_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path(), LIMITS).unwrap();
+        let bytes = content();
+        killed_after(&cache, &bytes, 9 << 20);
+        let mut partial = begun(&cache, &bytes);
+        let length = usize::try_from(partial.length()).unwrap();
+        assert!((8 << 20..9 << 20).contains(&length), "{length}");
+        assert_eq!(fs::read(&partial.path).unwrap(), bytes[..length]);
+        partial.append(&bytes[length..]).unwrap();
+        drop(partial.keep().unwrap());
+        assert!(matches!(cache.look(Sha256::of(&bytes), 10 << 20).unwrap(), Found::Blob(_)));
+    }
+
+    #[test]
+    fn checkpoints_before_a_change_stay_of_use_and_those_behind_it_do_not() {
+        let bytes = content();
+        for (changed, least, most) in [(9 << 20, 8 << 20, 9 << 20), (6 << 20, 4 << 20, 5 << 20), (0, 0, 1)] {
+            let folder = tempfile::tempdir().unwrap();
+            let cache = Cache::open(folder.path(), LIMITS).unwrap();
+            let path = killed_after(&cache, &bytes, 10 << 20);
+            let mut left = fs::read(&path).unwrap();
+            left[changed] ^= 1;
+            fs::write(&path, left).unwrap();
+            let partial = begun(&cache, &bytes);
+            assert!((least..most).contains(&partial.length()), "{}", partial.length());
+        }
+    }
+
+    #[test]
+    fn whole_bytes_of_another_digest_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path(), LIMITS).unwrap();
+        let mut partial = begun(&cache, b"content");
+        partial.append(b"CONTENT").unwrap();
+        assert_eq!(partial.keep().unwrap_err().code, Code::LayerDigestMismatch);
+        assert_eq!(begun(&cache, b"content").length(), 0);
+        let mut partial = begun(&cache, b"content");
+        assert_eq!(partial.append(b"content and more").unwrap_err().code, Code::LayerSizeMismatch);
+        partial.append(b"cont").unwrap();
+        assert_eq!(partial.keep().unwrap_err().code, Code::LayerSizeMismatch);
+    }
+
+    #[test]
+    fn full_disk_has_its_code_and_makes_no_blob() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path(), LIMITS).unwrap();
+        let mut partial = begun(&cache, b"content");
+        partial.file = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let refusal = partial.append(b"content").unwrap_err();
+        assert_eq!(refusal.code, Code::Io);
+        assert!(refusal.to_string().contains("No space left"), "{refusal}");
+        assert_eq!(partial.length(), 0);
+        partial.discard().unwrap();
+        assert_eq!(fs::read_dir(folder.path().join("blobs")).unwrap().count(), 0);
+        assert_eq!(begun(&cache, b"content").length(), 0);
+    }
+}

@@ -270,3 +270,39 @@ async fn file_that_changed_since_it_was_hashed_refused() {
     std::fs::write(&path, b"cont").unwrap();
     assert_eq!(code(peer.client.push_blob("a/b", &blob).await), Code::Io);
 }
+
+#[tokio::test]
+async fn upload_that_was_interrupted_goes_on_from_what_the_registry_has() {
+    let peer = Peer::start().await;
+    let bytes = pattern(20 << 20);
+    let blob = Blob::bytes(bytes.clone());
+    let faults = peer.registry.faults();
+    // The whole body, and then two chunks, fail after a part.
+    for taken in [1 << 20, 3 << 20, 5 << 20] {
+        faults.set(Target::Uploads, Times::Next(1), Fault::TakePart { bytes: taken });
+    }
+    assert!(peer.client.push_blob("a/b", &blob).await.unwrap());
+    assert_eq!(faults.armed(), 0);
+    let requests = peer.registry.requests();
+    let sessions = requests.count(&Method::POST, "/blobs/uploads/");
+    assert_eq!(sessions, 2, "one for the whole, one for all of the chunks");
+    assert_eq!(peer.client.blob("a/b", blob.digest(), blob.size(), 20 << 20).await.unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn upload_that_never_gets_further_given_up() {
+    let peer = Peer::start().await;
+    peer.registry.faults().set(Target::Uploads, Times::Always, Fault::TakePart { bytes: 100 });
+    assert_eq!(code(peer.client.push_blob("a/b", &Blob::bytes(pattern(20 << 20))).await), Code::RegistryFailed);
+}
+
+#[tokio::test]
+async fn blob_of_another_repository_mounted_and_not_sent() {
+    let peer = Peer::start().await;
+    let blob = pushed(&peer).await;
+    assert!(!peer.client.push_blob("c/d", &blob.clone().mountable_from("a/b")).await.unwrap());
+    let methods: Vec<_> = peer.registry.requests().all().into_iter().map(|request| request.method).collect();
+    assert_eq!(methods, [Method::HEAD, Method::POST]);
+    assert_eq!(peer.client.blob("c/d", blob.digest(), blob.size(), LENGTH).await.unwrap(), pattern(LENGTH));
+    assert!(peer.client.push_blob("e/f", &blob.mountable_from("not/there")).await.unwrap(), "sent instead");
+}

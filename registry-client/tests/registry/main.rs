@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
 
 mod blobs;
+mod cache;
 mod common;
 mod manifests;
+mod mirrors;
 mod models;
+mod ranges;
 mod referrers;
 mod signatures;
 mod tokens;

@@ -18,7 +18,7 @@ use strongroom_wire::{Code, Refusal, Result};
 
 const KEY: [u8; 32] = [7; 32];
 
-fn key() -> DataKey {
+pub(crate) fn key() -> DataKey {
     DataKey::from_file_bytes(&KEY).unwrap()
 }
 
@@ -95,21 +95,49 @@ impl Shelf {
         self.pull_with(&self.peer.client, self.sealed.then(key)).await
     }
 
-    async fn pull_with(&self, client: &RegistryClient, key: Option<DataKey>) -> Result<VerifiedModel> {
+    pub(crate) async fn pull_with(&self, client: &RegistryClient, key: Option<DataKey>) -> Result<VerifiedModel> {
+        self.pull_to(client, key, "model").await
+    }
+
+    /// Pulls into `out/<name>`.
+    pub(crate) async fn pull_into(&self, client: &RegistryClient, name: &str) -> Result<VerifiedModel> {
+        self.pull_to(client, self.key(), name).await
+    }
+
+    async fn pull_to(&self, client: &RegistryClient, key: Option<DataKey>, name: &str) -> Result<VerifiedModel> {
         let trusted = verify_model(client, &self.peer.reference("m/demo:v1"), &self.trust).await?;
-        let sink = DirectorySink::new(&self.out.join("model"))?;
+        let sink = DirectorySink::new(&self.out.join(name))?;
         let (verified, ()) = open_model(client, trusted.with_key(key)?, sink).await?;
         Ok(verified)
     }
 
+    /// The key that opens the model, if it is sealed.
+    pub(crate) fn key(&self) -> Option<DataKey> {
+        self.sealed.then(key)
+    }
+
+    /// The model was pulled as it was pushed; makes room for another pull.
+    pub(crate) fn assert_pulled_and_clear(&self) {
+        let mut found = tree(&self.out.join("model"));
+        found.remove("model.sig");
+        assert_eq!(found, self.model.files);
+        std::fs::remove_dir_all(self.out.join("model")).unwrap();
+    }
+
+    /// The length of the blob of a file.
+    pub(crate) async fn size(&self, path: &str) -> u64 {
+        let trusted = verify_model(&self.peer.client, &self.pushed.reference, &self.trust).await.unwrap();
+        trusted.manifest().layers().iter().find(|layer| layer.path == path).unwrap().size
+    }
+
     /// The digest of the blob of a file.
-    async fn blob(&self, path: &str) -> Sha256 {
+    pub(crate) async fn blob(&self, path: &str) -> Sha256 {
         let trusted = verify_model(&self.peer.client, &self.pushed.reference, &self.trust).await.unwrap();
         let layer = trusted.manifest().layers().iter().find(|layer| layer.path == path).unwrap();
         layer.digest
     }
 
-    fn assert_nothing_left(&self, context: &str) {
+    pub(crate) fn assert_nothing_left(&self, context: &str) {
         assert!(names(&self.out).is_empty(), "{context}: {:?}", names(&self.out));
     }
 }

@@ -12,6 +12,8 @@ mod fixtures;
 mod mutation;
 mod seeds;
 
+pub use bodies::snp_verify::is_authentic as is_authentic_snp;
+pub use bodies::tdx_verify::is_authentic as is_authentic_tdx;
 pub use fixtures::render as render_fixtures;
 use std::path::Path;
 

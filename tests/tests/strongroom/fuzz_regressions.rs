@@ -28,6 +28,26 @@ fn seeds_of_every_target_break_no_invariant() {
     }
 }
 
+/// What mutation begins with is accepted, or it would never come far: each guest with each way to carry its endorsements,
+/// and each quote, now and not before.
+#[test]
+fn sound_evidence_of_the_fixtures_is_authentic_in_its_time_and_with_a_flipped_bit_refused() {
+    let flip = |part: u8| [1, part, 50, 0, 3];
+    for guest in 0..4 {
+        for carried in 0..4 {
+            assert!(fuzz::is_authentic_snp(&[guest, carried, 0]), "{guest} {carried}");
+            assert!(!fuzz::is_authentic_snp(&[guest, carried, 4]), "{guest} {carried}, too early");
+            let flipped = [&[guest, carried, 0][..], &flip(1)].concat();
+            assert!(!fuzz::is_authentic_snp(&flipped), "{guest} {carried}, with another key");
+        }
+    }
+    for quote in 0..2 {
+        assert!(fuzz::is_authentic_tdx(&[quote, 0]), "{quote}");
+        assert!(!fuzz::is_authentic_tdx(&[quote, 2]), "{quote}, too early");
+        assert!(!fuzz::is_authentic_tdx(&[&[quote, 0][..], &flip(0)].concat()), "{quote}, flipped");
+    }
+}
+
 #[test]
 fn finds_of_earlier_runs_break_no_invariant() {
     let regressions = folder().join("regressions");

@@ -1,8 +1,9 @@
 //! `strongroom evidence verify-azure`: an Azure guest's paravisor report, TPM quote and PCRs. A platform that is named, never guessed.
 
 use super::answer::Answer;
-use super::{conclude, endorsements, for_people, now, remember, snp, tdx};
+use super::{conclude, endorsements, for_people, load_policy, now, remember, snp, tdx};
 use crate::files::read as read_file;
+use crate::reference_values::Given;
 use crate::state::State;
 use crate::{output, roots};
 use clap::{Args, ValueEnum};
@@ -41,6 +42,11 @@ pub(crate) struct VerifyAzure {
     /// The appraisal policy, with a section of that platform. Without it neither platform nor software is judged.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    #[command(flatten)]
+    reference_values: Given,
+    /// As for `evidence verify`. Repeatable.
+    #[arg(long = "inventory", value_name = "FILE", requires = "policy")]
+    inventories: Vec<PathBuf>,
     /// As for `evidence verify`.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
@@ -70,20 +76,15 @@ pub(super) fn verify(arguments: &VerifyAzure, json: bool) -> Result<ExitCode> {
     if let Some(vcek) = &evidence.vcek {
         given.add(vcek)?;
     }
+    let at = arguments.at.unwrap_or_else(now);
+    let mut state = arguments.state.as_deref().map(State::open).transpose()?;
     let policy = match &arguments.policy {
-        Some(path) => Some(Policy::parse(&read_file(path, limits::POLICY)?)?),
+        Some(path) => Some(load_policy(path, &arguments.inventories, &arguments.reference_values, state.as_mut(), at)?),
         None => None,
     };
     let roots = roots::load(&arguments.roots)?;
-    let terms = Terms {
-        nonce: &nonce,
-        endorsements: &given,
-        roots: &roots,
-        now: arguments.at.unwrap_or_else(now),
-        policy: policy.as_ref(),
-    };
+    let terms = Terms { nonce: &nonce, endorsements: &given, roots: &roots, now: at, policy: policy.as_ref() };
     let mut answer = describe(&evidence, arguments.platform)?;
-    let mut state = arguments.state.as_deref().map(State::open).transpose()?;
     let seen = state.as_mut().map(|state| &mut state.seen);
     let verdict = judge(&evidence, arguments.platform, &terms, seen, &mut answer);
     state.map_or(Ok(()), State::save)?;

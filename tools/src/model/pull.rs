@@ -100,7 +100,12 @@ impl Answer {
             "{}{}\n  signed by {}\n  {sealed}\n",
             output::table(&["FILE", "SIZE"], &rows),
             self.reference,
-            self.signers.iter().zip(&self.signed_by).map(|(name, by)| format!("{name}: {by}")).collect::<Vec<_>>().join(", ")
+            self.signers
+                .iter()
+                .zip(&self.signed_by)
+                .map(|(name, by)| format!("{name}: {by}"))
+                .collect::<Vec<_>>()
+                .join(", ")
         ))
     }
 }

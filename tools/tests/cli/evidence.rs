@@ -193,3 +193,35 @@ fn broken_revocation_list_in_a_folder_refused_by_name_and_other_files_passed_ove
     std::fs::write(path("given/auxblob"), "").unwrap();
     assert_eq!(verify().json()["code"], "endorsement-missing");
 }
+
+#[test]
+fn revocation_list_older_than_one_seen_refused_where_a_memory_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let hierarchy = Hierarchy::shared().unwrap();
+    let vek = hierarchy.issue(VekSpec::default()).unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let list = |number| hierarchy.ark.numbered_crl(&[], 1_799_999_000..1_800_001_000, Some(number)).unwrap();
+    let (old, new) = (write("old.crl", &list(5)), write("new.crl", &list(6)));
+    let report = write("report", &ReportSpec::default().sign(&vek).unwrap());
+    let (vcek, ask) = (write("vcek", &vek.certificate), write("ask", hierarchy.ask.certificate()));
+    let (ark, state) = (write("ark", hierarchy.ark.certificate()), folder.path().join("seen.json"));
+    let state = state.to_str().unwrap();
+    let run = |crl: &str, more: &[&str]| {
+        let given = ["--root", &ark, "--endorsement", &vcek, "--endorsement", &ask, "--endorsement", crl];
+        let all = ["evidence", "verify", &report, "--at", "1800000000", "--json"].into_iter().chain(given);
+        strongroom(all.chain(more.iter().copied()))
+    };
+    let code = |run: crate::run::Run| (run.code, run.json()["code"].as_str().map(str::to_owned));
+    assert_eq!(code(run(&old, &["--state", state])), (0, None));
+    assert_eq!(code(run(&new, &["--state", state])), (0, None));
+    assert_eq!(code(run(&old, &["--state", state])), (1, Some("collateral-rolled-back".to_owned())));
+    assert_eq!(code(run(&old, &["--state", state, "--authenticate-only"])).0, 1, "whatever else is judged");
+    assert_eq!(code(run(&old, &[])), (0, None), "without a memory only its dates count");
+    std::fs::write(state, "{}").unwrap();
+    let damaged = run(&new, &["--state", state]);
+    assert_eq!((damaged.code, damaged.json()["refused"]["code"].as_str()), (2, Some("state-invalid")));
+}

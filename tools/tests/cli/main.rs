@@ -9,6 +9,7 @@ mod evidence;
 mod fetch;
 mod model;
 mod quotes;
+mod reference_values;
 mod registry;
 mod run;
 mod usage;

@@ -54,23 +54,27 @@ pub fn parts(guest: &str) -> Vec<Vec<u8>> {
     names.iter().copied().chain(azure).map(|name| file(name).to_vec()).collect()
 }
 
-/// Which guest, how its endorsements are carried, when it is judged, changes of its parts, changes of the whole.
 pub fn run(input: &[u8]) {
+    let _ = is_authentic(input);
+}
+
+/// Which guest, how its endorsements are carried, when it is judged, changes of its parts, changes of the whole.
+pub fn is_authentic(input: &[u8]) -> bool {
     let mut script = Script::new(input);
     let guest = fixtures::SNP[usize::from(script.byte()) % fixtures::SNP.len()];
     let carried = script.byte();
     let now = MOMENTS[usize::from(script.byte()) % MOMENTS.len()];
     let mut parts = parts(guest);
     script.change(&mut parts, &OTHERS);
-    let Ok(endorsements) = endorsements(&mut script, &parts, carried) else { return };
+    let Ok(endorsements) = endorsements(&mut script, &parts, carried) else { return false };
     if guest == "azure" {
-        judge_azure(&parts, &endorsements, now);
-    } else {
-        let Ok(authentic) = authenticate(&parts[REPORT], &endorsements, &ROOTS, now) else { return };
-        assert_genuine(&authentic, now);
-        assert_kept_key_agrees(&authentic, now);
-        judge(&authentic);
+        return is_authentic_azure(&parts, &endorsements, now);
     }
+    let Ok(authentic) = authenticate(&parts[REPORT], &endorsements, &ROOTS, now) else { return false };
+    assert_genuine(&authentic, now);
+    assert_kept_key_agrees(&authentic, now);
+    judge(&authentic);
+    true
 }
 
 /// In a table, as PEM, or one by one.
@@ -100,14 +104,15 @@ fn endorsements(script: &mut Script<'_>, parts: &[Vec<u8>], carried: u8) -> Resu
     Ok(endorsements)
 }
 
-fn judge_azure(parts: &[Vec<u8>], endorsements: &Endorsements, now: u64) {
-    let Ok(evidence) = evidence(parts) else { return };
-    let Ok(authentic) = authenticate_snp(&evidence, NONCE, endorsements, &ROOTS, now) else { return };
+fn is_authentic_azure(parts: &[Vec<u8>], endorsements: &Endorsements, now: u64) -> bool {
+    let Ok(evidence) = evidence(parts) else { return false };
+    let Ok(authentic) = authenticate_snp(&evidence, NONCE, endorsements, &ROOTS, now) else { return false };
     assert_genuine(authentic.hardware(), now);
     assert_eq!(authentic.hardware().report().signed(), &file("azure-report")[..0x2a0]);
     assert_eq!(authentic.quote().raw(), file("azure-message"));
     assert_eq!(authentic.pcrs().as_flattened(), file("azure-pcrs"));
     assert_eq!(*authentic.runtime(), azure::HclReport::parse(&sound_hcl_report()).unwrap().runtime);
+    true
 }
 
 fn evidence(parts: &[Vec<u8>]) -> Result<Evidence> {

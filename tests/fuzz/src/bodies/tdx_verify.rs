@@ -88,28 +88,33 @@ fn kind(member: &str) -> Kind {
     }
 }
 
-/// Which quote, when it is judged, changes of its and its collateral's parts, of the quote as a whole, of the collateral.
 pub fn run(input: &[u8]) {
+    let _ = is_authentic(input);
+}
+
+/// Which quote, when it is judged, changes of its and its collateral's parts, of the quote as a whole, of the collateral.
+pub fn is_authentic(input: &[u8]) -> bool {
     let mut script = Script::new(input);
     let name = TDX[usize::from(script.byte()) % TDX.len()];
     let now = MOMENTS[usize::from(script.byte()) % MOMENTS.len()];
     let mut parts = parts(name);
     let others: Vec<&[u8]> = OTHERS.iter().map(Vec::as_slice).collect();
     script.change(&mut parts, &others);
-    let (Some(quote), Some(collateral)) = (quote(&parts), collateral(&parts)) else { return };
+    let (Some(quote), Some(collateral)) = (quote(&parts), collateral(&parts)) else { return false };
     let (mut quote, mut collateral) = ([quote], [collateral]);
     script.change(&mut quote, &others);
     script.change(&mut collateral, &others);
     let ([quote], [collateral]) = (quote, collateral);
     let mut endorsements = Endorsements::new();
     if endorsements.add(&collateral).is_err() {
-        return;
+        return false;
     }
-    let Ok(authentic) = authenticate(&quote, &endorsements, &ROOTS, now) else { return };
+    let Ok(authentic) = authenticate(&quote, &endorsements, &ROOTS, now) else { return false };
     assert_genuine(&authentic, now);
     let again = authentic.platform().authenticate(&quote, now).expect("authentic again");
     assert_eq!(again.quote(), authentic.quote());
     judge(&authentic);
+    true
 }
 
 /// The quote of these parts, its lengths as they are.

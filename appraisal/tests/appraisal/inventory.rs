@@ -1,0 +1,197 @@
+//! Policies that take machines from signed inventories, one changed thing at a time.
+
+use super::pair::{Outcome, Pair};
+use super::snp_case::{self, NOW};
+use super::tdx_case;
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use std::sync::LazyLock;
+use strongroom_appraisal::{Expected, Policy, Seen, appraise, tdx};
+use strongroom_wire::dsse::Envelope;
+use strongroom_wire::inventory::Inventory;
+use strongroom_wire::{Code, Result};
+
+static KEEPER: LazyLock<EcdsaKeyPair> =
+    LazyLock::new(|| EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap());
+static STRANGER: LazyLock<EcdsaKeyPair> =
+    LazyLock::new(|| EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap());
+
+const ANY: &str = "{ any = { because = \"test\" } }";
+
+/// The chip of a default report.
+fn chip() -> String {
+    (0..64).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An inventory with the machines of the default report and quote.
+fn inventory() -> Value {
+    json!({ "v": 1, "name": "fleet", "version": 7, "issued": NOW - 10, "expires": NOW + 10, "machines": [
+        { "label": "SNP", "chip": chip(), "from": NOW - 5, "until": NOW + 5 },
+        { "label": "TDX", "ppid": "99".repeat(16), "platform-instance": "1d".repeat(16) },
+    ] })
+}
+
+fn changed(pointer: &str, value: Value) -> Value {
+    let mut inventory = inventory();
+    *inventory.pointer_mut(pointer).unwrap() = value;
+    inventory
+}
+
+fn signed_as(kind: &str, inventory: &Value, by: &EcdsaKeyPair) -> Vec<u8> {
+    let (payload_type, payload) = (kind.to_owned(), inventory.to_string().into_bytes());
+    let mut envelope = Envelope { payload_type, payload, signatures: Vec::new() };
+    let signature = by.sign(&SystemRandom::new(), &envelope.signed_bytes()).unwrap();
+    envelope.signatures.push(signature.as_ref().to_vec());
+    envelope.to_json().unwrap()
+}
+
+fn signed(inventory: &Value) -> Vec<u8> {
+    signed_as(Inventory::PAYLOAD_TYPE, inventory, &KEEPER)
+}
+
+/// A policy for both kinds of hardware that names machines by the inventory alone.
+fn text(line: &str) -> String {
+    let der = KEEPER.public_key().as_der().unwrap();
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der.as_ref()));
+    format!(
+        "version = 1\n[[inventory]]\nname = \"fleet\"\nsigners = {{ keys = [\"\"\"\n{pem}\"\"\"] }}\n{line}\n\
+         [snp]\nmeasurement = {ANY}\ndeployment = {ANY}\ntcb = {ANY}\nrevocation-list = {ANY}\n\
+         chip = {{ inventory = \"fleet\" }}\n\
+         [tdx]\nmrtd = {ANY}\nrtmr0 = {ANY}\nrtmr1 = {ANY}\nrtmr2 = {ANY}\ndeployment = {ANY}\n\
+         ppid = {{ inventory = \"fleet\" }}\nplatform-instance = {{ inventory = \"fleet\" }}\n"
+    )
+}
+
+fn policy(line: &str) -> Policy {
+    Policy::parse(text(line).as_bytes()).unwrap()
+}
+
+fn taken(envelopes: &[Vec<u8>]) -> Result<Policy> {
+    let envelopes: Vec<&[u8]> = envelopes.iter().map(Vec::as_slice).collect();
+    policy("").with_inventories(&envelopes, &mut Seen::default(), NOW)
+}
+
+fn code<T>(outcome: Result<T>) -> Option<Code> {
+    outcome.err().map(|refusal| refusal.code)
+}
+
+fn judge_snp(policy: &Policy) -> Outcome {
+    let authentic = snp_case::Case::sound().run().unwrap();
+    let appraisal = appraise(&authentic, policy, &Expected::UNBOUND);
+    appraisal.checks().iter().find_map(|check| Some((check.name.clone(), check.code?)))
+}
+
+fn judge_tdx(policy: &Policy) -> Outcome {
+    let authentic = tdx_case::Case::sound().run().unwrap();
+    let appraisal = tdx::appraise(&authentic, policy, &Expected::UNBOUND);
+    appraisal.checks().iter().find_map(|check| Some((check.name.clone(), check.code?)))
+}
+
+/// The same evidence under the policy with an inventory that names its machine, and with one that differs in one thing.
+pub(crate) fn pairs() -> Vec<Pair> {
+    let machine = Code::PlatformNotApproved;
+    let snp = [
+        ("chip of the inventory", changed("/machines/0/chip", json!("0a".repeat(64)))),
+        ("machine from a second on", changed("/machines/0/from", json!(NOW + 1))),
+        ("machine until a second ago", changed("/machines/0/until", json!(NOW - 1))),
+        ("machine at all", changed("/machines", json!([]))),
+    ];
+    let tdx = [
+        ("PPID of the inventory", changed("/machines/1/ppid", json!("98".repeat(16))), "ppid"),
+        (
+            "instance of the inventory",
+            changed("/machines/1/platform-instance", json!("1e".repeat(16))),
+            "platform-instance",
+        ),
+    ];
+    let snp = snp.into_iter().map(|(what, other)| {
+        let judge = |inventory: &Value| judge_snp(&taken(&[signed(inventory)]).unwrap());
+        Pair::new(what, move || judge(&inventory()), move || judge(&other), "chip", machine)
+    });
+    let tdx = tdx.into_iter().map(|(what, other, check)| {
+        let judge = |inventory: &Value| judge_tdx(&taken(&[signed(inventory)]).unwrap());
+        Pair::new(what, move || judge(&inventory()), move || judge(&other), check, machine)
+    });
+    snp.chain(tdx).collect()
+}
+
+#[test]
+fn machine_of_the_inventory_accepted_and_any_other_refused() {
+    Pair::hold(pairs());
+}
+
+#[test]
+fn inventory_that_is_not_taken_lists_no_machine() {
+    assert_eq!(judge_snp(&policy("")), Some(("chip".to_owned(), Code::InventoryMissing)));
+    assert_eq!(judge_tdx(&policy("")), Some(("ppid".to_owned(), Code::InventoryMissing)));
+    assert_eq!(code(taken(&[])), Some(Code::InventoryMissing));
+}
+
+#[test]
+fn inventory_with_one_thing_wrong_refused() {
+    assert_eq!(code(taken(&[signed(&inventory())])), None);
+    let by_a_stranger = signed_as(Inventory::PAYLOAD_TYPE, &inventory(), &STRANGER);
+    let of_another_type = signed_as("application/json", &inventory(), &KEEPER);
+    let mut edited = Envelope::parse(&signed(&inventory())).unwrap();
+    edited.payload = changed("/version", json!(8)).to_string().into_bytes();
+    let cases = [
+        (vec![by_a_stranger], Code::SignatureInvalid),
+        (vec![of_another_type], Code::SignatureInvalid),
+        (vec![edited.to_json().unwrap()], Code::SignatureInvalid),
+        (vec![signed(&changed("/name", json!("others")))], Code::InventoryInvalid),
+        (vec![signed(&inventory()), signed(&inventory())], Code::InventoryInvalid),
+        (vec![signed(&changed("/issued", json!(NOW + 1)))], Code::InventoryNotYetValid),
+        (vec![signed(&changed("/expires", json!(NOW - 1)))], Code::InventoryExpired),
+        (vec![signed(&changed("/v", json!(2)))], Code::VersionUnsupported),
+    ];
+    for (envelopes, want) in cases {
+        assert_eq!(code(taken(&envelopes)), Some(want));
+    }
+}
+
+#[test]
+fn inventory_older_than_one_seen_or_than_the_policy_demands_refused() {
+    let mut seen = Seen::default();
+    let mut take = |version: u64| {
+        let envelope = signed(&changed("/version", json!(version)));
+        code(policy("").with_inventories(&[&envelope], &mut seen, NOW))
+    };
+    assert_eq!([7, 7, 8, 7].map(&mut take), [None, None, None, Some(Code::InventoryRolledBack)]);
+    let mut other = changed("/version", json!(8));
+    other["machines"] = json!([]);
+    let twin = policy("").with_inventories(&[&signed(&other)], &mut seen, NOW);
+    assert_eq!(code(twin), Some(Code::InventoryRolledBack), "another document of the version that was seen");
+    let floor = |least: u64| {
+        let policy = policy(&format!("version = {{ at-least = {least} }}"));
+        code(policy.with_inventories(&[&signed(&inventory())], &mut Seen::default(), NOW))
+    };
+    assert_eq!((floor(7), floor(8)), (None, Some(Code::InventoryRolledBack)));
+}
+
+#[test]
+fn digest_of_a_policy_covers_its_inventory() {
+    let digest = |inventory: &Value| taken(&[signed(inventory)]).unwrap().digest();
+    assert_eq!(digest(&inventory()), digest(&inventory()));
+    assert_ne!(digest(&inventory()), digest(&changed("/version", json!(8))));
+    assert_ne!(digest(&inventory()), policy("").digest());
+}
+
+#[test]
+fn policy_whose_inventory_has_no_entry_or_two_refused() {
+    let parse = |text: &str| code(Policy::parse(text.as_bytes()));
+    assert_eq!(parse(&text("")), None);
+    for field in ["chip", "ppid", "platform-instance"] {
+        let line = format!("{field} = {{ inventory = \"fleet\" }}");
+        let other = text("").replace(&line, &line.replace("fleet", "others"));
+        assert_eq!(parse(&other), Some(Code::PolicyInvalid), "{field}");
+    }
+    let twice = text("")
+        .replace("[snp]", &format!("{}[snp]", text("").split("[snp]").next().unwrap().replace("version = 1\n", "")));
+    assert_eq!(parse(&twice), Some(Code::PolicyInvalid));
+    assert_eq!(parse(&text("version = { any = { because = \"\" } }")), Some(Code::PolicyInvalid));
+    assert_eq!(parse(&text("threshold = 1")), Some(Code::UnknownField));
+}

@@ -1,0 +1,181 @@
+//! `strongroom reference-values sign|verify|show`: bundles of what approved guests measure, and the policies that take from them.
+
+use crate::state::State;
+use crate::{evidence, files, output};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use strongroom_appraisal::{
+    DocumentKey, Floor, Policy, REFERENCE_VALUES_TYPE, ReferenceSource, ReferenceValues, Seen, Signers, UnixTime,
+};
+use strongroom_wire::dsse::Envelope;
+use strongroom_wire::{Code, Refusal, Result, limits};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Sign reference values, or add a signature to a bundle that others signed.
+    ///
+    /// FILE is the JSON document: `format` 1, `name`, `version` (which grows with every change), `issued` and `expires` in
+    /// seconds since 1970, at most a year apart, and `snp` and `tdx` with their `guests`. The bundle is a DSSE envelope.
+    #[command(
+        after_help = "Example:\n  strongroom reference-values sign reference-values.json --key release.key --out reference-values.dsse"
+    )]
+    Sign(Sign),
+    /// Verify a bundle's signatures, dates and version.
+    #[command(
+        after_help = "Example:\n  strongroom reference-values verify reference-values.dsse --public-key release.pub --state seen.json"
+    )]
+    Verify(Verify),
+    /// Show what a document or bundle says. Verifies nothing.
+    #[command(after_help = "Example:\n  strongroom reference-values show reference-values.dsse")]
+    Show {
+        /// The JSON document, or the bundle.
+        file: PathBuf,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Sign {
+    /// The JSON document, or a bundle that others signed.
+    file: PathBuf,
+    /// The signer's private key; an encrypted one opens with the password in COSIGN_PASSWORD.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Where the bundle is written.
+    #[arg(long, value_name = "OUT")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Verify {
+    /// The bundle.
+    bundle: PathBuf,
+    /// The public key of one who may sign: PEM, ECDSA or Ed25519. Repeatable.
+    #[arg(long = "public-key", value_name = "FILE", required = true)]
+    public_keys: Vec<PathBuf>,
+    /// How many of them must have signed.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threshold: usize,
+    /// The name that the bundle must have; by default whatever it says.
+    #[arg(long)]
+    name: Option<String>,
+    /// Remember in this file the highest version that was seen, and refuse older ones.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Judge as of this moment instead of now.
+    #[arg(long, value_name = "UNIX_SECONDS")]
+    at: Option<UnixTime>,
+}
+
+/// The bundles that a policy takes its values from.
+#[derive(Args)]
+pub(crate) struct Given {
+    /// A signed bundle of reference values that the policy names under [[reference-values]]. Repeatable.
+    #[arg(long = "reference-values", value_name = "BUNDLE", requires = "policy")]
+    bundles: Vec<PathBuf>,
+}
+
+impl Given {
+    /// The policy with the values that it takes.
+    pub(crate) fn take(&self, policy: &Policy, seen: &mut Seen, now: UnixTime) -> Result<Policy> {
+        let bundles = self.bundles.iter().map(|path| files::read(path, limits::SIGNED_DOCUMENT));
+        let bundles = bundles.collect::<Result<Vec<_>>>()?;
+        let envelopes: Vec<&[u8]> = bundles.iter().map(Vec::as_slice).collect();
+        policy.with_reference_values(&envelopes, seen, now)
+    }
+}
+
+pub(crate) fn run(command: &Command, json: bool) -> Result<ExitCode> {
+    match command {
+        Command::Sign(arguments) => sign(arguments, json)?,
+        Command::Verify(arguments) => verify(arguments, json)?,
+        Command::Show { file } => show(file, json)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sign(arguments: &Sign, as_json: bool) -> Result<()> {
+    let key = files::read_signing_key(&arguments.key)?;
+    let (values, mut envelope) = read(&arguments.file)?;
+    envelope.signatures.push(key.sign(&envelope.signed_bytes())?);
+    let signatures = envelope.signatures.len();
+    files::write(&arguments.out, &envelope.to_json()?)?;
+    let signer = key.public().fingerprint();
+    if as_json {
+        return output::json(&json!({
+            "bundle": arguments.out, "name": values.name, "version": values.version, "signer": signer, "signatures": signatures,
+        }));
+    }
+    let ReferenceValues { name, version, .. } = values;
+    output::line(&format!("signed `{name}` version {version} with key sha256:{signer}: {signatures} signatures\n"))
+}
+
+fn verify(arguments: &Verify, as_json: bool) -> Result<()> {
+    let keys = arguments.public_keys.iter().map(|path| {
+        let key = DocumentKey::from_pem(&files::read(path, limits::KEY_FILE)?);
+        key.map_err(|refusal| refusal.within(format!("`{}`", path.display())))
+    });
+    let signers = Signers::new(keys.collect::<Result<_>>()?, arguments.threshold)
+        .map_err(|refusal| Refusal { code: Code::Usage, ..refusal })?;
+    let bundle = files::read(&arguments.bundle, limits::SIGNED_DOCUMENT)?;
+    // What it calls itself counts for nothing before the signature over it held.
+    let named = || ReferenceValues::parse(&Envelope::parse(&bundle)?.payload).map(|values| values.name);
+    let name = arguments.name.clone().map_or_else(named, Ok)?;
+    let version = Floor::Any { because: "the memory of what was seen judges it".to_owned() };
+    let source = ReferenceSource { name, signers, version };
+    let mut state = arguments.state.as_deref().map(State::open).transpose()?;
+    let verified = source.verify(&bundle, arguments.at.unwrap_or_else(evidence::now))?;
+    if let Some(state) = &mut state {
+        verified.verify_newest(&mut state.seen)?;
+    }
+    state.map_or(Ok(()), State::save)?;
+    if as_json {
+        let (digest, values) = (verified.digest(), verified.values());
+        return output::json(&json!({ "verdict": "verified", "digest": digest, "values": values }));
+    }
+    output::line(&format!("{}verified: sha256:{}\n", for_people(verified.values()), verified.digest()))
+}
+
+fn show(file: &Path, as_json: bool) -> Result<()> {
+    let (values, envelope) = read(file)?;
+    let signatures = envelope.signatures.len();
+    if as_json {
+        return output::json(&json!({ "values": values, "signatures": signatures }));
+    }
+    let text = for_people(&values);
+    output::line(&format!("{text}{signatures} signatures, none of which was verified\n"))
+}
+
+/// A document as it would be signed, or a bundle with the signatures that it has.
+fn read(path: &Path) -> Result<(ReferenceValues, Envelope)> {
+    let bytes = files::read(path, limits::SIGNED_DOCUMENT)?;
+    let envelope = match Envelope::parse(&bytes) {
+        Ok(envelope) if envelope.payload_type != REFERENCE_VALUES_TYPE => {
+            let refusal = Refusal::new(Code::ReferenceValuesInvalid, "payload type");
+            return Err(refusal.got(envelope.payload_type).want(REFERENCE_VALUES_TYPE));
+        }
+        Ok(envelope) => envelope,
+        Err(_) => Envelope { payload_type: REFERENCE_VALUES_TYPE.to_owned(), payload: bytes, signatures: Vec::new() },
+    };
+    let values =
+        ReferenceValues::parse(&envelope.payload).map_err(|refusal| refusal.within(format!("`{}`", path.display())))?;
+    Ok((values, envelope))
+}
+
+fn for_people(values: &ReferenceValues) -> String {
+    let (issued, expires) = (output::utc(values.issued), output::utc(values.expires));
+    let mut text = format!("`{}` version {}, valid from {issued} to {expires}\n", values.name, values.version);
+    let row = |platform: &str, label: &strongroom_appraisal::Label, measured: String| {
+        vec![platform.to_owned(), format!("{} {}", label.image, label.version), measured]
+    };
+    let snp = values.snp.iter().flat_map(|snp| &snp.guests);
+    let tdx = values.tdx.iter().flat_map(|tdx| &tdx.guests);
+    let rows = snp.map(|guest| row("snp", &guest.label, guest.measurement.to_string()));
+    let rows: Vec<_> = rows.chain(tdx.map(|guest| row("tdx", &guest.label, guest.mrtd.to_string()))).collect();
+    if let Some((tcb, product)) = values.snp.as_ref().and_then(|snp| snp.tcb.zip(snp.product.as_ref())) {
+        text.push_str(&format!("TCB of {product} at least {tcb}\n"));
+    }
+    text.push_str(&output::table(&["PLATFORM", "IMAGE", "MEASUREMENT"], &rows));
+    text
+}

@@ -6,6 +6,7 @@ mod simple;
 use crate::bundle::{BUNDLE_V0_3, Bundle, Hint};
 use crate::dsse::Envelope;
 use crate::keys::{PublicKey, Sign};
+use crate::signers::{Credential, Signers};
 use serde::{Deserialize, Serialize};
 pub use simple::{
     SIMPLE_SIGNATURE, SIMPLE_SIGNING, SignatureImage, SimpleSignature, sign_simple, simple_tag, verify_simple,
@@ -42,6 +43,14 @@ pub fn statement(manifest: &Sha256, annotations: &BTreeMap<String, String>) -> R
 /// and is not or states something else (another digest, another predicate type), and `malformed` where it is no bundle.
 pub fn verify_bundle(bundle: &[u8], manifest: &Sha256, key: &PublicKey) -> Result<()> {
     verify_parsed(&Bundle::parse(bundle)?, manifest, key)
+}
+
+/// Verifies that one of `signers`, by a key or as an identity, signed `manifest` in `bundle`, and says who it was.
+///
+/// Refuses as [`verify_bundle`], and what is signed by an identity with the code of what does not hold.
+pub fn verify_bundle_by(bundle: &[u8], manifest: &Sha256, signers: &Signers) -> Result<Credential> {
+    let (payload, signer) = signers.verify(&Bundle::parse(bundle)?, Hint::Cosign)?;
+    verify_states(&payload, manifest).map(|()| signer)
 }
 
 pub(crate) fn verify_parsed(bundle: &Bundle, manifest: &Sha256, key: &PublicKey) -> Result<()> {

@@ -44,6 +44,14 @@ impl TrustedRoot {
         Self::parse(SIGSTORE_PRODUCTION_TRUSTED_ROOT)
     }
 
+    /// Verifies a bundle that was just made, whoever signed it: what a service answered is then worth keeping.
+    ///
+    /// # Errors
+    /// Those of a bundle that somebody else gives.
+    pub fn verify_made(&self, bundle: &[u8]) -> Result<()> {
+        self.verify(bundle).map(|_| ())
+    }
+
     /// Verifies a bundle with one certificate: that Fulcio issued it for signing, and a trusted log holds it (SCT); that a trusted
     /// log holds the signature (inclusion proof under a signed checkpoint); that the certificate was valid at every time that log
     /// and timestamp authorities (RFC 3161) vouch for, of which there must be one; and that its key signed the payload.

@@ -3,6 +3,7 @@
 mod curve;
 mod encrypted;
 mod public;
+mod token;
 
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;

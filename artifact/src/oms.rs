@@ -32,12 +32,28 @@ pub fn sign_payload(payload: &[u8], key: &dyn Sign) -> Result<Vec<u8>> {
 
 /// The statement that a signature over the files of a model is over. Refuses as [`sign_statement`].
 pub fn statement(name: &str, files: &[FileDigest]) -> Result<Vec<u8>> {
-    payload::render(name, files, None)
+    statement_of(name, files, &Shape::default())
 }
 
-/// The same over `shards` of files, each of `shard_len` bytes or what is left ([`crate::directory::hash_shards`]).
-pub fn statement_over_shards(name: &str, shards: &[FileDigest], shard_len: u64) -> Result<Vec<u8>> {
-    payload::render(name, shards, Some(shard_len))
+/// What a statement says beside its files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// It lists ranges of files, each of so many bytes or what is left ([`crate::directory::hash_shards`]), in place of files.
+    pub shard_len: Option<u64>,
+    /// Paths that were left out on purpose, beside git's: verifiers accept anything there, or nothing.
+    pub ignored: Vec<String>,
+}
+
+/// [`statement`] over files, or ranges of them, in another shape.
+pub fn statement_of(name: &str, files: &[FileDigest], shape: &Shape) -> Result<Vec<u8>> {
+    payload::render(name, files, shape)
+}
+
+/// Whether a path is one of `ignored`, or below it.
+pub fn is_ignored(ignored: &[String], path: &str) -> bool {
+    ignored
+        .iter()
+        .any(|one| path.strip_prefix(one.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// Verifies a bundle that one of `keys` signed.
@@ -122,9 +138,7 @@ impl SignedStatement {
     /// Whether the signer left `path` out on purpose (`ignore_paths`). The reference client then accepts any file there.
     /// [`Self::compare`] does not: drop such files before, where the reference client's rule is wanted.
     pub fn ignores(&self, path: &str) -> bool {
-        self.statement.ignore_paths.iter().any(|ignored| {
-            path.strip_prefix(ignored.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        is_ignored(&self.statement.ignore_paths, path)
     }
 
     /// Compares with the files that are there, in any order: every one of the statement's, with its digest, and no other.

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use strongroom_artifact::directory::{Selection, hash_directory, hash_shards, list_files};
-use strongroom_artifact::oms::{SignedStatement, sign_payload, statement_over_shards, verify_statement};
+use strongroom_artifact::oms::{Shape, SignedStatement, sign_payload, statement_of, verify_statement};
 use strongroom_artifact::{FileDigest, HashAlgorithm, PublicKey, SigningKey};
 use strongroom_wire::{Code, Result};
 
@@ -74,7 +74,7 @@ fn statement_over_shards_of_several_reads_back_and_covers_every_byte() {
     let shards = hash_shards(&directory, &files, HashAlgorithm::Blake3, 4).unwrap();
     assert!(shards.len() > files.len());
     let key = SigningKey::generate().unwrap();
-    let payload = statement_over_shards("model", &shards, 4).unwrap();
+    let payload = statement_of("model", &shards, &Shape { shard_len: Some(4), ..Shape::default() }).unwrap();
     let bundle = sign_payload(&payload, &key).unwrap();
     let statement = verify_statement(&bundle, &[key.public()]).unwrap();
     statement.compare(&shards).unwrap();

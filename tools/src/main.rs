@@ -20,6 +20,7 @@ mod proxy;
 mod reference_values;
 mod registry;
 mod roots;
+mod signer;
 mod state;
 mod trust;
 mod verify;

@@ -3,6 +3,7 @@
 mod countersign;
 mod key_file;
 mod keygen;
+mod keyless;
 mod local;
 mod pull;
 mod push;

@@ -1,13 +1,14 @@
-//! `strongroom reference-values sign|verify|show`: bundles of what approved guests measure, and the policies that take from them.
+//! `strongroom reference-values sign|verify|import|export|show`: bundles of what approved guests measure, and the policies that take from them.
 
 use crate::state::State;
 use crate::{evidence, files, output};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use strongroom_appraisal::{
-    DocumentKey, Floor, Policy, REFERENCE_VALUES_TYPE, ReferenceSource, ReferenceValues, Seen, Signers, UnixTime,
+    CorimImport, CorimPlatform, DocumentKey, Floor, Policy, REFERENCE_VALUES_TYPE, ReferenceSource, ReferenceValues,
+    Seen, Signers, UnixTime,
 };
 use strongroom_wire::dsse::Envelope;
 use strongroom_wire::{Code, Refusal, Result, limits};
@@ -27,6 +28,16 @@ pub(crate) enum Command {
         after_help = "Example:\n  strongroom reference-values verify reference-values.dsse --public-key release.pub --state seen.json"
     )]
     Verify(Verify),
+    /// Write the reference values of a CoRIM as a document to sign. Verifies nothing.
+    #[command(
+        after_help = "Example:\n  strongroom reference-values import guest.corim --name guest --version 7 --out reference-values.json"
+    )]
+    Import(Import),
+    /// Write a document's or bundle's guests of one platform as an unsigned CoRIM. Verifies nothing.
+    #[command(
+        after_help = "Example:\n  strongroom reference-values export reference-values.dsse --platform snp --out guest.corim"
+    )]
+    Export(Export),
     /// Show what a document or bundle says. Verifies nothing.
     #[command(after_help = "Example:\n  strongroom reference-values show reference-values.dsse")]
     Show {
@@ -68,6 +79,52 @@ pub(crate) struct Verify {
     at: Option<UnixTime>,
 }
 
+#[derive(Args)]
+pub(crate) struct Import {
+    /// The CoRIM, unsigned, of AMD's profile of SEV-SNP or of Intel's.
+    corim: PathBuf,
+    /// The bundle's name.
+    #[arg(long)]
+    name: String,
+    /// The bundle's version.
+    #[arg(long)]
+    version: u64,
+    /// First second of its validity; where it is absent, the CoRIM's.
+    #[arg(long, value_name = "UNIX_SECONDS", requires = "expires")]
+    issued: Option<UnixTime>,
+    /// Last second of its validity.
+    #[arg(long, value_name = "UNIX_SECONDS", requires = "issued")]
+    expires: Option<UnixTime>,
+    /// The product whose TCB an SNP CoRIM states: Milan, Genoa or Turin.
+    #[arg(long)]
+    product: Option<String>,
+    /// What of the CoRIM is left out: `instance`, `group`, or a measurement's key. Without it what a document cannot say is
+    /// refused. Repeatable.
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    leave_out: Vec<String>,
+    /// Where the document is written.
+    #[arg(long, value_name = "OUT")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Export {
+    /// The JSON document, or the bundle.
+    file: PathBuf,
+    /// Whose guests.
+    #[arg(long)]
+    platform: Platform,
+    /// Where the CoRIM is written.
+    #[arg(long, value_name = "OUT")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Platform {
+    Snp,
+    Tdx,
+}
+
 /// The bundles that a policy takes its values from.
 #[derive(Args)]
 pub(crate) struct Given {
@@ -90,6 +147,8 @@ pub(crate) fn run(command: &Command, json: bool) -> Result<ExitCode> {
     match command {
         Command::Sign(arguments) => sign(arguments, json)?,
         Command::Verify(arguments) => verify(arguments, json)?,
+        Command::Import(arguments) => import(arguments, json)?,
+        Command::Export(arguments) => export(arguments, json)?,
         Command::Show { file } => show(file, json)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -135,6 +194,35 @@ fn verify(arguments: &Verify, as_json: bool) -> Result<()> {
         return output::json(&json!({ "verdict": "verified", "digest": digest, "values": values }));
     }
     output::line(&format!("{}verified: sha256:{}\n", for_people(verified.values()), verified.digest()))
+}
+
+fn import(arguments: &Import, as_json: bool) -> Result<()> {
+    let import = CorimImport {
+        name: &arguments.name,
+        version: arguments.version,
+        validity: arguments.issued.zip(arguments.expires),
+        product: arguments.product.as_deref(),
+        leave_out: &arguments.leave_out,
+    };
+    let values = ReferenceValues::from_corim(&files::read(&arguments.corim, limits::CORIM)?, &import)?;
+    files::write(&arguments.out, &values.to_json()?)?;
+    if as_json {
+        return output::json(&json!({ "document": arguments.out, "values": values }));
+    }
+    output::line(&for_people(&values))
+}
+
+fn export(arguments: &Export, as_json: bool) -> Result<()> {
+    let platform = match arguments.platform {
+        Platform::Snp => CorimPlatform::Snp,
+        Platform::Tdx => CorimPlatform::Tdx,
+    };
+    let (values, _) = read(&arguments.file)?;
+    files::write(&arguments.out, &values.to_corim(platform)?)?;
+    if as_json {
+        return output::json(&json!({ "corim": arguments.out, "name": values.name, "version": values.version }));
+    }
+    output::line(&format!("{}\n", arguments.out.display()))
 }
 
 fn show(file: &Path, as_json: bool) -> Result<()> {

@@ -263,6 +263,10 @@ codes! {
     TimestampInvalid = "timestamp-invalid", Refused, "";
     /// A timestamp says another time than its authority's validity.
     TimestampOutsideValidity = "timestamp-outside-validity", Refused, "";
+    /// A signing token (PKCS #11) cannot be used, or has no such key.
+    TokenFailed = "token-failed", Environment, "";
+    /// A service that a signature by identity needs failed.
+    SigningServiceFailed = "signing-service-failed", Environment, "";
     /// A trusted root cannot be read or used.
     TrustedRootInvalid = "trusted-root-invalid", Configuration, "give Sigstore's `trusted_root.json`";
     /// No rule of the trust file covers this repository.

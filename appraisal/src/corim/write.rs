@@ -88,7 +88,7 @@ impl TdxReferenceValues {
 
 /// TCB_VERSION as the product's reports have it.
 fn raw_tcb(tcb: &Tcb, product: &str) -> [u8; 8] {
-    super::layout(product).write(tcb)
+    layout(product).write(tcb)
 }
 
 fn comid(label: &Label, version: u64, environment: Item, measurements: Vec<Item>) -> Item {

@@ -17,10 +17,12 @@ static KEYS: LazyLock<[EcdsaKeyPair; 2]> =
 
 fn pem(key: &EcdsaKeyPair) -> String {
     let der = key.public_key().as_der().unwrap();
-    format!("-----BEGIN PUBLIC KEY-----\\n{}\\n-----END PUBLIC KEY-----\\n", bytes::to_base64(der.as_ref()))
+    let text = bytes::to_base64(der.as_ref());
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN PUBLIC KEY-----\\n{}\\n-----END PUBLIC KEY-----\\n", lines.join("\\n"))
 }
 
-fn bundle() -> Value {
+pub(crate) fn bundle() -> Value {
     let label = json!({ "image": "guest", "version": "1" });
     let tcb = json!({ "bootloader": 3, "tee": 0, "snp": 8, "microcode": 115 });
     let hex = |digit: &str, n: usize| digit.repeat(2 * n);

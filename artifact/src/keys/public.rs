@@ -12,7 +12,7 @@ use strongroom_wire::{Code, Refusal, Result, limits};
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
 /// RFC 5480 §2.1.1, `id-ecPublicKey`.
-const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+pub(super) const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
 /// A public key that signatures are verified with.
 ///
@@ -21,8 +21,8 @@ const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PublicKey {
     spki: Vec<u8>,
-    point: Vec<u8>,
-    curve: Curve,
+    pub(super) point: Vec<u8>,
+    pub(super) curve: Curve,
 }
 
 impl PublicKey {

@@ -1,6 +1,6 @@
 //! The in-toto statement of OMS v1.0: shape, root digest, and what the reference client writes differently.
 
-use super::GIT_PATHS;
+use super::{GIT_PATHS, Shape};
 use crate::hash::{FileDigest, HashAlgorithm};
 use crate::path::{parse_path, verify_distinct};
 use crate::shard;
@@ -25,7 +25,8 @@ pub(super) struct Statement {
 }
 
 /// Compact JSON, members and resources always in one order, so that equal files give equal payloads.
-pub(super) fn render(name: &str, files: &[FileDigest], shard_len: Option<u64>) -> Result<Vec<u8>> {
+pub(super) fn render(name: &str, files: &[FileDigest], shape: &Shape) -> Result<Vec<u8>> {
+    let shard_len = shape.shard_len;
     let first = files.first().ok_or_else(|| Refusal::new(Code::ModelEmpty, "files to sign"))?;
     let hash_type = first.algorithm;
     match shard_len {
@@ -67,7 +68,7 @@ pub(super) fn render(name: &str, files: &[FileDigest], shard_len: Option<u64>) -
                 shard_size: shard_len.map(Number::from),
                 hash_type: Some(hash_type.as_str().into()),
                 allow_symlinks: false,
-                ignore_paths: GIT_PATHS.into_iter().map(String::from).collect(),
+                ignore_paths: GIT_PATHS.into_iter().map(String::from).chain(shape.ignored.iter().cloned()).collect(),
             },
             resources: resources.collect::<Result<_>>()?,
         },
@@ -212,7 +213,7 @@ mod tests {
     }
 
     fn good() -> Value {
-        serde_json::from_slice(&render("m", &[file("a", 1), file("b", 2)], None).unwrap()).unwrap()
+        serde_json::from_slice(&render("m", &[file("a", 1), file("b", 2)], &Shape::default()).unwrap()).unwrap()
     }
 
     fn code(change: impl FnOnce(&mut Value)) -> Option<Code> {
@@ -223,7 +224,7 @@ mod tests {
 
     #[test]
     fn payload_is_the_shape_of_the_specification_in_one_order() {
-        let bytes = render("m", &[file("b", 2), file("a", 1)], None).unwrap();
+        let bytes = render("m", &[file("b", 2), file("a", 1)], &Shape::default()).unwrap();
         let root = Sha256::of_parts(&[&[1; 32], &[2; 32]]);
         let (one, two) = ("01".repeat(32), "02".repeat(32));
         let want = format!(
@@ -246,7 +247,7 @@ mod tests {
 
     #[test]
     fn unchanged_statement_accepted_and_each_change_refused() {
-        assert_eq!(code(|_| ()), None);
+        assert_eq!(code(|_| ()), &Shape::default());
         assert_eq!(code(|v| v["_type"] = json!("x")), Some(Code::SignatureInvalid));
         assert_eq!(
             code(|v| v["predicateType"] = json!("https://slsa.dev/provenance/v1")),
@@ -267,7 +268,10 @@ mod tests {
     #[test]
     fn shards_in_the_specification_s_form_and_the_reference_client_s_accepted_and_others_refused() {
         let pieces = [file("a:0:1000", 1), file("a:1000:1007", 2), file("b:0:3", 3)];
-        let written: Value = serde_json::from_slice(&render("m", &pieces, Some(1000)).unwrap()).unwrap();
+        let written: Value = serde_json::from_slice(
+            &render("m", &pieces, &Shape { shard_len: Some(1000), ..Shape::default() }).unwrap(),
+        )
+        .unwrap();
         let read = |change: &dyn Fn(&mut Value)| {
             let mut value = written.clone();
             change(&mut value);
@@ -309,13 +313,13 @@ mod tests {
 
     #[test]
     fn nothing_unsafe_doubled_mixed_or_unreadable_is_written() {
-        assert_eq!(render("m", &[], None).unwrap_err().code, Code::ModelEmpty);
-        assert_eq!(render("m", &[file("../a", 1)], None).unwrap_err().code, Code::PathUnsafe);
-        assert_eq!(render("m", &[file("a", 1), file("a", 1)], None).unwrap_err().code, Code::PathUnsafe);
+        assert_eq!(render("m", &[], &Shape::default()).unwrap_err().code, Code::ModelEmpty);
+        assert_eq!(render("m", &[file("../a", 1)], &Shape::default()).unwrap_err().code, Code::PathUnsafe);
+        assert_eq!(render("m", &[file("a", 1), file("a", 1)], &Shape::default()).unwrap_err().code, Code::PathUnsafe);
         let blake2b = FileDigest { path: "b".into(), algorithm: HashAlgorithm::Blake2b, digest: vec![0; 64] };
-        assert_eq!(render("m", &[file("a", 1), blake2b], None).unwrap_err().code, Code::ModelUnsupported);
+        assert_eq!(render("m", &[file("a", 1), blake2b], &Shape::default()).unwrap_err().code, Code::ModelUnsupported);
         let short = FileDigest { path: "b".into(), algorithm: HashAlgorithm::Sha256, digest: vec![0; 31] };
-        assert_eq!(render("m", &[short], None).unwrap_err().code, Code::ModelUnsupported);
+        assert_eq!(render("m", &[short], &Shape::default()).unwrap_err().code, Code::ModelUnsupported);
     }
 
     proptest! {
@@ -329,7 +333,7 @@ mod tests {
             let files: Vec<_> = files.into_iter().map(|(path, digest)| FileDigest {
                 path, algorithm: HashAlgorithm::Blake3, digest: digest.to_vec(),
             }).collect();
-            let read = parse(&render("m", &files, None).unwrap()).unwrap();
+            let read = parse(&render("m", &files, &Shape::default()).unwrap()).unwrap();
             prop_assert_eq!(read.files, files);
             prop_assert_eq!(read.hash_type, HashAlgorithm::Blake3);
         }

@@ -66,8 +66,14 @@ write('serial', '01\n');
 write('ts.cnf', '[tsa]\ndefault_tsa=t\n[t]\nserial=serial\nsigner_cert=tsa.crt\nsigner_key=tsa.key\nsigner_digest=sha256\ndefault_policy=1.2.3.4.1\ndigests=sha256,sha384,sha512\ness_cert_id_alg=sha256\nordering=no\ntsa_name=no\n');
 const der = (name) => Buffer.from(readFileSync(join(tsa, name), 'utf8').replace(/-----[^-]+-----|\s/g, ''), 'base64');
 
-const stamp = (query) => {
-  writeFileSync(join(tsa, 'query.tsq'), query);
+// A query in DER, or in the JSON of Sigstore's own authority.
+const stamp = (query, type) => {
+  if (type === 'application/json') {
+    const digest = Buffer.from(JSON.parse(query).artifactHash, 'base64').toString('hex');
+    openssl('ts', '-query', '-digest', digest, '-sha256', '-cert', '-out', 'query.tsq');
+  } else {
+    writeFileSync(join(tsa, 'query.tsq'), query);
+  }
   openssl('ts', '-reply', '-config', 'ts.cnf', '-queryfile', 'query.tsq', '-out', 'reply.tsr');
   return readFileSync(join(tsa, 'reply.tsr'));
 };
@@ -119,7 +125,7 @@ async function answer(request, body) {
       return json(statusCode, response);
     }
     case '/api/v1/timestamp':
-      return { status: 201, type: 'application/timestamp-reply', body: stamp(body) };
+      return { status: 201, type: 'application/timestamp-reply', body: stamp(body, request.headers['content-type']) };
     default:
       return { status: 404, type: 'text/plain', body: 'no such path' };
   }

@@ -1,13 +1,15 @@
 //! `strongroom model pull|verify`: from a registry that nobody has to trust.
 
 use crate::progress::{Progress, Transfer};
-use crate::registry::RegistryArguments;
+use crate::registry::{CacheArguments, RegistryArguments};
 use crate::{block_on, files, output, trust};
 use clap::Args;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use strongroom_artifact::{Credential, TrustedModel};
-use strongroom_registry_client::{DirectorySink, FileSink, Filled, ModelSink, Reference, open_model, verify_model};
+use strongroom_registry_client::{BlobListener, DirectorySink, Reference, open_model, verify_model};
 use strongroom_wire::Result;
 use strongroom_wire::digest::Sha256;
 
@@ -29,6 +31,8 @@ pub(crate) struct Pull {
     key_file: Option<PathBuf>,
     #[command(flatten)]
     registry: RegistryArguments,
+    #[command(flatten)]
+    cache: CacheArguments,
 }
 
 #[derive(Args)]
@@ -127,11 +131,13 @@ pub(super) fn verify(arguments: &Verify, json: bool) -> Result<()> {
 pub(super) fn pull(arguments: &Pull, json: bool) -> Result<()> {
     let trust = trust::load(&arguments.trust)?;
     let key = arguments.key_file.as_deref().map(files::read_data_key).transpose()?;
-    let client = arguments.registry.client(&arguments.reference)?;
+    let client = arguments.registry.client_with(&arguments.reference, arguments.cache.open()?)?;
     let answer = block_on(async {
         let model = verify_model(&client, &arguments.reference, &trust).await?;
         let mut answer = Answer::of(&arguments.reference, &model);
-        let sink = Shown { sink: DirectorySink::new(&arguments.out)?, progress: Progress::new(json) };
+        let sink = DirectorySink::new(&arguments.out)?;
+        let listener = shown(model.manifest(), &Progress::new(json));
+        let client = client.with_listener(listener);
         let (verified, ()) = open_model(&client, model.with_key(key)?, sink).await?;
         answer.statement = Some(verified.statement_commitment());
         Ok(answer)
@@ -139,38 +145,16 @@ pub(super) fn pull(arguments: &Pull, json: bool) -> Result<()> {
     answer.print(json)
 }
 
-/// A sink that shows how far it is.
-struct Shown<S> {
-    sink: S,
-    progress: Progress,
-}
-
-struct ShownFile<F> {
-    file: F,
-    transfer: Transfer,
-}
-
-impl<S: ModelSink> ModelSink for Shown<S> {
-    type File = ShownFile<S::File>;
-    type Kept = S::Kept;
-
-    fn create(&mut self, path: &str, size: u64) -> Result<Self::File> {
-        Ok(ShownFile { file: self.sink.create(path, size)?, transfer: self.progress.start(path.to_owned(), size) })
+/// Shows how far each layer is, by the bytes that come.
+fn shown(manifest: &Manifest, progress: &Progress) -> BlobListener {
+    let mut labels: BTreeMap<Sha256, (String, u64)> = BTreeMap::new();
+    for layer in manifest.layers() {
+        let part = if layer.parts > 1 { format!(" {}/{}", layer.part, layer.parts) } else { String::new() };
+        // Layers of the same bytes have the same digest, and come once for each.
+        let entry = labels.entry(layer.digest).or_insert_with(|| (format!("{}{part}", layer.path), 0));
+        entry.1 = entry.1.saturating_add(layer.size);
     }
-
-    fn takes_statement(&self) -> bool {
-        self.sink.takes_statement()
-    }
-
-    fn keep(self, filled: Filled<'_>) -> Result<S::Kept> {
-        self.sink.keep(filled)
-    }
-}
-
-impl<F: FileSink> FileSink for ShownFile<F> {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.file.write_at(offset, bytes)?;
-        self.transfer.advance(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        Ok(())
-    }
+    let transfers = labels.into_iter().map(|(digest, (label, size))| (digest, progress.start(label, size)));
+    let transfers: BTreeMap<Sha256, Transfer> = transfers.collect();
+    Arc::new(move |digest, bytes| transfers.get(&digest).into_iter().for_each(|transfer| transfer.advance(bytes)))
 }

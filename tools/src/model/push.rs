@@ -5,7 +5,7 @@ use super::sign::OmsHash;
 use crate::admin::Service;
 use crate::progress::{Progress, Transfer};
 use crate::registry::RegistryArguments;
-use crate::{block_on, evidence, files, key, output};
+use crate::{block_on, evidence, key, output, signer};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -27,8 +27,8 @@ pub(crate) struct Arguments {
     directory: PathBuf,
     /// `host[:port]/repo[:tag]`; without a tag, `latest`.
     reference: Reference,
-    /// Signs the manifest. An encrypted key opens with the password in COSIGN_PASSWORD.
-    #[arg(long, value_name = "FILE")]
+    /// Signs the manifest: a file, of which an encrypted one opens with the password in COSIGN_PASSWORD, or a PKCS #11 URI.
+    #[arg(long, value_name = "FILE|URI")]
     sign_key: PathBuf,
     /// Do not sign in cosign 2's form too, under the tag `sha256-<hex>.sig`.
     #[arg(long)]
@@ -71,8 +71,8 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: &Arguments, json: bool) -> Result<()> {
     verify_usage(arguments)?;
     // 1.
-    let sign_key = files::read_signing_key(&arguments.sign_key)?;
-    let oms_key = arguments.oms_key.as_deref().map(files::read_signing_key).transpose()?;
+    let sign_key = signer::open(&arguments.sign_key)?;
+    let oms_key = arguments.oms_key.as_deref().map(signer::open).transpose()?;
     let client = arguments.registry.client(&arguments.reference)?;
     let admin = arguments.service.as_ref().map(Service::client).transpose()?;
     let data_key = match &arguments.key_id {
@@ -83,9 +83,9 @@ pub(super) fn run(arguments: &Arguments, json: bool) -> Result<()> {
     let tag = arguments.reference.tag().unwrap_or("latest");
     let tagged = Reference::parse(&format!("{}:{tag}", arguments.reference.name()))?;
     let options = PushOptions {
-        sign_key: &sign_key,
+        sign_key: &*sign_key,
         sign_simple: !arguments.no_sig_tag,
-        statement_key: oms_key.as_ref().unwrap_or(&sign_key),
+        statement_key: oms_key.as_deref().unwrap_or(&*sign_key),
         statement_hash: arguments.oms_hash.into(),
         seal: data_key,
         created: evidence::now(),

@@ -86,6 +86,20 @@ fn signed_values_verify_and_wrong_moments_names_and_too_few_signers_are_refused(
 }
 
 #[test]
+fn corim_that_was_exported_imports_as_the_same_document() {
+    let desk = Desk::new();
+    let document = desk.document(7, &"11".repeat(48));
+    let (corim, again) = (desk.path("guest.corim"), desk.path("again.json"));
+    desk.run(&["reference-values", "export", &document, "--platform", "snp", "--out", &corim]).done();
+    let arguments = ["reference-values", "import", &corim, "--name", "image", "--version", "7", "--out", &again];
+    desk.run(&arguments).done();
+    let read = |path: &str| serde_json::from_slice::<Value>(&std::fs::read(path).unwrap()).unwrap();
+    assert_eq!(read(&document), read(&again));
+    let tdx = ["reference-values", "export", &document, "--platform", "tdx", "--out", &corim];
+    desk.run(&tdx).refused(1, "reference-values-invalid");
+}
+
+#[test]
 fn older_version_than_one_seen_refused() {
     let desk = Desk::new();
     let [old, new] = [7, 8].map(|version| desk.sign(&desk.document(version, &"11".repeat(48)), "one"));

@@ -12,10 +12,15 @@ pub(crate) struct Run {
     pub(crate) stderr: String,
 }
 
-/// The binary, with nobody's container-tool credentials and a password of nobody's.
+/// The binary, with nobody's container-tool credentials, cache, proxy and password.
 pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
     command.env("DOCKER_CONFIG", "/nonexistent").env_remove("COSIGN_PASSWORD");
+    // Where nobody can make a folder.
+    command.env("XDG_CACHE_HOME", "/dev/null/none");
+    ["http_proxy", "https_proxy", "no_proxy"].into_iter().for_each(|name| {
+        command.env_remove(name).env_remove(name.to_ascii_uppercase());
+    });
     command
 }
 

@@ -1,6 +1,7 @@
 //! The service's configuration: addresses, paths, names, log level. Nothing here can weaken trust, so a key that tried to
 //! (a pin, a trust file, a digest) is unknown and refused; all that is in the deployment document, which is measured.
 
+use core::fmt;
 use serde::Deserialize;
 use std::fs::File;
 use std::io::Read as _;
@@ -34,6 +35,43 @@ pub struct Config {
     /// Names and passwords for registries. A registry is trusted with nothing, so neither are these.
     #[serde(default)]
     pub registry_credentials: Vec<RegistryCredentials>,
+    /// Mirrors of registries. What comes from one is held to the digest that the registry's own answer is held to.
+    #[serde(default)]
+    pub registry_mirror: Vec<RegistryMirror>,
+    /// The proxies that registries and their mirrors are reached through.
+    #[serde(default)]
+    pub proxy: ProxyNames,
+}
+
+/// Where else the content of a registry may be.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RegistryMirror {
+    /// The registry's `host[:port]` as in the deployment document.
+    pub registry: String,
+    /// The mirror, `host[:port][/prefix]`. `registry-credentials` of its host are its own.
+    pub mirror: String,
+    /// Speak HTTP without TLS to it.
+    #[serde(default)]
+    pub plain_http: bool,
+    /// PEM of the authority behind its TLS certificate; the public ones where absent.
+    #[serde(default)]
+    pub ca: Option<String>,
+}
+
+/// Proxies by the scheme of what is reached through them. They are not shown: they may hold a password.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ProxyNames {
+    /// For `http`: `[http://][user:password@]host:port`.
+    #[serde(default)]
+    pub http: Option<String>,
+    /// For `https`.
+    #[serde(default)]
+    pub https: Option<String>,
+    /// What is reached without one, as in `NO_PROXY`.
+    #[serde(default)]
+    pub except: String,
 }
 
 /// How one registry is logged in to.
@@ -65,6 +103,12 @@ pub enum LogLevel {
 
 const fn thirty() -> u64 {
     30
+}
+
+impl fmt::Debug for ProxyNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyNames").field("except", &self.except).finish_non_exhaustive()
+    }
 }
 
 impl Config {

@@ -4,13 +4,13 @@ use crate::UnixTime;
 use crate::cache::Cache;
 use crate::certificate::{chain_expires, crl_expires};
 use crate::flight::Flights;
-use crate::http::{Asker, Patience};
+use crate::http::{Asker, PATIENCE};
 use crate::kds::{KDS, Kind, Product, Vcek};
 use crate::pcs::{self, PCS};
 use crate::platform::Platform;
 use bytes::Bytes;
 use std::path::PathBuf;
-use strongroom_transport::{HttpClient, Protocol, ServerTrust};
+use strongroom_transport::{HttpClient, Patience, Protocol, ServerTrust};
 use strongroom_wire::snp::Report;
 use strongroom_wire::tdx::Quote;
 use strongroom_wire::{Code, Refusal, Result};
@@ -43,7 +43,7 @@ impl Default for Access {
             plain_http: false,
             offline: false,
             refresh: false,
-            patience: Patience::default(),
+            patience: PATIENCE,
         }
     }
 }

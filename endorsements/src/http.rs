@@ -1,38 +1,22 @@
 //! Asking a vendor's service: bounded in time, size and repetition, and never against `Retry-After`.
 
-use crate::retry_after::retry_after;
 use bytes::Bytes;
 use core::time::Duration;
 use http::{HeaderMap, Request, StatusCode, Uri};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use strongroom_transport::{HttpClient, http as transport, read_body};
+use strongroom_transport::patience::{is_passing, is_passing_status, retry_after};
+use strongroom_transport::{HttpClient, Patience, http as transport, read_body};
 use strongroom_wire::{Code, Refusal, Result, limits};
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long and how often a service is asked before we give up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// Requests made for one answer, the first included. Default: 4.
-    pub attempts: u32,
-    /// Before the second request; doubled before each further one. Default: one second.
-    pub first_wait: Duration,
-    /// The longest wait. A service that asks for more is not asked again. Default: 30 seconds.
-    pub longest_wait: Duration,
-    /// For one whole answer, head and body. Default: 30 seconds.
-    pub answer: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            attempts: 4,
-            first_wait: Duration::from_secs(1),
-            longest_wait: Duration::from_secs(30),
-            answer: Duration::from_secs(30),
-        }
-    }
-}
+/// How long and how often a vendor's service is asked: it counts requests, and answers within seconds or not at all.
+pub const PATIENCE: Patience = Patience {
+    attempts: 4,
+    first_wait: Duration::from_secs(1),
+    longest_wait: Duration::from_secs(30),
+    answer: Duration::from_secs(30),
+};
 
 /// An answer of status 200.
 #[derive(Debug)]
@@ -73,7 +57,6 @@ impl Asker {
     pub(crate) async fn get(&self, url: &str) -> Result<Answer> {
         let uri: Uri =
             url.parse().map_err(|e| Refusal::new(Code::ConfigurationInvalid, format!("url `{url}`")).because(e))?;
-        let mut wait = self.patience.first_wait;
         let mut attempt = 1;
         loop {
             self.wait_until_open(&uri).await?;
@@ -84,9 +67,9 @@ impl Asker {
             if !failure.passing || attempt >= self.patience.attempts {
                 return Err(failure.refusal);
             }
-            tracing::debug!(attempt, ?wait, refusal = %failure.refusal, "will ask again");
-            sleep(wait.min(self.patience.longest_wait)).await;
-            wait = wait.saturating_mul(2);
+            tracing::debug!(refusal = %failure.refusal, "will ask again");
+            // What the service asked for is waited for above, by all questions to it.
+            self.patience.wait(attempt, None).await;
             attempt = attempt.saturating_add(1);
         }
     }
@@ -113,7 +96,7 @@ impl Asker {
                 Ok(Answer { headers: head.headers, body })
             }
             400 | 404 => Err(Failure::lasting(refused(Code::EndorsementUnknown))),
-            408 | 429 | 500 | 502..=504 => {
+            _ if is_passing_status(head.status) => {
                 if let Some(wait) = retry_after(&head.headers) {
                     self.close(uri, wait);
                 }
@@ -155,8 +138,7 @@ impl Failure {
     }
 
     fn of(refusal: Refusal) -> Self {
-        let passing = matches!(refusal.code, Code::Network | Code::Timeout);
-        Self { refusal, passing }
+        Self { passing: is_passing(&refusal), refusal }
     }
 }
 

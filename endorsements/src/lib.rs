@@ -20,14 +20,14 @@ mod kds;
 mod parts;
 mod pcs;
 mod platform;
-mod retry_after;
 
 pub use cache::Cache;
 pub use fetcher::{Access, Collateral, Fetcher, SnpEndorsements};
-pub use http::Patience;
+pub use http::PATIENCE;
 pub use kds::{KDS, Kind, Product};
 pub use parts::Dated;
 pub use pcs::PCS;
+pub use strongroom_transport::Patience;
 
 /// Seconds since 1970-01-01T00:00:00Z.
 pub type UnixTime = u64;

@@ -202,6 +202,8 @@ fn rsa_key_that_is_short_or_asks_for_pkcs1_refused() {
     assert_eq!(with("RSA1_5", &n, &e), Err(Code::KeyInvalid));
     assert_eq!(with("RSA-OAEP", &n, &e), Err(Code::KeyInvalid));
     assert_eq!(with("RSA-OAEP-256", &n, &to_base64url(&[1])), Err(Code::KeyInvalid));
+    assert_eq!(with("RSA-OAEP-256", &n, &to_base64url(&[0xff; 4])), Ok(()));
+    assert_eq!(with("RSA-OAEP-256", &n, &to_base64url(&[1, 0, 1, 0x5d, 0xd7])), Err(Code::KeyInvalid));
     let mut even = from_base64url(&n, "n").unwrap();
     *even.last_mut().unwrap() ^= 1;
     assert_eq!(with("RSA-OAEP-256", &to_base64url(&even), &e), Err(Code::KeyInvalid));

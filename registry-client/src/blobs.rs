@@ -28,9 +28,10 @@ pub struct Ranges {
 }
 
 impl Default for Ranges {
-    /// 4 ranges of 4 MiB: a gigabit a second over a round trip of a tenth of one, in 16 MiB.
+    /// 3 ranges of 8 MiB: with the one that is read, more than a gigabit a second over a round trip of a tenth of a second, in
+    /// 24 MiB. Shorter ones would cost a fast connection more requests than they are worth.
     fn default() -> Self {
-        Self { length: 4 << 20, ahead: 4 }
+        Self { length: 8 << 20, ahead: 3 }
     }
 }
 

@@ -12,7 +12,13 @@ from pathlib import Path
 
 def call(given):
     command = [Path(sys.executable).with_name("model_signing"), given.verb]
-    if given.verb == "sign":
+    if given.trust_config:
+        command += ["sigstore", given.model, "--trust_config", given.trust_config]
+        if given.verb == "sign":
+            command += ["--identity_token", Path(given.token).read_text()]
+        else:
+            command += ["--identity", given.identity, "--identity_provider", given.issuer]
+    elif given.verb == "sign":
         if given.certificate:
             command += [
                 "certificate",
@@ -41,11 +47,15 @@ def main():
     arguments.add_argument("--certificate", metavar="PEM", help="sign: the key's certificate")
     arguments.add_argument("--pub", metavar="PEM", help="verify: public key")
     arguments.add_argument("--chain", metavar="PEM", action="append", default=[], help="CA certificates, repeatable")
+    arguments.add_argument("--trust-config", metavar="JSON", help="keyless: Sigstore's ClientTrustConfig")
+    arguments.add_argument("--token", metavar="FILE", help="sign, keyless: identity token")
+    arguments.add_argument("--identity", help="verify, keyless: who signed")
+    arguments.add_argument("--issuer", help="verify, keyless: who vouched")
     given = arguments.parse_args()
-    if given.verb == "sign" and not given.key:
-        arguments.error("to sign takes --key")
-    if given.verb == "verify" and not given.pub and not given.chain:
-        arguments.error("to verify takes --pub or --chain")
+    if given.verb == "sign" and not given.key and not given.token:
+        arguments.error("to sign takes --key or --token")
+    if given.verb == "verify" and not given.pub and not given.chain and not given.identity:
+        arguments.error("to verify takes --pub, --chain or --identity")
     return min(1, subprocess.run(call(given), stdout=sys.stderr).returncode)
 
 

@@ -1,6 +1,6 @@
 //! `strongroom deployment render|digest|principal`: the document that a guest is launched with and the hardware names by digest.
 
-use crate::{files, output, trust};
+use crate::{files, output};
 use clap::Subcommand;
 use serde::Serialize;
 use std::path::PathBuf;

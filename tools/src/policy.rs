@@ -2,7 +2,7 @@
 
 use crate::admin::Service;
 use crate::key::parse_id;
-use crate::{block_on, files, output, trust};
+use crate::{block_on, files, output};
 use clap::Subcommand;
 use http::Method;
 use serde::{Deserialize, Serialize};

@@ -155,4 +155,11 @@ mod tests {
             let _ = Quote::parse(&bytes);
         }
     }
+
+    #[test]
+    fn quote_of_the_longest_length_accepted_and_one_byte_more_refused() {
+        let rest = quote(b"").len();
+        assert!(Quote::parse(&quote(&vec![1; limits::TPM_QUOTE - rest])).is_ok());
+        assert_eq!(code(&quote(&vec![1; limits::TPM_QUOTE - rest + 1])), Code::TooLarge);
+    }
 }

@@ -153,6 +153,10 @@ impl ReferenceValues {
         if empty {
             return refused("no guests".to_owned(), "at least one guest in every section".to_owned());
         }
+        let product = self.snp.as_ref().and_then(|snp| snp.product.as_deref());
+        if product.is_some_and(|product| !["Milan", "Genoa", "Turin"].contains(&product)) {
+            return refused("another product".to_owned(), "`Milan`, `Genoa` or `Turin`".to_owned());
+        }
         if self.snp.as_ref().is_some_and(|snp| snp.tcb.is_some() && snp.product.is_none()) {
             return refused("a TCB without a product".to_owned(), "the product whose scale it is".to_owned());
         }

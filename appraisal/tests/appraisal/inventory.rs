@@ -56,7 +56,9 @@ fn signed(inventory: &Value) -> Vec<u8> {
 /// A policy for both kinds of hardware that names machines by the inventory alone.
 fn text(line: &str) -> String {
     let der = KEEPER.public_key().as_der().unwrap();
-    let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der.as_ref()));
+    let base64 = STANDARD.encode(der.as_ref());
+    let (first, second) = base64.split_at(64);
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{first}\n{second}\n-----END PUBLIC KEY-----\n");
     format!(
         "version = 1\n[[inventory]]\nname = \"fleet\"\nsigners = {{ keys = [\"\"\"\n{pem}\"\"\"] }}\n{line}\n\
          [snp]\nmeasurement = {ANY}\ndeployment = {ANY}\ntcb = {ANY}\nrevocation-list = {ANY}\n\

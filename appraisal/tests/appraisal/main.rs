@@ -11,6 +11,7 @@
 mod azure;
 mod azure_policy;
 mod bit_flips;
+mod boundaries;
 mod corim;
 mod inventory;
 mod newest;

@@ -121,7 +121,8 @@ fn tdx() -> Value {
 }
 
 fn azure(mut hardware: Value) -> Value {
-    hardware.as_object_mut().unwrap().remove("deployment");
+    let needed = ["measurement", "tcb", "product", "chip", "mrtd", "rtmr0", "rtmr1", "rtmr2", "ppid"];
+    hardware.as_object_mut().unwrap().retain(|name, _| needed.contains(&name.as_str()));
     let pcr = object(BOOT_CHAIN.into_iter().chain(["7"]).map(|number| (number, hex(32))));
     json!({
         "hardware": hardware, "pcr": pcr, "deployment": hex(32), "deployment-pcr": 8, "secure-boot": { "exactly": true },
@@ -164,33 +165,47 @@ fn split(place: &str) -> (&str, &str) {
     place.rsplit_once('/').unwrap()
 }
 
-/// The whole policy with one thing changed in each place: left out, of another type, another value, one member more.
+/// Small policies, each with the place that is to be changed in it: for each field, what a section must have and that field.
+/// They change nothing that one large policy would not, and a validator is through with them sooner.
+fn policies() -> Vec<(String, Value)> {
+    let whole = whole();
+    let keep = |section: &str, names: &[&str]| -> Value {
+        let fields = whole[section].as_object().unwrap().iter();
+        fields.filter(|(name, _)| names.contains(&name.as_str())).map(|(n, v)| (n.clone(), v.clone())).collect()
+    };
+    let needed: [(&str, &[&str]); 4] = [
+        ("snp", &["measurement", "deployment", "tcb", "product", "chip"]),
+        ("tdx", &["mrtd", "rtmr0", "rtmr1", "rtmr2", "deployment", "ppid"]),
+        ("azure-snp-vtpm", &["hardware", "pcr", "deployment"]),
+        ("azure-tdx-vtpm", &["hardware", "pcr", "deployment"]),
+    ];
+    let mut policies = Vec::new();
+    for (section, needed) in needed {
+        for field in whole[section].as_object().unwrap().keys() {
+            let names: Vec<&str> = needed.iter().copied().chain([field.as_str()]).collect();
+            let policy = json!({ "version": 1, section: keep(section, &names), "inventory": whole["inventory"] });
+            policies.push((format!("/{section}/{field}"), policy));
+        }
+    }
+    for name in ["version", "snp", "model", "inventory", "reference-values"] {
+        let snp = keep("snp", needed[0].1);
+        let mut policy = json!({ "version": 1, "snp": snp, "inventory": whole["inventory"] });
+        if !policy[name].is_object() {
+            policy[name] = whole[name].clone();
+        }
+        policies.push((format!("/{name}"), policy));
+    }
+    policies
+}
+
+/// Policies with one thing changed: left out, of another type, another value, one member more.
 fn variations() -> Vec<(String, Value)> {
-    let mut all = Vec::new();
-    places(&whole(), "", &mut all);
     let mut variations = vec![("the whole".to_owned(), whole())];
-    for place in all {
-        let (parent, name) = split(&place);
-        let mut without = whole();
-        match without.pointer_mut(parent).unwrap() {
-            Value::Object(members) => drop(members.remove(name)),
-            Value::Array(items) => drop(items.remove(name.parse().unwrap())),
-            _ => unreachable!("only these have members"),
-        }
-        variations.push((format!("without {place}"), without));
-        let others = [json!("x"), json!(""), json!(" "), json!(-1), json!(256), json!(true), json!({}), json!([])];
-        let forms = [any(), json!({ "exactly": 1, "one-of": [1] }), json!({ "any": { "because": " " } })];
-        let words = [json!({ "one-of": [] }), json!({ "exactly": "0A".repeat(48) }), hex(48), hex(32), hex(16)];
-        for value in others.into_iter().chain(forms).chain(words) {
-            let mut other = whole();
-            *other.pointer_mut(&place).unwrap() = value.clone();
-            variations.push((format!("{place} = {value}"), other));
-        }
-        let mut more = whole();
-        if let Value::Object(members) = more.pointer_mut(&place).unwrap() {
-            members.insert("no-such-field".into(), json!(1));
-            variations.push((format!("{place} with one member more"), more));
-        }
+    for (field, policy) in policies() {
+        let mut all = vec![field.clone()];
+        places(policy.pointer(&field).unwrap(), &field, &mut all);
+        all.iter().for_each(|place| vary(&policy, place, &mut variations));
+        variations.push((format!("{field} as it is"), policy));
     }
     for number in 6..=17 {
         let mut other = whole();
@@ -205,6 +220,30 @@ fn variations() -> Vec<(String, Value)> {
         variations.push((format!("PCR {number}"), named));
     }
     variations
+}
+
+fn vary(policy: &Value, place: &str, variations: &mut Vec<(String, Value)>) {
+    let (parent, name) = split(place);
+    let mut without = policy.clone();
+    match without.pointer_mut(parent).unwrap() {
+        Value::Object(members) => drop(members.remove(name)),
+        Value::Array(items) => drop(items.remove(name.parse().unwrap())),
+        _ => unreachable!("only these have members"),
+    }
+    variations.push((format!("without {place}"), without));
+    let others = [json!("x"), json!(""), json!(" "), json!(-1), json!(256), json!(true), json!({}), json!([])];
+    let forms = [any(), json!({ "exactly": 1, "one-of": [1] }), json!({ "any": { "because": " " } })];
+    let words = [json!({ "one-of": [] }), json!({ "exactly": "0A".repeat(48) }), hex(48), hex(32), hex(16)];
+    for value in others.into_iter().chain(forms).chain(words) {
+        let mut other = policy.clone();
+        *other.pointer_mut(place).unwrap() = value.clone();
+        variations.push((format!("{place} = {value}"), other));
+    }
+    let mut more = policy.clone();
+    if let Value::Object(members) = more.pointer_mut(place).unwrap() {
+        members.insert("no-such-field".into(), json!(1));
+        variations.push((format!("{place} with one member more"), more));
+    }
 }
 
 /// What the validator says of each, or `None` where there is no validator.
@@ -225,10 +264,18 @@ fn validated(instances: &[Value]) -> Option<Vec<bool>> {
     Some(serde_json::from_slice(&output.stdout).unwrap())
 }
 
-/// What only the parser knows: that names have entries and stand once, that keys are keys, that event types have those names.
+/// What only the parser knows: that names have entries and stand once, that keys are keys and enough, that event types have those names.
 fn beyond_a_schema(what: &str) -> bool {
-    let names =
-        ["/name =", "/inventory =", "without /inventory", "/keys/0", "/type =", "/inventory\" =", "/inventory/0 ="];
+    let names = [
+        "/name =",
+        "/inventory =",
+        "without /inventory",
+        "/keys/0",
+        "/threshold = 256",
+        "/type =",
+        "/inventory\" =",
+        "/inventory/0 =",
+    ];
     names.iter().any(|name| what.contains(name))
 }
 
@@ -242,12 +289,14 @@ fn schema_and_parser_agree_on_a_policy_with_one_thing_changed() {
     for ((what, document), valid) in variations.iter().zip(verdicts) {
         let parsed = parses(document);
         accepted += usize::from(parsed);
-        if parsed != valid && (parsed || !beyond_a_schema(what)) {
+        // An array of a table's values in their order is read as that table; of `[model]` all have defaults.
+        let read_as_a_table = what == "/model = []";
+        if parsed != valid && !read_as_a_table && (parsed || !beyond_a_schema(what)) {
             differ.push(format!("{what}: parser {parsed}, schema {valid}"));
         }
     }
     assert!(differ.is_empty(), "{} differ:\n{}", differ.len(), differ.join("\n"));
-    assert!(accepted > 100 && accepted < variations.len() / 2, "{accepted} of {}", variations.len());
+    assert!(accepted > 100 && accepted < variations.len() / 3, "{accepted} of {}", variations.len());
 }
 
 /// The names that a refusal of an unknown field lists as known.
@@ -293,10 +342,13 @@ fn fields_of_the_schema_are_those_of_the_parser_and_the_examples_here_name_each(
 fn examples_of_the_documentation_satisfy_the_schema() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/policy.md")).unwrap();
     let blocks = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let whole = blocks.filter(|block| block.starts_with("version = 1") && !block.contains("[[release"));
+    let whole =
+        blocks.filter(|block| block.starts_with("version = 1") && !block.contains("[[release") && !block.contains('…'));
     let examples: Vec<&str> = whole.collect();
     assert!(!examples.is_empty());
-    assert!(examples.iter().all(|example| Policy::parse(example.as_bytes()).is_ok()));
+    for example in &examples {
+        assert!(Policy::parse(example.as_bytes()).is_ok(), "{:?}\n{example}", Policy::parse(example.as_bytes()).err());
+    }
     let instances: Vec<Value> = examples.iter().map(|example| toml::from_str(example).unwrap()).collect();
     let Some(verdicts) = validated(&instances) else { return };
     assert!(verdicts.iter().all(|valid| *valid), "{verdicts:?}");

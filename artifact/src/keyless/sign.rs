@@ -52,11 +52,7 @@ impl CertificateRequest {
         let issued: Issued = document::parse_json(answer, "answer of Fulcio", limits::SIGNATURE, Code::Malformed)?;
         let chain = issued.embedded.or(issued.detached).map(|signed| signed.chain.certificates).unwrap_or_default();
         let first = chain.first().ok_or_else(|| Refusal::malformed("answer of Fulcio", "no certificate"))?;
-        let (label, certificate) =
-            der::pem::decode_vec(first.as_bytes()).map_err(|e| Refusal::malformed("certificate of Fulcio", e))?;
-        if label != "CERTIFICATE" {
-            return Err(Refusal::new(Code::Malformed, "certificate of Fulcio").got(label).want("CERTIFICATE"));
-        }
+        let certificate = read_certificate(first)?;
         let envelope = Envelope::sign(payload, &self.key)?;
         Ok(Unlogged { envelope, certificate })
     }
@@ -121,6 +117,14 @@ struct Signed {
 #[derive(Deserialize)]
 struct Chain {
     certificates: Vec<String>,
+}
+
+/// A certificate in PEM, with lines of any length: not every service breaks them where RFC 7468 does.
+fn read_certificate(pem: &str) -> Result<Vec<u8>> {
+    let lines = pem.trim().strip_prefix("-----BEGIN CERTIFICATE-----");
+    let lines = lines.and_then(|lines| lines.strip_suffix("-----END CERTIFICATE-----"));
+    let lines = lines.ok_or_else(|| Refusal::malformed("certificate of Fulcio", "no PEM"))?;
+    from_base64(&lines.split_whitespace().collect::<String>(), "certificate of Fulcio")
 }
 
 /// The claim of a token that Fulcio knows its owner by: the mail address where the issuer vouches for one, as the public instance's
@@ -195,6 +199,8 @@ mod tests {
             request.sign(answer, b"{}").map(|_| ()).map_err(|refusal| refusal.code)
         };
         assert_eq!(sign(&answer(CERTIFICATE)), Ok(()));
+        assert_eq!(sign(&answer(&CERTIFICATE.replace("YWJj", "YW\nJj"))), Ok(()));
+        assert_eq!(sign(&answer(&CERTIFICATE.replace("YWJj", "YW!j"))), Err(Code::Malformed));
         assert_eq!(sign(&answer(&CERTIFICATE.replace("CERTIFICATE", "PUBLIC KEY"))), Err(Code::Malformed));
         assert_eq!(sign(b"{}"), Err(Code::Malformed));
         assert_eq!(sign(b"<html>"), Err(Code::Malformed));

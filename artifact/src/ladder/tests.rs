@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use strongroom_wire::binding::statement_commitment;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
-use strongroom_wire::trust::{Rule, Signer, TrustFile};
+use strongroom_wire::trust::{Rule, Signer, StatementDemand, TrustFile};
 use strongroom_wire::{Code, Result, limits};
 
 const REPOSITORY: &str = "registry.example/models/m";
@@ -104,8 +104,12 @@ impl Stored {
     }
 
     fn trusted(&self) -> Result<TrustedModel> {
+        self.trusted_by(&self.trust())
+    }
+
+    fn trusted_by(&self, trust: &TrustFile) -> Result<TrustedModel> {
         let signatures = [signature(&self.digest, &self.signer)];
-        verify_manifest(&self.manifest, &self.digest, REPOSITORY, &signatures, &self.trust())
+        verify_manifest(&self.manifest, &self.digest, REPOSITORY, &signatures, trust)
     }
 
     fn openable(&self) -> Result<OpenableModel> {
@@ -114,7 +118,11 @@ impl Stored {
 
     /// Opens every blob in chunks of 7 and finishes; gives the files beside the verified model.
     fn open(&self) -> Result<(VerifiedModel, BTreeMap<String, Vec<u8>>)> {
-        let model = self.openable()?;
+        self.open_as(self.trusted()?)
+    }
+
+    fn open_as(&self, trusted: TrustedModel) -> Result<(VerifiedModel, BTreeMap<String, Vec<u8>>)> {
+        let model = trusted.with_key(Some(DataKey::from_file_bytes(&self.key).unwrap()))?;
         let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for (layer, blob) in model.manifest().layers().to_vec().iter().zip(&self.blobs) {
             let file = files.entry(layer.path.clone()).or_default();
@@ -250,6 +258,20 @@ fn key_of_the_artifact_accepted_and_missing_or_other_key_refused() {
     assert_eq!(with(Some(DataKey::generate().unwrap())), Some(Code::KeyCommitmentMismatch));
     let plain = store(&files(), &files(), false, HashAlgorithm::Sha256);
     assert!(plain.trusted().unwrap().with_key(None).is_ok());
+}
+
+#[test]
+fn model_without_a_statement_accepted_where_none_is_demanded_and_with_a_wrong_one_refused_all_the_same() {
+    let open = |stored: &Stored| {
+        let mut trust = stored.trust();
+        trust.rules[0].statement = StatementDemand::Optional;
+        stored.open_as(stored.trusted_by(&trust).unwrap())
+    };
+    let (verified, opened) = open(&store(&files(), &[], true, HashAlgorithm::Sha256)).unwrap();
+    assert!(verified.statement().is_none());
+    assert_eq!(opened, files().into_iter().map(|(path, content)| (path.to_owned(), content)).collect());
+    let wrong = open(&store(&files(), &files()[..2], true, HashAlgorithm::Sha256)).unwrap_err();
+    assert_eq!(wrong.code, Code::StatementMismatch);
 }
 
 #[test]

@@ -19,6 +19,10 @@ use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage as KeyUsageExtension};
 /// Contents of the object identifier id-kp-codeSigning, 1.3.6.1.5.5.7.3.3, as `webpki` wants it (RFC 5280 §4.2.1.12).
 const CODE_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 3];
 
+/// The lines around a certificate (RFC 7468 §5).
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
+
 /// The certificates of a file: one's authorities, or a signer's own and those between.
 #[derive(Clone)]
 pub struct Certificates(Vec<CertificateDer<'static>>);
@@ -28,13 +32,18 @@ impl Certificates {
     /// `configuration-invalid`.
     pub fn from_pem(bytes: &[u8]) -> Result<Self> {
         let invalid = |e: &dyn fmt::Display| Refusal::new(Code::ConfigurationInvalid, "certificates").because(e);
-        let chain = Certificate::load_pem_chain(bytes).map_err(|e| invalid(&e))?;
-        if chain.is_empty() || chain.len() > limits::SIGNER_CHAIN {
-            let refusal = Refusal::new(Code::ConfigurationInvalid, "certificates").got(chain.len());
+        let text = core::str::from_utf8(bytes).map_err(|e| invalid(&e))?;
+        let blocks: Vec<_> = text.split_inclusive(END).filter_map(|block| block.get(block.find(BEGIN)?..)).collect();
+        if blocks.is_empty() || blocks.len() > limits::SIGNER_CHAIN {
+            let refusal = Refusal::new(Code::ConfigurationInvalid, "certificates").got(blocks.len());
             return Err(refusal.want(format!("1 to {}", limits::SIGNER_CHAIN)));
         }
-        let der = chain.iter().map(|one| one.to_der().map(CertificateDer::from)).collect::<der::Result<_>>();
-        der.map(Self).map_err(|e| invalid(&e))
+        let read = |block: &str| {
+            let (_, der) = der::pem::decode_vec(block.as_bytes()).map_err(|e| invalid(&e))?;
+            Certificate::from_der(&der).map_err(|e| invalid(&e))?;
+            Ok(CertificateDer::from(der))
+        };
+        blocks.into_iter().map(read).collect::<Result<_>>().map(Self)
     }
 }
 

@@ -54,6 +54,14 @@ pub enum Fault {
         /// What it waits for.
         gate: Gate,
     },
+    /// The answer's body pauses before the byte at this offset of the content, also where a range is asked for, until the gate
+    /// opens. `GET` only.
+    StallAt {
+        /// The offset in the blob or manifest.
+        at: u64,
+        /// What it waits for.
+        gate: Gate,
+    },
     /// Not even the answer's head is sent until the gate opens.
     Stall(Gate),
     /// An error answer; the request is not served.
@@ -90,7 +98,7 @@ impl Fault {
         let reads = matches!(*method, Method::GET | Method::HEAD);
         match self {
             Self::FlipBit { .. } | Self::Truncate { .. } | Self::StallBody { .. } => method == Method::GET,
-            Self::IgnoreRange | Self::Retag(_) => method == Method::GET,
+            Self::IgnoreRange | Self::Retag(_) | Self::StallAt { .. } => method == Method::GET,
             Self::TakePart { .. } => {
                 matches!(*method, Method::PATCH | Method::PUT) && matches!(route, Route::Upload(..))
             }

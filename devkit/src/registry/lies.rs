@@ -42,6 +42,11 @@ pub(super) async fn answer(shared: &Shared, route: Route, request: Request, faul
         Fault::StallBody { after, gate } => {
             distort(dispatch(shared, route, request).await?, Distortion::Pause { after, gate })
         }
+        Fault::StallAt { at, gate } => {
+            let response = dispatch(shared, route, request).await?;
+            let start = response.extensions().get::<ContentStart>().map_or(0, |start| start.0);
+            distort(response, Distortion::Pause { after: at.saturating_sub(start), gate })
+        }
         Fault::IgnoreRange => {
             let mut request = request;
             request.headers_mut().remove(RANGE);

@@ -1,10 +1,12 @@
 //! Step 2: the models' manifests are those of the document, and signed by those whom it trusts.
 
 use super::Measured;
-use crate::config::{Config, RegistryCredentials};
+use crate::config::Config;
 use std::collections::BTreeMap;
 use strongroom_artifact::ladder::TrustedModel;
-use strongroom_registry_client::{Access, Credentials, Password, Reference, RegistryClient, verify_model};
+use strongroom_registry_client::{
+    Access, Credentials, Mirror, Password, Proxies, Reference, RegistryClient, verify_model,
+};
 use strongroom_wire::deployment::Registry;
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -37,7 +39,7 @@ impl Pulled {
             let host = reference.host();
             if !registries.contains_key(host) {
                 let stated = listed(&settings.registries, host)?;
-                registries.insert(host.to_owned(), connect(stated, &config.registry_credentials)?);
+                registries.insert(host.to_owned(), connect(stated, config)?);
             }
             let registry = registries.get(host).ok_or_else(|| Refusal::new(Code::Internal, "registry"))?;
             let within = |refusal: Refusal| refusal.within(format!("model `{}`", model.name));
@@ -56,19 +58,27 @@ fn listed<'a>(registries: &'a [Registry], host: &str) -> Result<&'a Registry> {
     })
 }
 
-fn connect(registry: &Registry, credentials: &[RegistryCredentials]) -> Result<RegistryClient> {
-    let ours = credentials.iter().find(|ours| ours.host == registry.host);
+fn connect(registry: &Registry, config: &Config) -> Result<RegistryClient> {
+    let mirrors = config.registry_mirror.iter().filter(|mirror| mirror.registry == registry.host).map(|mirror| {
+        let host = mirror.mirror.split('/').next().unwrap_or_default();
+        let access = Access { plain_http: mirror.plain_http, ca: mirror.ca.clone(), ..access(host, config)? };
+        Mirror::new(&mirror.mirror, access)
+    });
+    let mirrors = mirrors.collect::<Result<_>>()?;
+    let (plain_http, ca) = (registry.plain_http, registry.ca.clone());
+    RegistryClient::new(&registry.host, Access { plain_http, ca, mirrors, ..access(&registry.host, config)? })
+}
+
+/// What the configuration says of `host`: as whom, and through what proxy.
+fn access(host: &str, config: &Config) -> Result<Access> {
+    let ours = config.registry_credentials.iter().find(|ours| ours.host == host);
     let credentials = ours.map(|ours| {
         let password = Password::new(core::mem::take(&mut *ours.password()?));
         Ok::<_, Refusal>(Credentials { username: ours.username.clone(), password })
     });
-    let access = Access {
-        plain_http: registry.plain_http,
-        ca: registry.ca.clone(),
-        credentials: credentials.transpose()?,
-        ..Access::default()
-    };
-    RegistryClient::new(&registry.host, access)
+    let proxy = &config.proxy;
+    let proxies = Proxies::new(proxy.http.as_deref(), proxy.https.as_deref(), &proxy.except)?;
+    Ok(Access { credentials: credentials.transpose()?, proxies, ..Access::default() })
 }
 
 #[cfg(test)]
@@ -86,5 +96,19 @@ mod tests {
         let refusal = Pulled::pull(measured, &config).await.unwrap_err();
         assert_eq!(refusal.code, Code::RegistryNotAllowed);
         assert_eq!((refusal.got.as_deref(), refusal.want.as_deref()), (Some("localhost:1"), Some("localhost:2")));
+    }
+
+    #[test]
+    fn mirrors_and_proxies_of_the_configuration_used_and_what_is_none_refused() {
+        let base = "listen=''\ndeployment='/d'\nonnxruntime='/o'\n";
+        let connected = |more: &str| {
+            let config = Config::parse(format!("{base}{more}").as_bytes()).unwrap();
+            connect(&settings().registries[0], &config).map(|_| ()).map_err(|refusal| refusal.code)
+        };
+        let mirror = |place: &str| format!("[[registry-mirror]]\nregistry='localhost:1'\nmirror='{place}'\n");
+        assert_eq!(connected(&mirror("mirror.example/proxy")), Ok(()));
+        assert_eq!(connected(&mirror("https://mirror.example")), Err(Code::ReferenceInvalid));
+        assert_eq!(connected("[proxy]\nhttps='proxy.example:3128'\nexcept='10.0.0.0/8'\n"), Ok(()));
+        assert_eq!(connected("[proxy]\nhttps='socks5://proxy.example'\n"), Err(Code::ConfigurationInvalid));
     }
 }

@@ -155,11 +155,11 @@ impl Range {
         let stated = status::demanded(headers, &header::CONTENT_RANGE, "range")?;
         let want = format!("bytes {}-{}", self.at, self.end.saturating_sub(1));
         let (range, total) = stated.split_once('/').unwrap_or((stated, ""));
-        if range != want {
-            return Err(Refusal::new(Code::RegistryFailed, "range").got(stated).want(want));
-        }
         if total != "*" && total.parse() != Ok(self.source.size()) {
             return Err(self.size_mismatch(total));
+        }
+        if range != want {
+            return Err(Refusal::new(Code::RegistryFailed, "range").got(stated).want(want));
         }
         Ok(())
     }

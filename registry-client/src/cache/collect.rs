@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn what_was_not_used_for_longest_goes_first_and_what_is_used_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path(), CacheLimits { blobs: 8, partial: 0 }).unwrap();
+        let cache = Cache::open(&folder.path().join("cache"), CacheLimits { blobs: 8, partial: 0 }).unwrap();
         let contents: [&[u8]; 4] = [b"aaaa", b"bbbb", b"cccc", b"dddd"];
         let held: Vec<_> = contents.iter().map(|bytes| put(&cache, bytes)).collect();
         assert_eq!(cache.collect().unwrap(), Collected::default(), "all are in use");
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn download_under_way_stays_and_one_that_was_left_goes() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path(), CacheLimits { blobs: 0, partial: 3 }).unwrap();
+        let cache = Cache::open(&folder.path().join("cache"), CacheLimits { blobs: 0, partial: 3 }).unwrap();
         let Found::Room(mut partial) = look(&cache, b"content") else { panic!("there already") };
         partial.append(b"cont").unwrap();
         assert_eq!(cache.collect().unwrap(), Collected::default());

@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn what_a_killed_process_left_is_of_use_up_to_its_last_checkpoint() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path(), LIMITS).unwrap();
+        let cache = Cache::open(&folder.path().join("cache"), LIMITS).unwrap();
         let bytes = content();
         killed_after(&cache, &bytes, 9 << 20);
         let mut partial = begun(&cache, &bytes);
@@ -170,7 +170,7 @@ mod tests {
         let bytes = content();
         for (changed, least, most) in [(9 << 20, 8 << 20, 9 << 20), (6 << 20, 4 << 20, 5 << 20), (0, 0, 1)] {
             let folder = tempfile::tempdir().unwrap();
-            let cache = Cache::open(folder.path(), LIMITS).unwrap();
+            let cache = Cache::open(&folder.path().join("cache"), LIMITS).unwrap();
             let path = killed_after(&cache, &bytes, 10 << 20);
             let mut left = fs::read(&path).unwrap();
             left[changed] ^= 1;
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn whole_bytes_of_another_digest_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path(), LIMITS).unwrap();
+        let cache = Cache::open(&folder.path().join("cache"), LIMITS).unwrap();
         let mut partial = begun(&cache, b"content");
         partial.append(b"CONTENT").unwrap();
         assert_eq!(partial.keep().unwrap_err().code, Code::LayerDigestMismatch);
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn full_disk_has_its_code_and_makes_no_blob() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path(), LIMITS).unwrap();
+        let cache = Cache::open(&folder.path().join("cache"), LIMITS).unwrap();
         let mut partial = begun(&cache, b"content");
         partial.file = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let refusal = partial.append(b"content").unwrap_err();
@@ -205,7 +205,7 @@ mod tests {
         assert!(refusal.to_string().contains("No space left"), "{refusal}");
         assert_eq!(partial.length(), 0);
         partial.discard().unwrap();
-        assert_eq!(fs::read_dir(folder.path().join("blobs")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(folder.path().join("cache/blobs")).unwrap().count(), 0);
         assert_eq!(begun(&cache, b"content").length(), 0);
     }
 }

@@ -163,7 +163,9 @@ const signingConfig = {
 };
 const claims = { iss: issuer, sub: subject, aud: 'sigstore', iat: Math.floor(now / 1000) - 10, nbf: Math.floor(now / 1000) - 10, exp: Math.floor(now / 1000) + 3600 };
 const token = [{ alg: 'none', typ: 'JWT' }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'));
-const offer = (name, value) => writeFileSync(join(folder, name), typeof value === 'string' ? value : JSON.stringify(value));
+const offer = (name, value) => {
+  writeFileSync(join(folder, name), typeof value === 'string' ? value : JSON.stringify(value), { mode: 0o600 });
+};
 offer('trusted_root.json', trustedRoot);
 offer('client_trust_config.json', { mediaType: 'application/vnd.dev.sigstore.clienttrustconfig.v0.1+json', trustedRoot, signingConfig });
 offer('id_token', `${token.join('.')}.${Buffer.from('unsigned').toString('base64url')}`);

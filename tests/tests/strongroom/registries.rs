@@ -1,6 +1,7 @@
 //! Models in registries that have the referrers API (the devkit's) and that have it not (Debian's docker-registry 2.8):
 //! `oras` fetches them, `cosign` verifies them, and so do our own tools.
 
+use crate::model_signing::{ISSUER, SUBJECT, Sigstore};
 use crate::peers;
 use crate::system::http::Http;
 use crate::system::process::{Finished, Process, run};
@@ -12,7 +13,7 @@ use std::process::Command;
 use strongroom_devkit::registry::{Config, RunningRegistry};
 use strongroom_wire::Code;
 use strongroom_wire::digest::Sha256;
-use strongroom_wire::trust::{Rule, Signer, TrustFile};
+use strongroom_wire::trust::{Identity, Rule, Signer, TrustFile};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -292,6 +293,34 @@ fn signature_added_by_cosign_2_is_accepted_from_the_devkit_s_registry() {
 fn signature_added_by_cosign_2_is_accepted_from_docker_registry() {
     let Some(place) = Place::docker() else { return };
     cosign_s_signature_counts_as_ours(&place, "COSIGN2", &[]);
+}
+
+#[test]
+fn model_signed_by_an_identity_counts_for_the_trust_file_that_names_it() {
+    let place = Place::devkit();
+    let Some(sigstore) = Sigstore::start(place.folder.path()) else { return };
+    let pinned = place.push("v1", &["--no-seal"]);
+    let [token, root] = ["id_token", "trusted_root.json"].map(|name| place.path(name));
+    let trust = |subject: &str| {
+        let subject = Some(subject.to_owned());
+        let identity = Identity { issuer: ISSUER.into(), subject, subject_pattern: None };
+        let rule = Rule::new(format!("{}/models/*", place.address), vec![Signer::with_identity("ci", identity)]);
+        let trusted_root = Some(fs::read_to_string(&root).unwrap());
+        let path = place.path("identity.toml");
+        fs::write(&path, toml::to_string(&TrustFile { trusted_root, rules: vec![rule] }).unwrap()).unwrap();
+        let path = text(&path);
+        strongroom(&["model", "verify", &pinned, "--trust", path, "--plain-http", "--json"])
+    };
+    assert_eq!(trust(SUBJECT).refused(), Code::SignerUntrusted);
+    let (url, token, root) = (sigstore.url.as_str(), text(&token), text(&root));
+    let services = ["--fulcio", url, "--rekor", url, "--trusted-root", root, "--identity-token-file", token];
+    let sign = ["model", "countersign", &pinned, "--plain-http", "--keyless"];
+    strongroom(&[&sign[..], &services].concat()).ok();
+    let verified = trust(SUBJECT).ok().json();
+    assert_eq!(verified["signers"], serde_json::json!(["ci"]));
+    assert_eq!(verified["signed_by"], serde_json::json!([format!("{SUBJECT} (vouched for by {ISSUER})")]));
+    assert_eq!(trust("https://ci.example/other").refused(), Code::SignerIdentityMismatch);
+    place.verify(&pinned, "release").ok();
 }
 
 fn our_tools_verify_and_pull_and_refuse_strangers_changes_and_corruption(place: &Place) {

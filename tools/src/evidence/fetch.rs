@@ -8,7 +8,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use strongroom_appraisal::UnixTime;
-use strongroom_endorsements::{Access, Cache, Fetcher, KDS, PCS, Patience, Product};
+use strongroom_endorsements::{Access, Cache, Fetcher, KDS, PATIENCE, PCS, Product};
 use strongroom_transport::ServerTrust;
 use strongroom_wire::snp::Report;
 use strongroom_wire::tdx::{Quote, looks_like_quote};
@@ -132,7 +132,7 @@ impl Fetch {
             plain_http: self.plain_http,
             offline: self.offline,
             refresh: self.refresh,
-            patience: Patience::default(),
+            patience: PATIENCE,
         })
     }
 

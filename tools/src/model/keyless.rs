@@ -6,7 +6,7 @@ use core::time::Duration;
 use http::{Method, Request, header};
 use std::path::PathBuf;
 use strongroom_artifact::{CertificateRequest, TrustedRoot};
-use strongroom_transport::{HttpClient, ServerTrust, full, read_body};
+use strongroom_transport::{HttpClient, ServerTrust, http as body, read_body};
 use strongroom_wire::{Code, Refusal, Result, limits};
 
 /// Rekor takes seconds to answer where it waits for its own log.
@@ -76,17 +76,18 @@ impl KeylessArguments {
     }
 }
 
-async fn post(client: &HttpClient, url: &str, path: &str, kind: &str, body: Vec<u8>) -> Result<Vec<u8>> {
+async fn post(client: &HttpClient, url: &str, path: &str, kind: &str, content: Vec<u8>) -> Result<Vec<u8>> {
     let url = format!("{}{path}", url.trim_end_matches('/'));
     let failed = || Refusal::new(Code::SigningServiceFailed, format!("`{url}`"));
-    let request = Request::builder().method(Method::POST).uri(&url).header(header::CONTENT_TYPE, kind).body(full(body));
+    let request =
+        Request::builder().method(Method::POST).uri(&url).header(header::CONTENT_TYPE, kind).body(body::full(content));
     let request = request.map_err(|e| Refusal::new(Code::Usage, format!("`{url}`")).because(e))?;
     let response = client.send(request, TIMEOUT).await?;
     let status = response.status();
-    let body = read_body(response.into_body(), limits::SIGNATURE, &url).await?;
+    let answer = read_body(response.into_body(), limits::SIGNATURE, &url).await?;
     if status.is_success() {
-        return Ok(body.to_vec());
+        return Ok(answer.to_vec());
     }
-    let said: String = String::from_utf8_lossy(&body).chars().filter(|c| !c.is_control()).take(200).collect();
+    let said: String = String::from_utf8_lossy(&answer).chars().filter(|c| !c.is_control()).take(200).collect();
     Err(failed().got(status.as_u16()).want("200 or 201").because(said))
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use strongroom_artifact::{Credential, TrustedModel};
+use strongroom_artifact::{Credential, Manifest, TrustedModel};
 use strongroom_registry_client::{BlobListener, DirectorySink, Reference, open_model, verify_model};
 use strongroom_wire::Result;
 use strongroom_wire::digest::Sha256;

@@ -1,13 +1,14 @@
 //! `model push|pull|verify` against a registry on loopback.
 
 use crate::admin::Service;
-use crate::run::{Run, binary, finished, strongroom, text, write_secret};
+use crate::run::{Run, binary, finished, set_mode, strongroom, text, write_secret};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use strongroom_devkit::registry::{Config, Credentials, Fault, RunningRegistry, Target, Times};
+use strongroom_devkit::registry::{Config, Credentials, Fault, Gate, RunningRegistry, Target, Times};
 use strongroom_transport::ServerIdentity;
 use strongroom_wire::bytes::to_base64;
+use strongroom_wire::digest::Sha256;
 
 /// A registry, a model, a signer and a trust file. All ends with its test.
 struct Publisher {
@@ -289,4 +290,112 @@ fn credentials_that_another_tool_wrote_are_used() {
     let mut push = binary();
     push.args(["model", "push", text(&model), &reference, "--sign-key", text(&key), "--no-seal", "--plain-http"]);
     finished(push.env("DOCKER_CONFIG", publisher.folder.path()).output().unwrap()).done();
+}
+
+/// Starts a pull with the user's cache in `cache`, and kills the process once so many bytes of the weights were taken.
+fn killed_pull(publisher: &Publisher, cache: &Path, weights: Sha256, after: u64) {
+    let gate = Gate::closed();
+    let faults = publisher.registry.faults();
+    faults.set(Target::Blob(weights), Times::Always, Fault::StallAt { at: after, gate });
+    let (reference, out, trust) = (publisher.reference("embed"), publisher.path("out"), publisher.path("trust.toml"));
+    let mut pull = binary();
+    pull.env("XDG_CACHE_HOME", cache).args(["model", "pull", &reference, text(&out), "--trust", text(&trust)]);
+    let mut child = pull.args(["--plain-http", "--json"]).spawn().unwrap();
+    // What is behind the last checkpoint is lost, so it is enough that the bytes before it are there.
+    let journal = cache.join(format!("strongroom/pulls/partial/{weights}.journal"));
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while std::fs::metadata(&journal).map_or(0, |metadata| metadata.len()) < after / (4 << 20) * 73 {
+        assert!(std::time::Instant::now() < until, "no bytes came");
+        assert!(child.try_wait().unwrap().is_none(), "ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    faults.clear();
+}
+
+#[test]
+fn pull_that_was_killed_goes_on_from_the_disk() {
+    let publisher = Publisher::new();
+    let bytes: Vec<u8> = (0..20_u32 << 20).map(|i| (i / 253).to_le_bytes()[0]).collect();
+    std::fs::write(publisher.path("model/onnx/model.onnx"), &bytes).unwrap();
+    publisher.push("embed", &["--no-seal"]).done();
+    let (cache, weights) = (publisher.path("caches"), Sha256::of(&bytes));
+    for quarter in 1..4 {
+        killed_pull(&publisher, &cache, weights, ((quarter * 5) << 20) + 12_345);
+        assert!(!publisher.path("out").exists(), "nothing under the model's name");
+        publisher.registry.requests().clear();
+        let (reference, out, trust) =
+            (publisher.reference("embed"), publisher.path("out"), publisher.path("trust.toml"));
+        let mut pull = binary();
+        pull.env("XDG_CACHE_HOME", &cache).args(["model", "pull", &reference, text(&out), "--trust", text(&trust)]);
+        finished(pull.args(["--plain-http", "--json"]).output().unwrap()).done();
+        assert_eq!(std::fs::read(out.join("onnx/model.onnx")).unwrap(), bytes);
+        let requests = publisher.registry.requests().all();
+        let first = requests.iter().filter(|request| request.path.ends_with(&weights.to_string()));
+        let started: Vec<u64> = first.map(|request| started_at(request.range.as_deref())).collect();
+        let least = quarter * 5 / 4 * (4 << 20);
+        assert!(started.iter().all(|start| *start >= least) && !started.is_empty(), "{started:?}, {least}");
+        std::fs::remove_dir_all(out).unwrap();
+        assert_eq!(std::fs::read_dir(cache.join("strongroom/pulls/blobs")).unwrap().count(), 0);
+    }
+}
+
+/// Where a range starts.
+fn started_at(range: Option<&str>) -> u64 {
+    let start = range.and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
+    start.unwrap_or(0)
+}
+
+#[test]
+fn cache_that_is_named_serves_the_next_pull_and_no_cache_none() {
+    let publisher = Publisher::new();
+    publisher.push("embed", &["--no-seal"]).done();
+    let cache = publisher.path("cache");
+    let pull = |more: &[&str]| {
+        publisher.pull("embed", "out", "trust.toml", more).done();
+        std::fs::remove_dir_all(publisher.path("out")).unwrap();
+        let requests = publisher.registry.requests().all();
+        publisher.registry.requests().clear();
+        requests.iter().filter(|request| request.path.contains(&Sha256::of(&vec![7; WEIGHTS]).to_string())).count()
+    };
+    publisher.registry.requests().clear();
+    assert_eq!(pull(&["--cache", text(&cache)]), 1);
+    assert_eq!(pull(&["--cache", text(&cache)]), 0);
+    assert_eq!(pull(&["--no-cache"]), 1);
+    assert_eq!(pull(&["--cache", text(&cache), "--cache-size", "0"]), 0);
+    assert_eq!(pull(&["--cache", text(&cache)]), 1, "nothing was left of it");
+    publisher.pull("embed", "out", "trust.toml", &["--cache", "x", "--no-cache"]).refused(2, "usage");
+}
+
+#[test]
+fn mirror_asked_for_layers_and_credential_helper_for_the_password() {
+    let mirror = Publisher::new();
+    let publisher =
+        Publisher::beside(|config| Config { credentials: Some(Credentials::new("anna", "geheim")), ..config });
+    let docker = publisher.path("docker");
+    std::fs::create_dir(&docker).unwrap();
+    let config = format!(r#"{{"credHelpers":{{"{}":"test"}}}}"#, publisher.registry.addr());
+    std::fs::write(docker.join("config.json"), config).unwrap();
+    let helper = docker.join("docker-credential-test");
+    std::fs::write(&helper, "#!/bin/sh\necho '{\"Username\":\"anna\",\"Secret\":\"geheim\"}'\n").unwrap();
+    set_mode(&helper, 0o700);
+    let path = std::env::join_paths([docker.as_path(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut run = binary();
+        run.env("PATH", &path).args(arguments).args(["--plain-http", "--json", "--docker-config", text(&docker)]);
+        finished(run.output().unwrap())
+    };
+    let (model, key, reference) =
+        (publisher.path("model"), publisher.path("release.key"), publisher.reference("embed"));
+    run(&["model", "push", text(&model), &reference, "--sign-key", text(&key), "--no-seal"]).done();
+    // The same bytes at the mirror, under the same name.
+    mirror.push("embed", &["--no-seal"]).done();
+    [&mirror, &publisher].into_iter().for_each(|one| one.registry.requests().clear());
+    let (out, trust, place) = (publisher.path("out"), publisher.path("trust.toml"), mirror.registry.addr().to_string());
+    run(&["model", "pull", &reference, text(&out), "--trust", text(&trust), "--mirror", &place]).done();
+    publisher.assert_same("out");
+    let weights = Sha256::of(&vec![7; WEIGHTS]).to_string();
+    let count = |one: &Publisher| one.registry.requests().count(&axum::http::Method::GET, &weights);
+    assert_eq!((count(&mirror), count(&publisher)), (1, 0));
 }

@@ -37,6 +37,7 @@ fn report_of_each_platform_parses() {
         let text = runtime().to_string();
         let report = HclReport::parse(&report(kind, 1, text.as_bytes())).unwrap();
         assert_eq!((report.platform, *report.hardware), (platform, [5; 1184]));
+        assert_eq!(platform.to_string(), if kind == 2 { "azure-snp-vtpm" } else { "azure-tdx-vtpm" });
         let key = &report.runtime.attestation_key;
         assert_eq!((&key.modulus[..], &key.exponent[..]), (&[1, 2, 3][..], &[1, 0, 1][..]));
         assert!(report.runtime.secure_boot && !report.runtime.console_enabled);

@@ -113,5 +113,7 @@ mod tests {
         for wrong in ["\"EV_X\"", "-1", "4294967296", "true"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
+        let refused = serde_json::from_str::<EventType>("true").unwrap_err().to_string();
+        assert!(refused.contains("expected the name or the number of an event type"), "{refused}");
     }
 }

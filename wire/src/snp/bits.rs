@@ -209,4 +209,22 @@ mod tests {
         }
         assert_eq!(PlatformInfo(0x65).names(), ["SMT_EN", "ECC_EN", "ALIAS_CHECK_COMPLETE", "bit 6"]);
     }
+
+    #[test]
+    fn each_bit_of_the_key_information_answers_to_its_name_alone() {
+        for bit in 0..32 {
+            let info = KeyInfo(1 << bit);
+            assert_eq!((info.author_key(), info.chip_key_masked()), (bit == 0, bit == 1), "{bit}");
+            let other = if (2..5).contains(&bit) { 1 << (bit - 2) } else { 0 };
+            let want = match other {
+                0 => SigningKey::Vcek,
+                1 => SigningKey::Vlek,
+                other => SigningKey::Other(other),
+            };
+            assert_eq!(info.signing_key(), want, "{bit}");
+        }
+        assert_eq!(KeyInfo(7 << 2).signing_key(), SigningKey::None);
+        assert_eq!(KeyInfo(6 << 2).signing_key(), SigningKey::Other(6));
+        assert_eq!(KeyInfo(u32::MAX).signing_key(), SigningKey::None);
+    }
 }

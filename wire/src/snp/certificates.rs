@@ -151,6 +151,36 @@ mod tests {
     }
 
     #[test]
+    fn table_at_its_limits_accepted_and_above_them_refused() {
+        let some = |count: usize| {
+            let entry = TableEntry { kind: CertificateKind::Ark, data: vec![1] };
+            CertificateTable { entries: vec![entry; count] }.encode().unwrap()
+        };
+        let mut bytes = some(limits::CERTIFICATE_TABLE_ENTRIES);
+        bytes.resize(limits::CERTIFICATE_TABLE, 0);
+        assert_eq!(CertificateTable::parse(&bytes).unwrap().entries.len(), limits::CERTIFICATE_TABLE_ENTRIES);
+        bytes.push(0);
+        assert_eq!(CertificateTable::parse(&bytes).unwrap_err().code, Code::TooLarge);
+        let more = some(limits::CERTIFICATE_TABLE_ENTRIES + 1);
+        assert_eq!(CertificateTable::parse(&more).unwrap_err().code, Code::TooLarge);
+    }
+
+    #[test]
+    fn only_an_entry_of_zeros_alone_closes_the_table() {
+        let entry = |guid: u8, offset: u32, length: u32| {
+            [&[guid; 16][..], &offset.to_le_bytes(), &length.to_le_bytes()].concat()
+        };
+        for (guid, offset, length) in [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1)] {
+            let bytes = [entry(guid, offset, length), entry(0, 0, 0)].concat();
+            let entries = CertificateTable::parse(&bytes).unwrap().entries;
+            let kinds: Vec<CertificateKind> = entries.iter().map(|entry| entry.kind).collect();
+            assert_eq!(kinds, [CertificateKind::Other([guid; 16])], "{guid} {offset} {length}");
+        }
+        assert_eq!(CertificateTable::parse(&entry(0, 0, 0)).unwrap(), CertificateTable::default());
+        assert_eq!(CertificateTable::parse(&[]).unwrap(), CertificateTable::default());
+    }
+
+    #[test]
     fn table_without_its_closing_entry_refused() {
         let table = CertificateTable { entries: vec![TableEntry { kind: CertificateKind::Ark, data: vec![] }] };
         let bytes = table.encode().unwrap();

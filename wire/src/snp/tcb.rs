@@ -107,4 +107,21 @@ mod tests {
         }
         assert!(!floor.at_least(&Tcb { fmc: None, ..floor }));
     }
+
+    #[test]
+    fn what_is_read_is_written_back_with_reserved_bytes_zero() {
+        let raw = [1, 2, 3, 4, 5, 6, 7, 8];
+        let written = |layout: TcbLayout| layout.write(&layout.read(raw));
+        assert_eq!(written(TcbLayout::MilanGenoa), [1, 2, 0, 0, 0, 0, 7, 8]);
+        assert_eq!(written(TcbLayout::Turin), [1, 2, 3, 4, 0, 0, 0, 8]);
+        let without = Tcb { fmc: None, ..TcbLayout::Turin.read(raw) };
+        assert_eq!(TcbLayout::Turin.write(&without), [0, 2, 3, 4, 0, 0, 0, 8]);
+    }
+
+    #[test]
+    fn tcb_is_shown_by_its_components_and_fmc_only_where_there_is_one() {
+        let tcb = Tcb { fmc: Some(1), bootloader: 2, tee: 3, snp: 4, microcode: 5 };
+        assert_eq!(tcb.to_string(), "fmc 1 bootloader 2 tee 3 snp 4 microcode 5");
+        assert_eq!(Tcb { fmc: None, ..tcb }.to_string(), "bootloader 2 tee 3 snp 4 microcode 5");
+    }
 }

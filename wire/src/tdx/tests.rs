@@ -142,6 +142,61 @@ fn chain_or_authentication_data_over_its_limit_refused() {
 }
 
 #[test]
+fn quote_authentication_data_and_chain_of_the_longest_lengths_accepted_and_one_byte_more_refused() {
+    let mut bytes = quote(4, 2, b"chain");
+    bytes.resize(crate::limits::EVIDENCE, 0);
+    assert!(Quote::parse(&bytes).is_ok());
+    bytes.push(0);
+    assert_eq!(code(&bytes), Code::TooLarge);
+    let chain = |length: usize| quote(4, 2, &vec![b'x'; length]);
+    assert!(Quote::parse(&chain(crate::limits::PCK_CHAIN)).is_ok());
+    assert_eq!(code(&chain(crate::limits::PCK_CHAIN + 1)), Code::TooLarge);
+    // The same bytes with another border between authentication data and chain.
+    let at = 48 + 584 + 4 + 128 + 6 + 448;
+    let with = |length: usize| {
+        let mut bytes = chain(4000);
+        bytes[at..at + 2].copy_from_slice(&u16::try_from(length).unwrap().to_le_bytes());
+        let inner = at + 2 + length;
+        bytes[inner..inner + 2].copy_from_slice(&[5, 0]);
+        let rest = u32::try_from(bytes.len() - inner - 6).unwrap();
+        bytes[inner + 2..inner + 6].copy_from_slice(&rest.to_le_bytes());
+        bytes
+    };
+    let longest = Quote::parse(&with(crate::limits::QE_AUTH_DATA)).unwrap();
+    assert_eq!(longest.authentication.qe_auth_data.len(), crate::limits::QE_AUTH_DATA);
+    assert_eq!(code(&with(crate::limits::QE_AUTH_DATA + 1)), Code::TooLarge);
+}
+
+#[test]
+fn each_attribute_answers_to_its_bit_alone() {
+    let readers: [(u32, fn(TdAttributes) -> bool); 7] = [
+        (0, TdAttributes::debug),
+        (17, TdAttributes::servtd_ext),
+        (28, TdAttributes::sept_ve_disable),
+        (29, TdAttributes::migratable),
+        (30, TdAttributes::pks),
+        (31, TdAttributes::key_locker),
+        (63, TdAttributes::perfmon),
+    ];
+    for bit in 0..64 {
+        for (own, read) in readers {
+            assert_eq!(read(TdAttributes(1 << bit)), bit == own, "bit {bit} of {own}");
+        }
+    }
+}
+
+#[test]
+fn each_bit_of_xfam_is_fixed_to_one_to_zero_or_free() {
+    let free = [5, 6, 7, 8, 9, 11, 12, 14, 15, 17, 18, 19];
+    for bit in 2..64u32 {
+        assert_eq!(Xfam(3 | 1 << bit).fixed_bits_hold(), free.contains(&bit) || bit == 2, "{bit}");
+    }
+    for (low, held) in [(3, true), (2, false), (1, false), (0, false)] {
+        assert_eq!(Xfam(low).fixed_bits_hold(), held, "{low}");
+    }
+}
+
+#[test]
 fn attribute_bits_have_the_places_of_the_specification() {
     let only = |bit: u32| TdAttributes(1 << bit);
     assert!(only(0).debug() && only(28).sept_ve_disable() && only(29).migratable() && only(30).pks());

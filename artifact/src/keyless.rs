@@ -36,6 +36,13 @@ impl TrustedRoot {
         }
         let invalid = |e: &dyn fmt::Display| Refusal::new(Code::TrustedRootInvalid, "trusted root").because(e);
         let authorities = Authorities::from_json(json).map_err(|e| invalid(&e))?;
+        let kind = authorities.media_type.starts_with("application/vnd.dev.sigstore.trustedroot");
+        let empty = authorities.certificate_authorities.is_empty()
+            || authorities.ctlogs.is_empty()
+            || authorities.tlogs.is_empty();
+        if !kind || empty {
+            return Err(invalid(&"no trusted root, or one without an authority, a certificate log or a log"));
+        }
         Verifier::new(&authorities).map(Self).map_err(|e| invalid(&e))
     }
 

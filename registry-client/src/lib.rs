@@ -4,11 +4,15 @@
 //! made of its requests: [`push_model`] seals, signs and pushes a directory; [`sign_model`] adds another signer's signature; [`verify_model`] fetches a manifest with its
 //! signatures and judges them by a trust file; [`open_model`] streams, verifies and opens every layer into a [`ModelSink`].
 //!
-//! Nothing that a registry says is believed: manifests and blobs are held to their digests and lengths, an error is never taken
-//! for absence, and what was obtained for one host is sent to no other.
+//! Long blobs come in [`Ranges`] side by side; what a [`Cache`] has is not fetched, and what was interrupted goes on from it;
+//! a [`Mirror`] may give what has a digest.
 //!
-//! This crate does not decide whom to trust, make or keep keys, read a clock, or run on anything but a Tokio runtime. Only
-//! [`Credentials::users_folder`] reads the environment, for the command line.
+//! Nothing that a registry, a mirror, a proxy or the cache says is believed: manifests and blobs are held to their digests and
+//! lengths, an error is never taken for absence, and what was obtained for one host is sent to no other.
+//!
+//! This crate does not decide whom to trust, make or keep keys, or run on anything but a Tokio runtime. It reads a clock only to
+//! note in the cache what was used last. Only [`Credentials::users_folder`] reads the environment, and only
+//! [`Credentials::load`] runs other programs, credential helpers: both are for the command line.
 
 mod access;
 mod auth;

@@ -13,32 +13,32 @@ use strongroom_devkit::quote::QuoteSpec;
 use strongroom_devkit::report::ReportSpec;
 
 /// 2027-01-15T08:00:00Z.
-pub const NOW: u64 = 1_800_000_000;
+pub(crate) const NOW: u64 = 1_800_000_000;
 
 /// A report with its GHCB certificate table: VCEK, ASK, ARK and the ARK's revocation list.
-pub struct Snp {
-    pub report: Vec<u8>,
-    pub table: Vec<u8>,
-    pub ark: Vec<u8>,
-    pub ask: Vec<u8>,
-    pub vcek: Vec<u8>,
+pub(crate) struct Snp {
+    pub(crate) report: Vec<u8>,
+    pub(crate) table: Vec<u8>,
+    pub(crate) ark: Vec<u8>,
+    pub(crate) ask: Vec<u8>,
+    pub(crate) vcek: Vec<u8>,
     roots: Roots,
     policy: Policy,
     kept: Arc<VerifiedVek>,
 }
 
 /// A quote with its collateral in JSON: chains, both revocation lists, TCB info, QE identity.
-pub struct Tdx {
-    pub quote: Vec<u8>,
-    pub collateral: Vec<u8>,
-    pub root: Vec<u8>,
+pub(crate) struct Tdx {
+    pub(crate) quote: Vec<u8>,
+    pub(crate) collateral: Vec<u8>,
+    pub(crate) root: Vec<u8>,
     roots: Roots,
     policy: Policy,
     kept: Arc<VerifiedPlatform>,
 }
 
 impl Snp {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let hierarchy = Hierarchy::shared().unwrap();
         let vek = hierarchy.issue(VekSpec::default()).unwrap();
         let report = ReportSpec::default().sign(&vek).unwrap();
@@ -52,7 +52,7 @@ impl Snp {
     }
 
     /// From bytes to every check of a policy, nothing kept but the trusted root.
-    pub fn from_scratch(&self) {
+    pub(crate) fn verify_from_scratch(&self) {
         let mut endorsements = Endorsements::new();
         endorsements.add(&self.table).unwrap();
         let authentic = authenticate(&self.report, &endorsements, &self.roots, NOW).unwrap();
@@ -60,14 +60,14 @@ impl Snp {
     }
 
     /// The same for a report of a key that was verified before.
-    pub fn chain_kept(&self) {
+    pub(crate) fn verify_with_chain_kept(&self) {
         let authentic = self.kept.authenticate(&self.report, NOW).unwrap();
         black_box(appraise(&authentic, &self.policy, &Expected::UNBOUND));
     }
 }
 
 impl Tdx {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let hierarchy = intel::Hierarchy::generate().unwrap();
         let pck = hierarchy.issue(PckSpec::default()).unwrap();
         let quote = QuoteSpec::default().sign(&pck).unwrap();
@@ -81,7 +81,7 @@ impl Tdx {
     }
 
     /// From bytes to every check of a policy, nothing kept but the trusted root.
-    pub fn from_scratch(&self) {
+    pub(crate) fn verify_from_scratch(&self) {
         let mut endorsements = Endorsements::new();
         endorsements.add(&self.collateral).unwrap();
         let authentic = tdx::authenticate(&self.quote, &endorsements, &self.roots, NOW).unwrap();
@@ -89,7 +89,7 @@ impl Tdx {
     }
 
     /// The same for a quote of a platform that was verified before.
-    pub fn collateral_kept(&self) {
+    pub(crate) fn verify_with_collateral_kept(&self) {
         let authentic = self.kept.authenticate(&self.quote, NOW).unwrap();
         black_box(tdx::appraise(&authentic, &self.policy, &Expected::UNBOUND));
     }

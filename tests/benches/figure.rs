@@ -3,16 +3,16 @@
 use serde_json::{Value, json};
 
 /// What was measured, and what it is held against, in the same unit.
-pub struct Figure {
-    pub name: String,
-    pub value: f64,
-    pub unit: &'static str,
+pub(crate) struct Figure {
+    pub(crate) name: String,
+    pub(crate) value: f64,
+    pub(crate) unit: &'static str,
     /// `None` where nothing was measured beside it.
-    pub limit: Option<f64>,
+    pub(crate) limit: Option<f64>,
 }
 
 impl Figure {
-    pub fn new(name: impl Into<String>, value: f64, unit: &'static str, limit: impl Into<Option<f64>>) -> Self {
+    pub(crate) fn new(name: impl Into<String>, value: f64, unit: &'static str, limit: impl Into<Option<f64>>) -> Self {
         Self { name: name.into(), value, unit, limit: limit.into() }
     }
 
@@ -24,7 +24,7 @@ impl Figure {
 
 /// Prints each line, and writes all as JSON to the file named first on the command line. `cargo bench` adds flags of its
 /// own before and after.
-pub fn publish(figures: &[Figure]) {
+pub(crate) fn publish(figures: &[Figure]) {
     for Figure { name, value, unit, limit } in figures {
         match limit {
             Some(limit) => println!("{name} {value:.1} {unit} {limit:.1} {:.3}", value / limit),
@@ -38,6 +38,6 @@ pub fn publish(figures: &[Figure]) {
 }
 
 /// The command line without its flags.
-pub fn arguments() -> impl Iterator<Item = String> {
+pub(crate) fn arguments() -> impl Iterator<Item = String> {
     std::env::args().skip(1).filter(|argument| !argument.starts_with('-'))
 }

@@ -14,10 +14,11 @@ use figure::Figure;
 fn main() {
     let (snp, tdx) = (Snp::new(), Tdx::new());
     let (report, quote) = (snp.report.len(), tdx.quote.len());
-    let mut figures = Vec::from(memory("snp-verify-from-scratch", report + snp.table.len(), || snp.from_scratch()));
-    figures.extend(memory("snp-verify-chain-kept", report, || snp.chain_kept()));
-    figures.extend(memory("tdx-verify-from-scratch", quote + tdx.collateral.len(), || tdx.from_scratch()));
-    figures.extend(memory("tdx-verify-collateral-kept", quote, || tdx.collateral_kept()));
+    let mut figures =
+        Vec::from(memory("snp-verify-from-scratch", report + snp.table.len(), || snp.verify_from_scratch()));
+    figures.extend(memory("snp-verify-chain-kept", report, || snp.verify_with_chain_kept()));
+    figures.extend(memory("tdx-verify-from-scratch", quote + tdx.collateral.len(), || tdx.verify_from_scratch()));
+    figures.extend(memory("tdx-verify-collateral-kept", quote, || tdx.verify_with_collateral_kept()));
     figure::publish(&figures);
 }
 

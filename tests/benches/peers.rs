@@ -6,8 +6,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use tempfile::TempDir;
 
 /// A running peer and the files that it was given.
-pub struct Peer {
-    pub name: &'static str,
+pub(crate) struct Peer {
+    pub(crate) name: &'static str,
     child: Child,
     turns: ChildStdin,
     rates: BufReader<ChildStdout>,
@@ -17,7 +17,7 @@ pub struct Peer {
 impl Peer {
     /// Starts the peer of that name from `folder` with these files, and lets it take one turn. `None`, with the reason in
     /// the output, where it was not built or refuses the evidence.
-    pub fn start(folder: Option<&Path>, name: &'static str, files: &[&[u8]]) -> Option<Self> {
+    pub(crate) fn start(folder: Option<&Path>, name: &'static str, files: &[&[u8]]) -> Option<Self> {
         let Some(program) = folder.map(|folder| folder.join(name)).filter(|program| program.exists()) else {
             println!("{name} skipped: it was not built, see `make bench`");
             return None;
@@ -38,7 +38,7 @@ impl Peer {
     }
 
     /// Lets it verify for a while: how often a second. `None` where it ended.
-    pub fn turn(&mut self) -> Option<f64> {
+    pub(crate) fn turn(&mut self) -> Option<f64> {
         let mut line = String::new();
         self.turns.write_all(b"\n").ok()?;
         self.rates.read_line(&mut line).ok()?;

@@ -90,13 +90,13 @@ fn raw_verify(
 fn snp(peers: Option<&Path>) -> Vec<Figure> {
     let case = Snp::new();
     let one_verify = raw_verify(&ECDSA_P384_SHA384_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1, &case.report[..0x2a0]);
-    let (value, limit) = beside(|| case.from_scratch(), &one_verify);
+    let (value, limit) = beside(|| case.verify_from_scratch(), &one_verify);
     let mut figures = vec![Figure::new("snp-verify-from-scratch", value, "reports/s", limit)];
-    let (value, limit) = beside(|| case.chain_kept(), &one_verify);
+    let (value, limit) = beside(|| case.verify_with_chain_kept(), &one_verify);
     figures.push(Figure::new("snp-verify-chain-kept", value, "reports/s", limit));
     let files = [&case.report[..], &case.ark, &case.ask, &case.vcek];
     let peers = ["sev-openssl", "sev-nossl"].into_iter().filter_map(|name| Peer::start(peers, name, &files)).collect();
-    figures.extend(beside_peers("snp-verify-from-scratch", "reports/s", || case.from_scratch(), peers));
+    figures.extend(beside_peers("snp-verify-from-scratch", "reports/s", || case.verify_from_scratch(), peers));
     figures
 }
 
@@ -109,14 +109,14 @@ fn quotes(peers: Option<&Path>) -> Vec<Figure> {
         one();
         one();
     };
-    let (value, limit) = beside(|| case.from_scratch(), two_verifies);
+    let (value, limit) = beside(|| case.verify_from_scratch(), two_verifies);
     let mut figures = vec![Figure::new("tdx-verify-from-scratch", value, "quotes/s", limit)];
-    let (value, limit) = beside(|| case.collateral_kept(), two_verifies);
+    let (value, limit) = beside(|| case.verify_with_collateral_kept(), two_verifies);
     figures.push(Figure::new("tdx-verify-collateral-kept", value, "quotes/s", limit));
     let now = NOW.to_string();
     let files = [&case.quote[..], &case.collateral, &case.root, now.as_bytes()];
     let peers = Peer::start(peers, "dcap-qvl", &files).into_iter().collect();
-    figures.extend(beside_peers("tdx-verify-from-scratch", "quotes/s", || case.from_scratch(), peers));
+    figures.extend(beside_peers("tdx-verify-from-scratch", "quotes/s", || case.verify_from_scratch(), peers));
     figures
 }
 

@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn machines_count_within_their_windows() {
         let inventory = Inventory::parse(sound().to_string().as_bytes()).unwrap();
-        assert_eq!((&inventory.name[..], inventory.version), ("fleet", 7));
+        assert_eq!((inventory.name.as_str(), inventory.version), ("fleet", 7));
         let [first, second] = &inventory.machines[..] else { panic!("two machines") };
         assert_eq!((first.chip, first.ppid), (Some([0x0a; 64]), None));
         assert_eq!((second.ppid, second.platform_instance), (Some([0x0b; 16]), Some([0x0c; 16])));

@@ -117,9 +117,11 @@ fn read_snp(
         match key {
             _ if import.leaves_out(&key.to_string()) => {}
             _ if !plain => return Err(unreadable()),
-            MEASUREMENT => once(&mut measurement, only(DIGESTS).and_then(one_digest), &unreadable)?,
+            MEASUREMENT => {
+                once(&mut measurement, only(DIGESTS).and_then(one_digest), &unreadable)?;
+            }
             HOST_DATA => {
-                once(&mut deployment, only(RAW_VALUE).and_then(|raw| raw.untagged(BYTES)).and_then(hex), &unreadable)?
+                once(&mut deployment, only(RAW_VALUE).and_then(|raw| raw.untagged(BYTES)).and_then(hex), &unreadable)?;
             }
             REPORTED_TCB => {
                 let floor = only(SVN).and_then(|svn| svn.untagged(MIN_SVN)).and_then(Item::unsigned);

@@ -8,7 +8,7 @@ use super::tdx_case;
 use serde_json::{Value, json};
 use strongroom_appraisal::azure::{AuthenticVtpm, appraise_snp, appraise_tdx, authenticate_snp, authenticate_tdx};
 use strongroom_appraisal::tdx::AuthenticQuote;
-use strongroom_appraisal::{Appraisal, AuthenticReport, Endorsements, Policy, Verdict};
+use strongroom_appraisal::{Appraisal, AuthenticReport, Endorsements, Policy, Seen, Verdict};
 use strongroom_devkit::azure::{SNP, TDX, hcl_report, report_data};
 use strongroom_devkit::intel::{CollateralSpec, PckSpec};
 use strongroom_devkit::quote::QuoteSpec;
@@ -60,12 +60,17 @@ impl Guest {
     }
 
     fn on_snp(self) -> AuthenticVtpm<AuthenticReport> {
+        self.on_snp_with(&[])
+    }
+
+    fn on_snp_with(self, lists: &[Vec<u8>]) -> AuthenticVtpm<AuthenticReport> {
         let runtime = VTPM.runtime_data_of(&self.configuration).unwrap();
         let spec = ReportSpec { report_data: report_data(&runtime), ..self.report.clone() };
         let evidence = self.evidence(SNP, &spec.sign(&VEK).unwrap(), &runtime, None);
         let mut given = Endorsements::new();
         given.add(&VEK.certificate).unwrap();
         given.add(HIERARCHY.ask.certificate()).unwrap();
+        lists.iter().for_each(|list| given.add(list).unwrap());
         authenticate_snp(&evidence, NONCE, &given, &snp_case::ROOTS, snp_case::NOW).unwrap()
     }
 
@@ -363,4 +368,25 @@ fn section_that_misses_a_pcr_of_the_boot_chain_or_names_what_proves_nothing_refu
         with(Table::Hardware, "tcb = { at-least = { bootloader = 1, tee = 0, snp = 1, microcode = 1 } }"),
         Some(Code::PolicyInvalid)
     );
+}
+
+#[test]
+fn collateral_of_the_hardware_that_is_older_than_what_was_seen_refused_and_as_new_accepted() {
+    let list = |number| HIERARCHY.ark.numbered_crl(&[], snp_case::NOW - 10..snp_case::NOW + 10, Some(number)).unwrap();
+    let after = |seen_first, number| {
+        let mut seen = Seen::default();
+        let first = snp_case::Case { crls: vec![list(seen_first)], ..snp_case::Case::sound() }.run().unwrap();
+        first.verify_newest(&mut seen).unwrap();
+        Guest::sound().on_snp_with(&[list(number)]).verify_newest(&mut seen).map_err(|refusal| refusal.code)
+    };
+    assert_eq!((after(7, 7), after(7, 8)), (Ok(()), Ok(())));
+    assert_eq!(after(8, 7), Err(Code::CollateralRolledBack));
+    let after = |evaluation: u32| {
+        let mut collateral = CollateralSpec::default();
+        collateral.tcb_info["tcbEvaluationDataNumber"] = evaluation.into();
+        let mut seen = Seen::default();
+        tdx_case::Case { collateral, ..tdx_case::Case::sound() }.run().unwrap().verify_newest(&mut seen).unwrap();
+        Guest::sound().on_tdx().verify_newest(&mut seen).map_err(|refusal| refusal.code)
+    };
+    assert_eq!((after(20), after(21)), (Ok(()), Err(Code::CollateralRolledBack)));
 }

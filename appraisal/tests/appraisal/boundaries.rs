@@ -5,7 +5,7 @@ use super::tdx_case;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use strongroom_appraisal::tdx::{self, AuthenticQuote, Collateral};
-use strongroom_appraisal::{Endorsements, Expected, Policy, Roots, Verdict, appraise, authenticate};
+use strongroom_appraisal::{Endorsements, Expected, Policy, Roots, Rule, Verdict, appraise, authenticate};
 use strongroom_devkit::amd::{ALWAYS, VekSpec};
 use strongroom_devkit::intel::{CollateralSpec, pem_chain, tcb_info};
 use strongroom_devkit::report::ReportSpec;
@@ -238,4 +238,34 @@ fn check_of_a_list_says_which_one_it_was_and_a_stale_one_when_it_was_current() {
     let evidence = ReportSpec::default().sign(&vek).unwrap();
     let refusal: Refusal = authenticate(&evidence, &endorsements, &ROOTS, NOW).unwrap_err();
     assert_eq!((refusal.code, refusal.want), (Code::CrlExpired, Some(format!("{}..{}", NOW - 10, NOW - 1))));
+}
+
+#[test]
+fn rules_are_shown_as_they_read() {
+    let show = u32::to_string;
+    assert_eq!(Rule::Exactly(1).describe(show), "1");
+    assert_eq!(Rule::OneOf(vec![1, 2]).describe(show), "one of 1, 2");
+    assert_eq!(Rule::<u32>::Any { because: "of a reason".into() }.describe(show), "any, because of a reason");
+    // What a report of version 2 without a revocation list does not say.
+    let report = ReportSpec { version: 2, ..ReportSpec::default() };
+    let authentic = snp_case::Case { report, ..snp_case::Case::sound() }.run().unwrap();
+    let appraisal = appraise(&authentic, &Policy::platform_defaults(), &Expected::UNBOUND);
+    for name in ["launch-mitigations", "current-mitigations", "crl-number", "crl-age"] {
+        let check = appraisal.checks().iter().find(|check| check.name == name).unwrap();
+        assert_eq!((check.ok, check.got.as_deref()), (true, Some("not stated")), "{name}");
+    }
+}
+
+#[test]
+fn policy_that_names_manifest_or_signer_fixes_the_model_and_one_that_names_neither_does_not() {
+    let of = |model: &str| {
+        let any = "{ any = { because = \"test\" } }";
+        let text =
+            format!("version = 1\n[snp]\nmeasurement = {any}\ndeployment = {any}\ntcb = {any}\nchip = {any}\n{model}");
+        code(Policy::parse(text.as_bytes()).unwrap().fixes_model())
+    };
+    let hex = "0a".repeat(32);
+    assert_eq!(of(&format!("[model]\nmanifest = {{ exactly = \"sha256:{hex}\" }}\n")), None);
+    assert_eq!(of(&format!("[model]\nsigner = {{ one-of = [\"{hex}\"] }}\n")), None);
+    assert_eq!((of(""), of("[model]\n")), (Some(Code::NoReferenceValues), Some(Code::NoReferenceValues)));
 }

@@ -1,7 +1,7 @@
 //! Accepted and rejected twins that differ in one thing. Each is one row of a table, so that they can be counted.
 
 use super::{
-    azure_policy, inventory, newest, pairs, reference_values, snp_policy_pairs, tdx_pairs, tdx_policy, tdx_tcb,
+    azure_policy, inventory, newest, pairs, reference_values, snp_policy_pairs, tdx_age, tdx_pairs, tdx_policy, tdx_tcb,
 };
 use std::collections::BTreeSet;
 use strongroom_wire::Code;
@@ -48,7 +48,7 @@ fn pairs_are_this_many_and_no_two_of_them_are_the_same() {
         ("tdx identity", tdx_tcb::identity_pairs()),
         ("tdx guest", tdx_policy::guest_pairs()),
         ("tdx policy", tdx_policy::policy_pairs()),
-        ("tdx age", tdx_policy::collateral_pairs()),
+        ("tdx age", tdx_age::pairs()),
         ("newest", newest::pairs()),
         ("inventory", inventory::pairs()),
         ("reference values", reference_values::pairs()),

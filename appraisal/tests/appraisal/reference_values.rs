@@ -97,6 +97,9 @@ fn envelopes(what: &str, threshold: usize, accepted: Vec<Vec<u8>>, refused: Vec<
     Pair::new(what, run(accepted), run(refused), "reference values", code)
 }
 
+/// Where a value of a bundle stands.
+type Field = fn(&mut Value) -> &mut Value;
+
 pub(crate) fn pairs() -> Vec<Pair> {
     let payload = bundle().to_string().into_bytes();
     let by = |keys: &[&EcdsaKeyPair]| vec![sign(&payload, REFERENCE_VALUES_TYPE, keys)];
@@ -126,7 +129,7 @@ pub(crate) fn pairs() -> Vec<Pair> {
         changed("product that is none", invalid, |bundle| bundle["snp"]["product"] = json!("Rome")),
         changed("measurement's length", invalid, |bundle| bundle["snp"]["guests"][0]["measurement"] = json!("11")),
     ];
-    let fields: [(&str, fn(&mut Value) -> &mut Value); 8] = [
+    let fields: [(&str, Field); 8] = [
         ("snp.tcb", |bundle| &mut bundle["snp"]["tcb"]),
         ("snp.deployment of one guest", |bundle| &mut bundle["snp"]["guests"][1]["deployment"]),
         ("tdx.tcb-evaluation", |bundle| &mut bundle["tdx"]["tcb-evaluation"]),

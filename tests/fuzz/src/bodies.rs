@@ -4,6 +4,7 @@ pub mod endorsements;
 pub mod hardware;
 pub mod messages;
 pub mod models;
+pub mod published;
 pub mod signed;
 pub mod snp_verify;
 pub mod tdx_verify;

@@ -21,11 +21,12 @@ use std::path::Path;
 pub type Body = fn(&[u8]);
 
 /// Every target, by name.
-pub const TARGETS: [(&str, Body); 8] = [
+pub const TARGETS: [(&str, Body); 9] = [
     ("hardware", bodies::hardware::run),
     ("messages", bodies::messages::run),
     ("tokens", bodies::tokens::run),
     ("models", bodies::models::run),
+    ("published", bodies::published::run),
     ("endorsements", bodies::endorsements::run),
     ("signed", bodies::signed::run),
     ("snp_verify", bodies::snp_verify::run),

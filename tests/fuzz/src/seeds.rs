@@ -1,9 +1,10 @@
 //! What each target begins with: for every parser something that it accepts, for every whole verification the evidence
 //! unchanged and a few single changes.
 
-use super::bodies::{models, snp_verify, tdx_verify};
+use super::bodies::{models, published, snp_verify, tdx_verify};
 use super::fixtures::{NONCE, SNP, file};
 use serde_json::{Value, json};
+use strongroom_appraisal::CorimPlatform;
 use strongroom_artifact::manifest::{ManifestBuilder, NewLayer, Sealing};
 use strongroom_artifact::{ArtifactId, DataKey, HashAlgorithm};
 use strongroom_devkit::intel::{PckSpec, pem_chain, qe_identity, tcb_info};
@@ -21,6 +22,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "messages" => messages(),
         "tokens" => tokens(),
         "models" => models(),
+        "published" => published(),
         "endorsements" => endorsements(),
         "signed" => signed(),
         "snp_verify" => scripts(SNP.len(), &[&[0], &[1], &[2], &[3]], snp_verify::parts(SNP[0]).len()),
@@ -263,6 +265,33 @@ fn models() -> Vec<Vec<u8>> {
     ];
     inputs.extend(texts.map(|text| (9, text.as_bytes().to_vec())));
     chosen(inputs)
+}
+
+fn published() -> Vec<Vec<u8>> {
+    let text = |value: Value| value.to_string().into_bytes();
+    let envelope = json!({"payload": "e30=", "payloadType": "t", "signatures": [{"sig": "AA=="}]});
+    let set = json!({
+        "v": 1, "platform": "snp", "endorsement_key": true, "expires": 1_800_000_000,
+        "endorsements": [{"type": "certificate", "data": to_base64(file("vcek-vek"))}],
+    });
+    chosen(vec![
+        (0, text(envelope)),
+        (1, vec![]),
+        (1, vec![1, 0, 40, 0, 1]),
+        (2, vec![]),
+        (2, vec![1, 0, 40, 0, 1]),
+        (3, text(published::values())),
+        (3, vec![1, 0, 40, 0, 1]),
+        (4, text(published::inventory())),
+        (4, vec![1, 0, 40, 0, 1]),
+        (5, published::sound_corim(CorimPlatform::Snp)),
+        (5, published::sound_corim(CorimPlatform::Tdx)),
+        (6, vec![0, 1, 0, 40, 0, 1]),
+        (6, vec![1, 1, 0, 40, 0, 1]),
+        (7, published::memory()),
+        (8, text(set)),
+        (8, text(published::inventory())),
+    ])
 }
 
 fn endorsements() -> Vec<Vec<u8>> {

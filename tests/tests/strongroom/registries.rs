@@ -254,13 +254,14 @@ fn cosign_2_verifies_a_model_in_docker_registry() {
 }
 
 fn cosign_s_signature_counts_as_ours(place: &Place, peer: &str, flags: &[&str]) {
-    let Some(cosign) = peers::find(peer) else { return };
+    // cosign 2 imports no key of PKCS #8.
+    let (Some(cosign), Some(importer)) = (peers::find(peer), peers::find("COSIGN3")) else { return };
     let pinned = place.push("v1", &["--no-seal"]);
     assert_eq!(place.verify(&pinned, "stranger").refused(), Code::SignerUntrusted);
     let private = text(&place.path("stranger.key")).to_owned();
     let import = ["import-key-pair", "--key", &private, "--output-key-prefix", "imported"];
     let imported =
-        Command::new(&cosign).args(import).current_dir(place.folder.path()).env("COSIGN_PASSWORD", "").output();
+        Command::new(&importer).args(import).current_dir(place.folder.path()).env("COSIGN_PASSWORD", "").output();
     assert!(imported.unwrap().status.success());
     let mut sign = Command::new(&cosign);
     sign.args(["sign", "--yes", "--key", "imported.key", "--tlog-upload=false", "--allow-http-registry"]);
@@ -321,6 +322,14 @@ fn model_signed_by_an_identity_counts_for_the_trust_file_that_names_it() {
     assert_eq!(verified["signed_by"], serde_json::json!([format!("{SUBJECT} (vouched for by {ISSUER})")]));
     assert_eq!(trust("https://ci.example/other").refused(), Code::SignerIdentityMismatch);
     place.verify(&pinned, "release").ok();
+
+    let Some(cosign) = peers::find("COSIGN3") else { return };
+    let verify = |subject: &str| {
+        let who = ["--certificate-identity", subject, "--certificate-oidc-issuer", ISSUER, "--trusted-root", root];
+        place.peer(&cosign, &[&["verify", "--allow-http-registry"][..], &who, &[&pinned]].concat())
+    };
+    verify(SUBJECT).ok();
+    assert!(verify("https://ci.example/other").code != 0);
 }
 
 fn our_tools_verify_and_pull_and_refuse_strangers_changes_and_corruption(place: &Place) {

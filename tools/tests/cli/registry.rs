@@ -2,6 +2,7 @@
 
 use crate::admin::Service;
 use crate::run::{Run, binary, finished, set_mode, strongroom, text, write_secret};
+use axum::http::Method;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -396,6 +397,6 @@ fn mirror_asked_for_layers_and_credential_helper_for_the_password() {
     run(&["model", "pull", &reference, text(&out), "--trust", text(&trust), "--mirror", &place]).done();
     publisher.assert_same("out");
     let weights = Sha256::of(&vec![7; WEIGHTS]).to_string();
-    let count = |one: &Publisher| one.registry.requests().count(&axum::http::Method::GET, &weights);
+    let count = |one: &Publisher| one.registry.requests().count(&Method::GET, &weights);
     assert_eq!((count(&mirror), count(&publisher)), (1, 0));
 }

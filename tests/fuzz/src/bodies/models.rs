@@ -158,7 +158,7 @@ fn keys(input: &[u8]) {
         let (_, begun) = text.split_once("-----\n")?;
         let (base64, _) = begun.split_once("\n-----")?;
         let json = from_base64(&base64.replace(['\n', '\r'], ""), "key").ok()?;
-        let file: serde_json::Value = serde_json::from_slice(&json).ok()?;
+        let file: Value = serde_json::from_slice(&json).ok()?;
         Some(file.pointer("/kdf/params/N")?.as_u64()? <= CHEAP)
     };
     let encrypted = input.windows(9).any(|window| window == b"ENCRYPTED");

@@ -1,0 +1,136 @@
+//! What an enclave serves, one departure at a time, against deployment document and policy.
+
+use strongroom_appraisal::{Policy, appraise_models};
+use strongroom_wire::binding::statement_commitment;
+use strongroom_wire::bytes::to_base64;
+use strongroom_wire::deployment::Deployment;
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::evidence::{Workload, WorkloadModel};
+use strongroom_wire::{Check, Code};
+
+/// What stands for a key here: nobody verifies a signature with it.
+const KEYS: [&[u8]; 3] = [b"first", b"second", b"third"];
+
+fn key(at: usize) -> String {
+    Sha256::of(KEYS[at]).to_string()
+}
+
+/// A document that names `a` (digest of ones) and `b` (digest of twos), of a repository whose rule wants `threshold` of the
+/// first `signers` keys, in PEM under `label`.
+fn document(threshold: usize, signers: usize, label: &str) -> Deployment {
+    let signers: String = KEYS
+        .iter()
+        .take(signers)
+        .enumerate()
+        .map(|(at, der)| {
+            let pem = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", to_base64(der));
+            format!("[[trust.rule.signer]]\nname = \"s{at}\"\nkey = \"\"\"\n{pem}\"\"\"\n")
+        })
+        .collect();
+    let models: String = [("a", 1), ("b", 2)]
+        .map(|(name, fill)| {
+            format!("[[model]]\nname = \"{name}\"\nreference = \"r/m/{name}@{}\"\n", Sha256([fill; 32]).oci())
+        })
+        .concat();
+    let zeros = "00".repeat(32);
+    let settings = format!(
+        "version = 1\nroot = \"test:{zeros}\"\nattester = \"socket\"\n\
+         [verifier]\nurl = \"https://v:1\"\npin = \"{zeros}\"\ntoken-key = \"AA==\"\n\
+         [runtime]\nonnxruntime = \"{zeros}\"\n[[registry]]\nhost = \"r\"\n{models}\
+         [[trust.rule]]\nrepository = \"r/m/*\"\nthreshold = {threshold}\n{signers}"
+    );
+    let text =
+        format!("version = \"0.1.0\"\nalgorithm = \"sha256\"\n[data]\n\"strongroom.toml\" = '''\n{settings}'''\n");
+    Deployment::parse(text.as_bytes()).unwrap()
+}
+
+fn policy(model: &str) -> Policy {
+    let any = "{ any = { because = \"test\" } }";
+    let text =
+        format!("version = 1\n[snp]\nmeasurement = {any}\ndeployment = {any}\ntcb = {any}\nchip = {any}\n{model}");
+    Policy::parse(text.as_bytes()).unwrap()
+}
+
+fn served(models: &[(&str, u8)]) -> Workload {
+    let statement = statement_commitment(&[0; 32], b"");
+    let model =
+        |(name, fill): &(&str, u8)| WorkloadModel { name: (*name).into(), manifest: Sha256([*fill; 32]), statement };
+    Workload { deployment: String::new(), models: models.iter().map(model).collect() }
+}
+
+fn failed(checks: &[Check]) -> Vec<(&str, Code)> {
+    checks.iter().filter(|check| !check.ok).map(|check| (check.name.as_str(), check.code.unwrap())).collect()
+}
+
+fn signed_by(at: usize) -> Policy {
+    policy(&format!("[model]\nsigner = {{ exactly = \"{}\" }}\n", key(at)))
+}
+
+const BOTH: [(&str, u8); 2] = [("a", 1), ("b", 2)];
+
+#[test]
+fn models_of_the_document_under_a_key_that_is_needed_accepted_with_a_check_for_each() {
+    let checks = appraise_models(&signed_by(0), &document(1, 1, "PUBLIC KEY"), &served(&BOTH));
+    assert_eq!(failed(&checks), []);
+    let names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
+    let of = |model: &str| ["deployment entry", "manifest", "signer"].map(|check| format!("{check} of model {model}"));
+    assert_eq!(names[0], "models");
+    assert_eq!(names[1..], [of("a"), of("b")].concat());
+    assert_eq!(checks[1].got.as_deref(), Some("r/m/a"));
+    assert_eq!(checks[3].got, Some(format!("1 of {}", key(0))));
+}
+
+#[test]
+fn policy_without_a_word_on_models_proves_nothing() {
+    let checks = appraise_models(&policy(""), &document(1, 1, "PUBLIC KEY"), &served(&BOTH));
+    assert_eq!(failed(&checks), [("model", Code::NoReferenceValues)]);
+}
+
+#[test]
+fn model_too_few_or_of_another_name_or_digest_refused() {
+    let workload = Code::WorkloadMismatch;
+    let judged = |models: &[(&str, u8)]| {
+        let checks = appraise_models(&signed_by(0), &document(1, 1, "PUBLIC KEY"), &served(models));
+        failed(&checks).into_iter().map(|(name, code)| (name.to_owned(), code)).collect::<Vec<_>>()
+    };
+    let missing = |name: &str| {
+        let signer = (format!("signer of model {name}"), Code::SignerUntrusted);
+        vec![(format!("deployment entry of model {name}"), workload), signer]
+    };
+    assert_eq!(judged(&BOTH), []);
+    assert_eq!(judged(&[("a", 1)]), [("models".to_owned(), workload)]);
+    assert_eq!(judged(&[("a", 1), ("c", 2)]), missing("c"));
+    assert_eq!(judged(&[("a", 1), ("b", 1)]), missing("b"));
+}
+
+#[test]
+fn model_whose_entry_is_missing_fails_that_check_alone_where_any_signer_will_do() {
+    let manifests = policy(&format!("[model]\nmanifest = {{ one-of = [\"{}\"] }}\n", Sha256([1; 32]).oci()));
+    let document = document(1, 1, "PUBLIC KEY");
+    let checks = appraise_models(&manifests, &document, &served(&[("a", 1), ("c", 1)]));
+    assert_eq!(failed(&checks), [("deployment entry of model c", Code::WorkloadMismatch)]);
+    let checks = appraise_models(&manifests, &document, &served(&BOTH));
+    assert_eq!(failed(&checks), [("manifest of model b", Code::ModelNotApproved)]);
+}
+
+#[test]
+fn key_that_the_document_can_do_without_is_not_enough() {
+    let holds = |threshold, signers, at| {
+        let checks = appraise_models(&signed_by(at), &document(threshold, signers, "PUBLIC KEY"), &served(&BOTH));
+        failed(&checks).is_empty()
+    };
+    // Another key alone, one of two, two of two, two of three, three of three.
+    assert!(!holds(1, 1, 1));
+    assert!(!holds(1, 2, 0));
+    assert!(holds(2, 2, 0) && holds(2, 2, 1));
+    assert!(!holds(2, 3, 0));
+    assert!(holds(3, 3, 2));
+}
+
+#[test]
+fn signer_with_another_thing_than_a_public_key_refused_where_a_key_is_asked_for() {
+    let judged =
+        |policy: &Policy, label| failed(&appraise_models(policy, &document(1, 1, label), &served(&BOTH))).len();
+    assert_eq!(judged(&signed_by(0), "PUBLIC KEY"), 0);
+    assert_eq!(judged(&signed_by(0), "CERTIFICATE"), 2);
+}

@@ -29,6 +29,10 @@ bench: ## the figures, each beside its limit measured in the same run; writes ta
 	$(CARGO) bench --locked -p strongroom-tests --bench strongroom -- "$(TARGET_DIR)/bench.json" "$(TARGET_DIR)/peers/release"
 	$(CARGO) bench --locked -p strongroom-tests --bench memory -- "$(TARGET_DIR)/bench-memory.json"
 
+# In place, because the tests read captured evidence beside the workspace: sources change while it runs and are put back.
+mutants: ## mutation testing of the formats and the judgement, hours long; SHARD=k/n for a part. See tests/mutants.md
+	$(CARGO) mutants -p strongroom-wire -p strongroom-appraisal --in-place $(if $(SHARD),--shard $(SHARD))
+
 setup:
 	dev/setup/run
 

@@ -88,6 +88,7 @@ mod tests {
     fn encoding_is_the_example_of_the_protocol() {
         let encoded = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world");
         assert_eq!(encoded, b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+        assert_eq!(envelope(1).signed_bytes(), b"DSSEv1 10 text/plain 5 hello");
     }
 
     #[test]

@@ -211,6 +211,23 @@ mod tests {
     }
 
     #[test]
+    fn form_that_the_rule_does_not_name_counts_for_nothing() {
+        let file = file("repository = 'r/a'\nforms = ['bundle']").unwrap();
+        assert!(file.rules[0].allows(SignatureForm::Bundle) && !file.rules[0].allows(SignatureForm::Sig));
+    }
+
+    #[test]
+    fn statement_is_signed_by_its_own_signers_or_by_those_of_the_manifest() {
+        let names = |more: &str| {
+            let text = format!("[[rule]]\nrepository='h/a'\n[[rule.signer]]\nname='a'\nkey='k'\n{more}");
+            let file = TrustFile::parse(text.as_bytes()).unwrap();
+            file.rules[0].statement_signers().iter().map(|signer| signer.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(""), ["a"]);
+        assert_eq!(names("[[rule.statement-signer]]\nname='b'\nkey='l'\n"), ["b"]);
+    }
+
+    #[test]
     fn exact_repository_covers_only_itself() {
         let file = file("repository = 'r/a'").unwrap();
         assert!(file.rule_for("r/a").is_ok());

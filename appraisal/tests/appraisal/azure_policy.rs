@@ -326,7 +326,7 @@ fn guest_of_one_platform_under_a_policy_of_another_refused() {
     let (snp, tdx) = (policy("azure-snp-vtpm", Table::Own, ""), policy("azure-tdx-vtpm", Table::Own, ""));
     assert_eq!(judge_snp(Guest::sound(), &tdx), refused);
     assert_eq!(judge_tdx(Guest::sound(), &snp), refused);
-    let bare = format!("version = 1\n[snp]\nmeasurement = {0}\ndeployment = {0}\ntcb = {0}\nchip = {0}\n", ANY);
+    let bare = format!("version = 1\n[snp]\nmeasurement = {ANY}\ndeployment = {ANY}\ntcb = {ANY}\nchip = {ANY}\n");
     assert_eq!(judge_snp(Guest::sound(), &Policy::parse(bare.as_bytes()).unwrap()), refused);
     // And the other way round: the paravisor's report is no SNP guest's.
     let hardware = Guest::sound().on_snp().hardware().clone();

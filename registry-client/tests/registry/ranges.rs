@@ -4,7 +4,7 @@ use crate::common::{PATIENCE, Peer, client, code, pattern};
 use axum::http::StatusCode;
 use std::time::Duration;
 use strongroom_devkit::registry::{Fault, Gate, Target, Times};
-use strongroom_registry_client::{Access, Blob, BlobStream, Ranges, RegistryClient};
+use strongroom_registry_client::{Access, Blob, BlobStream, Patience, Ranges, RegistryClient};
 use strongroom_wire::{Code, Result};
 
 const LENGTH: usize = 1_000_000;
@@ -103,7 +103,12 @@ async fn registry_that_loses_its_ranges_gives_the_rest_in_one() {
 #[tokio::test]
 async fn cut_of_every_range_at_every_quarter_resumed() {
     for quarter in 0..4 {
-        let long = Long::pushed(3).await;
+        let mut long = Long::pushed(3).await;
+        // Chance may have one range meet all of the cuts.
+        let patience = Patience { attempts: 11, ..PATIENCE };
+        let ranges = Ranges { length: RANGE, ahead: 3 };
+        let access = Access { plain_http: true, patience, ranges, ..Access::default() };
+        long.client = RegistryClient::new(&long.peer.registry.addr().to_string(), access).unwrap();
         long.fault(Times::Next(10), Fault::Truncate { after: quarter * RANGE / 4 });
         assert_eq!(long.pull().await.unwrap(), pattern(LENGTH), "quarter {quarter}");
         assert_eq!(long.peer.registry.faults().armed(), 0);

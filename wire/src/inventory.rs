@@ -146,6 +146,16 @@ mod tests {
     }
 
     #[test]
+    fn as_many_machines_as_the_limit_accepted_and_one_more_refused() {
+        let machines = |count: usize| {
+            let mut document = sound();
+            document["machines"] = vec![json!({ "chip": "0a".repeat(64) }); count].into();
+            code(&document)
+        };
+        assert_eq!((machines(limits::MACHINES), machines(limits::MACHINES + 1)), (None, Some(Code::TooLarge)));
+    }
+
+    #[test]
     fn inventory_with_one_thing_wrong_refused() {
         assert_eq!(code(&sound()), None);
         let year = limits::INVENTORY_VALIDITY;
@@ -173,6 +183,9 @@ mod tests {
         let mut longest = sound();
         longest["expires"] = json!(100 + year);
         assert_eq!(code(&longest), None);
+        let mut shortest = sound();
+        shortest["machines"][0]["until"] = json!(120);
+        assert_eq!(code(&shortest), None);
         let mut more = sound();
         more["more"] = json!(1);
         assert_eq!(code(&more), Some(Code::UnknownField));

@@ -163,6 +163,11 @@ mod tests {
             (MODEL_NAME, 256),
             (SIGNED_DOCUMENT, 4_194_304),
             (REFERENCE_VALUES_NAME, 256),
+            (MACHINES, 8192),
+            (INVENTORY_NAME, 256),
+            (CORIM, 4_194_304),
+            (CORIM_DEPTH, 16),
+            (CORIM_MAP, 64),
             (SEEN, 1_048_576),
             (POLICY, 262_144),
             (MANIFEST, 4_194_304),
@@ -198,10 +203,16 @@ mod tests {
         for (at, (limit, number)) in sizes.into_iter().enumerate() {
             assert_eq!(limit, number, "limit {at} of this list");
         }
-        assert_eq!(
-            (REFERENCE_VALUES_VALIDITY, MODEL, SCRYPT_N, RUNTIME_LIBRARY),
-            (31_622_400, 17_592_186_044_416, 131_072, 536_870_912)
-        );
+        let numbers = [
+            (REFERENCE_VALUES_VALIDITY, 31_622_400),
+            (INVENTORY_VALIDITY, 31_622_400),
+            (MODEL, 17_592_186_044_416),
+            (SCRYPT_N, 131_072),
+            (RUNTIME_LIBRARY, 536_870_912),
+        ];
+        for (at, (limit, number)) in numbers.into_iter().enumerate() {
+            assert_eq!(limit, number, "number {at} of this list");
+        }
         assert_eq!((PARTS, SCRYPT_R, SCRYPT_P), (1024, 8, 4));
     }
 

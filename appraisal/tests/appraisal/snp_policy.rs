@@ -178,7 +178,11 @@ fn evidence_that_was_compared_with_nothing_gives_no_proof() {
         assert_eq!(appraisal.verdict(), Verdict::Accepted);
         assert_eq!(appraisal.into_verified().unwrap_err().code, Code::ReportDataMismatch);
     }
-    assert!(appraise(&authentic, &policy(""), &EXPECTED).into_verified().is_ok());
+    let verified = appraise(&authentic, &policy(""), &EXPECTED).into_verified().unwrap();
+    assert_eq!((verified.report(), verified.root()), (authentic.report(), authentic.root()));
+    assert_eq!((verified.tcb(), verified.product()), (authentic.tcb(), "Milan"));
+    assert_eq!(authentic.tcb().microcode, 219);
+    assert_eq!(verified.policy_digest(), policy("").digest());
 }
 
 #[test]

@@ -47,7 +47,8 @@ pub(crate) fn program() -> Command {
 }
 
 pub(crate) fn trust_somebody_else(settings: &mut Settings) {
-    settings.trust.rules[0].signers[0].key = SigningKey::generate().unwrap().public().pem();
+    let signer = &mut settings.trust.rules[0].signers[0];
+    *signer = Signer::with_key(signer.name.clone(), SigningKey::generate().unwrap().public().pem());
 }
 
 impl World {

@@ -167,9 +167,12 @@ fn quote_authentication_data_and_chain_of_the_longest_lengths_accepted_and_one_b
     assert_eq!(code(&with(crate::limits::QE_AUTH_DATA + 1)), Code::TooLarge);
 }
 
+/// The number of an attribute's bit, and who reads it.
+type Reader = (u32, fn(TdAttributes) -> bool);
+
 #[test]
 fn each_attribute_answers_to_its_bit_alone() {
-    let readers: [(u32, fn(TdAttributes) -> bool); 7] = [
+    let readers: [Reader; 7] = [
         (0, TdAttributes::debug),
         (17, TdAttributes::servtd_ext),
         (28, TdAttributes::sept_ve_disable),

@@ -263,4 +263,14 @@ mod tests {
             prop_assert!(matches(&pattern, &text));
         }
     }
+
+    #[test]
+    fn pattern_and_subject_of_the_longest_length_accepted_and_one_character_more_refused() {
+        let with = |length: usize| format!("https://h/{}", "a".repeat(length - 10));
+        let of = |pattern: String| Identity { issuer: "i".into(), subject: None, subject_pattern: Some(pattern) };
+        assert_eq!(of(with(SUBJECT)).verify_shape(), Ok(()));
+        assert_eq!(of(with(SUBJECT + 1)).verify_shape().unwrap_err().code, Code::ConfigurationInvalid);
+        let any = of("https://h/*".into());
+        assert!(any.has_subject(&with(SUBJECT)) && !any.has_subject(&with(SUBJECT + 1)));
+    }
 }

@@ -1,6 +1,6 @@
 //! What a judgement says, whatever the platform.
 
-use crate::{AuthenticReport, Policy};
+use crate::{AuthenticReport, Policy, UnixTime};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Check, Code, Refusal, Result};
 
@@ -69,15 +69,17 @@ pub struct VerifiedEnclave<E = AuthenticReport> {
 }
 
 impl<E> Appraisal<E> {
-    /// What all of `checks`, made under `policy`, say of `authentic`. `fixes_software` is whether the policy's section for
+    /// What all of `checks`, made under `policy`, say of evidence `authentic` `at` that moment. `fixes_software` is whether the policy's section for
     /// this platform names measurement and deployment document, `bound` whether nonce and document were compared.
-    pub(crate) const fn new(
-        checks: Vec<Check>,
+    pub(crate) fn new(
+        mut checks: Vec<Check>,
         authentic: E,
+        at: UnixTime,
         policy: &Policy,
         fixes_software: bool,
         bound: bool,
     ) -> Self {
+        checks.extend(policy.validity_checks(at));
         Self { checks, authentic, policy: policy.digest(), fixes_software, bound }
     }
 

@@ -10,5 +10,8 @@ mod authenticate;
 mod vtpm;
 
 pub use appraise::{appraise_snp, appraise_tdx};
-pub use authenticate::{authenticate_snp, authenticate_snp_traced, authenticate_tdx, authenticate_tdx_traced};
+pub use authenticate::{
+    authenticate_snp, authenticate_snp_recording, authenticate_snp_traced, authenticate_tdx,
+    authenticate_tdx_recording, authenticate_tdx_traced,
+};
 pub use vtpm::AuthenticVtpm;

@@ -153,6 +153,14 @@ impl Crl {
         Ok(())
     }
 
+    /// The same where `issuer` signed this list, current or not. What somebody else signed says nothing.
+    pub(crate) fn verify_absent_under(&self, issuer: &Certificate, certificate: &Certificate) -> Result<()> {
+        match self.verify_absent(certificate) {
+            Err(revoked) if self.issuer == issuer.subject && self.signed.verify(issuer).is_ok() => Err(revoked),
+            _ => Ok(()),
+        }
+    }
+
     /// thisUpdate and nextUpdate; a list without the latter ends as it begins.
     pub(crate) fn validity(&self) -> (UnixTime, UnixTime) {
         let begins = self.tbs.this_update.to_unix_duration().as_secs();

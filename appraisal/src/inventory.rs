@@ -15,8 +15,9 @@
 use crate::dsse::Signers;
 use crate::policy::Floor;
 use crate::seen::{Seen, SeenKind};
-use crate::window::Window;
+use crate::window::{Validity, Window};
 use crate::{Hex, Policy, UnixTime};
+use core::ops::RangeInclusive;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use strongroom_wire::digest::Sha256;
@@ -41,8 +42,7 @@ fn remembered() -> Floor<u64> {
     Floor::any("the memory of what was seen judges it")
 }
 
-/// An inventory that enough of a source's keys signed and that was valid when it was looked at, without the machines that
-/// did not count at that moment.
+/// An inventory that enough of a source's keys signed and that was valid when it was looked at.
 ///
 /// ```compile_fail,E0451
 /// // There is no other way to one than `InventorySource::verify`.
@@ -67,25 +67,23 @@ impl InventorySource {
         let what = format!("inventory `{}`", self.name);
         let payload =
             self.signers.verify(envelope, Inventory::PAYLOAD_TYPE).map_err(|refusal| refusal.within(&what))?;
-        let mut inventory = Inventory::parse(&payload)?;
+        let inventory = Inventory::parse(&payload)?;
         if inventory.name != self.name {
             let refusal = Refusal::new(Code::InventoryInvalid, "name of an inventory");
             return Err(refusal.got(&inventory.name).want(&self.name));
         }
-        let window = Window::ALWAYS.and((inventory.issued, inventory.expires));
-        window.verify(&what, now, Code::InventoryNotYetValid, Code::InventoryExpired)?;
+        validity(&inventory).verify(now)?;
         let code = Code::InventoryRolledBack;
         let newest = self.version.check(&format!("version of {what}"), code, Some(&inventory.version), u64::ge);
         if let Some(refusal) = newest.refusal() {
             return Err(refusal);
         }
-        inventory.machines.retain(|machine| machine.counts_at(now));
         Ok(VerifiedInventory { inventory, digest: Sha256::of(&payload) })
     }
 }
 
 impl VerifiedInventory {
-    /// The machines that counted at that moment.
+    /// The machines, each with the times at which it may be used.
     pub fn machines(&self) -> &[Machine] {
         &self.inventory.machines
     }
@@ -98,14 +96,33 @@ impl VerifiedInventory {
     }
 
     /// The ids of one kind.
-    pub(crate) fn ids<const N: usize>(&self, id: impl Fn(&Machine) -> Option<[u8; N]>) -> Vec<Hex<N>> {
-        self.machines().iter().filter_map(id).map(Hex).collect()
+    pub(crate) fn ids<const N: usize>(
+        &self,
+        id: impl Fn(&Machine) -> Option<[u8; N]>,
+    ) -> Vec<(Hex<N>, RangeInclusive<UnixTime>)> {
+        let listed = |machine: &Machine| Some((Hex(id(machine)?), machine.from..=machine.until));
+        self.machines().iter().filter_map(listed).collect()
+    }
+
+    /// When it is valid.
+    pub(crate) fn validity(&self) -> Validity {
+        validity(&self.inventory)
+    }
+}
+
+fn validity(inventory: &Inventory) -> Validity {
+    Validity {
+        of: format!("inventory `{}`", inventory.name),
+        window: Window::ALWAYS.and((inventory.issued, inventory.expires)),
+        early: Code::InventoryNotYetValid,
+        late: Code::InventoryExpired,
     }
 }
 
 impl Policy {
-    /// The policy with the machines of every inventory that it names, as they counted at `now`. Its digest covers the policy
-    /// and every inventory. A policy that names none stays as it is.
+    /// The policy with the machines of every inventory that it names, which must be valid at `now` and again at the moment of
+    /// each appraisal, as each machine must be. Its digest covers the policy and every inventory. A policy that names none
+    /// stays as it is.
     ///
     /// `envelopes` are the signed inventories, in any order, one for each entry of the policy's `[[inventory]]`. On success
     /// `seen` remembers their versions; else it stays as it was. Under a policy whose inventories were not taken so, no

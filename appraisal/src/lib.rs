@@ -34,6 +34,7 @@ pub use dsse::{DocumentKey, Signers};
 pub use endorsements::Endorsements;
 pub use inventory::{InventorySource, VerifiedInventory};
 pub use models::appraise_models;
+pub use newest::Sightings;
 pub use policy::{
     Abi, AzurePolicy, BitSet, Ceiling, Firmware, Floor, Hex, Machines, ModelPolicy, Pcr, Policy, Rule, SnpPolicy,
     TdxEvent, TdxPolicy,
@@ -45,7 +46,7 @@ pub use reference_values::{
 pub use release_policy::ReleasePolicy;
 pub use roots::Roots;
 pub use seen::{Seen, SeenKind};
-pub use snp::{AuthenticReport, VerifiedVek, appraise, authenticate, authenticate_traced};
+pub use snp::{AuthenticReport, VerifiedVek, appraise, authenticate, authenticate_recording, authenticate_traced};
 
 /// The JSON schema (draft 2020-12) of [`Policy`]'s document, for editors and other people's tools.
 pub const POLICY_SCHEMA: &str = include_str!("../../docs/policy.schema.json");

@@ -37,6 +37,7 @@
 
 mod azure;
 mod event;
+mod guests;
 mod machines;
 mod rule;
 mod snp;
@@ -47,10 +48,13 @@ use std::collections::BTreeSet;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Check, Code, Refusal, Result, document, limits};
 
-use crate::inventory::{Inventories, InventorySource};
+use crate::UnixTime;
+use crate::inventory::{Inventories, InventorySource, VerifiedInventory};
 use crate::reference_values::{Bundles, ReferenceSource, unnamed};
+use crate::window::Validity;
 pub use azure::{AzurePolicy, Pcr};
 pub use event::TdxEvent;
+pub(crate) use guests::ReferenceGuests;
 pub use machines::Machines;
 pub(crate) use rule::OciDigest;
 pub use rule::{Ceiling, Floor, Hex, Rule};
@@ -62,6 +66,8 @@ pub use tdx::TdxPolicy;
 pub struct Policy {
     document: Document,
     digest: Sha256,
+    /// When the documents are valid that it took values and machines from.
+    taken: Vec<Validity>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -119,11 +125,23 @@ impl Policy {
     }
 
     /// The policy whose fields took the values that `bundles` gives, under a digest that covers them.
-    pub(crate) fn taking_from(&self, bundles: &Bundles<'_>, digest: Sha256) -> Result<Self> {
+    pub(crate) fn taking_from(
+        &self,
+        bundles: &Bundles<'_>,
+        validity: impl IntoIterator<Item = Validity>,
+        digest: Sha256,
+    ) -> Result<Self> {
         let mut document = self.document.clone();
         document.take(bundles)?;
         document.reference_values.clear();
-        Self::sound(document, digest)
+        let taken = self.taken.iter().cloned().chain(validity).collect();
+        Ok(Self { taken, ..Self::sound(document, digest)? })
+    }
+
+    /// Whether each document that it took something from is valid at the moment of an appraisal. A policy may be kept for
+    /// longer than they are.
+    pub(crate) fn validity_checks(&self, at: UnixTime) -> impl Iterator<Item = Check> {
+        self.taken.iter().map(move |validity| validity.check(at))
     }
 
     fn sound(document: Document, digest: Sha256) -> Result<Self> {
@@ -131,7 +149,7 @@ impl Policy {
         let mut taken = document.clone();
         taken.take(&|name| document.source(name).map(|_| None))?;
         taken.verify_sound()?;
-        Ok(Self { document, digest })
+        Ok(Self { document, digest, taken: Vec::new() })
     }
 
     /// What is demanded of a platform where nobody wrote a policy: no debugging, VMPL 0, no migration agent, TDX status
@@ -143,6 +161,7 @@ impl Policy {
         Self {
             document: Document { version: 1, snp, tdx, ..Document::default() },
             digest: Sha256::of(b"platform defaults"),
+            taken: Vec::new(),
         }
     }
 
@@ -186,7 +205,8 @@ impl Policy {
         let mut document = self.document.clone();
         document.list(inventories);
         document.inventory.clear();
-        Self { document, digest }
+        let taken = self.taken.iter().cloned().chain(inventories.values().map(VerifiedInventory::validity)).collect();
+        Self { document, digest, taken }
     }
 
     /// What it says of models.

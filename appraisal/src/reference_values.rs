@@ -34,7 +34,7 @@ pub(crate) use take::{Bundles, unnamed};
 use crate::dsse::Signers;
 use crate::policy::Floor;
 use crate::seen::{Seen, SeenKind};
-use crate::window::Window;
+use crate::window::{Validity, Window};
 use crate::{Policy, UnixTime};
 use serde::Deserialize;
 use strongroom_wire::digest::Sha256;
@@ -90,9 +90,7 @@ impl ReferenceSource {
             let refusal = Refusal::new(Code::ReferenceValuesInvalid, "name of reference values");
             return Err(refusal.got(&values.name).want(&self.name));
         }
-        let validity = Window::ALWAYS.and((values.issued, values.expires));
-        let (early, late) = (Code::ReferenceValuesNotYetValid, Code::ReferenceValuesExpired);
-        validity.verify(&self.what(), now, early, late)?;
+        validity(&values).verify(now)?;
         let newest = self.version.check(
             &format!("version of {}", self.what()),
             Code::ReferenceValuesRolledBack,
@@ -121,6 +119,11 @@ impl VerifiedReferenceValues {
         self.digest
     }
 
+    /// When they are valid.
+    pub(crate) fn validity(&self) -> Validity {
+        validity(&self.values)
+    }
+
     /// Refuses a version lower than one of the same name that `seen` remembers, and another document of that version
     /// (`reference-values-rolled-back`); else remembers this one.
     pub fn verify_newest(&self, seen: &mut Seen) -> Result<()> {
@@ -129,9 +132,19 @@ impl VerifiedReferenceValues {
     }
 }
 
+fn validity(values: &ReferenceValues) -> Validity {
+    Validity {
+        of: format!("reference values `{}`", values.name),
+        window: Window::ALWAYS.and((values.issued, values.expires)),
+        early: Code::ReferenceValuesNotYetValid,
+        late: Code::ReferenceValuesExpired,
+    }
+}
+
 impl Policy {
     /// The policy with every value that it takes from reference values: rules as if somebody had written them. Its digest
-    /// covers the policy and every bundle. A policy that takes none stays as it is.
+    /// covers the policy and every bundle, and each must be valid at `now` and again at the moment of each appraisal. A policy
+    /// that takes none stays as it is.
     ///
     /// `envelopes` are the signed bundles, in any order, one for each entry of the policy's `[[reference-values]]`. On
     /// success `seen` remembers their versions; else it stays as it was.

@@ -73,6 +73,14 @@ impl ReleasePolicy {
         Ok(Self { appraisal, trust: self.trust.clone() })
     }
 
+    /// Refuses a policy that still takes values from reference values (`policy-invalid`): as it stands, it accepts nobody.
+    pub fn fixes_values(&self) -> Result<()> {
+        let Some(source) = self.appraisal.reference_sources().first() else { return Ok(()) };
+        Err(Refusal::new(Code::PolicyInvalid, format!("reference values `{}`", source.name))
+            .got("a release policy that takes values from them")
+            .want("the values themselves: a verifier takes no bundles"))
+    }
+
     /// What a guest and its platform must be.
     pub const fn appraisal(&self) -> &Policy {
         &self.appraisal

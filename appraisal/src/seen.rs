@@ -138,6 +138,13 @@ impl Seen {
         self.raise(kind, subject, Highest { number, digest: Some(digest) })
     }
 
+    /// Remembers `number` where it is higher than what was seen. The rule of [`Self::check_and_raise`] holds here too.
+    pub(crate) fn remember(&mut self, kind: SeenKind, subject: &str, number: u64) {
+        if self.highest(kind, subject).is_none_or(|before| before < number) {
+            self.entries.entry(kind).or_default().insert(subject.to_owned(), Highest { number, digest: None });
+        }
+    }
+
     fn entry(&self, kind: SeenKind, subject: &str) -> Option<&Highest> {
         self.entries.get(&kind).and_then(|subjects| subjects.get(subject))
     }

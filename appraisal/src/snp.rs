@@ -7,5 +7,5 @@ mod verified_vek;
 
 pub use appraise::appraise;
 pub(crate) use appraise::hardware_checks;
-pub use authenticate::{AuthenticReport, authenticate, authenticate_traced};
+pub use authenticate::{AuthenticReport, authenticate, authenticate_recording, authenticate_traced};
 pub use verified_vek::VerifiedVek;

@@ -17,7 +17,7 @@ mod verified_collateral;
 
 pub use appraise::appraise;
 pub(crate) use appraise::hardware_checks;
-pub use authenticate::{AuthenticQuote, authenticate, authenticate_traced};
+pub use authenticate::{AuthenticQuote, authenticate, authenticate_recording, authenticate_traced};
 pub use collateral::Collateral;
 pub use event_log::ReplayedLog;
 pub use pck::{Configuration, PlatformFacts};

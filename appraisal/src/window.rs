@@ -2,10 +2,10 @@
 
 use crate::UnixTime;
 use core::ops::RangeInclusive;
-use strongroom_wire::{Code, Refusal, Result};
+use strongroom_wire::{Check, Code, Refusal, Result};
 
 /// First and last second, both included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Window {
     begins: UnixTime,
     ends: UnixTime,
@@ -36,5 +36,36 @@ impl Window {
 
     pub(crate) const fn bounds(self) -> (UnixTime, UnixTime) {
         (self.begins, self.ends)
+    }
+}
+
+/// When a signed document is valid that a policy took something from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Validity {
+    /// Which document it is, in words.
+    pub(crate) of: String,
+    pub(crate) window: Window,
+    /// What a moment before it is refused with.
+    pub(crate) early: Code,
+    /// What a moment after it is refused with.
+    pub(crate) late: Code,
+}
+
+impl Validity {
+    pub(crate) fn verify(&self, now: UnixTime) -> Result<()> {
+        self.window.verify(&self.of, now, self.early, self.late)
+    }
+
+    /// The check that it is valid at `now`.
+    pub(crate) fn check(&self, now: UnixTime) -> Check {
+        let (begins, ends) = self.window.bounds();
+        let code = if now < begins { self.early } else { self.late };
+        Check::new(
+            &format!("validity of {}", self.of),
+            (begins..=ends).contains(&now),
+            code,
+            now,
+            format!("{begins} to {ends}"),
+        )
     }
 }

@@ -28,4 +28,4 @@ pub use provisional::Provisional;
 pub use proxy::serve_proxy;
 pub use report::{Verified, VerifiedModel};
 pub use response::ResponseBody;
-pub use terms::{Terms, system_time};
+pub use terms::{Memory, Terms, system_time};

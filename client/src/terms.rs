@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use strongroom_appraisal::{Policy, Roots, UnixTime};
+use strongroom_appraisal::{Policy, Roots, Seen, UnixTime};
 use strongroom_wire::Result;
 use strongroom_wire::digest::Sha256;
 
@@ -16,6 +16,17 @@ pub struct Terms {
 struct Inner {
     policy: Policy,
     roots: Roots,
+    memory: Option<Box<dyn Memory>>,
+}
+
+/// What was seen of revocation lists, kept by whoever gives it to [`Terms::remembering`].
+pub trait Memory: Send + Sync {
+    /// Calls `compare` once with what was seen, and keeps what it raised, refused or not, before this returns. Called at
+    /// every attestation, on the thread that makes it: it must not take long.
+    ///
+    /// # Errors
+    /// What `compare` refused, and those of keeping. Either way the peer is refused.
+    fn compare(&self, compare: &mut dyn FnMut(&mut Seen) -> Result<()>) -> Result<()>;
 }
 
 impl core::fmt::Debug for Terms {
@@ -32,7 +43,19 @@ impl Terms {
     pub fn new(policy: Policy, roots: Roots) -> Result<Self> {
         policy.fixes_software()?;
         policy.fixes_model()?;
-        Ok(Self { inner: Arc::new(Inner { policy, roots }) })
+        Ok(Self { inner: Arc::new(Inner { policy, roots, memory: None }) })
+    }
+
+    /// The same terms under which, besides, no revocation list may be older than one that `memory` has seen
+    /// (`collateral-rolled-back`). Without a memory only its dates and the policy judge a list.
+    #[must_use]
+    pub fn remembering(self, memory: impl Memory + 'static) -> Self {
+        let (policy, roots) = (self.policy().clone(), self.roots().clone());
+        Self { inner: Arc::new(Inner { policy, roots, memory: Some(Box::new(memory)) }) }
+    }
+
+    pub(crate) fn memory(&self) -> Option<&dyn Memory> {
+        self.inner.memory.as_deref()
     }
 
     /// What is accepted.

@@ -1,7 +1,9 @@
 //! Is the peer of this connection an enclave that was approved: the recipe (DESIGN §3.5, §5).
 
 use crate::{Terms, Verified};
-use strongroom_appraisal::{Endorsements, Expected, UnixTime, appraise, appraise_models, authenticate_traced};
+use strongroom_appraisal::{
+    Endorsements, Expected, Sightings, UnixTime, appraise, appraise_models, authenticate_recording,
+};
 use strongroom_wire::deployment::Deployment;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::evidence::{Endorsement, EvidenceAnswer};
@@ -13,7 +15,8 @@ use strongroom_wire::{Check, Code, Refusal, Result, bytes};
 /// 1. Parse the answer; a member that is not known is refused.
 /// 2. It repeats the nonce and names the very key of the TLS peer; report data of both and the workload follows.
 /// 3. Its platform is one that can be judged.
-/// 4. Authenticate the evidence under our roots with the stapled endorsements.
+/// 4. Authenticate the evidence under our roots with the stapled endorsements, of which, where the terms have a memory, the
+///    revocation list is no older than one that was seen.
 /// 5. Appraise it by policy: report data is that of step 2, HOST_DATA is the digest of the document it shows, platform and
 ///    software are approved. All checks are made.
 /// 6. Parse the document, which the hardware now vouches for. It belongs to the realm of the evidence.
@@ -37,7 +40,21 @@ pub(crate) fn verify(
     // 4.
     let endorsements = traced(trace, "endorsements", stapled(&answer.endorsements))?;
     let evidence = traced(trace, "evidence", bytes::from_base64(&answer.evidence, "evidence"))?;
-    let authentic = authenticate_traced(&evidence, &endorsements, terms.roots(), now, trace)?;
+    let mut sightings = Sightings::default();
+    let authentic = authenticate_recording(&evidence, &endorsements, terms.roots(), now, trace, &mut sightings);
+    if let Some(memory) = terms.memory() {
+        match &authentic {
+            Ok(authentic) => {
+                traced(trace, "newest-seen", memory.compare(&mut |seen| authentic.verify_newest(seen)))?;
+            }
+            // A list that revokes must not be forgotten because it did.
+            Err(_) => memory.compare(&mut |seen| {
+                sightings.remember(seen);
+                Ok(())
+            })?,
+        }
+    }
+    let authentic = authentic?;
     // 5.
     let document = traced(trace, "deployment-encoding", answer.workload.deployment())?;
     let expected = Expected { report_data: Some(report_data), deployment: Some(Sha256::of(&document)) };

@@ -21,9 +21,9 @@ pub(crate) use partial::Partial;
 use aws_lc_rs::digest;
 use core::sync::atomic::{AtomicU64, Ordering};
 use lock::Lock;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -85,19 +85,15 @@ impl Cache {
     /// The cache in `root`, which is made, for its owner alone, when absent. Its parent must exist, or be made likewise.
     ///
     /// # Errors
-    /// `io`: it cannot be made. `file-mode-unsafe`: others than its owner may look into it.
+    /// `io`: it cannot be made. `file-mode-unsafe`: it is another user's, or others than its owner may look into it.
     pub fn open(root: &Path, limits: CacheLimits) -> Result<Self> {
         let folder = |path: PathBuf| {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(|e| Refusal::io(path.display(), &e)).map(|()| path)
         };
         let root = folder(root.to_owned())?;
-        let mode = fs::metadata(&root).map_err(|e| Refusal::io(root.display(), &e))?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(Refusal::new(Code::FileModeUnsafe, format!("`{}`", root.display()))
-                .got(format!("{:o}", mode & 0o777))
-                .want("700"));
-        }
+        let metadata = fs::metadata(&root).map_err(|e| Refusal::io(root.display(), &e))?;
+        belongs_to(rustix::process::geteuid().as_raw(), &root, &metadata)?;
         let [blobs, partial, locks] = ["blobs", "partial", "locks"].map(|name| folder(root.join(name)));
         let added = AtomicU64::new(0);
         Ok(Self { inner: Arc::new(Inner { blobs: blobs?, partial: partial?, locks: locks?, limits, added }) })
@@ -158,6 +154,19 @@ impl CachedBlob {
     }
 }
 
+/// Refuses a folder that is not of the user `uid` alone. Another owner could give it back to the others at any time.
+fn belongs_to(uid: u32, root: &Path, metadata: &Metadata) -> Result<()> {
+    let refused = || Refusal::new(Code::FileModeUnsafe, format!("`{}`", root.display()));
+    if metadata.uid() != uid {
+        return Err(refused().got(format!("user {}", metadata.uid())).want(format!("user {uid}")));
+    }
+    let mode = metadata.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(refused().got(format!("{:o}", mode & 0o777)).want("700"));
+    }
+    Ok(())
+}
+
 /// Hashes what `file` has from where it stands, up to `length` bytes, and says how many those were.
 fn hash_up_to(file: &mut File, length: u64, hash: &mut digest::Context) -> io::Result<u64> {
     let mut buffer = vec![0; READ];
@@ -188,5 +197,20 @@ fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(Refusal::io(path.display(), &error)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folder_of_another_user_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let metadata = fs::metadata(folder.path()).unwrap();
+        assert!(belongs_to(metadata.uid(), folder.path(), &metadata).is_ok());
+        let refusal = belongs_to(metadata.uid() + 1, folder.path(), &metadata).unwrap_err();
+        assert_eq!(refusal.code, Code::FileModeUnsafe);
+        assert_eq!(refusal.got, Some(format!("user {}", metadata.uid())));
     }
 }

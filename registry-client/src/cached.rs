@@ -48,11 +48,7 @@ impl RegistryClient {
             let stream = client.unhashed_blob_stream(repository, digest, size, start)?;
             match download(stream, partial).await {
                 // What was on the disk, or what a mirror gave, was not of the blob, and is gone.
-                Err(refusal)
-                    if matches!(refusal.code, Code::LayerDigestMismatch | Code::LayerSizeMismatch)
-                        && !again
-                        && (start > 0 || !self.mirrors().is_empty()) =>
-                {
+                Err(refusal) if is_of_another_blob(&refusal) && !again && (start > 0 || !self.mirrors().is_empty()) => {
                     tracing::warn!(%refusal, "download begins anew");
                     again = true;
                 }
@@ -62,41 +58,49 @@ impl RegistryClient {
     }
 }
 
-/// Completes `partial`. What came until a failure stays.
+/// Completes `partial`. What came until a failure stays, unless the failure says that it is not of the blob.
 async fn download(mut stream: BlobStream, partial: Box<Partial>) -> Result<CachedBlob> {
     let (chunks, received) = mpsc::channel(CHUNKS);
     let writing = tokio::spawn(blocking(move || write_chunks(*partial, received)));
-    let outcome = loop {
-        match stream.next().await {
-            Ok(Some(chunk)) => {
-                if chunks.send(chunk).await.is_err() {
-                    // Who writes ended before its time, and says why.
-                    break Ok(());
-                }
-            }
-            Ok(None) => break Ok(()),
-            Err(refusal) => break Err(refusal),
+    while let Some(chunk) = stream.next().await.transpose() {
+        let ended = chunk.is_err();
+        // Who writes may end before its time, and then says why.
+        if chunks.send(chunk).await.is_err() || ended {
+            break;
         }
-    };
+    }
     drop(chunks);
-    let written = writing.await.map_err(|e| Refusal::new(Code::Internal, "writing of a blob").because(e))?;
-    outcome.and(written)
+    writing.await.map_err(|e| Refusal::new(Code::Internal, "writing of a blob").because(e)).flatten()
 }
 
-/// Writes what comes until no more does; whole, it is kept, else left for another time.
-fn write_chunks(mut partial: Partial, mut chunks: mpsc::Receiver<Bytes>) -> Result<CachedBlob> {
+/// Writes what comes until no more does, or a refusal: whole, it is kept, else left for another time.
+fn write_chunks(mut partial: Partial, mut chunks: mpsc::Receiver<Result<Bytes>>) -> Result<CachedBlob> {
     while let Some(chunk) = chunks.blocking_recv() {
-        if let Err(refusal) = partial.append(&chunk) {
-            // A full disk needs the room.
-            partial.discard()?;
-            return Err(refusal);
-        }
+        let refusal = match chunk {
+            Ok(chunk) => match partial.append(&chunk) {
+                Ok(()) => continue,
+                Err(refusal) => refusal,
+            },
+            Err(refusal) if is_of_another_blob(&refusal) => refusal,
+            Err(refusal) => {
+                partial.leave().unwrap_or_else(|error| tracing::warn!(refusal = %error, "beginning of a blob is lost"));
+                return Err(refusal);
+            }
+        };
+        // A full disk needs the room, and nobody can go on from what is not of the blob.
+        partial.discard()?;
+        return Err(refusal);
     }
     if partial.is_whole() {
         return partial.keep();
     }
     partial.leave()?;
     Err(Refusal::new(Code::Internal, "blob that did not come whole"))
+}
+
+/// Whether whoever gave bytes had another blob: it may differ from its first byte on.
+const fn is_of_another_blob(refusal: &Refusal) -> bool {
+    matches!(refusal.code, Code::LayerDigestMismatch | Code::LayerSizeMismatch)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

@@ -30,7 +30,9 @@ const FILES: usize = 8;
 /// 3. Verify that every layer was the manifest's and the files are those of the signed statement.
 /// 4. Let the sink keep them.
 ///
-/// Where the client has a cache, each layer comes by way of it: hashed on its way to the disk, and again as it is opened.
+/// Where the client has a cache, each layer comes by way of it: hashed on its way to the disk, and again as it is opened. A
+/// mirror that gives other bytes is then passed over. Without one, the layer was opened before its digest could be compared, so
+/// that it ends the pull: the model, its key and the sink are used up, and it is for the caller to begin anew without mirrors.
 ///
 /// Sealed bytes reach the sink authenticated in their place, plain bytes as the registry gave them; that all of it is the model is
 /// known when the sink is told to keep it. After an error it is dropped.

@@ -16,7 +16,7 @@ use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
-use strongroom_appraisal::{Appraisal, Endorsements, Expected, Policy, Roots, Seen, UnixTime, Verdict};
+use strongroom_appraisal::{Appraisal, Endorsements, Expected, Policy, Roots, Seen, Sightings, UnixTime, Verdict};
 use strongroom_wire::tdx::looks_like_quote;
 use strongroom_wire::{Check, Code, Fault, Refusal, Result, limits};
 
@@ -168,6 +168,13 @@ impl Terms<'_> {
     }
 }
 
+/// Remembers what was verified before the evidence was refused, where there is a memory: the list that revokes above all.
+fn sighted(seen: Option<&mut Seen>, sightings: &Sightings) {
+    if let Some(seen) = seen {
+        sightings.remember(seen);
+    }
+}
+
 /// Holds authentic evidence against the memory, where there is one, with that check in the answer.
 fn remember(
     seen: Option<&mut Seen>,
@@ -194,22 +201,25 @@ fn conclude<E>(appraisal: &Appraisal<E>, answer: &mut Answer) -> Result<Verdict>
 }
 
 /// The policy with what it takes from inventories and reference values, whose versions the memory compares where there is
-/// one.
-fn load_policy(
+/// one. What was verified stays in it, whatever is refused afterwards.
+pub(crate) fn load_policy(
     path: &Path,
     inventories: &[PathBuf],
     reference_values: &Given,
-    state: Option<&mut State>,
+    mut state: Option<&mut State>,
     now: UnixTime,
 ) -> Result<Policy> {
-    let policy = Policy::parse(&read_file(path, limits::POLICY)?)?;
+    let policy = Policy::parse(&read_file(path, limits::POLICY)?);
+    let policy = policy.map_err(|refusal| refusal.within(format!("`{}`", path.display())))?;
     let given: Vec<Vec<u8>> =
         inventories.iter().map(|path| read_file(path, limits::SIGNED_DOCUMENT)).collect::<Result<_>>()?;
     let given: Vec<&[u8]> = given.iter().map(Vec::as_slice).collect();
     let mut nothing = Seen::default();
-    let seen = state.map_or(&mut nothing, |state| &mut state.seen);
-    let policy = policy.with_inventories(&given, seen, now)?;
-    reference_values.take(&policy, seen, now)
+    let seen = state.as_deref_mut().map_or(&mut nothing, |state| &mut state.seen);
+    let policy = policy.with_inventories(&given, seen, now);
+    let policy = policy.and_then(|policy| reference_values.take(&policy, seen, now));
+    state.map_or(Ok(()), State::keep)?;
+    policy
 }
 
 fn describe(evidence: &[u8]) -> Result<Answer> {

@@ -116,6 +116,12 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// [`write`], so that no power cut brings back the file that was there before.
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
+    write(path, bytes)?;
+    sync_folder(path)
+}
+
 fn sync_folder(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| Refusal::io(folder.display(), &e))

@@ -70,6 +70,9 @@ enum Command {
     /// Verify an enclave: its evidence, that its channel is bound to it, and what it serves.
     Verify(verify::Arguments),
     /// Put a local OpenAI-compatible endpoint in front of a verified enclave.
+    ///
+    /// Policy, inventories and reference values are read once, at the start: when an inventory or bundle expires, every enclave
+    /// is refused until the proxy is started again with what replaces it.
     Proxy(proxy::Arguments),
     /// Print a completion script for a shell.
     #[command(

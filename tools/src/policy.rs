@@ -126,6 +126,7 @@ fn check(text: &[u8]) -> Result<Checked> {
         return Ok(Checked { kind: "appraisal", digest, fixes_software, fixes_model });
     }
     let policy = ReleasePolicy::parse(text)?;
+    policy.fixes_values()?;
     strongroom_artifact::verify_signers(policy.trust())
         .map_err(|refusal| Refusal { code: Code::PolicyInvalid, ..refusal })?;
     Ok(Checked { kind: RELEASE, digest, fixes_software: true, fixes_model: true })

@@ -25,7 +25,7 @@ pub(crate) enum Command {
     Sign(Sign),
     /// Verify a bundle's signatures, dates and version.
     #[command(
-        after_help = "Example:\n  strongroom reference-values verify reference-values.dsse --public-key release.pub --state seen.json"
+        after_help = "Example:\n  strongroom reference-values verify reference-values.dsse --public-key release.pub --name guest --state seen.json"
     )]
     Verify(Verify),
     /// Write the reference values of a CoRIM as a document to sign. Verifies nothing.
@@ -68,11 +68,12 @@ pub(crate) struct Verify {
     /// How many of them must have signed.
     #[arg(long, value_name = "N", default_value_t = 1)]
     threshold: usize,
-    /// The name that the bundle must have; by default whatever it says.
+    /// The name that the bundle must have; by default whatever it says. With --state it must be given: by it a version is
+    /// remembered.
     #[arg(long)]
     name: Option<String>,
-    /// Remember in this file the highest version that was seen, and refuse older ones.
-    #[arg(long, value_name = "FILE")]
+    /// Remember in this file the highest version that was seen of that name from these signers, and refuse older ones.
+    #[arg(long, value_name = "FILE", requires = "name")]
     state: Option<PathBuf>,
     /// Judge as of this moment instead of now.
     #[arg(long, value_name = "UNIX_SECONDS")]

@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use strongroom_appraisal::Seen;
+use strongroom_client::Memory;
 use strongroom_wire::{Refusal, Result, limits};
 
 /// The memory in a file, which no other run of ours reads or writes until this value is gone.
@@ -33,12 +34,33 @@ impl State {
         Ok(Self { path: path.to_owned(), read: seen.clone(), seen, _lock: lock })
     }
 
-    /// Writes what was raised, whole or not at all, and lets others in.
-    pub(crate) fn save(self) -> Result<()> {
+    /// Writes what was raised up to now, whole or not at all, and durably, so that no power cut takes it back.
+    pub(crate) fn keep(&mut self) -> Result<()> {
         if self.seen == self.read {
             return Ok(());
         }
-        files::write(&self.path, &self.seen.to_json()?)
+        files::write_durably(&self.path, &self.seen.to_json()?)?;
+        self.read = self.seen.clone();
+        Ok(())
+    }
+
+    /// [`Self::keep`], and lets others in.
+    pub(crate) fn save(mut self) -> Result<()> {
+        self.keep()
+    }
+}
+
+/// The memory in a file for whoever attests again and again: it is open only while something is compared with it, so that
+/// other runs get at it in between.
+pub(crate) struct StateFile(pub(crate) PathBuf);
+
+impl Memory for StateFile {
+    fn compare(&self, compare: &mut dyn FnMut(&mut Seen) -> Result<()>) -> Result<()> {
+        let mut state = State::open(&self.0)?;
+        let outcome = compare(&mut state.seen);
+        // What was raised is kept whatever else did not hold.
+        state.save()?;
+        outcome
     }
 }
 
@@ -68,6 +90,33 @@ mod tests {
         state.save().unwrap();
         let again = State::open(&path).unwrap();
         assert_eq!(again.seen.highest(SeenKind::CrlNumber, "amd/Milan"), Some(7));
+    }
+
+    #[test]
+    fn what_was_raised_is_kept_though_the_comparison_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = StateFile(folder.path().join("seen.json"));
+        let see = |number| {
+            file.compare(&mut |seen| {
+                seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", number)?;
+                Err(Refusal::new(Code::CertificateRevoked, "certificate"))
+            })
+        };
+        assert_eq!(see(9).unwrap_err().code, Code::CertificateRevoked);
+        assert_eq!(see(8).unwrap_err().code, Code::CollateralRolledBack);
+    }
+
+    #[test]
+    fn what_was_kept_is_there_before_the_run_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seen.json");
+        let mut state = State::open(&path).unwrap();
+        for number in [7, 8] {
+            state.seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", number).unwrap();
+            state.keep().unwrap();
+            let written = Seen::parse(&std::fs::read(&path).unwrap()).unwrap();
+            assert_eq!(written.highest(SeenKind::CrlNumber, "amd/Milan"), Some(number));
+        }
     }
 
     #[test]

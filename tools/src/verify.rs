@@ -1,17 +1,16 @@
 //! `strongroom verify`: is what listens at a URL an enclave that was approved?
 
 use crate::reference_values::Given;
-use crate::state::State;
-use crate::{block_on, evidence, files, output, roots};
+use crate::state::{State, StateFile};
+use crate::{block_on, evidence, output, roots};
 use clap::Args;
 use core::time::Duration;
 use http::Uri;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use strongroom_appraisal::{Policy, Seen};
 use strongroom_client::{Provisional, Terms, Verified};
-use strongroom_wire::{Check, Code, Fault, Realm, Refusal, Result, limits};
+use strongroom_wire::{Check, Code, Fault, Realm, Refusal, Result};
 
 /// For the connection with its handshakes, and once more for the evidence.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,7 +32,11 @@ pub(crate) struct TermsArguments {
     policy: PathBuf,
     #[command(flatten)]
     reference_values: Given,
-    /// Remember in this file the newest reference values that were seen, and refuse older ones.
+    /// A signed inventory of machines, for each that the policy names. Repeatable.
+    #[arg(long = "inventory", value_name = "FILE", requires = "policy")]
+    inventories: Vec<PathBuf>,
+    /// Remember in this file the newest revocation lists, inventories and reference values that were seen, and refuse older
+    /// ones than those. Made where there is none; keep it where nobody but you writes.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Trust this root instead of the built-in ones of AMD. Repeatable.
@@ -44,14 +47,15 @@ pub(crate) struct TermsArguments {
 impl TermsArguments {
     /// Reads the files. `no-reference-values` where the policy leaves open what is demanded of it.
     pub(crate) fn load(&self) -> Result<Terms> {
-        let policy = Policy::parse(&files::read(&self.policy, limits::POLICY)?);
-        let policy = policy.map_err(|refusal| refusal.within(format!("`{}`", self.policy.display())))?;
         let mut state = self.state.as_deref().map(State::open).transpose()?;
-        let mut nothing = Seen::default();
-        let seen = state.as_mut().map_or(&mut nothing, |state| &mut state.seen);
-        let policy = self.reference_values.take(&policy, seen, evidence::now())?;
-        state.map_or(Ok(()), State::save)?;
-        Terms::new(policy, roots::load(&self.roots)?)
+        let (inventories, reference_values) = (&self.inventories, &self.reference_values);
+        let policy =
+            evidence::load_policy(&self.policy, inventories, reference_values, state.as_mut(), evidence::now())?;
+        let terms = Terms::new(policy, roots::load(&self.roots)?)?;
+        Ok(match &self.state {
+            Some(path) => terms.remembering(StateFile(path.clone())),
+            None => terms,
+        })
     }
 }
 

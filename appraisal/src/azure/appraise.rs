@@ -3,7 +3,7 @@
 use super::AuthenticVtpm;
 use crate::policy::{AzurePolicy, Pcr};
 use crate::tdx::AuthenticQuote;
-use crate::{Appraisal, AuthenticReport, Hex, Policy, Rule, snp, tdx};
+use crate::{Appraisal, AuthenticReport, Hex, Policy, Rule, UnixTime, snp, tdx};
 use aws_lc_rs::digest::{Context, SHA256};
 use strongroom_wire::azure::Platform;
 use strongroom_wire::digest::Sha256;
@@ -17,10 +17,12 @@ pub fn appraise_snp(
     policy: &Policy,
     deployment: Option<Sha256>,
 ) -> Appraisal<AuthenticVtpm<AuthenticReport>> {
-    let Some(section) = policy.azure_snp() else { return not_named(authentic, policy, Platform::AzureSnpVtpm) };
+    let Some(section) = policy.azure_snp() else {
+        return not_named(authentic, authentic.hardware().at(), policy, Platform::AzureSnpVtpm);
+    };
     let mut checks = snp::hardware_checks(authentic.hardware(), &section.hardware);
     checks.extend(vtpm_checks(authentic, section, deployment));
-    conclude(authentic, policy, checks, &section.fixes_software(), deployment)
+    conclude(authentic, authentic.hardware().at(), policy, checks, &section.fixes_software(), deployment)
 }
 
 /// Judges an authentic guest on TDX by the section `[azure-tdx-vtpm]` of `policy`; else as [`appraise_snp`].
@@ -29,24 +31,32 @@ pub fn appraise_tdx(
     policy: &Policy,
     deployment: Option<Sha256>,
 ) -> Appraisal<AuthenticVtpm<AuthenticQuote>> {
-    let Some(section) = policy.azure_tdx() else { return not_named(authentic, policy, Platform::AzureTdxVtpm) };
+    let Some(section) = policy.azure_tdx() else {
+        return not_named(authentic, authentic.hardware().at(), policy, Platform::AzureTdxVtpm);
+    };
     let mut checks = tdx::hardware_checks(authentic.hardware(), &section.hardware);
     checks.extend(vtpm_checks(authentic, section, deployment));
-    conclude(authentic, policy, checks, &section.fixes_software(), deployment)
+    conclude(authentic, authentic.hardware().at(), policy, checks, &section.fixes_software(), deployment)
 }
 
-fn not_named<E: Clone>(authentic: &AuthenticVtpm<E>, policy: &Policy, got: Platform) -> Appraisal<AuthenticVtpm<E>> {
-    Appraisal::new(vec![policy.platform_not_named(got.as_str())], authentic.clone(), policy, false, false)
+fn not_named<E: Clone>(
+    authentic: &AuthenticVtpm<E>,
+    at: UnixTime,
+    policy: &Policy,
+    got: Platform,
+) -> Appraisal<AuthenticVtpm<E>> {
+    Appraisal::new(vec![policy.platform_not_named(got.as_str())], authentic.clone(), at, policy, false, false)
 }
 
 fn conclude<E: Clone>(
     authentic: &AuthenticVtpm<E>,
+    at: UnixTime,
     policy: &Policy,
     checks: Vec<Check>,
     fixes_software: &Result<()>,
     deployment: Option<Sha256>,
 ) -> Appraisal<AuthenticVtpm<E>> {
-    Appraisal::new(checks, authentic.clone(), policy, fixes_software.is_ok(), deployment.is_some())
+    Appraisal::new(checks, authentic.clone(), at, policy, fixes_software.is_ok(), deployment.is_some())
 }
 
 fn vtpm_checks<E, H>(authentic: &AuthenticVtpm<E>, policy: &AzurePolicy<H>, deployment: Option<Sha256>) -> Vec<Check> {

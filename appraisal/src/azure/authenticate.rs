@@ -1,6 +1,7 @@
 //! Who signed an Azure guest's evidence: the recipe, first failure ends it.
 
 use super::vtpm::{AuthenticVtpm, verify_vtpm};
+use crate::newest::Sightings;
 use crate::tdx::AuthenticQuote;
 use crate::trace::traced;
 use crate::{AuthenticReport, Endorsements, Roots, UnixTime, tdx};
@@ -40,8 +41,22 @@ pub fn authenticate_snp_traced(
     now: UnixTime,
     trace: &mut Vec<Check>,
 ) -> Result<AuthenticVtpm<AuthenticReport>> {
+    authenticate_snp_recording(evidence, nonce, endorsements, roots, now, trace, &mut Sightings::default())
+}
+
+/// [`authenticate_snp_traced`], with how new each list and document was that was verified added to `sightings`, also where it
+/// ends in a refusal.
+pub fn authenticate_snp_recording(
+    evidence: &Evidence,
+    nonce: &[u8],
+    endorsements: &Endorsements,
+    roots: &Roots,
+    now: UnixTime,
+    trace: &mut Vec<Check>,
+    sightings: &mut Sightings,
+) -> Result<AuthenticVtpm<AuthenticReport>> {
     let hcl = traced(trace, "hcl-report", parse(evidence, Platform::AzureSnpVtpm))?; // 1
-    let hardware = crate::authenticate_traced(hcl.hardware.as_ref(), endorsements, roots, now, trace)?; // 2
+    let hardware = crate::authenticate_recording(hcl.hardware.as_ref(), endorsements, roots, now, trace, sightings)?; // 2
     traced(trace, "paravisor-vmpl", verify_vmpl(hardware.report().vmpl))?; // 3
     let data = hardware.report().report_data;
     verify_vtpm(hardware, &data, hcl, evidence, nonce, trace) // 4 to 7
@@ -74,10 +89,24 @@ pub fn authenticate_tdx_traced(
     now: UnixTime,
     trace: &mut Vec<Check>,
 ) -> Result<AuthenticVtpm<AuthenticQuote>> {
+    authenticate_tdx_recording(evidence, nonce, endorsements, roots, now, trace, &mut Sightings::default())
+}
+
+/// [`authenticate_tdx_traced`], with how new each list and document was that was verified added to `sightings`, also where it
+/// ends in a refusal.
+pub fn authenticate_tdx_recording(
+    evidence: &Evidence,
+    nonce: &[u8],
+    endorsements: &Endorsements,
+    roots: &Roots,
+    now: UnixTime,
+    trace: &mut Vec<Check>,
+    sightings: &mut Sightings,
+) -> Result<AuthenticVtpm<AuthenticQuote>> {
     let hcl = traced(trace, "hcl-report", parse(evidence, Platform::AzureTdxVtpm))?;
     let missing = || Refusal::malformed("Azure evidence", "no TDX quote");
     let quote = traced(trace, "td-quote", evidence.td_quote.as_ref().ok_or_else(missing))?;
-    let hardware = tdx::authenticate_traced(quote, endorsements, roots, now, trace)?;
+    let hardware = tdx::authenticate_recording(quote, endorsements, roots, now, trace, sightings)?;
     let data = hardware.quote().body.report_data;
     verify_vtpm(hardware, &data, hcl, evidence, nonce, trace)
 }

@@ -1,8 +1,10 @@
 //! Which machines: named one by one, or as an inventory that somebody signed.
 
 use super::{Hex, Rule};
+use crate::UnixTime;
+use core::ops::RangeInclusive;
 use serde::Deserialize;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use strongroom_wire::{Check, Code};
 
 /// Which machines, by an id of `N` bytes.
@@ -20,8 +22,8 @@ pub enum Machines<const N: usize> {
     Listed {
         /// Its name.
         inventory: String,
-        /// Their ids.
-        ids: BTreeSet<Hex<N>>,
+        /// Their ids, each with the times at which the machine may be used.
+        ids: BTreeMap<Hex<N>, Vec<RangeInclusive<UnixTime>>>,
     },
     /// Whichever it is.
     Any {
@@ -31,19 +33,27 @@ pub enum Machines<const N: usize> {
 }
 
 impl<const N: usize> Machines<N> {
-    /// Whether the machine of this id is one of them.
+    /// Whether the machine of this id is one of them, at whatever time. An appraisal asks [`Self::allows_at`].
     pub fn allows(&self, id: &Hex<N>) -> bool {
         match self {
             Self::Exactly(want) => want == id,
             Self::OneOf(wanted) => wanted.contains(id),
             Self::Inventory(_) => false,
-            Self::Listed { ids, .. } => ids.contains(id),
+            Self::Listed { ids, .. } => ids.contains_key(id),
             Self::Any { .. } => true,
         }
     }
 
+    /// Whether the machine of this id is one of them that may be used at that moment.
+    pub fn allows_at(&self, id: &Hex<N>, at: UnixTime) -> bool {
+        match self {
+            Self::Listed { ids, .. } => ids.get(id).is_some_and(|times| times.iter().any(|time| time.contains(&at))),
+            _ => self.allows(id),
+        }
+    }
+
     /// The check of that name.
-    pub(crate) fn check(&self, name: &str, got: [u8; N]) -> Check {
+    pub(crate) fn check(&self, name: &str, got: [u8; N], at: UnixTime) -> Check {
         let (got, shown) = (Hex(got), Hex(got).to_string());
         let (code, want) = match self {
             Self::Exactly(want) => (Code::PlatformNotApproved, want.to_string()),
@@ -54,7 +64,7 @@ impl<const N: usize> Machines<N> {
             }
             Self::Any { because } => (Code::PlatformNotApproved, format!("any, because {because}")),
         };
-        Check::new(name, self.allows(&got), code, shown, want)
+        Check::new(name, self.allows_at(&got, at), code, shown, want)
     }
 
     pub(super) fn is_sound(&self) -> bool {
@@ -74,11 +84,13 @@ impl<const N: usize> Machines<N> {
     }
 
     /// Takes the ids of the inventory that it names.
-    pub(super) fn list(&mut self, ids: impl FnOnce(&str) -> Option<Vec<Hex<N>>>) {
+    pub(super) fn list(&mut self, listed: impl FnOnce(&str) -> Option<Vec<(Hex<N>, RangeInclusive<UnixTime>)>>) {
         if let Self::Inventory(name) = self
-            && let Some(ids) = ids(name)
+            && let Some(listed) = listed(name)
         {
-            *self = Self::Listed { inventory: core::mem::take(name), ids: ids.into_iter().collect() };
+            let mut ids: BTreeMap<_, Vec<_>> = BTreeMap::new();
+            listed.into_iter().for_each(|(id, times)| ids.entry(id).or_default().push(times));
+            *self = Self::Listed { inventory: core::mem::take(name), ids };
         }
     }
 

@@ -95,6 +95,11 @@ impl<T> Rule<T> {
         Check::new(name, self.allows(got), code, show(got), self.describe(&show))
     }
 
+    /// The bundle that its value is still to be taken from.
+    pub(crate) fn source(&self) -> Option<&str> {
+        if let Self::ReferenceValues(name) = self { Some(name) } else { None }
+    }
+
     /// Whether it says anything: a list with entries, a reason with words; not that it takes a value which it never took.
     pub(crate) fn is_sound(&self) -> bool {
         match self {

@@ -3,7 +3,7 @@
 mod sound;
 mod values;
 
-use super::{Ceiling, Floor, Hex, Machines, Rule, unfixed_value};
+use super::{Ceiling, Floor, Hex, Machines, ReferenceGuests, Rule, unfixed_value};
 use serde::Deserialize;
 use strongroom_wire::Result;
 use strongroom_wire::snp::Tcb;
@@ -119,6 +119,9 @@ pub struct SnpPolicy {
     /// Seconds since that list's thisUpdate; by default any.
     #[serde(default = "ends_with_next_update")]
     pub crl_age: Ceiling<u64>,
+    /// Guests of bundles of which more than one field was taken.
+    #[serde(skip)]
+    pub(crate) guests: Vec<ReferenceGuests>,
 }
 
 const fn no() -> Rule<bool> {
@@ -200,6 +203,7 @@ impl SnpPolicy {
             revocation_list: Rule::any("revocation is judged where a list is given"),
             crl_number: bounded_by_dates(),
             crl_age: ends_with_next_update(),
+            guests: Vec::new(),
         }
     }
 

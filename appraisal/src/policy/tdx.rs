@@ -1,6 +1,6 @@
 //! The `[tdx]` section.
 
-use super::{Ceiling, Floor, Hex, Machines, Rule, TdxEvent, unfixed_value};
+use super::{Ceiling, Floor, Hex, Machines, ReferenceGuests, Rule, TdxEvent, unfixed_value};
 use crate::tdx::TcbStatus;
 use serde::Deserialize;
 use strongroom_wire::tdx::INTEL_QE_VENDOR;
@@ -106,6 +106,9 @@ pub struct TdxPolicy {
     /// Events that must be in the replayed event log; by default none, and no log is asked for.
     #[serde(default)]
     pub event: Vec<TdxEvent>,
+    /// Guests of bundles of which more than one field was taken.
+    #[serde(skip)]
+    pub(crate) guests: Vec<ReferenceGuests>,
 }
 
 const fn no() -> Rule<bool> {
@@ -189,6 +192,7 @@ impl TdxPolicy {
             vmid: first(),
             xfam: unasked(),
             event: Vec::new(),
+            guests: Vec::new(),
         }
     }
 

@@ -1,7 +1,9 @@
 //! Policy fields that take their values from verified bundles.
 
 use super::{ReferenceValues, SnpGuest, TdxGuest, VerifiedReferenceValues};
+use crate::policy::ReferenceGuests;
 use crate::policy::{Floor, Hex, Policy, Rule, SnpPolicy, TdxPolicy};
+use std::collections::BTreeSet;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -18,7 +20,7 @@ impl Policy {
         let digest = Sha256::of_parts(&parts);
         let find = |name: &str| bundles.iter().map(VerifiedReferenceValues::values).find(|values| values.name == name);
         let find = |name: &str| find(name).map(Some).ok_or_else(|| unnamed(name));
-        self.taking_from(&find, digest)
+        self.taking_from(&find, bundles.iter().map(VerifiedReferenceValues::validity), digest)
     }
 }
 
@@ -32,6 +34,16 @@ impl SnpPolicy {
     /// Replaces the fields that take values: `measurement`, `deployment`, `product` and the TCB floors.
     pub(crate) fn take(&mut self, bundles: &Bundles<'_>) -> Result<()> {
         let snp = |values: &ReferenceValues| values.snp.clone();
+        self.verify_floors(bundles)?;
+        self.guests = guests(
+            bundles,
+            [("measurement", self.measurement.source()), ("deployment", self.deployment.source())],
+            |values| {
+                let guest =
+                    |guest: &SnpGuest| [Some(guest.measurement.0.to_vec()), guest.deployment.map(|hex| hex.0.to_vec())];
+                values.snp.iter().flat_map(|snp| &snp.guests).map(guest).collect()
+            },
+        )?;
         rule(&mut self.measurement, "snp.measurement", bundles, |values| {
             all(&snp(values)?.guests, |guest: &SnpGuest| Some(guest.measurement))
         })?;
@@ -47,12 +59,56 @@ impl SnpPolicy {
         }
         Ok(())
     }
+
+    /// Refuses a TCB floor whose bundle is of another product than the policy's, or of one that the policy does not name: patch
+    /// levels of different products are different scales.
+    fn verify_floors(&self, bundles: &Bundles<'_>) -> Result<()> {
+        let own = [&self.committed_tcb, &self.current_tcb, &self.launch_tcb];
+        for floor in own.into_iter().flatten().chain([&self.tcb]) {
+            let Floor::ReferenceValues(name) = floor else { continue };
+            let of = |values: &ReferenceValues| values.snp.as_ref()?.product.clone();
+            let product = match &self.product {
+                Some(Rule::Exactly(product)) => Some(product.clone()),
+                Some(Rule::ReferenceValues(source)) => match bundles(source)? {
+                    Some(values) => Some(of(values).ok_or_else(|| lacking("snp.product", source))?),
+                    None => continue,
+                },
+                _ => None,
+            };
+            let scale = match bundles(name)? {
+                Some(values) => Some(of(values).ok_or_else(|| lacking("snp.tcb", name))?),
+                None => product.clone(),
+            };
+            if product.is_none() || product != scale {
+                let want = scale.unwrap_or_else(|| "one product, whose scale the floor is of".to_owned());
+                let got = product.unwrap_or_else(|| "not one".to_owned());
+                return Err(Refusal::new(Code::PolicyInvalid, "product of a TCB floor").got(got).want(want));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl TdxPolicy {
     /// Replaces the fields that take values: `mrtd`, `rtmr0` to `rtmr3`, `deployment` and `tcb-evaluation`.
     pub(crate) fn take(&mut self, bundles: &Bundles<'_>) -> Result<()> {
         type Register = fn(&TdxGuest) -> Option<Hex<48>>;
+        let fields = [
+            ("mrtd", self.mrtd.source()),
+            ("rtmr0", self.rtmr0.source()),
+            ("rtmr1", self.rtmr1.source()),
+            ("rtmr2", self.rtmr2.source()),
+            ("rtmr3", self.rtmr3.source()),
+            ("deployment", self.deployment.source()),
+        ];
+        self.guests = guests(bundles, fields, |values| {
+            let guest = |guest: &TdxGuest| {
+                let registers = [Some(guest.mrtd), guest.rtmr0, guest.rtmr1, guest.rtmr2, guest.rtmr3];
+                let [mrtd, rtmr0, rtmr1, rtmr2, rtmr3] = registers.map(|register| Some(register?.0.to_vec()));
+                [mrtd, rtmr0, rtmr1, rtmr2, rtmr3, guest.deployment.map(|hex| hex.0.to_vec())]
+            };
+            values.tdx.iter().flat_map(|tdx| &tdx.guests).map(guest).collect()
+        })?;
         let registers: [(&mut Rule<Hex<48>>, &str, Register); 5] = [
             (&mut self.mrtd, "tdx.mrtd", |guest| Some(guest.mrtd)),
             (&mut self.rtmr0, "tdx.rtmr0", |guest| guest.rtmr0),
@@ -68,6 +124,30 @@ impl TdxPolicy {
         })?;
         floor(&mut self.tcb_evaluation, "tdx.tcb-evaluation", bundles, |values| values.tdx.as_ref()?.tcb_evaluation)
     }
+}
+
+/// Of each bundle that more than one of `fields` is taken from, what its guests are in these.
+fn guests<const N: usize>(
+    bundles: &Bundles<'_>,
+    fields: [(&'static str, Option<&str>); N],
+    values: impl Fn(&ReferenceValues) -> Vec<[Option<Vec<u8>>; N]>,
+) -> Result<Vec<ReferenceGuests>> {
+    let names: BTreeSet<&str> = fields.iter().filter_map(|(_, source)| *source).collect();
+    let mut all = Vec::new();
+    for name in names {
+        let taken = fields.map(|(field, source)| (field, source == Some(name)));
+        let Some(bundle) = bundles(name)? else { continue };
+        if taken.iter().filter(|(_, taken)| *taken).count() < 2 {
+            continue;
+        }
+        let guest = |guest: [Option<Vec<u8>>; N]| {
+            let values = taken.into_iter().zip(guest).filter(|((_, taken), _)| *taken);
+            values.filter_map(|((field, _), value)| Some((field, value?))).collect()
+        };
+        let guests = values(bundle).into_iter().map(guest).collect();
+        all.push(ReferenceGuests { bundle: name.to_owned(), guests });
+    }
+    Ok(all)
 }
 
 /// The value of every guest; none where one guest has none, for it would be judged by the values of another.

@@ -3,6 +3,7 @@
 use super::AuthenticReport;
 use crate::policy::{Abi, BitSet, Firmware, Floor, SnpPolicy};
 use crate::{Appraisal, Expected, Hex, Policy, Rule, VerifiedEnclave};
+use std::collections::BTreeMap;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::snp::{Report, Tcb};
 use strongroom_wire::{Check, Code, Root};
@@ -11,13 +12,28 @@ use strongroom_wire::{Check, Code, Root};
 pub fn appraise(authentic: &AuthenticReport, policy: &Policy, expected: &Expected) -> Appraisal {
     let report = authentic.report();
     let Some(section) = policy.snp() else {
-        return Appraisal::new(vec![policy.platform_not_named("snp")], authentic.clone(), policy, false, false);
+        return Appraisal::new(
+            vec![policy.platform_not_named("snp")],
+            authentic.clone(),
+            authentic.at(),
+            policy,
+            false,
+            false,
+        );
     };
     let mut checks = hardware_checks(authentic, section);
     let host_data = Hex(report.host_data);
     checks.push(section.deployment.check("deployment", Code::DeploymentNotApproved, &host_data, Hex::to_string));
+    checks.extend(guest_as_a_whole(report, section));
     checks.extend(binding_checks(report, expected));
-    Appraisal::new(checks, authentic.clone(), policy, section.fixes_software().is_ok(), expected.is_bound())
+    Appraisal::new(
+        checks,
+        authentic.clone(),
+        authentic.at(),
+        policy,
+        section.fixes_software().is_ok(),
+        expected.is_bound(),
+    )
 }
 
 /// Every check of the section but those of HOST_DATA and report data, which under a paravisor are not the guest's.
@@ -29,6 +45,13 @@ pub(crate) fn hardware_checks(authentic: &AuthenticReport, section: &SnpPolicy) 
     checks.extend(revocation_checks(authentic, section));
     checks.extend(software_checks(report, section));
     checks
+}
+
+/// That the fields which were taken from one bundle are of one guest of it.
+fn guest_as_a_whole(report: &Report, policy: &SnpPolicy) -> Vec<Check> {
+    let fields: [(&str, &[u8]); 2] = [("measurement", &report.measurement), ("deployment", &report.host_data)];
+    let measured = BTreeMap::from(fields);
+    policy.guests.iter().map(|guests| guests.check(&measured)).collect()
 }
 
 fn guest_checks(report: &Report, policy: &SnpPolicy) -> Vec<Check> {
@@ -81,7 +104,7 @@ fn platform_checks(authentic: &AuthenticReport, policy: &SnpPolicy) -> Vec<Check
         reserved_check(report),
         policy.product_rule().check("product", not_approved, &authentic.product().to_owned(), String::clone),
         policy.cpuid.check("cpuid", not_approved, &Hex(report.cpuid), Hex::to_string),
-        policy.chip.check("chip", report.chip_id),
+        policy.chip.check("chip", report.chip_id, authentic.at()),
         provider_check(authentic, policy),
     ]
 }

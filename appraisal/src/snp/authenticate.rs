@@ -3,6 +3,7 @@
 use super::vek::{VekExtensions, product_of_cpuid};
 use super::verified_vek::VerifiedVek;
 use crate::crl::Edition;
+use crate::newest::Sightings;
 use crate::trace::traced;
 use crate::{Endorsements, Roots, UnixTime};
 use std::sync::Arc;
@@ -51,8 +52,21 @@ pub fn authenticate_traced(
     now: UnixTime,
     trace: &mut Vec<Check>,
 ) -> Result<AuthenticReport> {
+    authenticate_recording(evidence, endorsements, roots, now, trace, &mut Sightings::default())
+}
+
+/// [`authenticate_traced`], with how new the revocation list was, once it is verified, added to `sightings`, also where
+/// it ends in a refusal.
+pub fn authenticate_recording(
+    evidence: &[u8],
+    endorsements: &Endorsements,
+    roots: &Roots,
+    now: UnixTime,
+    trace: &mut Vec<Check>,
+    sightings: &mut Sightings,
+) -> Result<AuthenticReport> {
     let report = traced(trace, "report-format", parse(evidence))?; // 1
-    let vek = VerifiedVek::verify(&report, endorsements, roots, now, trace)?; // 2 to 6
+    let vek = VerifiedVek::verify(&report, endorsements, roots, now, trace, sightings)?; // 2 to 6
     judge(report, Arc::new(vek), now, trace) // 7, 8
 }
 
@@ -84,6 +98,11 @@ impl AuthenticReport {
     /// The root that it was verified under.
     pub fn root(&self) -> Root {
         self.vek.root
+    }
+
+    /// When it was authenticated.
+    pub const fn at(&self) -> UnixTime {
+        self.at
     }
 
     /// `Milan`, `Genoa` or `Turin`, as the endorsement certificate says.

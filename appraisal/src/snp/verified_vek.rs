@@ -3,7 +3,8 @@
 use super::authenticate::{AuthenticReport, judge, parse, verify_chip, verify_tcb};
 use super::vek::VekExtensions;
 use crate::certificate::Certificate;
-use crate::crl::{Crl, Edition, Revocations};
+use crate::crl::{Edition, Revocations};
+use crate::newest::Sightings;
 use crate::trace::{found, traced};
 use crate::window::Window;
 use crate::{Endorsements, Roots, UnixTime};
@@ -42,6 +43,7 @@ impl VerifiedVek {
         roots: &Roots,
         now: UnixTime,
         trace: &mut Vec<Check>,
+        sightings: &mut Sightings,
     ) -> Result<Self> {
         let kind = report.key_info.signing_key();
         let (vek, facts) = traced(trace, "endorsement-key", find_vek(report, kind, endorsements))?;
@@ -50,8 +52,11 @@ impl VerifiedVek {
         let chain = [vek, issuer, root];
         traced(trace, "validity", chain.iter().try_for_each(|certificate| certificate.verify_validity(now)))?;
         traced(trace, "authorities", [issuer, root].into_iter().try_for_each(Certificate::verify_authority))?;
-        let (edition, listed) =
-            traced(trace, "revocation", verify_revocation(&endorsements.crls, issuer, root, vek, now))?;
+        let mut sighted = |list: Edition| {
+            sightings.extend(list.sightings(&format!("{}/{}", roots.label(root), facts.product)));
+        };
+        let revocation = verify_revocation(endorsements, chain, now, &mut sighted);
+        let (edition, listed) = traced(trace, "revocation", revocation)?;
         found(trace, &edition.map_or_else(|| "no list given".to_owned(), |edition| edition.describe()));
         let key = ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, vek.p384_point()?)
             .map_err(|e| Refusal::new(Code::CertificateUnsuitable, &vek.subject).because(e))?;
@@ -141,19 +146,21 @@ fn find_intermediate<'a>(vek: &Certificate, given: &'a Endorsements, roots: &'a 
 }
 
 /// How new the root's list is, where one was given, and the time in which every list that was looked at is current; a listed
-/// certificate, a forged list or only stale lists are refused.
+/// certificate, a forged list or only stale lists are refused. The root's list is `sighted` before anybody looks at what it
+/// revokes.
 fn verify_revocation(
-    crls: &[Crl],
-    issuer: &Certificate,
-    root: &Certificate,
-    vek: &Certificate,
+    endorsements: &Endorsements,
+    [vek, issuer, root]: [&Certificate; 3],
     now: UnixTime,
+    sighted: &mut impl FnMut(Edition),
 ) -> Result<(Option<Edition>, Window)> {
+    let crls = &endorsements.crls;
     let (mut edition, mut window) = (None, Window::ALWAYS);
     if let Some(revocations) = Revocations::verify(crls, root, now)? {
+        edition = revocations.edition(now);
+        edition.into_iter().for_each(&mut *sighted);
         revocations.verify_absent(issuer)?;
         revocations.verify_absent(root)?;
-        edition = revocations.edition(now);
         window = window.and(revocations.window(now).bounds());
     }
     // AMD publishes no list of endorsement keys today; one signed by the intermediate would be honoured.

@@ -4,6 +4,7 @@ use super::event_log::event_checks;
 use super::{AuthenticQuote, Configuration, TcbStatus};
 use crate::policy::TdxPolicy;
 use crate::{Appraisal, Expected, Hex, Policy, Rule};
+use std::collections::BTreeMap;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::tdx::{TdAttributes, TdReport, Xfam};
 use strongroom_wire::{Check, Code};
@@ -11,13 +12,27 @@ use strongroom_wire::{Check, Code};
 /// Judges an authentic quote by `policy`. Makes every check, whatever the others said.
 pub fn appraise(authentic: &AuthenticQuote, policy: &Policy, expected: &Expected) -> Appraisal<AuthenticQuote> {
     let Some(section) = policy.tdx() else {
-        return Appraisal::new(vec![policy.platform_not_named("tdx")], authentic.clone(), policy, false, false);
+        return Appraisal::new(
+            vec![policy.platform_not_named("tdx")],
+            authentic.clone(),
+            authentic.at(),
+            policy,
+            false,
+            false,
+        );
     };
     let body = &authentic.quote().body;
     let mut checks = hardware_checks(authentic, section);
     checks.push(deployment_check(body, section));
     checks.extend(binding_checks(body, expected));
-    Appraisal::new(checks, authentic.clone(), policy, section.fixes_software().is_ok(), expected.is_bound())
+    Appraisal::new(
+        checks,
+        authentic.clone(),
+        authentic.at(),
+        policy,
+        section.fixes_software().is_ok(),
+        expected.is_bound(),
+    )
 }
 
 /// Every check of the section but those of MRCONFIGID and report data, which under a paravisor are not the guest's.
@@ -27,7 +42,23 @@ pub(crate) fn hardware_checks(authentic: &AuthenticQuote, section: &TdxPolicy) -
     checks.extend(collateral_checks(authentic, section));
     checks.extend(software_checks(&authentic.quote().body, section));
     checks.extend(event_checks(authentic, section));
+    checks.extend(guest_as_a_whole(&authentic.quote().body, section));
     checks
+}
+
+/// That the fields which were taken from one bundle are of one guest of it. Under a paravisor `deployment` is never taken.
+fn guest_as_a_whole(body: &TdReport, policy: &TdxPolicy) -> Vec<Check> {
+    let ([rtmr0, rtmr1, rtmr2, rtmr3], (document, _)) = (&body.rtmr, mrconfigid(body));
+    let fields: [(&str, &[u8]); 6] = [
+        ("mrtd", &body.mrtd),
+        ("rtmr0", rtmr0),
+        ("rtmr1", rtmr1),
+        ("rtmr2", rtmr2),
+        ("rtmr3", rtmr3),
+        ("deployment", &document),
+    ];
+    let measured = BTreeMap::from(fields);
+    policy.guests.iter().map(|guests| guests.check(&measured)).collect()
 }
 
 fn attribute_checks(authentic: &AuthenticQuote, policy: &TdxPolicy) -> Vec<Check> {
@@ -106,8 +137,8 @@ fn platform_checks(authentic: &AuthenticQuote, policy: &TdxPolicy) -> Vec<Check>
     vec![
         Check::new("tcb-status", accepted, code, status, policy.tcb_status.describe(TcbStatus::to_string)),
         policy.fmspc.check("fmspc", not_approved, &Hex(facts.fmspc), Hex::to_string),
-        policy.ppid.check("ppid", facts.ppid),
-        policy.platform_instance.check("platform-instance", instance),
+        policy.ppid.check("ppid", facts.ppid, authentic.at()),
+        policy.platform_instance.check("platform-instance", instance, authentic.at()),
         stated("dynamic-platform", &policy.dynamic_platform, |stated| stated.dynamic_platform),
         stated("cached-keys", &policy.cached_keys, |stated| stated.cached_keys),
         stated("smt", &policy.smt, |stated| stated.smt),

@@ -5,6 +5,8 @@ use super::pck::PckChain;
 use super::platform::VerifiedPlatform;
 use super::status::TcbStatus;
 use super::tcb::{Level, level, verify_module, verify_qe};
+use super::verified_collateral::Record;
+use crate::newest::Sightings;
 use crate::trace::traced;
 use crate::{Endorsements, Roots, UnixTime};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -59,10 +61,24 @@ pub fn authenticate_traced(
     now: UnixTime,
     trace: &mut Vec<Check>,
 ) -> Result<AuthenticQuote> {
+    authenticate_recording(evidence, endorsements, roots, now, trace, &mut Sightings::default())
+}
+
+/// [`authenticate_traced`], with how new each list and document was that was verified added to `sightings`, also where it
+/// ends in a refusal.
+pub fn authenticate_recording(
+    evidence: &[u8],
+    endorsements: &Endorsements,
+    roots: &Roots,
+    now: UnixTime,
+    trace: &mut Vec<Check>,
+    sightings: &mut Sightings,
+) -> Result<AuthenticQuote> {
     let (quote, chain) = traced(trace, "quote-format", parse(evidence))?; // 1
     let pck = traced(trace, "pck-chain", PckChain::verify(&chain, roots, now))?; // 2
     verify_signatures(&quote, &pck, trace)?; // 3 to 5
-    let platform = VerifiedPlatform::verify(pck, endorsements, roots, now, trace)?; // 6, 7
+    let mut record = Record { trace: &mut *trace, sightings };
+    let platform = VerifiedPlatform::verify(pck, endorsements, roots, now, &mut record)?; // 6, 7
     judge(quote, Arc::new(platform), now, trace) // 8 to 10
 }
 

@@ -1,8 +1,10 @@
 //! A platform and its collateral, verified together: what is kept between quotes.
 
 use super::authenticate::{AuthenticQuote, judge, parse, verify_signatures};
+use super::collateral::Collateral;
 use super::pck::{PckChain, PlatformFacts};
-use super::verified_collateral::VerifiedCollateral;
+use super::verified_collateral::{Record, VerifiedCollateral};
+use crate::newest::{Sighting, Sightings};
 use crate::trace::traced;
 use crate::window::Window;
 use crate::{Endorsements, Roots, UnixTime};
@@ -20,40 +22,48 @@ use strongroom_wire::{Check, Code, Refusal, Result, Root};
 pub struct VerifiedPlatform {
     pub(super) pck: PckChain,
     pub(super) collateral: VerifiedCollateral,
+    /// Of the collateral, and of the lists of every set that was given beside it.
+    sightings: Sightings,
     window: Window,
 }
 
 impl VerifiedPlatform {
     /// Verifies the collateral for `pck` among `endorsements`. Where several sets would do, the newest counts: the one with
-    /// the highest evaluation number, then the latest issue date.
+    /// the highest evaluation number, then the latest issue date. A revocation list counts in whatever set it came, for no set
+    /// takes back what another one proves.
     pub(super) fn verify(
         pck: PckChain,
         endorsements: &Endorsements,
         roots: &Roots,
         now: UnixTime,
-        trace: &mut Vec<Check>,
+        record: &mut Record<'_>,
     ) -> Result<Self> {
         let mut best: Option<(VerifiedCollateral, Vec<Check>)> = None;
         let mut refused: Option<(Refusal, Vec<Check>)> = None;
+        let mut sighted = Sightings::default();
         for given in &endorsements.collateral {
             let mut checks = Vec::new();
-            match Self::fitting(&pck, given, roots, now, &mut checks) {
+            let mut own = Record { trace: &mut checks, sightings: &mut sighted };
+            match Self::fitting(&pck, given, &endorsements.collateral, roots, now, &mut own) {
                 Ok(collateral) if best.as_ref().is_none_or(|(other, _)| other.age() < collateral.age()) => {
                     best = Some((collateral, checks));
                 }
                 Ok(_) => {}
-                // A set that fails for itself says more than one that belongs to somebody else.
-                Err(refusal) if refused.as_ref().is_none_or(|(other, _)| other.code == Code::CollateralMismatch) => {
+                Err(refusal) if refused.as_ref().is_none_or(|(other, _)| weight(&refusal) > weight(other)) => {
                     refused = Some((refusal, checks));
                 }
                 Err(_) => {}
             }
         }
+        let Record { trace, sightings } = record;
+        sightings.extend(sighted.iter());
         match (best, refused) {
             (Some((collateral, checks)), _) => {
                 trace.extend(checks);
                 let window = pck.window.and(collateral.window().bounds());
-                Ok(Self { pck, collateral, window })
+                let mut sightings = Sightings::default();
+                sightings.extend(collateral.sightings().into_iter().chain(sighted.lists()));
+                Ok(Self { pck, collateral, sightings, window })
             }
             (None, Some((refusal, checks))) => {
                 trace.extend(checks);
@@ -69,14 +79,15 @@ impl VerifiedPlatform {
 
     fn fitting(
         pck: &PckChain,
-        given: &super::Collateral,
+        given: &Collateral,
+        among: &[Collateral],
         roots: &Roots,
         now: UnixTime,
-        trace: &mut Vec<Check>,
+        record: &mut Record<'_>,
     ) -> Result<VerifiedCollateral> {
-        let collateral = VerifiedCollateral::verify_traced(given, Some(pck), roots, now, trace)?;
-        traced(trace, "collateral-platform", verify_fit(pck, &collateral))?;
-        traced(trace, "revocation", collateral.verify_not_revoked(&pck.pck, &pck.authority))?;
+        let collateral = VerifiedCollateral::verify_among(given, among, Some(pck), roots, now, record)?;
+        traced(record.trace, "collateral-platform", verify_fit(pck, &collateral))?;
+        traced(record.trace, "revocation", verify_not_revoked(pck, among))?;
         Ok(collateral)
     }
 
@@ -119,10 +130,32 @@ impl VerifiedPlatform {
         &self.pck.facts
     }
 
+    /// What is remembered of it.
+    pub(crate) fn sightings(&self) -> impl Iterator<Item = Sighting> {
+        self.sightings.iter()
+    }
+
     /// The collateral.
     pub const fn collateral(&self) -> &VerifiedCollateral {
         &self.collateral
     }
+}
+
+/// A set that fails for itself says more than one that belongs to somebody else, and a revocation more than either.
+fn weight(refusal: &Refusal) -> u8 {
+    match refusal.code {
+        Code::CollateralMismatch => 0,
+        Code::CertificateRevoked => 2,
+        _ => 1,
+    }
+}
+
+/// Refuses a PCK, or its authority, that a list of its issuer names, whichever set brought that list.
+fn verify_not_revoked(pck: &PckChain, sets: &[Collateral]) -> Result<()> {
+    sets.iter().try_for_each(|set| {
+        set.root_ca_crl.verify_absent_under(&pck.root, &pck.authority)?;
+        set.pck_crl.verify_absent_under(&pck.authority, &pck.pck)
+    })
 }
 
 fn verify_fit(pck: &PckChain, collateral: &VerifiedCollateral) -> Result<()> {

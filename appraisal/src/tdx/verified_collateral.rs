@@ -5,7 +5,7 @@ use super::documents::{Date, QeIdentity, TcbInfo};
 use super::pck::{PckChain, verify_pck_authority};
 use crate::certificate::Certificate;
 use crate::crl::{Crl, Edition, Revocations};
-use crate::newest::Sighting;
+use crate::newest::{Sighting, Sightings};
 use crate::seen::SeenKind;
 use crate::trace::traced;
 use crate::window::Window;
@@ -44,20 +44,32 @@ impl VerifiedCollateral {
     /// 4. TCB info and QE identity are signed, over the bytes as received.
     /// 5. Only then they are parsed, and `now` is within their dates.
     pub fn verify(collateral: &Collateral, roots: &Roots, now: UnixTime) -> Result<Self> {
-        Self::verify_traced(collateral, None, roots, now, &mut Vec::new())
+        let (mut trace, mut sightings) = (Vec::new(), Sightings::default());
+        Self::verify_among(
+            collateral,
+            &[],
+            None,
+            roots,
+            now,
+            &mut Record { trace: &mut trace, sightings: &mut sightings },
+        )
     }
 
-    /// [`Self::verify`]. `verified` is a platform's chain that was verified under the same roots at the same time: its
-    /// authority is not verified again.
-    pub(super) fn verify_traced(
+    /// [`Self::verify`] of one set `among` others, whose root lists count for what they revoke too. `verified` is a platform's
+    /// chain that was verified under the same roots at the same time: its authority is not verified again.
+    pub(super) fn verify_among(
         collateral: &Collateral,
+        among: &[Collateral],
         verified: Option<&PckChain>,
         roots: &Roots,
         now: UnixTime,
-        trace: &mut Vec<Check>,
+        record: &mut Record<'_>,
     ) -> Result<Self> {
+        let Record { trace, sightings } = record;
         let chains = traced(trace, "collateral-chains", Chains::verify(collateral, verified, roots, now))?;
-        traced(trace, "collateral-revocation", chains.verify_revocation(collateral, now))?;
+        let label = roots.label(chains.root);
+        let revocation = chains.verify_revocation(collateral, among, label, now, sightings);
+        traced(trace, "collateral-revocation", revocation)?;
         let signatures = verify_text(&collateral.tcb_info, chains.tcb_signer, "TCB info").and(verify_text(
             &collateral.qe_identity,
             chains.qe_signer,
@@ -80,8 +92,8 @@ impl VerifiedCollateral {
         let documents =
             [(tcb_info.issue_date.0, tcb_info.next_update.0), (qe_identity.issue_date.0, qe_identity.next_update.0)];
         let window = certificates.into_iter().chain(lists).chain(documents).fold(Window::ALWAYS, Window::and);
-        Ok(Self {
-            label: roots.label(chains.root),
+        let verified = Self {
+            label,
             root: chains.root.clone(),
             pck_authority: chains.authority.clone(),
             tcb_info,
@@ -89,7 +101,9 @@ impl VerifiedCollateral {
             root_ca_crl: collateral.root_ca_crl.clone(),
             pck_crl: collateral.pck_crl.clone(),
             window,
-        })
+        };
+        sightings.extend(verified.sightings());
+        Ok(verified)
     }
 
     /// The first and the last second in which all of it is valid: the tightest of all its dates.
@@ -155,12 +169,14 @@ impl VerifiedCollateral {
     pub(super) fn age(&self) -> (u32, UnixTime) {
         (self.evaluation(), self.tcb_info.issue_date.0)
     }
+}
 
-    /// Refuses a PCK, or its authority, that is on its issuer's list.
-    pub(super) fn verify_not_revoked(&self, pck: &Certificate, authority: &Certificate) -> Result<()> {
-        self.root_ca_crl.verify_absent(authority)?;
-        self.pck_crl.verify_absent(pck)
-    }
+/// What is written down on the way, whatever it leads to.
+pub(super) struct Record<'a> {
+    /// Each check that was made.
+    pub(super) trace: &'a mut Vec<Check>,
+    /// Each list and document that was verified.
+    pub(super) sightings: &'a mut Sightings,
 }
 
 /// Who signed what of one set.
@@ -194,18 +210,31 @@ impl<'a> Chains<'a> {
         Ok(Self { root, authority, tcb_signer, qe_signer })
     }
 
-    fn verify_revocation(&self, collateral: &Collateral, now: UnixTime) -> Result<()> {
-        let list = |crl: &Crl, issuer: &Certificate, certificates: &[&Certificate]| {
+    /// What is sighted is sighted before anybody looks at what it revokes.
+    fn verify_revocation(
+        &self,
+        collateral: &Collateral,
+        among: &[Collateral],
+        label: Root,
+        now: UnixTime,
+        sightings: &mut Sightings,
+    ) -> Result<()> {
+        let mut list = |crl: &Crl, issuer: &Certificate, certificates: &[&Certificate]| {
             let lists = core::slice::from_ref(crl);
             let revocations = Revocations::verify(lists, issuer, now)?.ok_or_else(|| {
                 Refusal::new(Code::CrlMissing, "revocation list")
                     .got(format!("one of {}", crl.issuer))
                     .want(&issuer.subject)
             })?;
+            sightings.extend(crl.edition().sightings(&format!("{label}/{}", issuer.subject)));
             certificates.iter().try_for_each(|certificate| revocations.verify_absent(certificate))
         };
-        list(&collateral.root_ca_crl, self.root, &[self.authority, self.tcb_signer, self.qe_signer])?;
-        list(&collateral.pck_crl, self.authority, &[])
+        let of_the_root = [self.authority, self.tcb_signer, self.qe_signer];
+        list(&collateral.root_ca_crl, self.root, &of_the_root)?;
+        list(&collateral.pck_crl, self.authority, &[])?;
+        among.iter().try_for_each(|other| {
+            of_the_root.iter().try_for_each(|certificate| other.root_ca_crl.verify_absent_under(self.root, certificate))
+        })
     }
 }
 

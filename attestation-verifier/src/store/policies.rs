@@ -40,16 +40,24 @@ impl Transaction<'_> {
     /// Puts a policy into force. The document that is in force already makes no new version.
     ///
     /// # Errors
-    /// Those of [`ReleasePolicy::parse`]; `policy-invalid`: a signer's key is none; `store-failed`; `store-tampered`.
+    /// Those of [`ReleasePolicy::parse`] and [`ReleasePolicy::fixes_values`]; `policy-invalid`: a signer's key is none;
+    /// `store-failed`; `store-tampered`.
     pub(crate) async fn put_policy(&mut self, id: &ResourcePath, toml: &[u8], now: UnixTime) -> Result<PolicyMetadata> {
         let policy = ReleasePolicy::parse(toml)?;
+        policy.fixes_values()?;
         verify_trust(&policy)?;
-        let before = self.find_policy(id).await?;
-        if let Some(before) = before.as_ref().filter(|before| before.toml == toml) {
-            return Ok(before.metadata.clone());
+        self.put_text(id, toml, now).await
+    }
+
+    /// [`Self::put_policy`] of a text that was judged.
+    async fn put_text(&mut self, id: &ResourcePath, toml: &[u8], now: UnixTime) -> Result<PolicyMetadata> {
+        // One in force that is refused by now is replaced like any other.
+        let before = self.find_text(id).await?;
+        if let Some((metadata, _)) = before.as_ref().filter(|(_, before)| before == toml) {
+            return Ok(metadata.clone());
         }
-        let version = before.map_or(0, |before| before.metadata.version).saturating_add(1);
-        let metadata = PolicyMetadata { id: id.to_string(), version, digest: policy.digest(), created: now };
+        let version = before.map_or(0, |(metadata, _)| metadata.version).saturating_add(1);
+        let metadata = PolicyMetadata { id: id.to_string(), version, digest: Sha256::of(toml), created: now };
         let insert = "INSERT INTO policies (id, version, toml, created, mac) VALUES (?, ?, ?, ?, ?)";
         let insert = sqlx::query(insert).bind(id.as_str()).bind(to_integer(version)?).bind(toml);
         let insert = insert.bind(to_integer(now)?).bind(self.master.mac(content(&metadata, toml).bytes()));
@@ -61,28 +69,30 @@ impl Transaction<'_> {
     /// The policy in force for a key.
     ///
     /// # Errors
-    /// `no-policy`; `store-failed`; `store-tampered`.
+    /// `no-policy`; `policy-invalid`: it takes values that it was never given; `store-failed`; `store-tampered`.
     pub(crate) async fn policy(&mut self, id: &ResourcePath) -> Result<StoredPolicy> {
-        self.find_policy(id).await?.ok_or_else(|| Refusal::new(Code::NoPolicy, "release policy").got(id))
+        let text = self.find_text(id).await?.ok_or_else(|| Refusal::new(Code::NoPolicy, "release policy").got(id))?;
+        stored(text)
     }
 
-    async fn find_policy(&mut self, id: &ResourcePath) -> Result<Option<StoredPolicy>> {
+    /// The policy in force as it was put.
+    async fn find_text(&mut self, id: &ResourcePath) -> Result<Option<(PolicyMetadata, Vec<u8>)>> {
         self.verify_rows().await?;
         let select = "SELECT id, version, toml, created, mac FROM policies WHERE id = ? ORDER BY version DESC LIMIT 1";
         let row = sqlx::query(select).bind(id.as_str()).fetch_optional(&mut *self.sql).await;
-        row.map_err(failed("policies"))?.map(|row| stored(&row, self.master)).transpose()
+        row.map_err(failed("policies"))?.map(|row| authentic(&row, self.master)).transpose()
     }
 
     /// All policies in force, by id.
     ///
     /// # Errors
-    /// `store-failed`; `store-tampered`.
+    /// `policy-invalid`: one takes values that it was never given; `store-failed`; `store-tampered`.
     pub(crate) async fn policies(&mut self) -> Result<Vec<StoredPolicy>> {
         self.verify_rows().await?;
         let select = "SELECT id, version, toml, created, mac FROM policies AS one
              WHERE version = (SELECT MAX(version) FROM policies WHERE id = one.id) ORDER BY id";
         let rows = sqlx::query(select).fetch_all(&mut *self.sql).await.map_err(failed("policies"))?;
-        rows.iter().map(|row| stored(row, self.master)).collect()
+        rows.iter().map(|row| stored(authentic(row, self.master)?)).collect()
     }
 }
 
@@ -96,7 +106,8 @@ fn content(metadata: &PolicyMetadata, toml: &[u8]) -> Content {
     content.number(metadata.version).number(metadata.created).field(toml)
 }
 
-fn stored(row: &SqliteRow, master: &MasterKey) -> Result<StoredPolicy> {
+/// A row that is what was put.
+fn authentic(row: &SqliteRow, master: &MasterKey) -> Result<(PolicyMetadata, Vec<u8>)> {
     let error = failed("policies");
     let toml: Vec<u8> = row.try_get("toml").map_err(&error)?;
     let mac: Vec<u8> = row.try_get("mac").map_err(&error)?;
@@ -106,10 +117,18 @@ fn stored(row: &SqliteRow, master: &MasterKey) -> Result<StoredPolicy> {
         digest: Sha256::of(&toml),
         created: from_integer(row.try_get("created").map_err(&error)?)?,
     };
-    let what = format!("stored policy `{}`", metadata.id);
-    master.verify(&what, content(&metadata, &toml).bytes(), &mac)?;
-    let policy = ReleasePolicy::parse(&toml).map_err(|refusal| refusal.within(what))?;
+    master.verify(&what(&metadata), content(&metadata, &toml).bytes(), &mac)?;
+    Ok((metadata, toml))
+}
+
+fn stored((metadata, toml): (PolicyMetadata, Vec<u8>)) -> Result<StoredPolicy> {
+    let policy = ReleasePolicy::parse(&toml).and_then(|policy| policy.fixes_values().map(|()| policy));
+    let policy = policy.map_err(|refusal| refusal.within(what(&metadata)))?;
     Ok(StoredPolicy { metadata, toml, policy })
+}
+
+fn what(metadata: &PolicyMetadata) -> String {
+    format!("stored policy `{}`", metadata.id)
 }
 
 #[cfg(test)]
@@ -143,6 +162,37 @@ pub(super) mod tests {
         let none = text.replace("BEGIN PUBLIC", "BEGIN SECRET");
         assert_eq!(store.put_policy(&id, none.as_bytes(), 5).await.unwrap_err().code, Code::PolicyInvalid);
         assert!(store.put_policy(&id, text.as_bytes(), 5).await.is_ok());
+    }
+
+    /// [`policy_text`] that takes its measurement from reference values.
+    fn taking(text: &str) -> String {
+        let (key, fixed) = (SigningKey::generate().unwrap().public().pem(), format!("{{ exactly = \"01{}\" }}", "00".repeat(47)));
+        let taken = text.replace(&fixed, "{ reference-values = \"guest\" }");
+        assert_ne!(taken, text);
+        taken.replace(
+            "version = 1\n",
+            &format!("version = 1\n[[reference-values]]\nname = \"guest\"\nsigners = {{ keys = [\"\"\"{key}\"\"\"] }}\n"),
+        )
+    }
+
+    #[tokio::test]
+    async fn policy_that_takes_reference_values_neither_put_nor_used_and_can_be_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("verifier.sqlite");
+        let store = Store::open(&path, &folder.path().join("master"), Realm::Vendor).await.unwrap();
+        let mut store = store.begin().await.unwrap();
+        let id = ResourcePath::parse("a/b/c").unwrap();
+        let text = policy_text(1);
+        let taking = taking(&text);
+        assert!(ReleasePolicy::parse(taking.as_bytes()).is_ok(), "a policy in itself");
+        assert_eq!(store.put_policy(&id, taking.as_bytes(), 5).await.unwrap_err().code, Code::PolicyInvalid);
+        assert_eq!(store.policy(&id).await.unwrap_err().code, Code::NoPolicy);
+
+        store.put_text(&id, taking.as_bytes(), 5).await.unwrap();
+        assert_eq!(store.policy(&id).await.unwrap_err().code, Code::PolicyInvalid);
+        assert_eq!(store.policies().await.unwrap_err().code, Code::PolicyInvalid);
+        assert_eq!(store.put_policy(&id, text.as_bytes(), 6).await.unwrap().version, 2);
+        assert!(store.policy(&id).await.is_ok() && store.policies().await.is_ok());
     }
 
     #[tokio::test]

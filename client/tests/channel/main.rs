@@ -8,6 +8,7 @@
 mod attest;
 mod enclave;
 mod impostor;
+mod memory;
 mod pool;
 mod proxy;
 mod switch;

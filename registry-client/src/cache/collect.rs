@@ -27,7 +27,8 @@ struct Entry {
 }
 
 impl Cache {
-    /// Removes blobs, and beginnings of blobs, until both are within their limits. What any process is using stays, and counts.
+    /// Removes blobs, and beginnings of blobs, until both are within their limits, and what a killed process left that is of
+    /// no use: files without a byte, and journals of nothing. What any process is using stays, and counts.
     ///
     /// # Errors
     /// `io`.
@@ -40,8 +41,8 @@ impl Cache {
             let mut left = entries.iter().map(|entry| entry.length).fold(0, u64::saturating_add);
             entries.sort_by_key(|entry| entry.used);
             for entry in entries {
-                if left <= limit {
-                    break;
+                if left <= limit && entry.length > 0 {
+                    continue;
                 }
                 if self.remove_unused(folder, &entry.name)? {
                     left = left.saturating_sub(entry.length);
@@ -50,6 +51,7 @@ impl Cache {
                 }
             }
         }
+        self.remove_orphans()?;
         self.remove_locks()?;
         Ok(collected)
     }
@@ -69,6 +71,23 @@ impl Cache {
         remove(&path)?;
         remove(&path.with_extension("journal"))?;
         Ok(true)
+    }
+
+    /// Removes the journals beside which nothing is.
+    fn remove_orphans(&self) -> Result<()> {
+        let folder = &self.inner.partial;
+        for Entry { name, .. } in files(folder, |name| is_journal(name))? {
+            let path = folder.join(&name);
+            let beginning = path.with_extension("");
+            let Some(stem) = beginning.file_name().filter(|_| !beginning.exists()) else { continue };
+            if let Some(_lock) = Lock::try_exclusive(&self.inner.locks.join(stem))?
+                // Before it was ours, somebody may have begun.
+                && !beginning.exists()
+            {
+                remove(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the locks of what is not here any more.
@@ -91,19 +110,26 @@ impl Cache {
 
 /// The files of a folder, without journals.
 fn entries(folder: &Path) -> Result<Vec<Entry>> {
+    files(folder, |name| !is_journal(name))
+}
+
+fn is_journal(name: &str) -> bool {
+    Path::new(name).extension() == Some(OsStr::new("journal"))
+}
+
+/// The files of a folder whose names are `wanted`. What is no file is not ours.
+fn files(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<Entry>> {
     let failed = |e: &std::io::Error| Refusal::io(folder.display(), e);
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(|e| failed(&e))? {
         let entry = entry.map_err(|e| failed(&e))?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if Path::new(&name).extension() == Some(OsStr::new("journal")) {
-            continue;
-        }
+        let Some(name) = entry.file_name().into_string().ok().filter(|name| wanted(name)) else { continue };
         match entry.metadata() {
-            Ok(metadata) => {
+            Ok(metadata) if metadata.is_file() => {
                 let used = metadata.modified().map_err(|e| failed(&e))?;
                 found.push(Entry { used, length: metadata.len(), name });
             }
+            Ok(_) => {}
             // Another process was faster.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(failed(&error)),
@@ -166,5 +192,46 @@ mod tests {
         partial.leave().unwrap();
         assert_eq!(cache.collect().unwrap(), Collected { files: 1, bytes: 4 });
         assert_eq!(fs::read_dir(&cache.inner.partial).unwrap().count(), 0, "its journal too");
+    }
+
+    #[test]
+    fn what_is_of_no_use_goes_and_what_is_no_file_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&folder.path().join("cache"), CacheLimits { blobs: 8, partial: 8 }).unwrap();
+        let partial = |name: &str| cache.inner.partial.join(name);
+        for stray in [cache.inner.blobs.join("d"), partial("d"), partial("d.journal"), cache.inner.locks.join("d")] {
+            fs::create_dir(stray).unwrap();
+        }
+        // A process that is killed leaves no word.
+        drop(look(&cache, b"killed"));
+        fs::write(partial("orphan.journal"), b"4 ").unwrap();
+        let Found::Room(mut left) = look(&cache, b"left") else { panic!("there already") };
+        left.append(b"le").unwrap();
+        left.leave().unwrap();
+        let under_way = look(&cache, b"under way");
+        assert_eq!(fs::read_dir(&cache.inner.partial).unwrap().count(), 9);
+        assert_eq!(cache.collect().unwrap(), Collected { files: 1, bytes: 0 });
+        let names = [&b"left"[..], b"under way"].map(|bytes| Sha256::of(bytes).to_string());
+        let mut want: Vec<_> = names.iter().flat_map(|name| [name.clone(), format!("{name}.journal")]).collect();
+        want.extend(["d".to_owned(), "d.journal".to_owned()]);
+        want.sort();
+        let found = fs::read_dir(&cache.inner.partial).unwrap();
+        let mut found: Vec<_> = found.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        found.sort();
+        assert_eq!(found, want);
+        drop(under_way);
+        assert_eq!(cache.collect().unwrap(), Collected { files: 1, bytes: 0 });
+    }
+
+    #[test]
+    fn download_left_before_its_first_byte_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&folder.path().join("cache"), CacheLimits { blobs: 8, partial: 8 }).unwrap();
+        for (bytes, files) in [(&b""[..], 0), (b"c", 2)] {
+            let Found::Room(mut partial) = look(&cache, b"content") else { panic!("there already") };
+            partial.append(bytes).unwrap();
+            partial.leave().unwrap();
+            assert_eq!(fs::read_dir(&cache.inner.partial).unwrap().count(), files);
+        }
     }
 }

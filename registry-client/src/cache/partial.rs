@@ -81,8 +81,11 @@ impl Partial {
         if self.length.saturating_sub(self.noted) >= CHECKPOINT { self.note() } else { Ok(()) }
     }
 
-    /// Leaves what there is to whoever goes on.
+    /// Leaves what there is to whoever goes on; where there is nothing, no file stays.
     pub(crate) fn leave(mut self) -> Result<()> {
+        if self.length == 0 {
+            return self.discard();
+        }
         if self.length > self.noted { self.note() } else { Ok(()) }
     }
 

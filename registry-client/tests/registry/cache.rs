@@ -1,13 +1,20 @@
 //! The cache: downloads that go on where a process ended, blobs that are not fetched twice, and nothing wrong in it.
 
-use crate::common::{Peer, client, code, pattern};
+use crate::common::{PATIENCE, Peer, client, code, pattern, serve_router};
 use crate::models::{Shelf, key};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
 use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use strongroom_devkit::registry::{Fault, Gate, Target, Times};
-use strongroom_registry_client::{Access, Cache, CacheLimits, RegistryClient};
+use strongroom_registry_client::{Access, Cache, CacheLimits, Mirror, RegistryClient};
 use strongroom_wire::Code;
 use strongroom_wire::digest::Sha256;
 
@@ -96,6 +103,65 @@ async fn lie_that_was_interrupted_is_found_and_the_truth_fetched() {
     assert!(!root(&shelf.peer).join("partial").join(blob.to_string()).exists(), "what was wrong is not kept");
     assert_eq!(pull(&shelf, ROOMY).await, Ok(()));
     assert_eq!(faults.armed(), 0);
+}
+
+/// A mirror that has every blob, as these bytes, and does not say how many they are.
+async fn mirror_of(content: &[u8]) -> SocketAddr {
+    let content = Bytes::copy_from_slice(content);
+    let answer = move |request: Request| async move {
+        match request.uri().path().contains("/blobs/") {
+            true => Response::new(Body::from_stream(stream::iter([Ok::<_, std::io::Error>(content)]))),
+            false => StatusCode::NOT_FOUND.into_response(),
+        }
+    };
+    serve_router(Router::new().fallback(answer)).await
+}
+
+fn behind(peer: &Peer, mirror: SocketAddr, cached: bool) -> RegistryClient {
+    let access = Access { plain_http: true, patience: PATIENCE, ..Access::default() };
+    let mirrors = vec![Mirror::new(&mirror.to_string(), access).unwrap()];
+    let cache = cached.then(|| Cache::open(&root(peer), ROOMY).unwrap());
+    client(&peer.registry, Access { cache, mirrors, ..Access::default() })
+}
+
+#[tokio::test]
+async fn registry_asked_for_all_of_it_where_a_mirror_ends_in_good_order_with_less() {
+    for sealed in [true, false] {
+        let shelf = Shelf::new(sealed, true).await;
+        let blob = shelf.blob(WEIGHTS).await;
+        shelf.peer.registry.requests().clear();
+        let mirror = mirror_of(&vec![7; 1_000_000]).await;
+        shelf.pull_with(&behind(&shelf.peer, mirror, true), shelf.key()).await.unwrap();
+        shelf.assert_pulled_and_clear();
+        assert_eq!(asked(&shelf, blob), [None], "sealed {sealed}");
+        assert!(files(&root(&shelf.peer).join("partial")).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_a_mirror_gave_too_little_of_is_not_gone_on_from() {
+    let shelf = Shelf::new(false, true).await;
+    let blob = shelf.blob(WEIGHTS).await;
+    let down = Fault::Status { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: None };
+    shelf.peer.registry.faults().set(Target::Blob(blob), Times::Always, down);
+    let mirror = mirror_of(&vec![7; 1_000_000]).await;
+    let pulled = shelf.pull_with(&behind(&shelf.peer, mirror, true), shelf.key()).await;
+    assert_eq!(code(pulled), Code::RegistryFailed);
+    assert!(!root(&shelf.peer).join("partial").join(blob.to_string()).exists());
+    shelf.peer.registry.faults().clear();
+    shelf.peer.registry.requests().clear();
+    assert_eq!(pull(&shelf, ROOMY).await, Ok(()));
+    assert_eq!(asked(&shelf, blob), [None]);
+}
+
+#[tokio::test]
+async fn mirror_that_lies_ends_a_pull_without_a_cache() {
+    let shelf = Shelf::new(false, true).await;
+    let pulled = shelf.pull_with(&behind(&shelf.peer, mirror_of(&[7; 1]).await, false), shelf.key()).await;
+    assert_eq!(code(pulled), Code::LayerSizeMismatch);
+    shelf.assert_nothing_left("lie of a mirror");
+    shelf.pull_with(&behind(&shelf.peer, mirror_of(&[7; 1]).await, true), shelf.key()).await.unwrap();
+    shelf.assert_pulled_and_clear();
 }
 
 #[tokio::test]

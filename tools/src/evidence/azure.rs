@@ -1,7 +1,7 @@
 //! `strongroom evidence verify-azure`: an Azure guest's paravisor report, TPM quote and PCRs. A platform that is named, never guessed.
 
 use super::answer::Answer;
-use super::{conclude, endorsements, for_people, load_policy, now, remember, snp, tdx};
+use super::{conclude, endorsements, for_people, load_policy, now, remember, sighted, snp, tdx};
 use crate::files::read as read_file;
 use crate::reference_values::Given;
 use crate::state::State;
@@ -11,9 +11,9 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use strongroom_appraisal::azure::{
-    AuthenticVtpm, appraise_snp, appraise_tdx, authenticate_snp_traced, authenticate_tdx_traced,
+    AuthenticVtpm, appraise_snp, appraise_tdx, authenticate_snp_recording, authenticate_tdx_recording,
 };
-use strongroom_appraisal::{Endorsements, Policy, Roots, Seen, UnixTime, Verdict};
+use strongroom_appraisal::{Endorsements, Policy, Roots, Seen, Sightings, UnixTime, Verdict};
 use strongroom_wire::azure::{Evidence, HclReport, Platform};
 use strongroom_wire::{Code, Fault, Refusal, Result, Root, limits};
 
@@ -127,21 +127,23 @@ fn judge(
     evidence: &Evidence,
     named: Named,
     terms: &Terms<'_>,
-    seen: Option<&mut Seen>,
+    mut seen: Option<&mut Seen>,
     answer: &mut Answer,
 ) -> Result<Verdict> {
     let Terms { nonce, endorsements, roots, now: at, policy } = *terms;
-    let trace = &mut answer.checks;
+    let (trace, mut sightings) = (&mut answer.checks, Sightings::default());
     match named {
         Named::AzureSnpVtpm => {
-            let vtpm = authenticate_snp_traced(evidence, nonce, endorsements, roots, at, trace)?;
+            let vtpm = authenticate_snp_recording(evidence, nonce, endorsements, roots, at, trace, &mut sightings);
+            let vtpm = vtpm.inspect_err(|_| sighted(seen.as_deref_mut(), &sightings))?;
             answer.product = Some(vtpm.hardware().product().to_owned());
             answer.learn(&vtpm, vtpm.hardware().root());
             remember(seen, |seen| vtpm.verify_newest(seen), answer)?;
             policy.map_or(Ok(Verdict::Authentic), |policy| conclude(&appraise_snp(&vtpm, policy, None), answer))
         }
         Named::AzureTdxVtpm => {
-            let vtpm = authenticate_tdx_traced(evidence, nonce, endorsements, roots, at, trace)?;
+            let vtpm = authenticate_tdx_recording(evidence, nonce, endorsements, roots, at, trace, &mut sightings);
+            let vtpm = vtpm.inspect_err(|_| sighted(seen.as_deref_mut(), &sightings))?;
             answer.tcb_status = Some(vtpm.hardware().tcb_status().as_str());
             answer.advisories = vtpm.hardware().advisories().map(str::to_owned).collect();
             answer.learn(&vtpm, vtpm.hardware().root());

@@ -1,9 +1,9 @@
 //! SNP reports.
 
 use super::answer::{Answer, Fields};
-use super::{Terms, remember};
+use super::{Terms, remember, sighted};
 use serde::Serialize;
-use strongroom_appraisal::{Seen, Verdict, appraise, authenticate_traced};
+use strongroom_appraisal::{Seen, Sightings, Verdict, appraise, authenticate_recording};
 use strongroom_wire::Result;
 use strongroom_wire::snp::{Report, SigningKey, Tcb};
 
@@ -92,10 +92,19 @@ pub(super) fn describe(evidence: &[u8]) -> Result<Answer> {
 pub(super) fn judge(
     evidence: &[u8],
     terms: &Terms<'_>,
-    seen: Option<&mut Seen>,
+    mut seen: Option<&mut Seen>,
     answer: &mut Answer,
 ) -> Result<Verdict> {
-    let authentic = authenticate_traced(evidence, terms.endorsements, terms.roots, terms.now, &mut answer.checks)?;
+    let mut sightings = Sightings::default();
+    let authentic = authenticate_recording(
+        evidence,
+        terms.endorsements,
+        terms.roots,
+        terms.now,
+        &mut answer.checks,
+        &mut sightings,
+    );
+    let authentic = authentic.inspect_err(|_| sighted(seen.as_deref_mut(), &sightings))?;
     answer.root = Some(authentic.root());
     answer.product = Some(authentic.product().to_owned());
     remember(seen, |seen| authentic.verify_newest(seen), answer)?;

@@ -1,11 +1,11 @@
 //! TDX quotes.
 
 use super::answer::{Answer, Fields};
-use super::{Terms, remember};
+use super::{Terms, remember, sighted};
 use crate::output;
 use serde::Serialize;
-use strongroom_appraisal::tdx::{AuthenticQuote, appraise, authenticate_traced};
-use strongroom_appraisal::{Seen, UnixTime, Verdict};
+use strongroom_appraisal::tdx::{AuthenticQuote, appraise, authenticate_recording};
+use strongroom_appraisal::{Seen, Sightings, UnixTime, Verdict};
 use strongroom_wire::Result;
 use strongroom_wire::event_log::Event;
 use strongroom_wire::tdx::Quote;
@@ -109,10 +109,19 @@ pub(super) fn describe(evidence: &[u8]) -> Result<Answer> {
 pub(super) fn judge(
     evidence: &[u8],
     terms: &Terms<'_>,
-    seen: Option<&mut Seen>,
+    mut seen: Option<&mut Seen>,
     answer: &mut Answer,
 ) -> Result<Verdict> {
-    let authentic = authenticate_traced(evidence, terms.endorsements, terms.roots, terms.now, &mut answer.checks)?;
+    let mut sightings = Sightings::default();
+    let authentic = authenticate_recording(
+        evidence,
+        terms.endorsements,
+        terms.roots,
+        terms.now,
+        &mut answer.checks,
+        &mut sightings,
+    );
+    let authentic = authentic.inspect_err(|_| sighted(seen.as_deref_mut(), &sightings))?;
     answer.root = Some(authentic.root());
     answer.tcb_status = Some(authentic.tcb_status().as_str());
     answer.advisories = authentic.advisories().map(str::to_owned).collect();

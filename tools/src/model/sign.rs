@@ -34,7 +34,7 @@ impl From<OmsHash> for HashAlgorithm {
 }
 
 #[derive(Args)]
-#[command(after_help = "Examples:\n  strongroom model sign ./embed --key release.key --bundle ./embed/model.sig\n  \
+#[command(after_help = "Example:\n  strongroom model sign ./embed --key release.key --bundle ./embed/model.sig\n  \
     strongroom model sign ./embed --key 'pkcs11:token=hsm;object=release?module-path=/usr/lib/softhsm/libsofthsm2.so&\
     pin-source=file:/run/pin' --bundle ./embed/model.sig\n  \
     strongroom model sign ./embed --keyless --identity-token-file token --bundle ./embed/model.sig")]

@@ -4,9 +4,12 @@ use super::pair::{Outcome, Pair};
 use super::snp_case::{self, HIERARCHY};
 use super::tdx_case::{self, NOW};
 use serde_json::json;
-use strongroom_appraisal::tdx::AuthenticQuote;
-use strongroom_appraisal::{AuthenticReport, Seen, SeenKind};
+use strongroom_appraisal::tdx::{self, AuthenticQuote};
+use strongroom_appraisal::{AuthenticReport, Endorsements, Seen, SeenKind, Sightings, authenticate_recording};
+use strongroom_devkit::amd::VekSpec;
 use strongroom_devkit::intel::{CollateralSpec, PckSpec, qe_identity, tcb_info};
+use strongroom_devkit::quote::QuoteSpec;
+use strongroom_devkit::report::ReportSpec;
 use strongroom_wire::Code;
 
 /// A revocation list of the ARK of that number, thisUpdate so many seconds ago.
@@ -136,4 +139,118 @@ fn tcb_info_of_another_kind_of_platform_has_numbers_of_its_own() {
     let case = tdx_case::Case::of(PckSpec { fmspc: [0xb0, 0xc0, 0x6f, 0, 0, 1], ..PckSpec::default() });
     tdx_case::Case { collateral: other, ..case }.run().unwrap().verify_newest(&mut seen).unwrap();
     assert_eq!(seen.iter().count(), count + 2);
+}
+
+/// The default quote with all of these sets at once, and what was sighted.
+fn among(sets: &[CollateralSpec]) -> (Result<AuthenticQuote, Code>, Sightings) {
+    let mut endorsements = Endorsements::new();
+    for set in sets {
+        endorsements.add(&tdx_case::HIERARCHY.collateral(set).unwrap()).unwrap();
+    }
+    let evidence = QuoteSpec::default().sign(&tdx_case::HIERARCHY.issue(PckSpec::default()).unwrap()).unwrap();
+    let (mut trace, mut sightings) = (Vec::new(), Sightings::default());
+    let roots = &tdx_case::ROOTS;
+    let result = tdx::authenticate_recording(&evidence, &endorsements, roots, NOW, &mut trace, &mut sightings);
+    (result.map_err(|refusal| refusal.code), sightings)
+}
+
+/// Numbers 9 of both lists, of which the PCK authority's names that PCK.
+fn revoking(serial: u32) -> CollateralSpec {
+    CollateralSpec {
+        revoked_by_authority: vec![serial],
+        root_crl_number: Some(9),
+        pck_crl_number: Some(9),
+        ..CollateralSpec::default()
+    }
+}
+
+#[test]
+fn collateral_that_proves_a_revocation_refused_whatever_set_stands_beside_it() {
+    let (serial, clean) = (PckSpec::default().serial, CollateralSpec::default());
+    assert!(among(&[revoking(serial + 1), clean.clone()]).0.is_ok());
+    // Serial 2 is the platform authority's, 4 the TCB signing key's.
+    let [by_root, signer] = [2, 4].map(|serial| CollateralSpec { revoked_by_root: vec![serial], ..clean.clone() });
+    // Its documents belong to another platform, and are outdated; its list counts all the same.
+    let mut foreign = revoking(serial);
+    foreign.tcb_info["fmspc"] = json!("B0C06F000001");
+    let mut expired = revoking(serial);
+    expired.tcb_info = tcb_info(&(NOW - 20..NOW - 10));
+    for revoking in [revoking(serial), by_root, signer, foreign, expired] {
+        for sets in [[clean.clone(), revoking.clone()], [revoking, clean.clone()]] {
+            assert_eq!(among(&sets).0.unwrap_err(), Code::CertificateRevoked);
+        }
+    }
+}
+
+#[test]
+fn tdx_list_that_revokes_is_remembered_by_its_refusal_and_an_older_one_refused_after_it() {
+    let judge = |seen: &mut Seen, set: CollateralSpec| {
+        let (result, sightings) = among(&[set]);
+        match result {
+            Ok(quote) => quote.verify_newest(seen).err().map(|refusal| refusal.code),
+            Err(code) => {
+                sightings.remember(seen);
+                Some(code)
+            }
+        }
+    };
+    let serial = PckSpec::default().serial;
+    let older = || CollateralSpec { root_crl_number: Some(8), pck_crl_number: Some(8), ..CollateralSpec::default() };
+    let mut seen = Seen::default();
+    assert_eq!(judge(&mut seen, older()), None);
+    assert_eq!(judge(&mut seen, revoking(serial)), Some(Code::CertificateRevoked));
+    assert_eq!(judge(&mut seen, older()), Some(Code::CollateralRolledBack));
+    assert_eq!(judge(&mut seen, revoking(serial + 1)), None);
+}
+
+#[test]
+fn newest_list_of_several_sets_is_what_is_remembered() {
+    let mut seen = Seen::default();
+    let serial = PckSpec::default().serial;
+    let (both, _) = among(&[CollateralSpec::default(), revoking(serial + 1)]);
+    both.unwrap().verify_newest(&mut seen).unwrap();
+    let lists: Vec<u64> = seen.iter().filter(|(kind, ..)| *kind == SeenKind::CrlNumber).map(|(.., n)| n).collect();
+    assert_eq!(lists, [9, 9]);
+    assert_eq!(quote(CollateralSpec::default()).verify_newest(&mut seen).unwrap_err().code, Code::CollateralRolledBack);
+}
+
+#[test]
+fn snp_list_that_revokes_is_remembered_by_its_refusal_and_an_older_one_refused_after_it() {
+    let judge = |seen: &mut Seen, serials: &[u32], number: u64| {
+        let vek = HIERARCHY.issue(VekSpec::default()).unwrap();
+        let mut endorsements = Endorsements::new();
+        let crl = HIERARCHY.ark.numbered_crl(serials, NOW - 10..NOW + 10, Some(number)).unwrap();
+        for given in [vek.certificate.as_slice(), HIERARCHY.ask.certificate(), &crl] {
+            endorsements.add(given).unwrap();
+        }
+        let evidence = ReportSpec::default().sign(&vek).unwrap();
+        let (mut trace, mut sightings) = (Vec::new(), Sightings::default());
+        let roots = &snp_case::ROOTS;
+        match authenticate_recording(&evidence, &endorsements, roots, NOW, &mut trace, &mut sightings) {
+            Ok(report) => report.verify_newest(seen).err().map(|refusal| refusal.code),
+            Err(refusal) => {
+                sightings.remember(seen);
+                Some(refusal.code)
+            }
+        }
+    };
+    // The intermediate's.
+    let serial = 0x01_00_01;
+    let mut seen = Seen::default();
+    assert_eq!(judge(&mut seen, &[], 8), None);
+    assert_eq!(judge(&mut seen, &[serial], 9), Some(Code::CertificateRevoked));
+    assert_eq!(judge(&mut seen, &[], 8), Some(Code::CollateralRolledBack));
+    assert_eq!(judge(&mut seen, &[], 9), None);
+}
+
+#[test]
+fn what_was_sighted_lowers_nothing_that_is_remembered() {
+    let mut seen = Seen::default();
+    let (_, newer) = among(&[revoking(0)]);
+    newer.remember(&mut seen);
+    let remembered = seen.clone();
+    let (_, older) = among(&[CollateralSpec::default()]);
+    assert_ne!(older, newer);
+    older.remember(&mut seen);
+    assert_eq!(seen, remembered);
 }

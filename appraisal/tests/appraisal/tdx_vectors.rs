@@ -1,5 +1,5 @@
 //! Captured quotes of real machines and the collateral of their time, read from `../shared/vectors` beside the workspace.
-//! Where we judge otherwise than the recorded peer, `exceptions.md` says why.
+//! Where we judge otherwise than the recorded peer, `tests/vectors/exceptions.md` says why.
 
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -166,12 +166,15 @@ pub(super) mod tests {
 
     /// [`policy_text`] that takes its measurement from reference values.
     fn taking(text: &str) -> String {
-        let (key, fixed) = (SigningKey::generate().unwrap().public().pem(), format!("{{ exactly = \"01{}\" }}", "00".repeat(47)));
+        let (key, fixed) =
+            (SigningKey::generate().unwrap().public().pem(), format!("{{ exactly = \"01{}\" }}", "00".repeat(47)));
         let taken = text.replace(&fixed, "{ reference-values = \"guest\" }");
         assert_ne!(taken, text);
         taken.replace(
             "version = 1\n",
-            &format!("version = 1\n[[reference-values]]\nname = \"guest\"\nsigners = {{ keys = [\"\"\"{key}\"\"\"] }}\n"),
+            &format!(
+                "version = 1\n[[reference-values]]\nname = \"guest\"\nsigners = {{ keys = [\"\"\"{key}\"\"\"] }}\n"
+            ),
         )
     }
 

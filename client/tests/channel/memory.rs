@@ -63,11 +63,9 @@ async fn list_older_than_one_seen_refused_and_as_new_accepted() {
 async fn list_that_revokes_is_remembered_though_the_enclave_was_refused() {
     let (old, revoking) = (enclave(|_| {}).await, enclave(|answer| staple(answer, &[ASK], 9)).await);
     let remembering = terms().remembering(Kept::default());
-    for (enclave, expected) in [
-        (&old, None),
-        (&revoking, Some(Code::CertificateRevoked)),
-        (&old, Some(Code::CollateralRolledBack)),
-    ] {
+    for (enclave, expected) in
+        [(&old, None), (&revoking, Some(Code::CertificateRevoked)), (&old, Some(Code::CollateralRolledBack))]
+    {
         assert_eq!(attest(enclave, &remembering).await, expected);
     }
 }

@@ -182,6 +182,13 @@ fn policy_is_checked_before_it_is_set() {
         service.run(&["policy", "set", "a/b/c", file.to_str().unwrap()])
     };
     set(&snp).refused(2, "policy-invalid");
+    let source =
+        format!("version = 1\n[[reference-values]]\nname = \"image\"\nsigners = {{ keys = [\"\"\"{key}\"\"\"] }}\n");
+    let taken = "measurement = { reference-values = \"image\" }\ndeployment";
+    let fixed = format!("measurement = {{ exactly = \"{}\" }}\ndeployment", "11".repeat(48));
+    let taking = release.replace("version = 1\n", &source).replace(&fixed, taken);
+    let refused = set(&taking).refused(2, "policy-invalid");
+    assert!(refused.stdout.contains("a verifier takes no bundles"), "{}{}", refused.stdout, refused.stderr);
     assert!(service.state.policies.lock().unwrap().is_empty());
     service.run(&["policy", "show", "a/b/c"]).refused(1, "no-policy");
     assert_eq!(set(&release).done().json()["version"], 1);

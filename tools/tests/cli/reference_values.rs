@@ -104,11 +104,13 @@ fn older_version_than_one_seen_refused() {
     let desk = Desk::new();
     let [old, new] = [7, 8].map(|version| desk.sign(&desk.document(version, &"11".repeat(48)), "one"));
     let state = desk.path("seen.json");
-    let remembered = ["--state", state.as_str()];
+    let remembered = ["--name", "image", "--state", state.as_str()];
     assert_eq!(desk.verify(&old, &remembered).0, 0);
     assert_eq!(desk.verify(&new, &remembered).0, 0);
     assert_eq!(code(&desk.verify(&old, &remembered)), (1, "reference-values-rolled-back"));
     assert_eq!(desk.verify(&old, &[]).0, 0);
+    let nameless = desk.verify(&old, &["--state", state.as_str()]);
+    assert_eq!(code(&nameless), (2, "usage"), "whatever a bundle calls itself is not what it is remembered by");
 }
 
 #[test]
@@ -144,4 +146,15 @@ fn report_is_judged_by_values_that_the_policy_takes_from_a_bundle() {
     verify(&[]).refused(2, "reference-values-missing");
     let refused = verify(&[&other]);
     assert_eq!((refused.code, &refused.json()["code"]), (1, &json!("measurement-not-approved")));
+
+    // What held is remembered, whatever else of the run does not.
+    let state = desk.path("seen.json");
+    let remembering = |bundle: &str, table: &str| {
+        let files = ["--endorsement", table, "--root", &root, "--policy", &policy, "--at", &at, "--json"];
+        let given = ["--reference-values", bundle, "--state", &state];
+        strongroom(["evidence", "verify", &report].into_iter().chain(files).chain(given))
+    };
+    remembering(&good, &table).done();
+    remembering(&other, &desk.path("nothing")).refused(3, "io");
+    remembering(&good, &table).refused(1, "reference-values-rolled-back");
 }

@@ -5,7 +5,10 @@ use crate::run::{Run, binary, finished, strongroom, text};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
+use strongroom_artifact::SigningKey;
 use strongroom_devkit::report::ReportSpec;
+use strongroom_wire::dsse::Envelope;
+use strongroom_wire::inventory::Inventory;
 
 fn debugged() -> ReportSpec {
     ReportSpec { policy: ReportSpec::default().policy | 1 << 19, ..ReportSpec::default() }
@@ -58,6 +61,89 @@ fn policy_that_leaves_the_model_open_refused_before_any_connection() {
     assert_eq!(enclave.seen(), Vec::<String>::new());
 }
 
+/// Makes the memory in `state` one of somebody who saw the next list.
+fn see_the_next(state: &str) {
+    let mut seen: serde_json::Value = serde_json::from_slice(&std::fs::read(state).unwrap()).unwrap();
+    let lists = seen["seen"]["crl-number"].as_object_mut().unwrap();
+    let number = &mut lists.values_mut().next().unwrap()["number"];
+    *number = (number.as_u64().unwrap() + 1).into();
+    std::fs::write(state, seen.to_string()).unwrap();
+}
+
+#[test]
+fn revocation_list_older_than_one_seen_refused_by_verify_and_by_a_proxy_that_runs() {
+    let enclave = Enclave::start(ReportSpec::default());
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("seen.json");
+    let state = text(&state);
+    let proxy = Proxy::start_with(&enclave, &["--state", state]);
+    for _ in 0..2 {
+        verify(&enclave, &["--state", state, "--json"]).done();
+    }
+    see_the_next(state);
+    verify(&enclave, &["--state", state, "--json"]).refused(1, "collateral-rolled-back");
+    verify(&enclave, &["--json"]).done();
+    let answer = proxy.post("a prompt");
+    assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("\"collateral-rolled-back\""), "{answer}");
+    assert!(!enclave.seen().contains(&"/v1/echo".to_owned()));
+    std::fs::write(state, "{}").unwrap();
+    verify(&enclave, &["--state", state, "--json"]).refused(2, "state-invalid");
+}
+
+/// Signs an inventory of that version with the machine of every default report, and writes it.
+fn inventory(path: &std::path::Path, key: &SigningKey, version: u64) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let machine = serde_json::json!({ "label": "ours", "chip": hex::encode(ReportSpec::default().chip_id) });
+    let document = serde_json::json!({
+        "v": 1, "name": "fleet", "version": version, "issued": now - 10, "expires": now + 1000, "machines": [machine],
+    });
+    let (payload_type, payload) = (Inventory::PAYLOAD_TYPE.to_owned(), document.to_string().into_bytes());
+    let mut envelope = Envelope { payload_type, payload, signatures: Vec::new() };
+    envelope.signatures.push(key.sign(&envelope.signed_bytes()).unwrap());
+    std::fs::write(path, envelope.to_json().unwrap()).unwrap();
+}
+
+/// `enclave`'s policy with its machines by an inventory that `key` signs.
+fn approve_by_inventory(enclave: &Enclave, key: &SigningKey, more: &str) {
+    let whole = std::fs::read_to_string(&enclave.policy).unwrap();
+    let named = whole.replace("chip = { any = { because = \"test\" } }", "chip = { inventory = \"fleet\" }");
+    assert_ne!(named, whole);
+    let entry =
+        format!("[[inventory]]\nname = \"fleet\"\nsigners = {{ keys = [\"\"\"{}\"\"\"] }}\n", key.public().pem());
+    std::fs::write(&enclave.policy, format!("{named}{entry}{more}")).unwrap();
+}
+
+#[test]
+fn enclave_on_a_machine_of_the_inventory_accepted_and_without_it_or_with_an_older_one_refused() {
+    let enclave = Enclave::start(ReportSpec::default());
+    let (folder, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let [old, new, state] = ["old", "new", "seen.json"].map(|name| folder.path().join(name));
+    inventory(&old, &key, 1);
+    inventory(&new, &key, 2);
+    approve_by_inventory(&enclave, &key, "");
+    let verify = |more: &[&str]| verify(&enclave, &[&["--state", text(&state), "--json"], more].concat());
+    verify(&["--inventory", text(&old)]).done();
+    verify(&["--inventory", text(&new)]).done();
+    verify(&["--inventory", text(&old)]).refused(1, "inventory-rolled-back");
+    verify(&[]).refused(2, "inventory-missing");
+}
+
+#[test]
+fn inventory_that_held_is_remembered_though_the_reference_values_are_missing() {
+    let enclave = Enclave::start(ReportSpec::default());
+    let (folder, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let [old, new, state] = ["old", "new", "seen.json"].map(|name| folder.path().join(name));
+    inventory(&old, &key, 1);
+    inventory(&new, &key, 2);
+    let pem = key.public().pem();
+    let values = format!("[[reference-values]]\nname = \"image\"\nsigners = {{ keys = [\"\"\"{pem}\"\"\"] }}\n");
+    approve_by_inventory(&enclave, &key, &values);
+    let verify = |inventory| verify(&enclave, &["--state", text(&state), "--json", "--inventory", inventory]);
+    verify(text(&old)).refused(2, "reference-values-missing");
+    verify(text(&new)).refused(2, "reference-values-missing");
+    verify(text(&old)).refused(1, "inventory-rolled-back");
+}
+
 #[test]
 fn nobody_at_the_address_is_the_environments_fault() {
     let enclave = Enclave::start(ReportSpec::default());
@@ -77,9 +163,13 @@ struct Proxy {
 
 impl Proxy {
     fn start(enclave: &Enclave) -> Self {
+        Self::start_with(enclave, &[])
+    }
+
+    fn start_with(enclave: &Enclave, more: &[&str]) -> Self {
         let arguments = ["proxy", "--to", &enclave.url, "--listen", "127.0.0.1:0", "--policy", text(&enclave.policy)];
         let mut command = binary();
-        command.args(arguments).args(["--root", text(&enclave.root)]).stderr(Stdio::piped());
+        command.args(arguments).args(["--root", text(&enclave.root)]).args(more).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut lines = [String::new(), String::new()];

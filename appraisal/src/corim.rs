@@ -24,8 +24,9 @@ pub struct CorimImport<'a> {
     pub validity: Option<(UnixTime, UnixTime)>,
     /// The SNP product, by which a TCB is read. The profile has no place for it.
     pub product: Option<&'a str>,
-    /// What of a triple is left out: `instance`, or the key of a measurement as a number. Everything else that a bundle cannot
-    /// say is refused, because a triple is met by all of its measurements or not at all.
+    /// What is left out: `instance` or `group` of an environment, the key of a measurement as a number, or another member of
+    /// one of the maps as `corim-2`, `comid-3`, `environment-3`. Everything else that a bundle cannot say is refused, because a
+    /// triple is met by all of its measurements or not at all; so is a name that leaves nothing out.
     pub leave_out: &'a [String],
 }
 

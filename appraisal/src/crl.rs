@@ -68,6 +68,11 @@ impl Crl {
         Edition { number: self.number, this_update: self.validity().0 }
     }
 
+    /// Whether `issuer` signed it.
+    pub(crate) fn is_signed_by(&self, issuer: &Certificate) -> bool {
+        self.issuer == issuer.subject && self.signed.verify(issuer).is_ok()
+    }
+
     fn is_current(&self, now: UnixTime) -> bool {
         let begins = self.tbs.this_update.to_unix_duration().as_secs();
         let ends = self.tbs.next_update.map(|time| time.to_unix_duration().as_secs());
@@ -156,7 +161,7 @@ impl Crl {
     /// The same where `issuer` signed this list, current or not. What somebody else signed says nothing.
     pub(crate) fn verify_absent_under(&self, issuer: &Certificate, certificate: &Certificate) -> Result<()> {
         match self.verify_absent(certificate) {
-            Err(revoked) if self.issuer == issuer.subject && self.signed.verify(issuer).is_ok() => Err(revoked),
+            Err(revoked) if self.is_signed_by(issuer) => Err(revoked),
             _ => Ok(()),
         }
     }

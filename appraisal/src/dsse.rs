@@ -122,9 +122,13 @@ impl Signers {
     /// At least `threshold` of `keys`.
     ///
     /// # Errors
-    /// `policy-invalid`: no key, one key twice, or a threshold that is zero or more than there are keys.
+    /// `policy-invalid`: no key, one key twice, or a threshold that is zero or more than there are keys; `too-large`: more than
+    /// [`limits::DOCUMENT_SIGNERS`].
     pub fn new(mut keys: Vec<DocumentKey>, threshold: usize) -> Result<Self> {
         let given = keys.len();
+        if given > limits::DOCUMENT_SIGNERS {
+            return Err(Refusal::too_large("keys of signers", given, limits::DOCUMENT_SIGNERS));
+        }
         keys.sort_unstable();
         keys.dedup();
         if keys.len() != given {
@@ -143,6 +147,16 @@ impl Signers {
     /// How many of the keys must have signed.
     pub const fn threshold(&self) -> usize {
         self.threshold
+    }
+
+    /// `SHA-256("strongroom/signers/v1\0" ‖ threshold, 8 bytes big-endian ‖ fingerprint of each key, ordered)`: by what it is
+    /// remembered which versions of a document were seen from them, so that somebody else's of the same name are not compared.
+    pub(crate) fn digest(&self) -> Sha256 {
+        let mut bytes = b"strongroom/signers/v1\0".to_vec();
+        bytes.extend_from_slice(&u64::try_from(self.threshold).unwrap_or(u64::MAX).to_be_bytes());
+        let keys: std::collections::BTreeSet<Sha256> = self.keys.iter().map(DocumentKey::fingerprint).collect();
+        keys.iter().for_each(|key| bytes.extend_from_slice(&key.0));
+        Sha256::of(&bytes)
     }
 
     /// Verifies that enough of the keys signed `envelope` as a document of `payload_type`, and gives the document.
@@ -287,6 +301,10 @@ mod tests {
         for (keys, threshold) in [(&[][..], 0), (&[], 1), (&[&one], 0), (&[&one], 2), (&[&one, &one], 1)] {
             assert_eq!(code(keys, threshold), Some(Code::PolicyInvalid));
         }
+        let many: Vec<DocumentKey> = (0..=limits::DOCUMENT_SIGNERS).map(|_| p256().0).collect();
+        let many: Vec<&DocumentKey> = many.iter().collect();
+        assert_eq!(code(&many[1..], 1), None);
+        assert_eq!(code(&many, 1), Some(Code::TooLarge));
     }
 
     #[test]

@@ -46,12 +46,14 @@ fn remembered() -> Floor<u64> {
 ///
 /// ```compile_fail,E0451
 /// // There is no other way to one than `InventorySource::verify`.
-/// let forged = strongroom_appraisal::VerifiedInventory { inventory: todo!(), digest: todo!() };
+/// let forged = strongroom_appraisal::VerifiedInventory { inventory: todo!(), digest: todo!(), signers: todo!() };
 /// ```
 #[derive(Debug, Clone)]
 pub struct VerifiedInventory {
     inventory: Inventory,
     digest: Sha256,
+    /// Of the source's signers.
+    signers: Sha256,
 }
 
 /// Verified inventories by name.
@@ -78,7 +80,7 @@ impl InventorySource {
         if let Some(refusal) = newest.refusal() {
             return Err(refusal);
         }
-        Ok(VerifiedInventory { inventory, digest: Sha256::of(&payload) })
+        Ok(VerifiedInventory { inventory, digest: Sha256::of(&payload), signers: self.signers.digest() })
     }
 }
 
@@ -88,11 +90,11 @@ impl VerifiedInventory {
         &self.inventory.machines
     }
 
-    /// Refuses a version lower than one of the same name that `seen` remembers, and another document of that version
-    /// (`inventory-rolled-back`); else remembers this one.
+    /// Refuses a version lower than one of the same name from a source with the same signers that `seen` remembers, and another
+    /// document of that version (`inventory-rolled-back`); else remembers this one.
     pub fn verify_newest(&self, seen: &mut Seen) -> Result<()> {
         let Inventory { name, version, .. } = &self.inventory;
-        seen.check_and_raise_document(SeenKind::Inventory, name, *version, self.digest)
+        seen.check_and_raise_document(SeenKind::Inventory, &format!("{name}/{}", self.signers), *version, self.digest)
     }
 
     /// The ids of one kind.

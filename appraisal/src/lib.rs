@@ -46,7 +46,10 @@ pub use reference_values::{
 pub use release_policy::ReleasePolicy;
 pub use roots::Roots;
 pub use seen::{Seen, SeenKind};
-pub use snp::{AuthenticReport, VerifiedVek, appraise, authenticate, authenticate_recording, authenticate_traced};
+pub use snp::{
+    AuthenticReport, VerifiedVek, appraise, authenticate, authenticate_recording, authenticate_traced,
+    verify_authorities, verify_revocation_list,
+};
 
 /// The JSON schema (draft 2020-12) of [`Policy`]'s document, for editors and other people's tools.
 pub const POLICY_SCHEMA: &str = include_str!("../../docs/policy.schema.json");

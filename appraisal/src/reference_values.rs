@@ -65,12 +65,14 @@ fn remembered() -> Floor<u64> {
 ///
 /// ```compile_fail,E0451
 /// // There is no other way to them than `ReferenceSource::verify`.
-/// let forged = strongroom_appraisal::VerifiedReferenceValues { values: todo!(), digest: todo!() };
+/// let forged = strongroom_appraisal::VerifiedReferenceValues { values: todo!(), digest: todo!(), signers: todo!() };
 /// ```
 #[derive(Debug, Clone)]
 pub struct VerifiedReferenceValues {
     values: ReferenceValues,
     digest: Sha256,
+    /// Of the source's signers.
+    signers: Sha256,
 }
 
 impl ReferenceSource {
@@ -99,7 +101,9 @@ impl ReferenceSource {
         );
         match newest.refusal() {
             Some(refusal) => Err(refusal),
-            None => Ok(VerifiedReferenceValues { values, digest: Sha256::of(&payload) }),
+            None => {
+                Ok(VerifiedReferenceValues { values, digest: Sha256::of(&payload), signers: self.signers.digest() })
+            }
         }
     }
 
@@ -124,11 +128,16 @@ impl VerifiedReferenceValues {
         validity(&self.values)
     }
 
-    /// Refuses a version lower than one of the same name that `seen` remembers, and another document of that version
-    /// (`reference-values-rolled-back`); else remembers this one.
+    /// Refuses a version lower than one of the same name from a source with the same signers that `seen` remembers, and another
+    /// document of that version (`reference-values-rolled-back`); else remembers this one.
     pub fn verify_newest(&self, seen: &mut Seen) -> Result<()> {
         let ReferenceValues { name, version, .. } = &self.values;
-        seen.check_and_raise_document(SeenKind::ReferenceValues, name, *version, self.digest)
+        seen.check_and_raise_document(
+            SeenKind::ReferenceValues,
+            &format!("{name}/{}", self.signers),
+            *version,
+            self.digest,
+        )
     }
 }
 

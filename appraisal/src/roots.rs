@@ -4,6 +4,7 @@
 //! public facts, and a test compares their keys' digests with those written here.
 
 use crate::certificate::Certificate;
+use crate::crl::Crl;
 use crate::pem::read_pem;
 use strongroom_wire::{Code, Realm, Refusal, Result, Root};
 
@@ -93,6 +94,13 @@ impl Roots {
         let got = foreign.map_or_else(|| issuer.issuer.clone(), show);
         let want: Vec<String> = trusted().map(show).collect();
         Err(Refusal::new(code, format!("issuer of {}", issuer.subject)).got(got).want(want.join(" or ")))
+    }
+
+    /// The trusted root of AMD's that signed `list`.
+    pub(crate) fn signer_of(&self, list: &Crl) -> Result<&Certificate> {
+        let mut amd = self.roots.iter().filter(|root| self.label(root) != Root::Intel);
+        amd.find(|root| list.is_signed_by(root))
+            .ok_or_else(|| Refusal::new(Code::CrlSignatureInvalid, &list.issuer).want("a signature by a trusted root"))
     }
 
     /// How evidence that ends at `root`, one of these, is labelled.

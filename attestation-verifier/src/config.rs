@@ -13,6 +13,7 @@ use strongroom_transport::ServerTrust;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 
 use crate::private_file;
+use crate::vendors::{PEER_QUESTIONS, QUESTIONS};
 
 /// With a vendor that fails: a guest waits, and comes back sooner than a longer patience would end.
 const PATIENCE: Patience = Patience {
@@ -76,6 +77,10 @@ pub struct Endorsements {
     /// Ask nobody: what is kept is used, whatever its age.
     #[serde(default)]
     pub offline: bool,
+    /// New chips that one network address may ask for at once, and as many more as minutes pass: 1 to 32. More is for guests
+    /// that are all behind one address, and lets that one spend all that all of them have.
+    #[serde(default = "peer_questions")]
+    pub peer_questions: u32,
 }
 
 /// A registry and how it is reached. Nothing that comes from it is trusted.
@@ -107,6 +112,10 @@ const fn grace() -> u64 {
     30
 }
 
+const fn peer_questions() -> u32 {
+    PEER_QUESTIONS
+}
+
 fn kds() -> String {
     KDS.to_owned()
 }
@@ -133,6 +142,13 @@ impl Config {
                 return Err(Refusal::new(Code::ConfigurationInvalid, format!("registry `{}`", registry.host))
                     .want("`username` and `password-file` together"));
             }
+        }
+        if let Some(Endorsements { peer_questions, .. }) = &config.endorsements
+            && !(1..=QUESTIONS).contains(peer_questions)
+        {
+            return Err(Refusal::new(Code::ConfigurationInvalid, "endorsements: `peer-questions`")
+                .got(peer_questions)
+                .want(format!("1 to {QUESTIONS}")));
         }
         if let Some(Endorsements { kds, plain_http, .. }) = &config.endorsements
             && !(kds.starts_with("https://") || (*plain_http && kds.starts_with("http://")))
@@ -255,6 +271,11 @@ mod tests {
         assert_eq!(code("[endorsements]\nkds = 'http://mirror'"), Some(Code::ConfigurationInvalid));
         assert_eq!(code("[endorsements]\nkds = 'http://mirror'\nplain-http = true"), None);
         assert_eq!(code("[endorsements]\nkds = 'mirror'\nplain-http = true"), Some(Code::ConfigurationInvalid));
+        for (questions, want) in
+            [(0, Some(Code::ConfigurationInvalid)), (1, None), (32, None), (33, Some(Code::ConfigurationInvalid))]
+        {
+            assert_eq!(code(&format!("[endorsements]\npeer-questions = {questions}")), want);
+        }
         assert_eq!(code("[endorsements]\nroot = 'ark.pem'"), Some(Code::UnknownField));
     }
 

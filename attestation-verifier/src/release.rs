@@ -44,9 +44,11 @@ impl Verifier {
     /// # Errors
     /// The reason of the first step that did not hold; the session's nonce is used up unless the request had no shape at
     /// all or the session none to give. `peer` is on whose behalf endorsements may be asked for.
-    pub async fn attest(&self, session: &str, body: &[u8], peer: Option<IpAddr>) -> Result<String> {
+    pub async fn attest(&self, session: &str, body: impl AsRef<[u8]>, peer: Option<IpAddr>) -> Result<String> {
         let now = self.clock.now();
-        let attestation = Attestation::parse(body)?;
+        let attestation = Attestation::parse(body.as_ref())?;
+        // Not held while others are waited for.
+        drop(body);
         let nonce = self.sessions.take_nonce(session, now)?;
 
         let mut trail = Trail::new(Kind::Attestation, "-");
@@ -100,7 +102,7 @@ impl Verifier {
         let roots = &self.roots;
         let authentic = authenticate_traced(claim.report.raw(), &claim.endorsements, roots, now, &mut checks); // 2
         trail.checks("authentication", &checks);
-        let authentic = authentic.inspect_err(|refusal| self.doubt(&claim, &supplied, refusal, now))?;
+        let authentic = authentic.inspect_err(|refusal| self.doubt(&claim, &supplied, refusal))?;
         Ok((claim, authentic, supplied.without_list))
     }
 

@@ -76,7 +76,7 @@ async fn attest(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -> 
         // First the body: an answer to a peer that is still sending is lost with the connection.
         let body = read_body(request.into_body(), limits::KBS_BODY, "attestation").await?;
         let session = session.clone().ok_or_else(|| Refusal::new(Code::SessionUnknown, "cookie").got("none"))?;
-        to_the_end(async move { verifier.attest(&session, &body, peer).await }).await
+        to_the_end(async move { verifier.attest(&session, body, peer).await }).await
     };
     match attested.await {
         Ok(token) => {

@@ -18,7 +18,7 @@ use crate::sessions::Sessions;
 use crate::state_lock::StateLock;
 use crate::store::Store;
 use crate::unproven::Unproven;
-use crate::vendors::Vendors;
+use crate::vendors::{PEER_QUESTIONS, Vendors};
 use crate::{admin, routes};
 
 /// Everything that decides. Its methods are in `release.rs` and `admin.rs`.
@@ -70,6 +70,9 @@ impl Service {
         let identity = identity(config)?;
         let lock = StateLock::serving(&config.state)?;
         let public = identity.public();
+        let questions = config.endorsements.as_ref().map_or(PEER_QUESTIONS, |stated| stated.peer_questions);
+        let vendors = config.fetcher()?;
+        let vendors = vendors.map(|fetcher| Vendors::new(fetcher, roots.clone(), clock.clone(), questions));
         let verifier = Verifier {
             store: Store::open(&store_path(&config.state), &config.master_key, realm).await?,
             roots,
@@ -79,7 +82,7 @@ impl Service {
             gate: AdminGate::load(&config.admin_token)?,
             token: identity.token,
             unproven: Unproven::default(),
-            vendors: config.fetcher()?.map(Vendors::new),
+            vendors,
             clock,
         };
         tracing::info!(%realm, pin = %public.pin, "verifier opened");

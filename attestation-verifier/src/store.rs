@@ -1,7 +1,7 @@
 //! Everything that outlives a restart, in one SQLite file: keys (encrypted), release policies, the audit log, and the
 //! stamp of its realm, sealed under its master key.
 //!
-//! Write-ahead log with `synchronous = FULL`: what was committed survives a power cut. One connection, so that one
+//! Write-ahead log with `synchronous = FULL`: what was committed survives a power cut. One connection that writes, so that one
 //! transaction follows the other: what one reads is what is in force, and rows of the audit log are in the order of time.
 
 mod authentic;
@@ -25,6 +25,8 @@ use strongroom_wire::{Code, Realm, Refusal, Result};
 #[derive(Debug)]
 pub(crate) struct Store {
     pool: SqlitePool,
+    /// Read alone, beside the transactions: for whom nothing is decided yet.
+    reading: SqlitePool,
     master: MasterKey,
 }
 
@@ -59,8 +61,11 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .disable_statement_logging();
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
-        let store = Self { pool: pool.map_err(failed("opening"))?, master };
+        let pool =
+            SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(failed("opening"))?;
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
+        let store =
+            Self { pool, reading: SqlitePoolOptions::new().max_connections(2).connect_lazy_with(options), master };
         migrations().run(&store.pool).await.map_err(|e| failed("migrations")(e.into()))?;
         store.stamp(realm).await?;
         let mut transaction = store.begin().await?;
@@ -73,6 +78,13 @@ impl Store {
     /// Begins the next transaction; waits for the one before to end.
     pub(crate) async fn begin(&self) -> Result<Transaction<'_>> {
         let sql = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed("transaction"))?;
+        Ok(Transaction { sql, master: &self.master })
+    }
+
+    /// What was committed last, for reading alone. It waits for no transaction and holds up none: what anybody may cause to
+    /// be read goes through here. By what it says nothing is decided.
+    pub(crate) async fn begin_reading(&self) -> Result<Transaction<'_>> {
+        let sql = self.reading.begin().await.map_err(failed("reading"))?;
         Ok(Transaction { sql, master: &self.master })
     }
 

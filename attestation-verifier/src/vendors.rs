@@ -5,31 +5,37 @@
 //! the one who needs its answer for [`PATIENCE`] at most, nobody else at all, and goes on when that one has gone, so that
 //! the answer is there when it comes back.
 //!
-//! None of it is trusted. What does not verify under the roots is forgotten, and not asked for again too soon.
+//! None of it is trusted. Chains and lists are kept only where they verify under the roots; a VCEK that does not is forgotten,
+//! and not asked for again too soon.
 
 mod admission;
 mod lists;
 mod set;
 
-pub(crate) use admission::PASSING;
+pub(crate) use admission::{PASSING, PEER_QUESTIONS, QUESTIONS};
 
 use crate::Verifier;
 use crate::attest::Claim;
 use crate::budget::{PeerBudgets, Rate};
+use crate::clock::Clock;
 use crate::store::StoredPolicy;
 use admission::{Admission, Question};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use strongroom_appraisal::{Hex, SnpPolicy, UnixTime};
-use strongroom_endorsements::{Dated, Fetcher, Kind, Product};
-use strongroom_wire::snp::Report;
+use strongroom_appraisal::{Floor, Hex, Roots, SnpPolicy, UnixTime, verify_authorities, verify_revocation_list};
+use strongroom_endorsements::{Dated, Fetcher, Kind, Offered, Product, Published};
+use strongroom_wire::snp::{Report, Tcb};
 use strongroom_wire::{Code, Refusal, Result};
-use tokio::time::timeout;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
-/// How long one attestation waits for a vendor: with the policy and the log, less than the minute after which KBS clients
+/// How long one request waits for a vendor, whatever it asks for: with the policy and the log, less than the minute after which KBS clients
 /// give up.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How many may wait for a vendor at one time: each holds its claim. Beyond them, `busy`.
+const WAITING: usize = 128;
 
 /// Endorsement sets that a peer may ask for: a guest asks a few times a day, and many may be behind one address.
 const SETS: Rate = Rate { burst: 60, interval: 1 };
@@ -40,6 +46,15 @@ pub(crate) struct Vendors {
     fetcher: Arc<Fetcher>,
     admission: Arc<Admission>,
     sets: Mutex<PeerBudgets>,
+    waiting: Semaphore,
+}
+
+/// On whose behalf a vendor is asked, when, and until when the answer is waited for.
+#[derive(Debug, Clone, Copy)]
+struct Asking {
+    peer: Option<IpAddr>,
+    now: UnixTime,
+    until: Instant,
 }
 
 /// What was added to a claim.
@@ -52,41 +67,49 @@ pub(crate) struct Supplied {
 }
 
 impl Verifier {
-    /// Adds to `claim` what it came without.
+    /// Adds to `claim` what it came without, and the revocation list that is kept beside one that it came with.
     ///
     /// A revocation list that cannot be had is no reason to refuse: that is the policy's to say.
     ///
     /// # Errors
-    /// Of a claim whose VCEK is neither given nor kept: the first reason why it would be refused if it were authentic, which
-    /// it cannot become then (`report-data-mismatch`, `deployment-mismatch`, `no-policy`, `measurement-not-approved`,
-    /// `deployment-not-approved`, `platform-not-approved`); `busy`; `endorsement-unavailable`, `endorsement-unknown`,
+    /// Of a claim whose VCEK is not given, what would be refused if it were authentic: `report-data-mismatch`,
+    /// `deployment-mismatch`, `tcb-mismatch`, `chip-id-mismatch`; and where it is not kept, `no-policy`,
+    /// `measurement-not-approved`, `deployment-not-approved`, `platform-not-approved`, `tcb-too-old`; `busy`; of a chain those
+    /// of [`verify_authorities`]; `endorsement-unavailable`, `endorsement-unknown`,
     /// `endorsement-not-cached`; of an answer `endorsement-mismatch`, `malformed`, `too-large`, `certificate-expired`; `io`.
     pub(crate) async fn supply(&self, claim: &mut Claim, peer: Option<IpAddr>, now: UnixTime) -> Result<Supplied> {
         let mut supplied = Supplied { all: claim.lacks.all, without_list: None };
         // Of a report that no such key signed, authentication says what is wrong.
         let (Some(vendors), Ok(kind)) = (&self.vendors, Kind::of(&claim.report)) else { return Ok(supplied) };
+        let asking = Asking { peer, now, until: Instant::now() + PATIENCE };
         let mut products = Product::candidates(&claim.report, None)?;
         if claim.lacks.key && kind == Kind::Vcek {
+            verify_made_for_session(claim)?;
             let (product, vcek) = match vendors.fetcher.kept_vcek(&claim.report, now)? {
                 Some(kept) => kept,
                 None => {
-                    verify_worth_asking(claim, &self.store.begin().await?.policies().await?)?;
-                    vendors.vcek(&claim.report, peer, now).await?
+                    verify_worth_asking(&claim.report, &self.store.begin_reading().await?.policies().await?)?;
+                    vendors.vcek(&claim.report, asking).await?
                 }
             };
             products = vec![product];
             claim.endorsements.add(&vcek.value)?;
-            for authority in vendors.authorities(kind, product, now).await?.value {
+            for authority in vendors.authorities(kind, product, asking).await?.value {
                 claim.endorsements.add(&authority)?;
             }
         }
-        if claim.lacks.list {
-            // Before version 3 a report does not say which root's list it is. Another root's names nobody in the chain.
-            for product in products {
-                match vendors.list(kind, product, now).await {
-                    Ok(list) => claim.endorsements.add(&list.value)?,
-                    Err(refusal) => supplied.without_list = Some(refusal),
-                }
+        // Before version 3 a report does not say which root's list it is. Another root's names nobody in the chain.
+        for product in products {
+            let list = if claim.lacks.list {
+                vendors.list(kind, product, asking).await.map(Some)
+            } else {
+                // The guest chose what it brings: it may be older than what is known here.
+                vendors.fetcher.kept_list(kind, product, now)
+            };
+            match list {
+                Ok(Some(list)) => claim.endorsements.add(&list.value)?,
+                Ok(None) => {}
+                Err(refusal) => supplied.without_list = Some(refusal),
             }
         }
         Ok(supplied)
@@ -94,34 +117,32 @@ impl Verifier {
 
     /// Forgets what was kept for `claim` where that is what `refusal` is about: a service that lies once, or a damaged file,
     /// must not keep a chip out for ever.
-    pub(crate) fn doubt(&self, claim: &Claim, supplied: &Supplied, refusal: &Refusal, now: UnixTime) {
+    pub(crate) fn doubt(&self, claim: &Claim, supplied: &Supplied, refusal: &Refusal) {
         let about_chain = matches!(
             refusal.code,
             Code::CertificateSignatureInvalid
                 | Code::CertificateUnsuitable
                 | Code::IntermediateMissing
                 | Code::RootUntrusted
-                | Code::CrlSignatureInvalid
         );
         // Where the guest gave a certificate, it may be that one.
         if let (true, true, Some(vendors)) = (about_chain, supplied.all, &self.vendors) {
-            vendors.forget(&claim.report, refusal, now);
+            vendors.forget(&claim.report, refusal);
         }
     }
 }
 
 impl Vendors {
-    pub(crate) fn new(fetcher: Fetcher) -> Self {
-        let sets = Mutex::new(PeerBudgets::new(SETS));
-        Self { fetcher: Arc::new(fetcher), admission: Arc::default(), sets }
+    /// Chains and lists are kept only where they verify under `roots`; a peer may ask for `peer_questions` chips at once.
+    pub(crate) fn new(fetcher: Fetcher, roots: Roots, clock: Clock, peer_questions: u32) -> Self {
+        let fetcher = fetcher.judged_by(move |offered| judge(offered, &roots));
+        let admission = Arc::new(Admission::new(clock, peer_questions));
+        let (sets, waiting) = (Mutex::new(PeerBudgets::new(SETS)), Semaphore::new(WAITING));
+        Self { fetcher: Arc::new(fetcher), admission, sets, waiting }
     }
 
-    async fn vcek(
-        &self,
-        report: &Report,
-        peer: Option<IpAddr>,
-        now: UnixTime,
-    ) -> Result<(Product, Dated<bytes::Bytes>)> {
+    async fn vcek(&self, report: &Report, asking: Asking) -> Result<(Product, Dated<bytes::Bytes>)> {
+        let now = asking.now;
         // It may have come while the policies were read; who asks for nothing spends nothing.
         if let Some(kept) = self.fetcher.kept_vcek(report, now)? {
             return Ok(kept);
@@ -130,36 +151,41 @@ impl Vendors {
         let requests = u32::try_from(Product::candidates(report, None)?.len()).unwrap_or(u32::MAX);
         let (fetcher, report) = (Arc::clone(&self.fetcher), report.clone());
         let question = Question::vcek(&report);
-        self.ask(question, requests, peer, now, async move { fetcher.fetch_vcek(&report, now).await }).await
+        self.ask(question, requests, asking, async move { fetcher.fetch_vcek(&report, now).await }).await
     }
 
-    async fn authorities(&self, kind: Kind, product: Product, now: UnixTime) -> Result<Dated<Vec<bytes::Bytes>>> {
+    async fn authorities(&self, kind: Kind, product: Product, asking: Asking) -> Result<Dated<Vec<bytes::Bytes>>> {
+        let now = asking.now;
+        if let Some(kept) = self.fetcher.kept_authorities(kind, product, now)? {
+            return Ok(kept);
+        }
         let fetcher = Arc::clone(&self.fetcher);
         let work = async move { fetcher.fetch_authorities(kind, product, now).await };
-        self.ask(Question::Authorities(kind, product), 1, None, now, work).await
+        self.ask(Question::Authorities(kind, product), 1, asking, work).await
     }
 
     /// The list that is kept, if it is current, whatever a question met a short time ago.
-    async fn list(&self, kind: Kind, product: Product, now: UnixTime) -> Result<Dated<bytes::Bytes>> {
+    async fn list(&self, kind: Kind, product: Product, asking: Asking) -> Result<Dated<bytes::Bytes>> {
+        let now = asking.now;
         if let Some(kept) = self.fetcher.kept_list(kind, product, now)? {
             return Ok(kept);
         }
         let fetcher = Arc::clone(&self.fetcher);
         let work = async move { fetcher.fetch_list(kind, product, now).await };
-        self.ask(Question::List(kind, product), 1, None, now, work).await
+        self.ask(Question::List(kind, product), 1, asking, work).await
     }
 
     async fn ask<T: Send + 'static>(
         &self,
         question: Question,
         requests: u32,
-        peer: Option<IpAddr>,
-        now: UnixTime,
+        asking: Asking,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let admitted = self.admission.admit(question, requests, peer, now)?;
-        let answer = tokio::spawn(async move { admitted.end(work.await, now) });
-        match timeout(PATIENCE, answer).await {
+        let _waiting = self.waiting.try_acquire().map_err(|_| Refusal::new(Code::Busy, "waiting for endorsements"))?;
+        let admitted = self.admission.admit(question, requests, asking.peer, asking.now)?;
+        let answer = tokio::spawn(async move { admitted.end(work.await) });
+        match timeout_at(asking.until, answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => Err(Refusal::new(Code::Internal, "asking for an endorsement").because(error)),
             Err(_) => Err(Refusal::new(Code::EndorsementUnavailable, "endorsement service")
@@ -168,28 +194,36 @@ impl Vendors {
         }
     }
 
-    fn forget(&self, report: &Report, refusal: &Refusal, now: UnixTime) {
+    fn forget(&self, report: &Report, refusal: &Refusal) {
         tracing::warn!(%refusal, "what the endorsement service gave does not verify");
         if let Err(refusal) = self.fetcher.forget(report) {
             tracing::error!(%refusal, "what does not verify is still kept");
         }
-        self.admission.failed(Question::vcek(report), refusal.clone(), now);
+        self.admission.failed(Question::vcek(report), refusal.clone());
+    }
+}
+
+/// A chain or list that does not verify takes the place of none, and is not used.
+fn judge(offered: &Offered<'_>, roots: &Roots) -> Result<()> {
+    let Offered { part, product, bytes, kept, now } = *offered;
+    match part {
+        Published::Authorities => verify_authorities(bytes, product.as_str(), roots),
+        Published::List => verify_revocation_list(bytes, kept, product.as_str(), roots, now),
     }
 }
 
 /// Whatever keeps a vendor from being asked is one thing to who waits for the answer.
 fn unavailable(refusal: Refusal) -> Refusal {
     match refusal.code {
-        Code::Network | Code::Timeout | Code::TlsFailed | Code::HandshakeSignatureInvalid => {
+        Code::Network | Code::Timeout | Code::TlsFailed | Code::HandshakeSignatureInvalid | Code::Io => {
             Refusal { code: Code::EndorsementUnavailable, ..refusal }.within("endorsement service")
         }
         _ => refusal.within("endorsement service"),
     }
 }
 
-/// That a claim would be accepted as far as can be said before it is authentic: it was made for this session and document,
-/// and a release policy names what it says it is.
-fn verify_worth_asking(claim: &Claim, policies: &[StoredPolicy]) -> Result<()> {
+/// That a claim says that it was made for this session and document. Whoever attests may say so, and nobody else.
+fn verify_made_for_session(claim: &Claim) -> Result<()> {
     let (report, expected) = (&claim.report, &claim.expected);
     if expected.report_data != Some(report.report_data) {
         let refusal =
@@ -201,6 +235,12 @@ fn verify_worth_asking(claim: &Claim, policies: &[StoredPolicy]) -> Result<()> {
             Refusal::new(Code::DeploymentMismatch, "report without its VCEK").got(hex::encode(report.host_data));
         return Err(refusal.want(expected.deployment.map(|digest| digest.to_string()).unwrap_or_default()));
     }
+    Ok(())
+}
+
+/// That a report would be accepted as far as can be said before it is authentic: one release policy names what it says it
+/// is, and no TCB of it is below that policy's floors.
+fn verify_worth_asking(report: &Report, policies: &[StoredPolicy]) -> Result<()> {
     let mut policies: Vec<&SnpPolicy> = policies.iter().filter_map(|stored| stored.policy.appraisal().snp()).collect();
     let mut narrow = |code: Code, got: String, allows: &dyn Fn(&SnpPolicy) -> bool| {
         policies.retain(|policy| allows(policy));
@@ -216,5 +256,38 @@ fn verify_worth_asking(claim: &Claim, policies: &[StoredPolicy]) -> Result<()> {
     narrow(Code::DeploymentNotApproved, hex::encode(report.host_data), &|policy| {
         policy.deployment.allows(&Hex(report.host_data))
     })?;
-    narrow(Code::PlatformNotApproved, hex::encode(report.chip_id), &|policy| policy.chip.allows(&Hex(report.chip_id)))
+    narrow(Code::PlatformNotApproved, hex::encode(report.chip_id), &|policy| policy.chip.allows(&Hex(report.chip_id)))?;
+    let layout = report.tcb_layout();
+    let meets = |floor: &Floor<Tcb>, raw| match floor {
+        Floor::AtLeast(floor) => layout.read(raw).at_least(floor),
+        Floor::ReferenceValues(_) => false,
+        Floor::Any { .. } => true,
+    };
+    narrow(Code::TcbTooOld, layout.read(report.reported_tcb).to_string(), &|policy| {
+        let own = |own: &Option<Floor<Tcb>>, raw| meets(own.as_ref().unwrap_or(&policy.tcb), raw);
+        meets(&policy.tcb, report.reported_tcb)
+            && own(&policy.committed_tcb, report.committed_tcb)
+            && own(&policy.current_tcb, report.current_tcb)
+            && own(&policy.launch_tcb, report.launch_tcb)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_endorsements::{Access, Cache};
+
+    #[tokio::test]
+    async fn attestations_beyond_those_that_may_wait_are_busy_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let fetcher = Fetcher::new(Access { offline: true, ..Access::default() }, Cache::new(folder.path())).unwrap();
+        let (clock, roots) = (Clock::of(|| 100), Roots::builtin().unwrap());
+        let vendors = Vendors::new(fetcher, roots, clock, 8);
+        let asking = Asking { peer: None, now: 100, until: Instant::now() + PATIENCE };
+        let list = async || vendors.list(Kind::Vcek, Product::Milan, asking).await.unwrap_err().code;
+        let mut waiting = vendors.waiting.acquire_many(u32::try_from(WAITING).unwrap()).await.unwrap();
+        assert_eq!(list().await, Code::Busy);
+        drop(waiting.split(1));
+        assert_eq!(list().await, Code::EndorsementNotCached);
+    }
 }

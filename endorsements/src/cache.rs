@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep};
 
 /// How long another process may take for what we want too: longer than a fetch lasts that waits and repeats.
 const LOCK_PATIENCE: Duration = Duration::from_mins(5);
+/// TCBs that a chip is kept for. One that runs has one, and another after an update.
+const TCBS: usize = 8;
 /// Between two looks at a lock.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
@@ -104,6 +106,27 @@ impl Cache {
         }
     }
 
+    /// Of `<chip>-<TCB>.der` keeps those of this chip that were fetched last, at most eight.
+    ///
+    /// # Errors
+    /// `io`.
+    pub(crate) fn thin(&self, name: &Path) -> Result<()> {
+        let (path, folder) = self.place(name)?;
+        let io = |e: std::io::Error| Refusal::io(folder.display(), &e);
+        let chip = |path: &Path| Some(path.file_name()?.to_str()?.strip_suffix(".der")?.rsplit_once('-')?.0.to_owned());
+        let mut kept = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            if chip(&entry.path()) == chip(&path) && entry.path() != path {
+                kept.push((entry.metadata().and_then(|metadata| metadata.modified()).map_err(io)?, entry.path()));
+            }
+        }
+        kept.sort();
+        let most = TCBS.saturating_sub(1);
+        let over = kept.len().saturating_sub(most);
+        kept.iter().take(over).try_for_each(|(_, old)| fs::remove_file(old).map_err(io))
+    }
+
     /// Keeps nothing under `name` any more.
     ///
     /// # Errors
@@ -166,6 +189,23 @@ mod tests {
             }
         };
         tokio::join!(hold(), hold(), hold(), hold());
+    }
+
+    #[test]
+    fn chip_is_kept_for_its_eight_last_tcbs_and_others_and_lists_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path());
+        let others = ["amd/Milan/bb-00.der", "amd/Milan/vcek-crl.der", "amd/Milan/vcek-chain.pem"];
+        others.iter().for_each(|name| cache.store(Path::new(name), b"x").unwrap());
+        let name = |tcb: u8| PathBuf::from(format!("amd/Milan/aa-{tcb:02}.der"));
+        for tcb in 0..10 {
+            cache.store(&name(tcb), b"x").unwrap();
+            cache.thin(&name(tcb)).unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let kept = |name: &Path| cache.load(name).unwrap().is_some();
+        assert!(others.iter().all(|name| kept(Path::new(name))));
+        assert_eq!((0..10).map(|tcb| kept(&name(tcb))).collect::<Vec<_>>(), [vec![false; 2], vec![true; 8]].concat());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::cache::Cache;
 use crate::certificate::{chain_expires, crl_expires};
 use crate::flight::Flights;
 use crate::http::{Asker, PATIENCE};
+use crate::judge::{Judge, Offered, Published};
 use crate::kds::{KDS, Kind, Product, Vcek};
 use crate::pcs::{self, PCS};
 use crate::platform::Platform;
@@ -77,7 +78,10 @@ pub struct Collateral {
 pub struct Fetcher {
     asker: Asker,
     cache: Cache,
-    flights: Flights,
+    flights: Flights<Bytes>,
+    /// Searches for a chip among several products.
+    searches: Flights<(Product, (Bytes, UnixTime))>,
+    judge: Option<Judge>,
     access: Access,
 }
 
@@ -89,6 +93,8 @@ struct Entry<'a> {
     expires: &'a (dyn Fn(&[u8]) -> Result<UnixTime> + Sync),
     /// What is refused with where it has ended.
     expired: Code,
+    /// What of AMD's public parts it is, to be judged.
+    published: Option<(Published, Product)>,
     /// Whether the vendor may have a newer one.
     changes: bool,
     /// Whether that is asked for though what is kept is current.
@@ -105,7 +111,15 @@ impl Fetcher {
         let http = HttpClient::with_protocol(&access.trust, access.plain_http, Protocol::Tls12Allowed)?;
         let base = |url: &str| url.trim_end_matches('/').to_owned();
         let access = Access { kds: base(&access.kds), pcs: base(&access.pcs), ..access };
-        Ok(Self { asker: Asker::new(http, access.patience), cache, flights: Flights::default(), access })
+        let (flights, searches) = (Flights::default(), Flights::default());
+        Ok(Self { asker: Asker::new(http, access.patience), cache, flights, searches, judge: None, access })
+    }
+
+    /// Keeps and gives of AMD's chains and lists only what `verify` accepts. Without it, an answer that lies takes the place
+    /// of a good one.
+    #[must_use]
+    pub fn judged_by(self, verify: impl Fn(&Offered<'_>) -> Result<()> + Send + Sync + 'static) -> Self {
+        Self { judge: Some(Judge::of(verify)), ..self }
     }
 
     /// What AMD vouches with for `report`, current at `now`. `product` is needed where the report does not name its CPU
@@ -148,6 +162,7 @@ impl Fetcher {
             name: platform.file(),
             expires: &of_collateral,
             expired: Code::CollateralExpired,
+            published: None,
             changes: true,
             renews: false,
         };
@@ -158,10 +173,7 @@ impl Fetcher {
 
     /// ASK or ASVK, and ARK, in PEM.
     pub(crate) async fn chain(&self, kind: Kind, product: Product, now: UnixTime) -> Result<(Bytes, UnixTime)> {
-        let expires = |pem: &[u8]| chain_expires(pem, "certificate chain");
-        let (name, expired) = (kind.chain_file(product), Code::CertificateExpired);
-        let entry = Entry { name, expires: &expires, expired, changes: true, renews: false };
-        self.obtain(&entry, now, self.body(kind.chain_url(&self.access.kds, product))).await
+        self.obtain(&authorities(kind, product), now, self.body(kind.chain_url(&self.access.kds, product))).await
     }
 
     /// The ARK's revocation list; a new one though what is kept is current, where it `renews`.
@@ -192,6 +204,11 @@ impl Fetcher {
         Ok(None)
     }
 
+    /// The chain that is kept.
+    pub(crate) fn kept_chain(&self, kind: Kind, product: Product, now: UnixTime) -> Result<Option<(Bytes, UnixTime)>> {
+        self.kept(&authorities(kind, product), now)
+    }
+
     /// The list that is kept.
     pub(crate) fn kept_crl(&self, kind: Kind, product: Product, now: UnixTime) -> Result<Option<(Bytes, UnixTime)>> {
         self.kept(&list(kind, product, false), now)
@@ -213,15 +230,22 @@ impl Fetcher {
             return Ok(kept);
         }
         let wanted: Vec<_> = candidates.iter().map(|product| Vcek::of(report, *product)).collect::<Result<_>>()?;
-        let mut unknown = None;
-        for vcek in &wanted {
-            let fetch = self.body(vcek.url(&self.access.kds));
-            match self.obtain(&entry(vcek, &|der| vcek.expires(der)), now, fetch).await {
-                Err(refusal) if refusal.code == Code::EndorsementUnknown => unknown = Some(refusal),
-                outcome => return outcome.map(|found| (vcek.product, found)),
+        let search = async {
+            let mut unknown = None;
+            for vcek in &wanted {
+                let fetch = self.body(vcek.url(&self.access.kds));
+                match self.obtain(&entry(vcek, &|der| vcek.expires(der)), now, fetch).await {
+                    Err(refusal) if refusal.code == Code::EndorsementUnknown => unknown = Some(refusal),
+                    outcome => return outcome.map(|found| (vcek.product, found)),
+                }
             }
+            Err(unknown.unwrap_or_else(|| Refusal::new(Code::Internal, "no product to ask for")))
+        };
+        // One search at a time, or who comes while the second product is asked would ask the first once more.
+        match wanted.as_slice() {
+            [first, _, ..] => self.searches.join(&first.file(), search).await,
+            _ => search.await,
         }
-        Err(unknown.unwrap_or_else(|| Refusal::new(Code::Internal, "no product to ask for")))
     }
 
     async fn body(&self, url: String) -> Result<Bytes> {
@@ -235,7 +259,7 @@ impl Fetcher {
         now: UnixTime,
         fetch: impl Future<Output = Result<Bytes>>,
     ) -> Result<(Bytes, UnixTime)> {
-        let before = self.cache.load(&entry.name)?;
+        let before = self.load(entry);
         if let Some(kept) = self.kept(entry, now)?.filter(|_| !self.renews(entry)) {
             return Ok(kept);
         }
@@ -243,7 +267,13 @@ impl Fetcher {
             return Err(Refusal::new(Code::EndorsementNotCached, entry.name.display().to_string()));
         }
         let fetched = self.flights.join(&entry.name, async {
-            let _lock = self.cache.lock(&entry.name).await?;
+            let _lock = match self.cache.lock(&entry.name).await {
+                Err(refusal) if refusal.code == Code::Io => {
+                    tracing::warn!(%refusal, "endorsement asked for without a lock");
+                    None
+                }
+                lock => Some(lock?),
+            };
             // Whoever held the lock may have fetched it. What stood there before is not what a refresh asks for.
             if let Some((kept, _)) = self.kept(entry, now)?
                 && (!self.renews(entry) || before.as_deref() != Some(&*kept))
@@ -257,7 +287,11 @@ impl Fetcher {
                     .got(format!("an answer that ended at {ends}"))
                     .want(format!("one that is current at {now}")));
             }
-            self.cache.store(&entry.name, &fresh)?;
+            self.verify(entry, &fresh, self.load(entry).as_deref(), now)?;
+            // It is as good where it cannot be kept.
+            if let Err(refusal) = self.keep(entry, &fresh) {
+                tracing::warn!(%refusal, "endorsement not kept");
+            }
             Ok(fresh)
         });
         let fetched = fetched.await?;
@@ -271,8 +305,8 @@ impl Fetcher {
 
     /// What is kept of `entry` if it is current, or no newer may be asked for. What does not parse is not there.
     fn kept(&self, entry: &Entry<'_>, now: UnixTime) -> Result<Option<(Bytes, UnixTime)>> {
-        let Some(bytes) = self.cache.load(&entry.name)? else { return Ok(None) };
-        match (entry.expires)(&bytes) {
+        let Some(bytes) = self.load(entry) else { return Ok(None) };
+        match self.verify(entry, &bytes, None, now).and_then(|()| (entry.expires)(&bytes)) {
             Ok(ends) if ends >= now || self.access.offline => Ok(Some((bytes.into(), ends))),
             Ok(_) => Ok(None),
             Err(refusal) => {
@@ -281,13 +315,41 @@ impl Fetcher {
             }
         }
     }
+
+    /// What the cache holds. What cannot be read is not there.
+    fn load(&self, entry: &Entry<'_>) -> Option<Vec<u8>> {
+        self.cache.load(&entry.name).unwrap_or_else(|refusal| {
+            tracing::warn!(%refusal, "what the cache holds cannot be read");
+            None
+        })
+    }
+
+    fn keep(&self, entry: &Entry<'_>, bytes: &[u8]) -> Result<()> {
+        self.cache.store(&entry.name, bytes)?;
+        // A report that is not authentic names whatever TCB it likes, and AMD answers for many.
+        if entry.changes { Ok(()) } else { self.cache.thin(&entry.name) }
+    }
+
+    /// Refuses what is not genuine, as far as anybody says.
+    fn verify(&self, entry: &Entry<'_>, bytes: &[u8], kept: Option<&[u8]>, now: UnixTime) -> Result<()> {
+        let (Some(judge), Some((part, product))) = (&self.judge, entry.published) else { return Ok(()) };
+        judge.verify(&Offered { part, product, bytes, kept, now })
+    }
 }
 
 fn entry<'a>(vcek: &Vcek, expires: &'a (dyn Fn(&[u8]) -> Result<UnixTime> + Sync)) -> Entry<'a> {
-    Entry { name: vcek.file(), expires, expired: Code::CertificateExpired, changes: false, renews: false }
+    let (name, expired) = (vcek.file(), Code::CertificateExpired);
+    Entry { name, expires, expired, published: None, changes: false, renews: false }
+}
+
+fn authorities(kind: Kind, product: Product) -> Entry<'static> {
+    let expires: &'static (dyn Fn(&[u8]) -> Result<UnixTime> + Sync) = &|pem| chain_expires(pem, "certificate chain");
+    let (name, published) = (kind.chain_file(product), Some((Published::Authorities, product)));
+    Entry { name, expires, expired: Code::CertificateExpired, published, changes: true, renews: false }
 }
 
 fn list(kind: Kind, product: Product, renews: bool) -> Entry<'static> {
     let expires: &'static (dyn Fn(&[u8]) -> Result<UnixTime> + Sync) = &|der| crl_expires(der, "revocation list");
-    Entry { name: kind.crl_file(product), expires, expired: Code::CrlExpired, changes: true, renews }
+    let (name, published) = (kind.crl_file(product), Some((Published::List, product)));
+    Entry { name, expires, expired: Code::CrlExpired, published, changes: true, renews }
 }

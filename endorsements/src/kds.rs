@@ -46,7 +46,7 @@ pub(crate) struct Vcek {
     pub(crate) product: Product,
     hwid: Vec<u8>,
     tcb: Tcb,
-    /// TCB_VERSION, raw.
+    /// TCB_VERSION, raw: the bytes of `tcb`, reserved ones zero.
     raw: [u8; 8],
 }
 
@@ -145,7 +145,8 @@ impl Vcek {
     /// The key that signed `report`, of a chip of `product`: for its REPORTED_TCB.
     ///
     /// # Errors
-    /// `endorsement-unknown`: the report does not say which chip it comes from.
+    /// `endorsement-unknown`: the report does not say which chip it comes from; `tcb-mismatch`, `chip-id-mismatch`: bytes of
+    /// REPORTED_TCB or CHIP_ID that no key is derived from are not zero, which would make many names of one key.
     pub(crate) fn of(report: &Report, product: Product) -> Result<Self> {
         if report.chip_id == [0; 64] {
             return Err(Refusal::new(Code::EndorsementUnknown, "CHIP_ID of the report")
@@ -156,8 +157,17 @@ impl Vcek {
             Product::Milan | Product::Genoa => report.chip_id.as_slice(),
             Product::Turin => report.chip_id.first_chunk::<8>().map_or(&[][..], <[u8; 8]>::as_slice),
         };
-        let raw = report.reported_tcb;
-        Ok(Self { product, hwid: hwid.to_vec(), tcb: report.tcb_layout().read(raw), raw })
+        if report.chip_id.get(hwid.len()..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0)) {
+            return Err(Refusal::new(Code::ChipIdMismatch, "CHIP_ID of the report")
+                .got(hex::encode(report.chip_id))
+                .want(format!("{} and zeros", hex::encode(hwid))));
+        }
+        let (raw, layout) = (report.reported_tcb, report.tcb_layout());
+        let tcb = layout.read(raw);
+        if layout.write(&tcb) != raw {
+            return Err(Refusal::new(Code::TcbMismatch, "REPORTED_TCB").got(hex::encode(raw)).want(tcb));
+        }
+        Ok(Self { product, hwid: hwid.to_vec(), tcb, raw })
     }
 
     /// Where the certificate is, in DER. Patch levels are decimal.
@@ -272,6 +282,25 @@ mod tests {
         let spec = ReportSpec { chip_id: Some([0; 64]), ..ReportSpec::default() };
         let masked = Vcek::of(&report(&spec, VekSpec::default()), Product::Milan);
         assert_eq!(masked.unwrap_err().code, Code::EndorsementUnknown);
+    }
+
+    #[test]
+    fn one_key_has_one_name_whatever_stands_in_reserved_bytes() {
+        let milan = report(&ReportSpec::default(), VekSpec::default());
+        let spec = ReportSpec { version: 5, cpuid: [0x1a, 2, 1], ..ReportSpec::default() };
+        let turin = report(&spec, VekSpec::turin());
+        for (sound, product, reserved) in [(milan, Product::Milan, 2..6), (turin, Product::Turin, 4..7)] {
+            assert!(Vcek::of(&sound, product).is_ok());
+            for at in reserved {
+                let mut report = sound.clone();
+                report.reported_tcb[at] = 1;
+                assert_eq!(Vcek::of(&report, product).unwrap_err().code, Code::TcbMismatch, "{product} {at}");
+            }
+            let mut report = sound.clone();
+            report.chip_id[63] ^= 1;
+            let code = Vcek::of(&report, product).err().map(|refusal| refusal.code);
+            assert_eq!(code, (product == Product::Turin).then_some(Code::ChipIdMismatch));
+        }
     }
 
     #[test]

@@ -9,13 +9,14 @@
 //!
 //! What is fetched is not trusted, and neither is the cache: an answer has to parse, to be of the platform that was asked
 //! for, and to be current. This crate does not verify a signature, does not know a root, and judges no evidence: that is
-//! `appraisal`, with what comes from here as its input. It reads no clock but for waiting: `now` is an argument.
+//! `appraisal`, with what comes from here as its input; who knows roots may judge what is kept ([`Fetcher::judged_by`]). It reads no clock but for waiting: `now` is an argument.
 
 mod cache;
 mod certificate;
 mod fetcher;
 mod flight;
 mod http;
+mod judge;
 mod kds;
 mod parts;
 mod pcs;
@@ -24,6 +25,7 @@ mod platform;
 pub use cache::Cache;
 pub use fetcher::{Access, Collateral, Fetcher, SnpEndorsements};
 pub use http::PATIENCE;
+pub use judge::{Offered, Published};
 pub use kds::{KDS, Kind, Product};
 pub use parts::Dated;
 pub use pcs::PCS;

@@ -52,6 +52,15 @@ impl Fetcher {
         Ok(Dated { value: chain_der(&pem, "certificate chain")?, expires })
     }
 
+    /// The authorities that are kept and current. Nobody is asked.
+    ///
+    /// # Errors
+    /// `malformed`.
+    pub fn kept_authorities(&self, kind: Kind, product: Product, now: UnixTime) -> Result<Option<Dated<Vec<Bytes>>>> {
+        let Some((pem, expires)) = self.kept_chain(kind, product, now)? else { return Ok(None) };
+        Ok(Some(Dated { value: chain_der(&pem, "certificate chain")?, expires }))
+    }
+
     /// The revocation list above a key of that kind, in DER.
     ///
     /// # Errors
@@ -76,19 +85,16 @@ impl Fetcher {
         Ok(self.kept_crl(kind, product, now)?.map(Dated::from))
     }
 
-    /// Keeps nothing for `report` any more, whatever product it may be of: to be called where a signature in what was kept
-    /// does not verify, so that it is asked for once more.
+    /// Keeps no VCEK for `report` any more, whatever product it may be of: to be called where the signature in what was kept
+    /// does not verify, so that it is asked for once more. Chains and lists are judged before they are kept.
     ///
     /// # Errors
-    /// `platform-unsupported`; `signing-key-unsupported`; `io`.
+    /// `platform-unsupported`; `io`.
     pub fn forget(&self, report: &Report) -> Result<()> {
-        let kind = Kind::of(report)?;
         for product in Product::candidates(report, None)? {
             if let Ok(vcek) = Vcek::of(report, product) {
                 self.cache().remove(&vcek.file())?;
             }
-            self.cache().remove(&kind.chain_file(product))?;
-            self.cache().remove(&kind.crl_file(product))?;
         }
         Ok(())
     }
@@ -97,11 +103,11 @@ impl Fetcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Access, Cache};
+    use crate::{Access, Cache, Published};
     use strongroom_devkit::amd::{Hierarchy, VekSpec};
     use strongroom_devkit::report::ReportSpec;
     use strongroom_devkit::vendors::{Fault, Vendors};
-    use strongroom_wire::Code;
+    use strongroom_wire::{Code, Refusal};
     use tempfile::TempDir;
 
     const NOW: UnixTime = 1_800_000_000;
@@ -143,6 +149,7 @@ mod tests {
         assert_eq!(fetcher.kept_vcek(report, NOW).unwrap(), Some((product, vcek)));
         let authorities = fetcher.fetch_authorities(Kind::Vcek, product, NOW).await.unwrap();
         let hierarchy = Hierarchy::shared().unwrap();
+        assert_eq!(fetcher.kept_authorities(Kind::Vcek, product, NOW).unwrap().as_ref(), Some(&authorities));
         assert_eq!(authorities.value, [hierarchy.ask.certificate(), hierarchy.ark.certificate()]);
         assert_eq!(fetcher.kept_list(Kind::Vcek, product, NOW).unwrap(), None);
         let list = fetcher.fetch_list(Kind::Vcek, product, NOW).await.unwrap();
@@ -169,10 +176,43 @@ mod tests {
     #[tokio::test]
     async fn what_was_forgotten_is_asked_for_once_more() {
         let world = World::new().await;
-        for round in 1..=2 {
+        for asked in [3, 4] {
             world.fetcher.fetch_snp(&world.report, None, NOW).await.unwrap();
-            assert_eq!(world.asked(), 3 * round);
+            assert_eq!(world.asked(), asked);
             world.fetcher.forget(&world.report).unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn what_the_judge_refuses_is_neither_kept_nor_given_and_the_good_one_stays() {
+        let mut world = World::new().await;
+        let hierarchy = Hierarchy::shared().unwrap();
+        let forged = hierarchy.ask.crl(&[], NOW - 10..ENDS + 500).unwrap();
+        let lie = forged.clone();
+        world.fetcher = world.fetcher.judged_by(move |offered| match offered.part {
+            Published::List if offered.bytes != lie => Ok(()),
+            _ => Err(Refusal::new(Code::CrlSignatureInvalid, "test")),
+        });
+        let (fetcher, of) = (&world.fetcher, (Kind::Vcek, Product::Milan));
+        assert!(fetcher.fetch_authorities(of.0, of.1, NOW).await.is_err());
+        let good = fetcher.fetch_list(of.0, of.1, NOW).await.unwrap();
+        world.vendors.fail_next(Fault::Lie(forged.clone()));
+        assert_eq!(fetcher.renew_list(of.0, of.1, NOW).await.unwrap_err().code, Code::CrlSignatureInvalid);
+        assert_eq!(fetcher.kept_list(of.0, of.1, NOW).unwrap(), Some(good.clone()));
+        // Another process, which does not judge, shares the folder.
+        fetcher.cache().store(&of.0.crl_file(of.1), &forged).unwrap();
+        assert_eq!(fetcher.kept_list(of.0, of.1, NOW).unwrap(), None);
+        assert_eq!(fetcher.fetch_list(of.0, of.1, NOW).await.unwrap(), good);
+    }
+
+    #[tokio::test]
+    async fn answer_that_cannot_be_kept_is_given_all_the_same() {
+        let world = World::new().await;
+        // No folder can be made below a file, and nothing read.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let access = Access { kds: world.vendors.url().to_owned(), plain_http: true, ..Access::default() };
+        let fetcher = Fetcher::new(access, Cache::new(file.path())).unwrap();
+        assert!(fetcher.fetch_snp(&world.report, None, NOW).await.is_ok());
+        assert_eq!(fetcher.kept_vcek(&world.report, NOW).unwrap(), None);
     }
 }

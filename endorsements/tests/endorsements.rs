@@ -168,6 +168,25 @@ async fn report_that_names_no_cpu_is_tried_with_each_product_and_then_known() {
 }
 
 #[tokio::test]
+async fn who_comes_while_the_second_product_is_asked_waits_and_does_not_ask_the_first_again() {
+    let genoa = amd::VekSpec { product_name: "Genoa-B1".into(), ..amd::VekSpec::default() };
+    let world = World::of(&ReportSpec { version: 2, ..ReportSpec::default() }, genoa).await;
+    world.vendors.fail_next(Fault::Status(404, None));
+    world.vendors.fail_next(Fault::Stall);
+    let fetcher = world.fetcher();
+    let late = async {
+        while world.count() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        fetcher.fetch_vcek(&world.report, NOW).await
+    };
+    let (first, late) = tokio::join!(fetcher.fetch_vcek(&world.report, NOW), late);
+    assert_eq!((first.unwrap().0, late.unwrap().0), (Product::Genoa, Product::Genoa));
+    let asked = |product: &str| world.vendors.asked().iter().filter(|path| path.contains(product)).count();
+    assert_eq!((asked("Milan"), asked("Genoa")), (1, 2));
+}
+
+#[tokio::test]
 async fn report_signed_by_a_vlek_gets_its_chain_and_list_alone() {
     let spec = ReportSpec { key_info: 1 << 2, ..ReportSpec::default() };
     let world = World::of(&spec, amd::VekSpec::vlek()).await;

@@ -207,9 +207,11 @@ mod tests {
     #[test]
     fn folder_of_another_user_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let metadata = fs::metadata(folder.path()).unwrap();
-        assert!(belongs_to(metadata.uid(), folder.path(), &metadata).is_ok());
-        let refusal = belongs_to(metadata.uid() + 1, folder.path(), &metadata).unwrap_err();
+        let root = folder.path().join("cache");
+        Cache::open(&root, CacheLimits { blobs: 0, partial: 0 }).unwrap();
+        let metadata = fs::metadata(&root).unwrap();
+        assert!(belongs_to(metadata.uid(), &root, &metadata).is_ok());
+        let refusal = belongs_to(metadata.uid() + 1, &root, &metadata).unwrap_err();
         assert_eq!(refusal.code, Code::FileModeUnsafe);
         assert_eq!(refusal.got, Some(format!("user {}", metadata.uid())));
     }

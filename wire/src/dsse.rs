@@ -50,13 +50,25 @@ impl Envelope {
     }
 
     /// The envelope as JSON.
+    ///
+    /// # Errors
+    /// `too-large`: it would not be read again.
     pub fn to_json(&self) -> Result<Vec<u8>> {
+        if self.signatures.len() > limits::SIGNATURES {
+            let got = self.signatures.len();
+            return Err(Refusal::too_large("signatures of a DSSE envelope", got, limits::SIGNATURES));
+        }
         let document = Document {
             payload: bytes::to_base64(&self.payload),
             payload_type: self.payload_type.clone(),
             signatures: self.signatures.iter().map(|sig| Signature { sig: bytes::to_base64(sig) }).collect(),
         };
-        serde_json::to_vec(&document).map_err(|error| Refusal::new(Code::Internal, "DSSE envelope").because(error))
+        let json = serde_json::to_vec(&document)
+            .map_err(|error| Refusal::new(Code::Internal, "DSSE envelope").because(error))?;
+        match json.len() > limits::SIGNED_DOCUMENT {
+            true => Err(Refusal::too_large("DSSE envelope", json.len(), limits::SIGNED_DOCUMENT)),
+            false => Ok(json),
+        }
     }
 
     /// What every signature of it is over.
@@ -112,10 +124,24 @@ mod tests {
         for bad in ["", "{}", &good.replace("AQID", "AQI"), &good.replace("aGVsbG8=", "aGVsbG8_")] {
             assert_eq!(Envelope::parse(bad.as_bytes()).unwrap_err().code, Code::Malformed, "{bad}");
         }
-        let many = envelope(limits::SIGNATURES + 1).to_json().unwrap();
+        let signature = |number: usize| vec![r#"{"sig":"AQID"}"#; number].join(",");
+        let many = good.replace(&signature(1), &signature(limits::SIGNATURES + 1)).into_bytes();
+        let as_many = good.replace(&signature(1), &signature(limits::SIGNATURES)).into_bytes();
+        assert_eq!(Envelope::parse(&as_many).unwrap(), envelope(limits::SIGNATURES));
         let long = vec![b' '; limits::SIGNED_DOCUMENT + 1];
         for bad in [many, long] {
             assert_eq!(Envelope::parse(&bad).unwrap_err().code, Code::TooLarge);
         }
+    }
+
+    #[test]
+    fn envelope_that_could_not_be_read_again_is_not_written() {
+        let payload = |bytes: usize| Envelope { payload: vec![0; bytes], ..envelope(0) }.to_json();
+        let rest = payload(0).unwrap().len();
+        let most = (limits::SIGNED_DOCUMENT - rest) / 4 * 3;
+        assert!(Envelope::parse(&payload(most).unwrap()).is_ok());
+        assert_eq!(payload(most + 3).unwrap_err().code, Code::TooLarge);
+        assert!(envelope(limits::SIGNATURES).to_json().is_ok());
+        assert_eq!(envelope(limits::SIGNATURES + 1).to_json().unwrap_err().code, Code::TooLarge);
     }
 }

@@ -63,7 +63,7 @@ impl Inventory {
     /// [`limits::INVENTORY_VALIDITY`].
     ///
     /// # Errors
-    /// `malformed`: also a machine without an id, one with an id of zeros only, a window that ends before it begins, or one
+    /// `malformed`: also a name or label with a control character, a machine without an id, one with an id of zeros only, a window that ends before it begins, or one
     /// that is too long; `too-large`; `unknown-field`; `version-unsupported`.
     pub fn parse(json: &[u8]) -> Result<Self> {
         let inventory: Self = document::parse_json(json, FORMAT, limits::SIGNED_DOCUMENT, Code::Malformed)?;
@@ -78,6 +78,12 @@ impl Inventory {
             return Err(Refusal::new(Code::Malformed, "window of an inventory")
                 .got(format!("{} to {}", inventory.issued, inventory.expires))
                 .want(format!("at most {} seconds", limits::INVENTORY_VALIDITY)));
+        }
+        let unprintable = |text: &str| text.contains(char::is_control);
+        if unprintable(&inventory.name) || inventory.machines.iter().any(|machine| unprintable(&machine.label)) {
+            return Err(Refusal::new(Code::Malformed, "name or label in an inventory")
+                .got("a control character")
+                .want("printable text"));
         }
         if !(1..=limits::INVENTORY_NAME).contains(&inventory.name.len()) {
             return Err(Refusal::new(Code::Malformed, "name of an inventory")
@@ -132,6 +138,19 @@ mod tests {
 
     fn code(document: &Value) -> Option<Code> {
         Inventory::parse(document.to_string().as_bytes()).err().map(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn printable_name_and_label_accepted_and_control_characters_in_them_refused() {
+        for pointer in ["/name", "/machines/0/label"] {
+            let with = |text: &str| {
+                let mut document = sound();
+                *document.pointer_mut(pointer).unwrap() = json!(text);
+                code(&document)
+            };
+            assert_eq!(with("rack 7, host \u{e9}"), None);
+            assert_eq!(["a\u{1b}[2J", "a\nb", "\u{9b}"].map(with), [Some(Code::Malformed); 3], "{pointer}");
+        }
     }
 
     #[test]

@@ -41,6 +41,10 @@ pub const MODEL_NAME: usize = 256;
 /// A signed document that a policy is judged with (reference values, an inventory), in its envelope: 4,096 entries of a few
 /// hundred bytes each.
 pub const SIGNED_DOCUMENT: usize = 4 * 1024 * 1024;
+/// Keys that may sign one signed document of a policy: each is tried on each of [`SIGNATURES`] signatures.
+pub const DOCUMENT_SIGNERS: usize = 32;
+/// Guests of one platform in a bundle of reference values: 64 releases of 64 images.
+pub const GUESTS: usize = 4_096;
 /// Bytes of the name of a bundle of reference values: it is the subject of a remembered version and shown in messages.
 pub const REFERENCE_VALUES_NAME: usize = 256;
 /// Seconds for which reference values may be valid, a leap year: whoever withdraws one waits no longer than that.
@@ -162,6 +166,8 @@ mod tests {
             (MODELS, 256),
             (MODEL_NAME, 256),
             (SIGNED_DOCUMENT, 4_194_304),
+            (DOCUMENT_SIGNERS, 32),
+            (GUESTS, 4096),
             (REFERENCE_VALUES_NAME, 256),
             (MACHINES, 8192),
             (INVENTORY_NAME, 256),

@@ -3,7 +3,8 @@
 use super::cbor::Item;
 use super::*;
 use crate::{Hex, Label, ReferenceValues, SnpGuest, SnpReferenceValues, TdxGuest, TdxReferenceValues};
-use std::collections::BTreeMap;
+use core::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use strongroom_wire::{Code, Refusal, Result};
 
 impl ReferenceValues {
@@ -27,11 +28,15 @@ impl ReferenceValues {
             tdx: None,
         };
         let platform = platform(corim)?;
+        let import = Reading { of: import, left_out: RefCell::default() };
+        // Identifier, tags, profile, validity and entities; of these the first and the last say nothing of a guest.
+        import.verify_keys(corim, &[0, 1, 3, 4, 5], "corim")?;
         for tag in corim.at(1).and_then(Item::array).ok_or_else(|| refused("tags of a CoRIM", "a list"))? {
             let comid =
                 tag.untagged(COMID).and_then(Item::byte_string).ok_or_else(|| refused("tag of a CoRIM", "a CoMID"))?;
-            read_comid(&Item::parse(comid, "CoMID")?, platform, import, &mut values)?;
+            read_comid(&Item::parse(comid, "CoMID")?, platform, &import, &mut values)?;
         }
+        import.verify_all_left_out()?;
         // Reads it as whoever gets it will.
         Self::parse(&values.to_json()?)
     }
@@ -55,12 +60,9 @@ fn validity(corim: &Item) -> Result<(UnixTime, UnixTime)> {
     moment(0).zip(moment(1)).ok_or_else(|| refused("validity of a CoRIM", "both moments, or the caller's"))
 }
 
-fn read_comid(
-    comid: &Item,
-    platform: CorimPlatform,
-    import: &CorimImport<'_>,
-    values: &mut ReferenceValues,
-) -> Result<()> {
+fn read_comid(comid: &Item, platform: CorimPlatform, import: &Reading<'_>, values: &mut ReferenceValues) -> Result<()> {
+    // Language, identity, entities and triples. Linked tags (3) may supplement or replace this one.
+    import.verify_keys(comid, &[0, 1, 2, 4], "comid")?;
     let label = label(comid).ok_or_else(|| refused("identity of a CoMID", "a text"))?;
     let triples = comid.at(4).and_then(Item::entries).ok_or_else(|| refused("triples of a CoMID", "a map"))?;
     for (kind, triples) in triples {
@@ -95,7 +97,7 @@ fn read_snp(
     label: &Label,
     environment: &Item,
     measurements: &[Item],
-    import: &CorimImport<'_>,
+    import: &Reading<'_>,
     values: &mut ReferenceValues,
 ) -> Result<()> {
     let class = read_environment(environment, import)?;
@@ -131,14 +133,18 @@ fn read_snp(
         }
     }
     let measurement = measurement.ok_or_else(|| refused("SNP reference triple", "measurement 641"))?;
-    let tcb = match (tcb, import.product) {
+    let tcb = match (tcb, import.of.product) {
         (Some(_), None) => return Err(refused("measurement 647", "the product whose TCB it is, from the caller")),
-        (tcb, product) => tcb.zip(product).map(|(raw, product)| layout(product).read(raw)),
+        (tcb, product) => tcb.zip(product).map(|(raw, product)| (raw, layout(product), layout(product).read(raw))),
     };
+    // Bytes that the layout has no component for would be dropped without a word: the TCB is of another product.
+    let of_the_layout = |(raw, layout, read): (_, TcbLayout, _)| Some(read).filter(|read| layout.write(read) == raw);
+    let another = || refused("measurement 647", "a TCB laid out as the product's");
+    let tcb = tcb.map(|tcb| of_the_layout(tcb).ok_or_else(another)).transpose()?;
     let first = values.snp.is_none();
     let snp = values.snp.get_or_insert_with(SnpReferenceValues::default);
     if first {
-        snp.product = import.product.map(str::to_owned);
+        snp.product = import.of.product.map(str::to_owned);
         snp.tcb = tcb;
     } else if snp.tcb != tcb {
         return Err(refused("measurement 647", "the same in every reference triple"));
@@ -151,7 +157,7 @@ fn read_tdx(
     label: &Label,
     environment: &Item,
     measurements: &[Item],
-    import: &CorimImport<'_>,
+    import: &Reading<'_>,
     values: &mut ReferenceValues,
 ) -> Result<()> {
     let class = read_environment(environment, import)?;
@@ -204,18 +210,51 @@ fn read_tdx(
 }
 
 /// The class; an instance or group that was not left out is refused, for a bundle speaks of every machine.
-fn read_environment<'a>(environment: &'a Item, import: &CorimImport<'_>) -> Result<&'a Item> {
+fn read_environment<'a>(environment: &'a Item, import: &Reading<'_>) -> Result<&'a Item> {
     for (key, name) in [(1, "instance"), (2, "group")] {
         if environment.at(key).is_some() && !import.leaves_out(name) {
             return Err(unsayable(name));
         }
     }
+    import.verify_keys(environment, &[0, 1, 2], "environment")?;
     environment.at(0).ok_or_else(|| refused("environment", "a class"))
 }
 
-impl CorimImport<'_> {
+/// An import, and what of its list was left out so far.
+struct Reading<'a> {
+    of: &'a CorimImport<'a>,
+    left_out: RefCell<BTreeSet<String>>,
+}
+
+impl Reading<'_> {
+    /// Asked of what is there.
     fn leaves_out(&self, name: &str) -> bool {
-        self.leave_out.iter().any(|left_out| left_out == name)
+        let named = self.of.leave_out.iter().any(|left_out| left_out == name);
+        if named {
+            self.left_out.borrow_mut().insert(name.to_owned());
+        }
+        named
+    }
+
+    /// Refuses a key of the map that is not known and not left out, as `<map>-<key>`.
+    fn verify_keys(&self, map: &Item, known: &[i128], name: &str) -> Result<()> {
+        for (key, _) in map.entries().unwrap_or_default() {
+            let key = key.integer().ok_or_else(|| refused(name, "numbers as keys"))?;
+            let name = format!("{name}-{key}");
+            if !known.contains(&key) && !self.leaves_out(&name) {
+                return Err(unsayable(&name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a name that stands for nothing in the CoRIM: whoever wrote it meant something that was read.
+    fn verify_all_left_out(&self) -> Result<()> {
+        let left_out = self.left_out.borrow();
+        match self.of.leave_out.iter().find(|name| !left_out.contains(*name)) {
+            None => Ok(()),
+            Some(name) => Err(refused("what is left out", "a name of something in the CoRIM").got(name)),
+        }
     }
 }
 
@@ -249,7 +288,7 @@ fn refused(what: &str, want: &str) -> Refusal {
 }
 
 fn unsayable(what: &str) -> Refusal {
-    refused("reference triple", "nothing but what a bundle can say, or that it is left out").got(what)
+    refused("CoRIM", "nothing but what a bundle can say, or that it is left out").got(what)
 }
 
 impl Item {

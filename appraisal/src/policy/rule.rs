@@ -58,6 +58,9 @@ pub struct Hex<const N: usize>(pub [u8; N]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OciDigest(pub Sha256);
 
+/// As many values as a message lists. Of more it says how many there are.
+const SHOWN: usize = 16;
+
 impl<T> Rule<T> {
     /// Whether this rule leaves only named values.
     pub const fn is_fixed(&self) -> bool {
@@ -81,6 +84,7 @@ impl<T> Rule<T> {
     pub fn describe(&self, show: impl Fn(&T) -> String) -> String {
         match self {
             Self::Exactly(want) => show(want),
+            Self::OneOf(wanted) if wanted.len() > SHOWN => format!("one of {} values", wanted.len()),
             Self::OneOf(wanted) => format!("one of {}", wanted.iter().map(show).collect::<Vec<_>>().join(", ")),
             Self::ReferenceValues(name) => not_taken(name),
             Self::Any { because } => format!("any, because {because}"),

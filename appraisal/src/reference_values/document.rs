@@ -123,11 +123,24 @@ impl ReferenceValues {
     /// The document to sign.
     ///
     /// # Errors
-    /// `reference-values-invalid`: it would not be read again.
+    /// `reference-values-invalid`, `too-large`: it would not be read again.
     pub fn to_json(&self) -> Result<Vec<u8>> {
         let values = self.clone().sound()?;
-        serde_json::to_vec_pretty(&values)
-            .map_err(|error| Refusal::new(Code::Internal, "reference values").because(error))
+        let json = serde_json::to_vec_pretty(&values)
+            .map_err(|error| Refusal::new(Code::Internal, "reference values").because(error))?;
+        match json.len() > limits::SIGNED_DOCUMENT {
+            true => Err(Refusal::too_large("reference values", json.len(), limits::SIGNED_DOCUMENT)),
+            false => Ok(json),
+        }
+    }
+
+    /// What stands in it for people, and reaches their terminals.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let snp = self.snp.iter().flat_map(|snp| &snp.guests).map(|guest| (&guest.label, &guest.inputs));
+        let tdx = self.tdx.iter().flat_map(|tdx| &tdx.guests).map(|guest| (&guest.label, &guest.inputs));
+        snp.chain(tdx).flat_map(|(label, inputs)| {
+            [&label.image, &label.version].into_iter().chain(inputs.keys()).map(String::as_str)
+        })
     }
 
     fn sound(self) -> Result<Self> {
@@ -152,6 +165,16 @@ impl ReferenceValues {
             || (self.snp.is_none() && self.tdx.is_none());
         if empty {
             return refused("no guests".to_owned(), "at least one guest in every section".to_owned());
+        }
+        let guests = [self.snp.as_ref().map(|snp| snp.guests.len()), self.tdx.as_ref().map(|tdx| tdx.guests.len())];
+        if let Some(guests) = guests.into_iter().flatten().find(|guests| *guests > limits::GUESTS) {
+            return Err(Refusal::too_large("guests of reference values", guests, limits::GUESTS));
+        }
+        if self.texts().any(|text| text.contains(char::is_control)) {
+            return refused(
+                "a control character in a label or the name of an input".to_owned(),
+                "printable text".to_owned(),
+            );
         }
         let product = self.snp.as_ref().and_then(|snp| snp.product.as_deref());
         if product.is_some_and(|product| !["Milan", "Genoa", "Turin"].contains(&product)) {

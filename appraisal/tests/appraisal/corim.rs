@@ -116,3 +116,40 @@ fn cut_longer_nested_and_repeating_items_refused() {
     }
     assert_eq!(code(&vec![0; limits::CORIM + 1], &import(&[])), Some(Code::TooLarge));
 }
+
+/// The written CoRIM with one more member of its outermost map.
+fn with_member(key: u8) -> Vec<u8> {
+    let mut corim = values().to_corim(CorimPlatform::Snp).unwrap();
+    // Tag 501 in three bytes, then a map of four.
+    assert_eq!(corim[..4], [0xd9, 0x01, 0xf5, 0xa4]);
+    corim[3] = 0xa5;
+    corim.extend([key, 0x80]);
+    corim
+}
+
+#[test]
+fn members_that_say_nothing_of_a_guest_accepted_and_others_refused_unless_they_are_left_out() {
+    assert_eq!(code(&with_member(5), &import(&[])), None);
+    for key in [2, 6] {
+        assert_eq!(code(&with_member(key), &import(&[])), Some(Code::ReferenceValuesInvalid), "{key}");
+        assert_eq!(code(&with_member(key), &import(&[format!("corim-{key}")])), None, "{key}");
+    }
+}
+
+#[test]
+fn name_that_leaves_nothing_out_refused() {
+    let left_out = |name: &str| code(&with_member(2), &import(&["corim-2".to_owned(), name.to_owned()]));
+    assert_eq!(left_out("642"), None);
+    for name in ["643", "instance", "comid-3", "corim-6", ""] {
+        assert_eq!(left_out(name), Some(Code::ReferenceValuesInvalid), "{name}");
+    }
+}
+
+#[test]
+fn tcb_of_the_product_s_layout_accepted_and_of_another_refused() {
+    let corim = values().to_corim(CorimPlatform::Snp).unwrap();
+    let of = |product| CorimImport { product: Some(product), ..import(&[]) };
+    assert_eq!(code(&corim, &of("Milan")), None);
+    // Milan's SNP component stands where Turin's layout has a reserved byte.
+    assert_eq!(code(&corim, &of("Turin")), Some(Code::ReferenceValuesInvalid));
+}

@@ -127,6 +127,35 @@ fn machine_of_the_inventory_accepted_and_any_other_refused() {
 }
 
 #[test]
+fn policy_that_is_kept_judges_inventory_and_machines_at_the_moment_of_the_appraisal() {
+    let policy = taken(&[signed(&inventory())]).unwrap();
+    let at = |now: u64| {
+        let authentic = snp_case::Case { now, ..snp_case::Case::sound() }.run().unwrap();
+        let appraisal = appraise(&authentic, &policy, &Expected::UNBOUND);
+        let failed = appraisal.checks().iter().filter_map(|check| Some((check.name.clone(), check.code?)));
+        failed.collect::<Vec<_>>()
+    };
+    let machine = ("chip".to_owned(), Code::PlatformNotApproved);
+    let validity = |code| ("validity of inventory `fleet`".to_owned(), code);
+    assert_eq!([NOW - 5, NOW + 5].map(at), [vec![], vec![]]);
+    assert_eq!([NOW - 6, NOW + 6].map(at), [vec![machine.clone()], vec![machine.clone()]]);
+    assert_eq!(at(NOW - 11), [machine.clone(), validity(Code::InventoryNotYetValid)]);
+    assert_eq!(at(NOW + 11), [machine, validity(Code::InventoryExpired)]);
+}
+
+#[test]
+fn machine_with_two_times_may_be_used_in_each() {
+    let mut twice = inventory();
+    twice["machines"][1] = json!({ "chip": chip(), "from": NOW + 8 });
+    let policy = taken(&[signed(&twice)]).unwrap();
+    let held = |now: u64| {
+        let authentic = snp_case::Case { now, ..snp_case::Case::sound() }.run().unwrap();
+        appraise(&authentic, &policy, &Expected::UNBOUND).refusal().is_none()
+    };
+    assert_eq!([NOW + 5, NOW + 6, NOW + 7, NOW + 8].map(held), [true, false, false, true]);
+}
+
+#[test]
 fn inventory_that_is_not_taken_lists_no_machine() {
     assert_eq!(judge_snp(&policy("")), Some(("chip".to_owned(), Code::InventoryMissing)));
     assert_eq!(judge_tdx(&policy("")), Some(("ppid".to_owned(), Code::InventoryMissing)));

@@ -18,6 +18,11 @@ fn key(at: usize) -> String {
 /// A document that names `a` (digest of ones) and `b` (digest of twos), of a repository whose rule wants `threshold` of the
 /// first `signers` keys, in PEM under `label`.
 fn document(threshold: usize, signers: usize, label: &str) -> Deployment {
+    with_signers(threshold, signers, label, "")
+}
+
+/// The same, with `more` signers.
+fn with_signers(threshold: usize, signers: usize, label: &str, more: &str) -> Deployment {
     let signers: String = KEYS
         .iter()
         .take(signers)
@@ -37,7 +42,7 @@ fn document(threshold: usize, signers: usize, label: &str) -> Deployment {
         "version = 1\nroot = \"test:{zeros}\"\nattester = \"socket\"\n\
          [verifier]\nurl = \"https://v:1\"\npin = \"{zeros}\"\ntoken-key = \"AA==\"\n\
          [runtime]\nonnxruntime = \"{zeros}\"\n[[registry]]\nhost = \"r\"\n{models}\
-         [[trust.rule]]\nrepository = \"r/m/*\"\nthreshold = {threshold}\n{signers}"
+         [[trust.rule]]\nrepository = \"r/m/*\"\nthreshold = {threshold}\n{signers}{more}"
     );
     let text =
         format!("version = \"0.1.0\"\nalgorithm = \"sha256\"\n[data]\n\"strongroom.toml\" = '''\n{settings}'''\n");
@@ -125,6 +130,27 @@ fn key_that_the_document_can_do_without_is_not_enough() {
     assert!(holds(2, 2, 0) && holds(2, 2, 1));
     assert!(!holds(2, 3, 0));
     assert!(holds(3, 3, 2));
+}
+
+#[test]
+fn identity_beside_keys_harms_no_policy_that_asks_for_no_signer_and_is_none_that_asks() {
+    let document = |threshold, signers| {
+        let identity =
+            "[[trust.rule.signer]]\nname = \"i\"\nidentity = { issuer = \"https://issuer\", subject = \"release\" }\n";
+        with_signers(threshold, signers, "PUBLIC KEY", identity)
+    };
+    let manifests = [1, 2].map(|fill| format!("\"{}\"", Sha256([fill; 32]).oci())).join(", ");
+    let anybody = policy(&format!("[model]\nmanifest = {{ one-of = [{manifests}] }}\n"));
+    // Alone, beside a key, and needed together with one.
+    for (threshold, signers) in [(1, 0), (1, 1), (2, 1)] {
+        let checks = appraise_models(&anybody, &document(threshold, signers), &served(&BOTH));
+        assert_eq!(failed(&checks), [], "{threshold} of {signers} keys and an identity");
+        assert!(checks[3].got.as_deref().unwrap().ends_with("1 by identity"));
+    }
+    let asked = |threshold, signers| {
+        failed(&appraise_models(&signed_by(0), &document(threshold, signers), &served(&BOTH))).is_empty()
+    };
+    assert_eq!([asked(1, 0), asked(1, 1), asked(2, 1)], [false, false, true]);
 }
 
 #[test]

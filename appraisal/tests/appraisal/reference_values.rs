@@ -1,14 +1,20 @@
-//! Signed reference values: bundles and policies that differ in one thing.
+//! Signed reference values: bundles and policies that differ in one thing. Past 400 lines because all of it turns on one bundle.
 
 use super::pair::{Outcome, Pair};
+use super::{snp_case, tdx_case};
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
-use strongroom_appraisal::{Floor, Hex, Policy, REFERENCE_VALUES_TYPE, ReleasePolicy, Rule, Seen, SeenKind};
+use strongroom_appraisal::{
+    Expected, Floor, Hex, Policy, REFERENCE_VALUES_TYPE, ReferenceValues, ReleasePolicy, Rule, Seen, SeenKind,
+    appraise, tdx,
+};
+use strongroom_devkit::quote::QuoteSpec;
+use strongroom_devkit::report::ReportSpec;
 use strongroom_wire::dsse::Envelope;
-use strongroom_wire::{Code, Result, bytes};
+use strongroom_wire::{Check, Code, Result, bytes, limits};
 
 const NOW: u64 = 1_000;
 
@@ -194,7 +200,8 @@ fn newer_version_accepted_and_older_or_other_one_of_the_same_number_refused() {
         bundle["expires"] = json!(expires);
         let policy = Policy::parse(policy_text(1).as_bytes()).unwrap();
         let taken = policy.with_reference_values(&[&signed(&bundle)], &mut seen, NOW);
-        (taken.err().map(|refusal| refusal.code), seen.highest(SeenKind::ReferenceValues, "image"))
+        let highest = seen.iter().find(|(kind, ..)| *kind == SeenKind::ReferenceValues).map(|(.., number)| number);
+        (taken.err().map(|refusal| refusal.code), highest)
     };
     assert_eq!(take(8, NOW + 10), (None, Some(8)));
     assert_eq!(take(8, NOW + 10), (None, Some(8)));
@@ -202,6 +209,22 @@ fn newer_version_accepted_and_older_or_other_one_of_the_same_number_refused() {
     assert_eq!(take(7, NOW + 10), (Some(Code::ReferenceValuesRolledBack), Some(8)));
     assert_eq!(take(9, NOW - 1), (Some(Code::ReferenceValuesExpired), Some(8)));
     assert_eq!(take(9, NOW + 10), (None, Some(9)));
+}
+
+#[test]
+fn versions_of_one_name_from_other_signers_are_not_compared() {
+    let mut seen = Seen::default();
+    let mut take = |threshold: usize, version: u64| {
+        let mut bundle = bundle();
+        bundle["version"] = json!(version);
+        let both = sign(bundle.to_string().as_bytes(), REFERENCE_VALUES_TYPE, &[&KEYS[0], &KEYS[1]]);
+        let policy = Policy::parse(policy_text(threshold).as_bytes()).unwrap();
+        policy.with_reference_values(&[&both], &mut seen, NOW).err().map(|refusal| refusal.code)
+    };
+    assert_eq!(take(1, 9_000), None);
+    assert_eq!(take(2, 8), None, "who blocks one name for others must be whom they named");
+    assert_eq!(take(2, 7), Some(Code::ReferenceValuesRolledBack));
+    assert_eq!(take(1, 8_999), Some(Code::ReferenceValuesRolledBack));
 }
 
 #[test]
@@ -250,4 +273,153 @@ fn values_that_were_not_taken_accept_nobody() {
     assert!(!snp.measurement.allows(&Hex([0x11; 48])));
     assert!(!tdx.mrtd.allows(&Hex([0x33; 48])));
     assert!(snp.measurement.describe(ToString::to_string).contains("not taken"));
+}
+
+/// A policy for SNP that takes these lines' values.
+fn snp_text(lines: &str) -> String {
+    let (sources, _) =
+        policy_text(1).split_once("[snp]").map(|(before, after)| (before.to_owned(), after.len())).unwrap();
+    let any = "{ any = { because = \"test\" } }";
+    format!("{sources}[snp]\nchip = {any}\nrevocation-list = {any}\n{lines}")
+}
+
+const TAKE: &str = "{ reference-values = \"image\" }";
+const ANY: &str = "{ any = { because = \"test\" } }";
+
+fn guests() -> String {
+    format!("measurement = {TAKE}\ndeployment = {TAKE}\ntcb = {ANY}\n")
+}
+
+/// The bundle with two guests, each with a document of its own, valid around the time at which reports are judged.
+fn two_guests() -> Value {
+    let mut bundle = bundle();
+    bundle["issued"] = json!(snp_case::NOW - 10);
+    bundle["expires"] = json!(snp_case::NOW + 10);
+    bundle["snp"]["guests"][0]["deployment"] = json!("a".repeat(64));
+    bundle["tdx"]["guests"][0]["deployment"] = json!("a".repeat(64));
+    let mut other = bundle["tdx"]["guests"][0].clone();
+    other["rtmr1"] = json!("e".repeat(96));
+    other["deployment"] = json!("d".repeat(64));
+    bundle["tdx"]["guests"].as_array_mut().unwrap().push(other);
+    bundle
+}
+
+fn failed(checks: &[Check]) -> Vec<(&str, Code)> {
+    checks.iter().filter_map(|check| Some((check.name.as_str(), check.code?))).collect()
+}
+
+#[test]
+fn guest_of_the_bundle_accepted_and_one_of_parts_of_two_refused() {
+    let policy = take(&snp_text(&guests()), &[signed(&two_guests())], snp_case::NOW).unwrap();
+    for (measurement, document, held) in
+        [(0x11, 0xaa, true), (0x22, 0xdd, true), (0x11, 0xdd, false), (0x22, 0xaa, false)]
+    {
+        let report = ReportSpec { measurement: [measurement; 48], host_data: [document; 32], ..ReportSpec::default() };
+        let authentic = snp_case::Case { report, ..snp_case::Case::sound() }.run().unwrap();
+        let appraisal = appraise(&authentic, &policy, &Expected::UNBOUND);
+        let want = if held { vec![] } else { vec![("reference-guest", Code::MeasurementNotApproved)] };
+        assert_eq!(failed(appraisal.checks()), want, "{measurement:x} {document:x}");
+    }
+}
+
+#[test]
+fn trust_domain_of_the_bundle_accepted_and_one_of_parts_of_two_refused() {
+    let (sources, _) =
+        policy_text(1).split_once("[snp]").map(|(before, after)| (before.to_owned(), after.len())).unwrap();
+    let text = format!(
+        "{sources}[tdx]\nmrtd = {ANY}\nrtmr0 = {ANY}\nrtmr1 = {TAKE}\nrtmr2 = {ANY}\nrtmr3 = {ANY}\ndeployment = {TAKE}\n\
+         ppid = {ANY}\n"
+    );
+    let policy = take(&text, &[signed(&two_guests())], snp_case::NOW).unwrap();
+    for (rtmr1, document, held) in [(0x55, 0xaa, true), (0xee, 0xdd, true), (0x55, 0xdd, false), (0xee, 0xaa, false)] {
+        let mut mrconfigid = [0; 48];
+        mrconfigid[..32].fill(document);
+        let mut quote = QuoteSpec { mrconfigid, ..QuoteSpec::default() };
+        quote.rtmr[1] = [rtmr1; 48];
+        let authentic = tdx_case::with_quote(quote).run().unwrap();
+        let appraisal = tdx::appraise(&authentic, &policy, &Expected::UNBOUND);
+        let want = if held { vec![] } else { vec![("reference-guest", Code::MeasurementNotApproved)] };
+        assert_eq!(failed(appraisal.checks()), want, "{rtmr1:x} {document:x}");
+    }
+}
+
+#[test]
+fn policy_that_is_kept_accepts_nobody_before_its_bundle_is_valid_and_after_it_expired() {
+    let now = snp_case::NOW;
+    let policy = take(&snp_text(&guests()), &[signed(&two_guests())], now).unwrap();
+    let judged = |policy: &Policy, now: u64| {
+        let report = ReportSpec { measurement: [0x11; 48], host_data: [0xaa; 32], ..ReportSpec::default() };
+        let authentic = snp_case::Case { report, now, ..snp_case::Case::sound() }.run().unwrap();
+        appraise(&authentic, policy, &Expected::UNBOUND).refusal().map(|refusal| (refusal.what, refusal.code))
+    };
+    let validity = "validity of reference values `image`".to_owned();
+    assert_eq!([now - 10, now + 10].map(|now| judged(&policy, now)), [None, None]);
+    assert_eq!(judged(&policy, now - 11), Some((validity.clone(), Code::ReferenceValuesNotYetValid)));
+    assert_eq!(judged(&policy, now + 11), Some((validity, Code::ReferenceValuesExpired)));
+}
+
+#[test]
+fn floor_of_the_product_of_its_bundle_accepted_and_of_another_or_of_none_refused() {
+    let resolved = |lines: &str| {
+        let lines = format!("measurement = {ANY}\ndeployment = {ANY}\n{lines}");
+        take(&snp_text(&lines), &[signed(&bundle())], NOW).map(drop).map_err(|refusal| refusal.code)
+    };
+    let product = |product: &str| format!("product = {{ exactly = \"{product}\" }}\n");
+    let refused = Err(Code::PolicyInvalid);
+    assert_eq!(resolved(&format!("{}tcb = {TAKE}\n", product("Milan"))), Ok(()));
+    assert_eq!(resolved(&format!("product = {TAKE}\ntcb = {TAKE}\n")), Ok(()));
+    assert_eq!(resolved(&format!("{}tcb = {TAKE}\n", product("Genoa"))), refused);
+    for field in ["committed-tcb", "current-tcb", "launch-tcb"] {
+        assert_eq!(resolved(&format!("{}tcb = {ANY}\n{field} = {TAKE}\n", product("Milan"))), Ok(()));
+        assert_eq!(resolved(&format!("{}tcb = {ANY}\n{field} = {TAKE}\n", product("Genoa"))), refused, "{field}");
+    }
+    // Without one product it is no policy at all.
+    let parsed = |product: &str| {
+        let lines = format!("measurement = {ANY}\ndeployment = {ANY}\n{product}tcb = {TAKE}\n");
+        Policy::parse(snp_text(&lines).as_bytes()).map(drop).map_err(|refusal| refusal.code)
+    };
+    assert_eq!(parsed(&product("Genoa")), Ok(()));
+    assert_eq!(parsed(""), refused);
+    assert_eq!(parsed(&format!("product = {ANY}\n")), refused);
+    assert_eq!(parsed("product = { one-of = [\"Milan\", \"Genoa\"] }\n"), refused);
+}
+
+#[test]
+fn printable_labels_of_as_many_guests_as_the_limit_accepted_and_others_refused() {
+    let parse = |bundle: &Value| ReferenceValues::parse(bundle.to_string().as_bytes()).map_err(|refusal| refusal.code);
+    let with = |pointer: &str, text: &str| {
+        let mut bundle = bundle();
+        *bundle.pointer_mut(pointer).unwrap() = json!(text);
+        parse(&bundle).map(drop)
+    };
+    for platform in ["snp", "tdx"] {
+        for member in ["image", "version"] {
+            let pointer = format!("/{platform}/guests/0/label/{member}");
+            assert_eq!(with(&pointer, "any \u{e9}"), Ok(()));
+            assert_eq!(with(&pointer, "a\u{1b}[2J"), Err(Code::ReferenceValuesInvalid), "{pointer}");
+        }
+        let many = |number: usize| {
+            let mut bundle = bundle();
+            let guest = bundle[platform]["guests"][0].clone();
+            bundle[platform]["guests"] = Value::Array(vec![guest; number]);
+            parse(&bundle).map(drop)
+        };
+        assert_eq!(many(limits::GUESTS), Ok(()));
+        assert_eq!(many(limits::GUESTS + 1), Err(Code::TooLarge));
+    }
+    let mut named = bundle();
+    named["snp"]["guests"][0]["inputs"] = json!({ "ker\nnel": "9".repeat(64) });
+    assert_eq!(parse(&named), Err(Code::ReferenceValuesInvalid));
+    let mut long = parse(&bundle()).unwrap();
+    assert!(long.to_json().is_ok());
+    long.snp.as_mut().unwrap().guests[0].label.image = "x".repeat(limits::SIGNED_DOCUMENT);
+    assert_eq!(long.to_json().unwrap_err().code, Code::TooLarge);
+}
+
+#[test]
+fn long_list_of_values_is_counted_and_a_short_one_listed() {
+    let rule = |number: u8| Rule::OneOf((0..number).collect()).describe(u8::to_string);
+    assert_eq!(rule(2), "one of 0, 1");
+    assert!(rule(16).ends_with(", 15"));
+    assert_eq!(rule(17), "one of 17 values");
 }

@@ -5,8 +5,8 @@
 //! it costs is bounded:
 //!
 //! 1. A chip is asked for only where its report was made for the session that it came in, names the document that came with
-//!    it, and some release policy approves measurement, document and chip (`vendors.rs`). A policy that names its chips
-//!    leaves nothing to invent.
+//!    it, and some release policy approves measurement, document, chip and TCBs (`vendors.rs`); and only by the one name that
+//!    its key has. A policy that names its chips leaves their TCBs to invent, of which eight are kept a chip.
 //! 2. What is kept is not asked for, and what is being asked for is not asked for twice.
 //! 3. A chip that AMD does not know, or that was answered with a lie, is not asked for again for ten minutes; where AMD is
 //!    out of order, not for half a minute.
@@ -14,11 +14,12 @@
 //!    boots is served, and AMD sees less of a liar than of an operator who restarts a fleet without a cache.
 //!
 //! What a liar gains is that new chips of others, from the same network or beyond the common budget, are `busy` for a while.
-//! Chips that were seen before are never held up. Chains and lists are of six kinds in all, and only rule 3 is for them.
+//! Chips that were seen before are never held up. Chains and lists are twelve in all and have a small budget of their own; one
+//! that cannot be had is asked for more and more seldom.
 
 use super::unavailable;
 use crate::budget::{Budget, PeerBudgets, Rate};
-use crate::clock::is_within;
+use crate::clock::{Clock, is_within};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,11 +30,17 @@ use strongroom_wire::{Code, Refusal, Result};
 
 /// Questions of all peers.
 const ALL: Rate = Rate { burst: 32, interval: 10 };
-/// Questions of one peer.
-const PEER: Rate = Rate { burst: 8, interval: 60 };
+/// The most of them at once.
+pub(crate) const QUESTIONS: u32 = ALL.burst;
+/// Questions of one peer at once, unless the operator says otherwise; and one more each so many seconds.
+pub(crate) const PEER_QUESTIONS: u32 = 8;
+const PEER_INTERVAL: u64 = 60;
+/// Questions for chains and lists, of all peers: twelve there are, each good for days.
+const PUBLISHED: Rate = Rate { burst: 12, interval: 60 };
 /// How long an answer that will stay is remembered, in seconds.
 const LASTING: u64 = 600;
-/// How long a failure that may pass is, in seconds. Peers are told to come back after it.
+/// How long a failure that may pass is, in seconds. Peers are told to come back after it. Of chains and lists, which every
+/// attestation may ask for, twice as long each time, up to [`LASTING`].
 pub(crate) const PASSING: u64 = 30;
 
 /// What is asked for.
@@ -46,15 +53,28 @@ pub(super) enum Question {
 
 /// Decides who may ask.
 #[derive(Debug)]
-pub(super) struct Admission(Mutex<State>);
+pub(super) struct Admission {
+    clock: Clock,
+    state: Mutex<State>,
+}
 
 #[derive(Debug)]
 struct State {
     all: Budget,
+    published: Budget,
     peers: PeerBudgets,
     /// How many wait for each question that is under way.
     under_way: HashMap<Question, usize>,
-    failed: HashMap<Question, (UnixTime, Refusal)>,
+    failed: HashMap<Question, Failure>,
+    /// How long the next failure of a chain or list is remembered.
+    waits: HashMap<Question, u64>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    refusal: Refusal,
+    since: UnixTime,
+    memory: u64,
 }
 
 /// The right to ask; the question is under way as long as it lasts.
@@ -68,17 +88,26 @@ impl Question {
     pub(super) const fn vcek(report: &Report) -> Self {
         Self::Vcek { chip: report.chip_id, tcb: report.reported_tcb }
     }
-}
 
-impl Default for Admission {
-    fn default() -> Self {
-        let peers = PeerBudgets::new(PEER);
-        let (under_way, failed) = (HashMap::new(), HashMap::new());
-        Self(Mutex::new(State { all: Budget::default(), peers, under_way, failed }))
+    const fn is_of_a_chip(&self) -> bool {
+        matches!(self, Self::Vcek { .. })
     }
 }
 
 impl Admission {
+    /// A peer may ask for `peer_questions` chips at once.
+    pub(super) fn new(clock: Clock, peer_questions: u32) -> Self {
+        let state = State {
+            all: Budget::default(),
+            published: Budget::default(),
+            peers: PeerBudgets::new(Rate { burst: peer_questions, interval: PEER_INTERVAL }),
+            under_way: HashMap::new(),
+            failed: HashMap::new(),
+            waits: HashMap::new(),
+        };
+        Self { clock, state: Mutex::new(state) }
+    }
+
     /// Lets `peer` ask, for as many requests as it may take to find the answer.
     ///
     /// # Errors
@@ -91,11 +120,17 @@ impl Admission {
         now: UnixTime,
     ) -> Result<Admitted> {
         let mut state = self.lock();
-        state.failed.retain(|_, (since, refusal)| is_within(memory(refusal), *since, now));
-        if let Some((_, refusal)) = state.failed.get(&question) {
-            return Err(refusal.clone());
+        state.failed.retain(|_, failure| is_within(failure.memory, failure.since, now));
+        if let Some(failure) = state.failed.get(&question) {
+            return Err(failure.refusal.clone());
         }
-        if !state.under_way.contains_key(&question) && matches!(question, Question::Vcek { .. }) {
+        let new = !state.under_way.contains_key(&question);
+        if new && !question.is_of_a_chip() {
+            if !state.published.has(requests, PUBLISHED, now) {
+                return Err(Refusal::new(Code::Busy, "questions for chains and lists"));
+            }
+            state.published.spend(requests);
+        } else if new {
             if !state.peers.has(peer, requests, now) {
                 return Err(Refusal::new(Code::Busy, "questions for chips that nobody has asked for, of one peer"));
             }
@@ -111,22 +146,35 @@ impl Admission {
     }
 
     /// Remembers that the answer to a question was none.
-    pub(super) fn failed(&self, question: Question, refusal: Refusal, now: UnixTime) {
-        self.lock().failed.insert(question, (now, refusal));
+    pub(super) fn failed(&self, question: Question, refusal: Refusal) {
+        let since = self.clock.now();
+        let mut state = self.lock();
+        let memory = match refusal.code {
+            Code::EndorsementUnavailable if question.is_of_a_chip() => PASSING,
+            Code::EndorsementUnavailable => {
+                let next = state.waits.entry(question.clone()).or_insert(PASSING);
+                let wait = *next;
+                *next = wait.saturating_mul(2).min(LASTING);
+                wait
+            }
+            _ => LASTING,
+        };
+        state.failed.insert(question, Failure { refusal, since, memory });
     }
 
     /// No entry is ever half changed.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Admitted {
-    /// `outcome`, with its refusal remembered.
-    pub(super) fn end<T>(self, outcome: Result<T>, now: UnixTime) -> Result<T> {
+    /// `outcome`, with its refusal remembered from now on.
+    pub(super) fn end<T>(self, outcome: Result<T>) -> Result<T> {
         let outcome = outcome.map_err(unavailable);
-        if let Err(refusal) = &outcome {
-            self.admission.failed(self.question.clone(), refusal.clone(), now);
+        match &outcome {
+            Err(refusal) => self.admission.failed(self.question.clone(), refusal.clone()),
+            Ok(_) => drop(self.admission.lock().waits.remove(&self.question)),
         }
         outcome
     }
@@ -144,10 +192,6 @@ impl Drop for Admitted {
     }
 }
 
-fn memory(refusal: &Refusal) -> u64 {
-    if refusal.code == Code::EndorsementUnavailable { PASSING } else { LASTING }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,13 +202,17 @@ mod tests {
 
     const ONE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
 
+    fn admission() -> Arc<Admission> {
+        Arc::new(Admission::new(Clock::of(|| 100), PEER_QUESTIONS))
+    }
+
     fn admit(admission: &Arc<Admission>, question: Question, peer: Option<IpAddr>, now: UnixTime) -> Result<Admitted> {
         admission.admit(question, 1, peer, now)
     }
 
     #[test]
     fn peer_that_invents_chips_is_busy_after_eight_and_another_peer_is_not() {
-        let admission = Arc::new(Admission::default());
+        let admission = admission();
         for n in 0..8 {
             admit(&admission, chip(n), ONE, 100).unwrap();
         }
@@ -176,7 +224,7 @@ mod tests {
 
     #[test]
     fn many_peers_that_invent_chips_are_busy_together_after_thirty_two() {
-        let admission = Arc::new(Admission::default());
+        let admission = admission();
         let peer = |n| Some(IpAddr::from([10, 0, 0, n]));
         let admitted = (0..100).filter(|n| admit(&admission, chip(*n), peer(*n), 100).is_ok()).count();
         assert_eq!(admitted, 32);
@@ -188,7 +236,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_what_is_under_way_spends_nothing() {
-        let admission = Arc::new(Admission::default());
+        let admission = admission();
         let first = admit(&admission, chip(0), ONE, 100).unwrap();
         let waiting: Vec<_> = (0..50).map(|_| admit(&admission, chip(0), ONE, 100).unwrap()).collect();
         drop(first);
@@ -207,13 +255,57 @@ mod tests {
             (Code::EndorsementMismatch, Code::EndorsementMismatch, LASTING),
             (Code::EndorsementUnavailable, Code::EndorsementUnavailable, PASSING),
             (Code::Network, Code::EndorsementUnavailable, PASSING),
+            (Code::Io, Code::EndorsementUnavailable, PASSING),
         ] {
-            let admission = Arc::new(Admission::default());
+            let admission = admission();
             let admitted = admit(&admission, chip(0), ONE, 100).unwrap();
-            let outcome = admitted.end::<()>(Err(Refusal::new(of_vendor, "test")), 100);
+            let outcome = admitted.end::<()>(Err(Refusal::new(of_vendor, "test")));
             assert_eq!(outcome.unwrap_err().code, code);
             let code_at = |now| admit(&admission, chip(0), ONE, now).map(drop).map_err(|refusal| refusal.code);
             assert_eq!((code_at(100 + memory - 1), code_at(100 + memory)), (Err(code), Ok(())));
         }
+    }
+
+    #[test]
+    fn failure_is_remembered_from_the_end_of_the_question() {
+        let ended = Arc::new(std::sync::atomic::AtomicU64::new(100));
+        let reads = Arc::clone(&ended);
+        let clock = Clock::of(move || reads.load(std::sync::atomic::Ordering::Relaxed));
+        let admission = Arc::new(Admission::new(clock, PEER_QUESTIONS));
+        let admitted = admit(&admission, chip(0), ONE, 100).unwrap();
+        ended.store(118, std::sync::atomic::Ordering::Relaxed);
+        drop(admitted.end::<()>(Err(Refusal::new(Code::Network, "test"))));
+        let at = |now| admit(&admission, chip(0), ONE, now).is_ok();
+        assert_eq!((at(118 + PASSING - 1), at(118 + PASSING)), (false, true));
+    }
+
+    #[test]
+    fn chain_or_list_that_cannot_be_had_is_asked_for_more_and_more_seldom_until_it_is_there() {
+        let list = Question::List(Kind::Vcek, Product::Milan);
+        let time = Arc::new(std::sync::atomic::AtomicU64::new(1000));
+        let now = || time.load(std::sync::atomic::Ordering::Relaxed);
+        let reads = Arc::clone(&time);
+        let clock = Clock::of(move || reads.load(std::sync::atomic::Ordering::Relaxed));
+        let admission = Arc::new(Admission::new(clock, PEER_QUESTIONS));
+        let fail = |admitted: Admitted| drop(admitted.end::<()>(Err(Refusal::new(Code::Timeout, "test"))));
+        for wait in [30, 60, 120, 240, 480, 600, 600] {
+            fail(admit(&admission, list.clone(), ONE, now()).unwrap());
+            let early = admit(&admission, list.clone(), ONE, now() + wait - 1);
+            assert_eq!(early.unwrap_err().code, Code::EndorsementUnavailable);
+            time.fetch_add(wait, std::sync::atomic::Ordering::Relaxed);
+        }
+        admit(&admission, list.clone(), ONE, now()).unwrap().end(Ok(())).unwrap();
+        fail(admit(&admission, list.clone(), ONE, now()).unwrap());
+        assert!(admit(&admission, list, ONE, now() + 30).is_ok());
+    }
+
+    #[test]
+    fn questions_for_chains_and_lists_are_bounded_whoever_asks() {
+        let (admission, list) = (admission(), Question::List(Kind::Vlek, Product::Genoa));
+        let code = |now| admit(&admission, list.clone(), ONE, now).err().map(|refusal| refusal.code);
+        for _ in 0..12 {
+            assert_eq!(code(100), None);
+        }
+        assert_eq!((code(100), code(159), code(160)), (Some(Code::Busy), Some(Code::Busy), None));
     }
 }

@@ -4,7 +4,7 @@
 //! operator's affair, so a VCEK goes to nobody but who shows a genuine report of that chip; who shows another gets what it
 //! would get for a chip that is not kept. Chains and lists are public, and may be asked for here.
 
-use super::Vendors;
+use super::{Asking, PATIENCE, Vendors};
 use crate::Verifier;
 use std::net::IpAddr;
 use std::sync::PoisonError;
@@ -14,6 +14,7 @@ use strongroom_wire::endorsements::EndorsementSet;
 use strongroom_wire::evidence::Endorsement;
 use strongroom_wire::snp::Report;
 use strongroom_wire::{Code, Refusal, Result};
+use tokio::time::Instant;
 
 impl Verifier {
     /// The endorsements of `evidence`, a raw SNP report.
@@ -28,19 +29,20 @@ impl Verifier {
             Refusal::new(Code::EndorsementNotCached, "endorsements").got("none are kept").want("`[endorsements]`")
         })?;
         vendors.admit_set(peer, now)?;
+        let asking = Asking { peer, now, until: Instant::now() + PATIENCE };
         let report = Report::parse(evidence)?;
         let kind = Kind::of(&report)?;
         let mut certificates = Vec::new();
         let (mut products, mut expires, mut endorsement_key) =
             (Product::candidates(&report, None)?, UnixTime::MAX, false);
-        if let Some((product, vcek)) = self.vcek_of_genuine(vendors, &report, now).await? {
+        if let Some((product, vcek)) = self.vcek_of_genuine(vendors, &report, asking).await? {
             (products, expires, endorsement_key) = (vec![product], vcek.expires, true);
             certificates.push(vcek.value);
         }
         let mut lists = Vec::new();
         for product in products {
-            let authorities = vendors.authorities(kind, product, now).await?;
-            let list = vendors.list(kind, product, now).await?;
+            let authorities = vendors.authorities(kind, product, asking).await?;
+            let list = vendors.list(kind, product, asking).await?;
             expires = expires.min(authorities.expires).min(list.expires);
             certificates.extend(authorities.value);
             lists.push(list.value);
@@ -55,8 +57,9 @@ impl Verifier {
         &self,
         vendors: &Vendors,
         report: &Report,
-        now: UnixTime,
+        asking: Asking,
     ) -> Result<Option<(Product, Dated<bytes::Bytes>)>> {
+        let now = asking.now;
         // A masked chip id has none.
         if Kind::of(report)? != Kind::Vcek || report.chip_id == [0; 64] {
             return Ok(None);
@@ -64,7 +67,7 @@ impl Verifier {
         let Some((product, vcek)) = vendors.fetcher.kept_vcek(report, now)? else { return Ok(None) };
         let mut endorsements = Endorsements::new();
         endorsements.add(&vcek.value)?;
-        for authority in vendors.authorities(Kind::Vcek, product, now).await?.value {
+        for authority in vendors.authorities(Kind::Vcek, product, asking).await?.value {
             endorsements.add(&authority)?;
         }
         match authenticate(report.raw(), &endorsements, &self.roots, now) {

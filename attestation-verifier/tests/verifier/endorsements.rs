@@ -5,8 +5,8 @@ use crate::world::{Answer, KEY, KEY_VALUE, START, World};
 use http::Method;
 use serde_json::{Value, json};
 use strongroom_appraisal::{Endorsements, Roots, authenticate};
-use strongroom_devkit::amd::VekSpec;
-use strongroom_devkit::vendors::Fault;
+use strongroom_devkit::amd::{ALWAYS, Authority, VekSpec};
+use strongroom_devkit::vendors::{Answer as Sent, Fault};
 use strongroom_wire::bytes::from_base64;
 use strongroom_wire::endorsements::EndorsementSet;
 
@@ -100,6 +100,9 @@ async fn report_that_no_policy_would_accept_makes_nobody_ask() {
     world.put_policy(KEY, &world.policy(&document).replace("any = { because = \"any test chip\" }", &chips())).await;
     let guest = Guest::launch(&world, &document).await;
     assert_eq!(guest.refused(&bare(&guest)).await, "platform-not-approved");
+    world.put_policy(KEY, &world.policy(&document).replace("snp = 8", "snp = 25")).await;
+    let guest = Guest::launch(&world, &document).await;
+    assert_eq!(guest.refused(&bare(&guest)).await, "tcb-too-old");
     assert_eq!(world.vendors().asked(), [""; 0]);
 }
 
@@ -184,6 +187,70 @@ async fn lie_of_the_service_is_refused_with_its_code_and_not_believed_again() {
     }
     // It lied, and the chip is not to blame.
     assert_eq!(world.attest_bare(&document).await.status, 200);
+}
+
+const LIST: &str = "/vcek/v1/Milan/crl";
+const CHAIN: &str = "/vcek/v1/Milan/cert_chain";
+/// The serial of the ASK.
+const ASK: u32 = 0x01_00_01;
+
+#[tokio::test]
+async fn old_list_of_a_guest_is_judged_beside_the_newer_one_that_is_kept() {
+    let (world, document) = World::ready_with_vendors(ENDS).await;
+    Guest::launch(&world, &document).await.attest().await;
+    let revoking = world.hierarchy.ark.numbered_crl(&[ASK], START - 10..ENDS, Some(2)).unwrap();
+    world.vendors().answer(LIST, Sent::of(&revoking));
+    // Nobody is asked for a list beside the guest's, but what is known counts.
+    Guest::launch(&world, &document).await.attest().await;
+    assert_eq!(world.attest_bare(&document).await.code(), "certificate-revoked");
+    let guest = Guest::launch(&world, &document).await;
+    assert_eq!(guest.refused(&guest.attestation()).await, "certificate-revoked");
+    assert_eq!((world.vceks_asked(), world.asked("/crl")), (1, 1));
+}
+
+#[tokio::test]
+async fn forged_list_is_refused_with_its_code_and_the_next_one_is_taken() {
+    let (world, document) = World::ready_with_vendors(ENDS).await;
+    let ahead = world.hierarchy.ark.crl(&[], START + 5000..ENDS).unwrap();
+    for (lie, code) in [
+        (world.hierarchy.ask.crl(&[], ALWAYS).unwrap(), "crl-signature-invalid"),
+        (ahead, "crl-expired"),
+        (b"<html>".to_vec(), "malformed"),
+    ] {
+        world.vendors().answer(LIST, Sent::of(&lie));
+        assert_eq!(world.attest_bare(&document).await.code(), code);
+        // Who brings its own needs none.
+        Guest::launch(&world, &document).await.attest().await;
+        world.pass(600);
+    }
+    world.serve_list_until(ENDS);
+    assert_eq!(world.attest_bare(&document).await.status, 200);
+    assert_eq!(world.vceks_asked(), 1);
+}
+
+#[tokio::test]
+async fn forged_chain_is_refused_with_its_code_and_the_chip_stays_known() {
+    let (world, document) = World::ready_with_vendors(ENDS).await;
+    let elsewhere = Authority::root("ARK-Milan", ALWAYS).unwrap().certificate_pem().unwrap();
+    world.vendors().answer(CHAIN, Sent::of(elsewhere.as_bytes()));
+    assert_eq!(world.attest_bare(&document).await.code(), "root-untrusted");
+    world.serve_list_until(ENDS);
+    assert_eq!(world.attest_bare(&document).await.code(), "root-untrusted");
+    world.pass(600);
+    assert_eq!(world.attest_bare(&document).await.status, 200);
+    assert_eq!((world.vceks_asked(), world.asked("/cert_chain")), (1, 2));
+}
+
+#[tokio::test]
+async fn forged_list_in_the_folder_is_not_used_and_replaced() {
+    let (world, document) = World::ready_with_vendors(ENDS).await;
+    assert_eq!(world.attest_bare(&document).await.status, 200);
+    let file = world.folder.path().join("state/endorsements/amd/Milan/vcek-crl.der");
+    let genuine = std::fs::read(&file).unwrap();
+    std::fs::write(&file, world.hierarchy.ask.crl(&[], ALWAYS).unwrap()).unwrap();
+    Guest::launch(&world, &document).await.attest().await;
+    assert_eq!(world.attest_bare(&document).await.status, 200);
+    assert_eq!((world.asked("/crl"), std::fs::read(&file).unwrap() == genuine), (2, true));
 }
 
 #[tokio::test]

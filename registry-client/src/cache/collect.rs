@@ -76,7 +76,7 @@ impl Cache {
     /// Removes the journals beside which nothing is.
     fn remove_orphans(&self) -> Result<()> {
         let folder = &self.inner.partial;
-        for Entry { name, .. } in files(folder, |name| is_journal(name))? {
+        for Entry { name, .. } in files(folder, is_journal)? {
             let path = folder.join(&name);
             let beginning = path.with_extension("");
             let Some(stem) = beginning.file_name().filter(|_| !beginning.exists()) else { continue };

@@ -93,7 +93,7 @@ fn revocation_list_older_than_one_seen_refused_by_verify_and_by_a_proxy_that_run
 /// Signs an inventory of that version with the machine of every default report, and writes it.
 fn inventory(path: &std::path::Path, key: &SigningKey, version: u64) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let machine = serde_json::json!({ "label": "ours", "chip": hex::encode(ReportSpec::default().chip_id) });
+    let machine = serde_json::json!({ "label": "ours", "chip": hex::encode((0..64).collect::<Vec<u8>>()) });
     let document = serde_json::json!({
         "v": 1, "name": "fleet", "version": version, "issued": now - 10, "expires": now + 1000, "machines": [machine],
     });

@@ -45,6 +45,8 @@ pub(super) fn unsigned(stage: &Stage<'_>) -> Result<Refusal> {
         let digest = referrer.get("digest").and_then(Value::as_str).unwrap_or_default();
         request(stage, Method::DELETE, &format!("models/unsigned/manifests/{digest}"))?;
     }
+    // The older form is beside it, under a tag made of the digest.
+    request(stage, Method::DELETE, &format!("models/unsigned/manifests/sha256-{}.sig", model.manifest))?;
     stage.refuses_itself(&launch, "unsigned")
 }
 

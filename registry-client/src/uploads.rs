@@ -92,6 +92,9 @@ impl RegistryClient {
             let reached = upload.session.as_ref().map_or(0, |session| session.sent);
             if reached.saturating_sub(failed_at) >= PROGRESS {
                 (attempt, failed_at) = (1, reached);
+            } else {
+                // As much as this got nowhere: it may be what was too long, with the answer that said so lost.
+                upload.chunk = CHUNK;
             }
             if !failure.passing || attempt >= self.patience().attempts {
                 return Err(failure.refusal.within(upload.what()));

@@ -99,8 +99,8 @@ pub(crate) struct Import {
     /// The product whose TCB an SNP CoRIM states: Milan, Genoa or Turin.
     #[arg(long)]
     product: Option<String>,
-    /// What of the CoRIM is left out: `instance`, `group`, or a measurement's key. Without it what a document cannot say is
-    /// refused. Repeatable.
+    /// What of the CoRIM is left out: `instance`, `group`, a measurement's key, or an unknown member as `corim-2`, `comid-3` or
+    /// `environment-3`. Without it what a document cannot say is refused, and so is a name of nothing in it. Repeatable.
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     leave_out: Vec<String>,
     /// Where the document is written.

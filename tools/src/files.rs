@@ -116,7 +116,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// [`write`], so that no power cut brings back the file that was there before.
+/// [`write()`], so that no power cut brings back the file that was there before.
 pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     write(path, bytes)?;
     sync_folder(path)

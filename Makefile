@@ -10,7 +10,7 @@ TARGET_DIR = $(shell $(CARGO) metadata --format-version 1 --no-deps --locked | \
 BENCH_PEERS := sev-openssl sev-nossl dcap-qvl
 
 .NOTPARALLEL:
-.PHONY: help demo test bench fuzz setup peers format lint models unit examples documents
+.PHONY: help demo test bench mutants fuzz setup peers format lint models unit examples documents
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -32,6 +32,9 @@ bench: ## the figures, each beside its limit measured in the same run; writes ta
 # In place, because the tests read captured evidence beside the workspace: sources change while it runs and are put back.
 mutants: ## mutation testing of the formats and the judgement, hours long; SHARD=k/n for a part. See tests/mutants.md
 	$(CARGO) mutants -p strongroom-wire -p strongroom-appraisal --in-place $(if $(SHARD),--shard $(SHARD))
+
+fuzz: ## every fuzz target for SECONDS_EACH (600); needs the nightly compiler and cargo-fuzz. See tests/fuzz/README.md
+	tests/fuzz/run
 
 setup:
 	dev/setup/run

@@ -20,7 +20,9 @@ use strongroom_wire::{Check, Code, Refusal, Result, Root};
 ///
 /// ```compile_fail,E0451
 /// // There is no other way to one than `tdx::authenticate`.
-/// let forged = strongroom_appraisal::tdx::AuthenticQuote { quote: todo!(), platform: todo!() };
+/// let forged = strongroom_appraisal::tdx::AuthenticQuote {
+///     quote: todo!(), platform: todo!(), level: todo!(), at: 0, checks: todo!(), event_log: None,
+/// };
 /// ```
 #[derive(Debug, Clone)]
 pub struct AuthenticQuote {

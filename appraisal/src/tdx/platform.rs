@@ -16,7 +16,9 @@ use strongroom_wire::{Check, Code, Refusal, Result, Root};
 ///
 /// ```compile_fail,E0451
 /// // There is no other way to one than an authentic quote.
-/// let forged = strongroom_appraisal::tdx::VerifiedPlatform { pck: todo!(), collateral: todo!() };
+/// let forged = strongroom_appraisal::tdx::VerifiedPlatform {
+///     pck: todo!(), collateral: todo!(), sightings: todo!(), window: todo!(),
+/// };
 /// ```
 #[derive(Debug, Clone)]
 pub struct VerifiedPlatform {

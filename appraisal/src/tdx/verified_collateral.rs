@@ -21,7 +21,10 @@ const TCB_SIGNING: &str = "Intel SGX TCB Signing";
 ///
 /// ```compile_fail,E0451
 /// // There is no other way to one than `VerifiedCollateral::verify`.
-/// let forged = strongroom_appraisal::tdx::VerifiedCollateral { tcb_info: todo!(), qe_identity: todo!() };
+/// let forged = strongroom_appraisal::tdx::VerifiedCollateral {
+///     root: todo!(), pck_authority: todo!(), tcb_info: todo!(), qe_identity: todo!(), root_ca_crl: todo!(), pck_crl: todo!(),
+///     label: todo!(), window: todo!(),
+/// };
 /// ```
 #[derive(Debug, Clone)]
 pub struct VerifiedCollateral {

@@ -34,3 +34,19 @@ fn table_of_refusals_has_every_code_with_its_fault_and_advice_and_no_other() {
     }
     assert_eq!(rows.len(), Code::ALL.len());
 }
+
+#[test]
+fn every_make_target_that_a_document_names_exists() {
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let mut named = 0;
+    for document in ["README.md", "CHANGELOG.md", "ARCHITECTURE.md", "tests/fuzz/README.md", "tests/mutants.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        let commands = text.lines().map(str::trim_start).filter_map(|line| line.strip_prefix("make "));
+        for command in commands.chain(text.split("`make ").skip(1)) {
+            let target: String = command.chars().take_while(char::is_ascii_lowercase).collect();
+            assert!(makefile.contains(&format!("\n{target}:")), "{document} names `make {target}`");
+            named += 1;
+        }
+    }
+    assert!(named > 8, "{named} named");
+}

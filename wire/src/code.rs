@@ -255,8 +255,12 @@ codes! {
     LogEntryInvalid = "log-entry-invalid", Refused, "";
     /// The proof that a transparency log holds an entry does not hold, or its checkpoint is not signed.
     LogProofInvalid = "log-proof-invalid", Refused, "";
-    /// A transparency log is not one of the trusted root.
-    LogUntrusted = "log-untrusted", Refused, "pass the trusted root of the instance that the signer used";
+    /// A transparency log is not one that is trusted.
+    LogUntrusted = "log-untrusted", Refused, "pass the key of the log, or the trusted root of the instance that the signer used";
+    /// A transparency log does not begin with what it was: something was changed, taken out, or shown differently to others.
+    LogInconsistent = "log-inconsistent", Refused, "keep both checkpoints: they prove that the log was rewritten";
+    /// Fewer witnesses than are asked for signed a checkpoint.
+    WitnessMissing = "witness-missing", Refused, "";
     /// Nothing that can be trusted says when a signature was made.
     SigningTimeMissing = "signing-time-missing", Refused, "";
     /// A timestamp does not verify under an authority of the trusted root.

@@ -138,6 +138,14 @@ pub const MODEL_SETTINGS: usize = 1024 * 1024;
 pub const SEQUENCE: usize = 8192;
 /// Tokens of one embeddings request, all inputs together (OpenAI's own limit).
 pub const API_TOKENS: usize = 300_000;
+/// A signed note: a checkpoint of a few lines with a hundred cosignatures, or a proof with one.
+pub const NOTE: usize = 64 * 1024;
+/// Signatures of one note; c2sp.org/signed-note advises as many.
+pub const NOTE_SIGNATURES: usize = 100;
+/// Bytes of the name that a note's key signs as: a host and a path.
+pub const NOTE_NAME: usize = 256;
+/// Hashes of one proof in a log: a tree of 2^48 entries, the most that tiles name, is so deep, and a consistency proof one longer.
+pub const LOG_DEPTH: usize = 49;
 
 #[cfg(test)]
 mod tests {
@@ -205,6 +213,10 @@ mod tests {
             (MODEL_SETTINGS, 1_048_576),
             (SEQUENCE, 8192),
             (API_TOKENS, 300_000),
+            (NOTE, 65_536),
+            (NOTE_SIGNATURES, 100),
+            (NOTE_NAME, 256),
+            (LOG_DEPTH, 49),
         ];
         for (at, (limit, number)) in sizes.into_iter().enumerate() {
             assert_eq!(limit, number, "limit {at} of this list");

@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 const GRAPH: [(&str, &[&str]); 14] = [
     ("wire", &[]),
     ("jose", &["wire"]),
+    ("tlog", &["wire"]),
     ("artifact", &["wire"]),
     ("appraisal", &["wire"]),
     ("transport", &["wire"]),
@@ -135,7 +136,7 @@ fn foreign_tls_crypto_and_native_code_are_nowhere() {
 
 #[test]
 fn crates_that_only_compute_open_no_sockets() {
-    for folder in ["wire", "jose", "artifact", "appraisal"] {
+    for folder in ["wire", "jose", "tlog", "artifact", "appraisal"] {
         assert_absent(folder, &SOCKETS);
     }
     // The list would find them where they are.

@@ -1,6 +1,9 @@
 //! Signatures by an identity, made by `@sigstore/sign` 4.1.1 against a local instance (`tests/peers/sigstore`), over a statement of
 //! `cosign sign` about the digest 07…07. The instance's keys are gone; `keyless/trusted_root.json` is its root.
 //!
+//! `rekor-2.json` is Sigstore's own, of its staging instance and the second version of the log, over a statement that is not of
+//! `cosign sign`: `a.dsse.staging-rekor-v2.txt.sigstore.json` of sigstore-python (71b63df, Apache-2.0).
+//!
 //! `stamped.json` has an RFC 3161 timestamp too, `other-predicate.json` is over an SBOM, `no-sct.json` is under a certificate that no
 //! log vouches for, `stale.json` under one that ended a day before.
 
@@ -207,4 +210,74 @@ fn model_signed_by_key_and_in_a_form_that_is_allowed_accepted_and_in_another_for
     assert_eq!(alone.code, Code::SignatureInvalid);
     trust.rules[0].forms = vec![SignatureForm::Sig];
     assert_eq!(judge(&signatures, &trust).unwrap_err().code, Code::SignatureFormRefused);
+}
+
+/// Sigstore's staging instance, whose log is of the second version.
+fn staging() -> Value {
+    serde_json::from_str(sigstore_verify::trust_root::SIGSTORE_STAGING_TRUSTED_ROOT).unwrap()
+}
+
+/// What the staging instance's root says of its bundle after a change.
+fn rekor_2(change: impl FnOnce(&mut Value)) -> Option<Code> {
+    rekor_2_under(&staging(), change)
+}
+
+fn rekor_2_under(root: &Value, change: impl FnOnce(&mut Value)) -> Option<Code> {
+    let mut bundle = read("rekor-2.json");
+    change(&mut bundle["verificationMaterial"]);
+    let verified = TrustedRoot::parse(&root.to_string()).unwrap().verify_made(bundle.to_string().as_bytes());
+    verified.err().map(|refusal| refusal.code)
+}
+
+#[test]
+fn entry_of_the_log_s_second_version_accepted_by_its_checkpoint_alone_and_with_none_or_a_broken_one_refused() {
+    let entry = |change: fn(&mut Value)| rekor_2(|material| change(&mut material["tlogEntries"][0]));
+    // It has no promise, which is what the first version signs.
+    assert_eq!(entry(|entry| assert!(entry["inclusionPromise"].is_null())), None);
+    assert_eq!(rekor_2(|material| material["tlogEntries"] = json!([])), Some(Code::LogProofInvalid));
+    assert_eq!(entry(|entry| drop(entry["inclusionProof"].take())), Some(Code::LogProofInvalid));
+    let bare = entry(|entry| drop(entry["inclusionProof"].as_object_mut().unwrap().remove("checkpoint")));
+    assert_eq!(bare, Some(Code::LogProofInvalid));
+    assert_eq!(entry(|entry| flip(&mut entry["inclusionProof"]["hashes"][3])), Some(Code::LogProofInvalid));
+    let checkpoint = |from: &'static str, to: &'static str| {
+        rekor_2(|material| {
+            let envelope = &mut material["tlogEntries"][0]["inclusionProof"]["checkpoint"]["envelope"];
+            let changed = envelope.as_str().unwrap().replacen(from, to, 1);
+            assert_ne!(*envelope, changed);
+            *envelope = changed.into();
+        })
+    };
+    assert_eq!(checkpoint("4026479", "4026480"), Some(Code::LogProofInvalid));
+    // The log's own signature; behind it are those of witnesses, which nobody here counts.
+    assert_eq!(checkpoint("KEpZcKqo", "KEpZcKqp"), Some(Code::LogProofInvalid));
+    assert_eq!(entry(|entry| flip(&mut entry["canonicalizedBody"])), Some(Code::LogProofInvalid));
+    // Another log's key, and a root that knows none of that name.
+    let mut other = staging();
+    let keys: Vec<_> = other["tlogs"].as_array().unwrap().iter().map(|log| log["publicKey"].clone()).collect();
+    for log in other["tlogs"].as_array_mut().unwrap() {
+        log["publicKey"] = keys[0].clone();
+    }
+    assert_eq!(rekor_2_under(&other, |_| ()), Some(Code::LogProofInvalid));
+    let mut unknown = staging();
+    unknown["tlogs"].as_array_mut().unwrap().truncate(1);
+    assert_eq!(rekor_2_under(&unknown, |_| ()), Some(Code::LogProofInvalid));
+}
+
+#[test]
+fn entry_without_a_time_of_its_own_accepted_with_an_authority_s_and_without_one_refused() {
+    let stamps = |change: fn(&mut Value)| {
+        rekor_2(|material| change(&mut material["timestampVerificationData"]["rfc3161Timestamps"]))
+    };
+    assert_eq!(stamps(|stamps| assert_eq!(stamps.as_array().unwrap().len(), 1)), None);
+    assert_eq!(stamps(|stamps| *stamps = json!([])), Some(Code::SigningTimeMissing));
+    // Nobody vouches for what the entry itself says.
+    let said = rekor_2(|material| {
+        material["timestampVerificationData"]["rfc3161Timestamps"] = json!([]);
+        material["tlogEntries"][0]["integratedTime"] = json!("1767225600");
+    });
+    assert_eq!(said, Some(Code::SigningTimeMissing));
+    assert_eq!(stamps(|stamps| flip(&mut stamps[0]["signedTimestamp"])), Some(Code::TimestampInvalid));
+    let mut nobody = staging();
+    nobody["timestampAuthorities"] = json!([]);
+    assert_eq!(rekor_2_under(&nobody, |_| ()), Some(Code::TimestampInvalid));
 }

@@ -18,6 +18,8 @@ def call(given):
             command += ["--identity_token", Path(given.token).read_text()]
         else:
             command += ["--identity", given.identity, "--identity_provider", given.issuer]
+    elif given.token_key:
+        command += ["pkcs11-key", given.model, "--pkcs11_uri", given.token_key]
     elif given.verb == "sign":
         if given.certificate:
             command += [
@@ -44,6 +46,7 @@ def main():
     arguments.add_argument("model", metavar="MODEL_DIR")
     arguments.add_argument("signature", metavar="SIG", help="the bundle, written or read")
     arguments.add_argument("--key", metavar="PEM", help="sign: private key")
+    arguments.add_argument("--token-key", metavar="URI", help="sign: private key in a PKCS #11 token")
     arguments.add_argument("--certificate", metavar="PEM", help="sign: the key's certificate")
     arguments.add_argument("--pub", metavar="PEM", help="verify: public key")
     arguments.add_argument("--chain", metavar="PEM", action="append", default=[], help="CA certificates, repeatable")
@@ -52,8 +55,8 @@ def main():
     arguments.add_argument("--identity", help="verify, keyless: who signed")
     arguments.add_argument("--issuer", help="verify, keyless: who vouched")
     given = arguments.parse_args()
-    if given.verb == "sign" and not given.key and not given.token:
-        arguments.error("to sign takes --key or --token")
+    if given.verb == "sign" and not given.key and not given.token_key and not given.token:
+        arguments.error("to sign takes --key, --token-key or --token")
     if given.verb == "verify" and not given.pub and not given.chain and not given.identity:
         arguments.error("to verify takes --pub, --chain or --identity")
     return min(1, subprocess.run(call(given), stdout=sys.stderr).returncode)

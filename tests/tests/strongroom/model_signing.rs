@@ -4,10 +4,12 @@
 use crate::peers;
 use crate::system::process::{Finished, Process, run};
 use crate::system::{bytes, program, strongroom, text};
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use strongroom_wire::Code;
+use strongroom_wire::bytes::from_base64;
 use tempfile::TempDir;
 
 /// A model folder beside two signers' keys.
@@ -146,29 +148,53 @@ fn we_verify_the_reference_client_s_certificate_signature_and_refuse_it_under_an
     assert_eq!(model.ours("verify-bundle", &["--cert-chain", "./ca.crt"]).refused(), Code::StatementMismatch);
 }
 
+/// A PKCS #11 token in software with the release key in it.
+struct Token {
+    folder: PathBuf,
+    library: PathBuf,
+}
+
+impl Token {
+    /// One in the model's folder.
+    fn new(model: &Model) -> Option<Self> {
+        let softhsm = peers::find("SOFTHSM")?;
+        let folder = model.0.path().to_owned();
+        fs::create_dir(folder.join("tokens")).unwrap();
+        fs::write(folder.join("softhsm2.conf"), format!("directories.tokendir = {}/tokens\n", text(&folder))).unwrap();
+        let token = Self { library: softhsm.join("usr/lib/softhsm/libsofthsm2.so"), folder };
+        let tool = |arguments: &str| {
+            let mut command = Command::new(softhsm.join("usr/bin/softhsm2-util"));
+            command.args(arguments.split(' ')).args(["--module", text(&token.library)]);
+            token.run(command.current_dir(&token.folder)).ok();
+        };
+        tool("--init-token --free --label models --pin 1234 --so-pin 5678");
+        tool("--import release.key --token models --label release --id 01 --pin 1234");
+        Some(token)
+    }
+
+    /// Runs a command that finds the token.
+    fn run(&self, command: &mut Command) -> Finished {
+        run(command.env("SOFTHSM2_CONF", self.folder.join("softhsm2.conf")))
+    }
+
+    /// Names a key of the token.
+    fn uri(&self, object: &str, pin: &str) -> String {
+        format!("pkcs11:token=models;object={object}?module-path={}&{pin}", text(&self.library))
+    }
+}
+
 #[test]
 fn reference_client_verifies_the_signature_of_our_key_in_a_token() {
-    let Some(softhsm) = peers::find("SOFTHSM") else { return };
     let model = Model::new();
+    let Some(token) = Token::new(&model) else { return };
     let folder = model.0.path();
-    fs::create_dir(folder.join("tokens")).unwrap();
-    fs::write(folder.join("softhsm2.conf"), format!("directories.tokendir = {}/tokens\n", text(folder))).unwrap();
-    let library = softhsm.join("usr/lib/softhsm/libsofthsm2.so");
-    let tool = |arguments: &str| {
-        let mut command = Command::new(softhsm.join("usr/bin/softhsm2-util"));
-        command.args(arguments.split(' ')).args(["--module", text(&library)]);
-        run(command.current_dir(folder).env("SOFTHSM2_CONF", folder.join("softhsm2.conf"))).ok();
-    };
-    tool("--init-token --free --label models --pin 1234 --so-pin 5678");
-    tool("--import release.key --token models --label release --id 01 --pin 1234");
     strongroom_private(folder, "pin", "1234\n");
     strongroom_private(folder, "wrong", "4321\n");
     let sign = |object: &str, pin: &str| {
-        let (module, pin) = (text(&library), folder.join(pin));
-        let uri = format!("pkcs11:token=models;object={object}?module-path={module}&pin-source=file:{}", text(&pin));
+        let uri = token.uri(object, &format!("pin-source=file:{}", text(&folder.join(pin))));
         let mut command = Command::new(program("strongroom"));
         command.args(["model", "sign", text(&model.path("model")), "--bundle", text(&model.path("bundle")), "--json"]);
-        run(command.args(["--key", &uri]).env("SOFTHSM2_CONF", folder.join("softhsm2.conf")))
+        token.run(command.args(["--key", &uri]))
     };
     assert_eq!(sign("release", "wrong").refused(), Code::TokenFailed);
     assert_eq!(sign("nobody", "pin").refused(), Code::TokenFailed);
@@ -177,6 +203,20 @@ fn reference_client_verifies_the_signature_of_our_key_in_a_token() {
     assert_eq!(model.verify("stranger.pub").refused(), Code::SignerUntrusted);
     let Some(verified) = model.theirs("verify", "--pub", "release.pub") else { return };
     verified.ok();
+}
+
+#[test]
+fn we_verify_the_signature_of_the_reference_client_s_key_in_a_token_and_refuse_it_for_another_key() {
+    let model = Model::new();
+    let (Some(token), Some(mut command)) = (Token::new(&model), peers::script("oms.py")) else { return };
+    // The reference client finds a key by its id, and reads the PIN of nobody who is not in the URI.
+    let uri = token.uri("release;id=%01", "pin-value=1234");
+    command.args(["sign", "model", "bundle", "--token-key", &uri]).current_dir(model.0.path());
+    token.run(&mut command).ok();
+    model.verify("release.pub").ok();
+    assert_eq!(model.verify("stranger.pub").refused(), Code::SignerUntrusted);
+    model.change();
+    assert_eq!(model.verify("release.pub").refused(), Code::StatementMismatch);
 }
 
 /// Writes a file that its owner alone may read.
@@ -206,17 +246,36 @@ impl Sigstore {
         Some(Self { url, scripts, _process: process })
     }
 
-    /// `@sigstore/verify`.
-    fn verify(&self, model: &Model, subject: &str) -> i32 {
-        let [bundle, root] = ["bundle", "trusted_root.json"].map(|name| model.path(name));
+    /// `@sigstore/verify`, of the bundle in `folder`.
+    pub(crate) fn verify(&self, folder: &Path, subject: &str) -> i32 {
+        let [bundle, root] = ["bundle", "trusted_root.json"].map(|name| folder.join(name));
         let mut command = Command::new("node");
         command.arg(self.scripts.join("verify.mjs")).args([bundle, root]).args([ISSUER, subject]);
         run(&mut command).code
     }
+
+    /// Python's `sigstore` as a library, of the bundle in `folder` over a statement about `digest`.
+    pub(crate) fn verify_in_python(&self, folder: &Path, subject: &str, digest: &str) -> Option<i32> {
+        let mut command = peers::script("sigstore_verify.py")?;
+        command.args(["bundle", "client_trust_config.json", ISSUER, subject, digest]);
+        Some(run(command.current_dir(folder)).code)
+    }
+}
+
+/// Python's `sigstore` as a command, of the model's bundle.
+fn sigstore_command(model: &Model, subject: &str) -> Option<i32> {
+    let bundle: Value = serde_json::from_slice(&fs::read(model.path("bundle")).unwrap()).unwrap();
+    let payload = from_base64(bundle["dsseEnvelope"]["payload"].as_str().unwrap(), "payload").unwrap();
+    let statement: Value = serde_json::from_slice(&payload).unwrap();
+    let digest = format!("sha256:{}", statement["subject"][0]["digest"]["sha256"].as_str().unwrap());
+    let mut command = Command::new(peers::find("PEERS_PYTHON")?);
+    command.args(["-m", "sigstore", "--trust-config", "client_trust_config.json", "verify", "identity", "--offline"]);
+    command.args(["--bundle", "bundle", "--cert-identity", subject, "--cert-oidc-issuer", ISSUER, &digest]);
+    Some(run(command.current_dir(model.0.path())).code)
 }
 
 #[test]
-fn signature_of_our_identity_verified_by_us_by_javascript_and_by_the_reference_client() {
+fn signature_of_our_identity_verified_by_us_by_sigstore_of_javascript_and_python_and_by_the_reference_client() {
     let model = Model::new();
     let Some(sigstore) = Sigstore::start(model.0.path()) else { return };
     let (url, stamps) = (&sigstore.url, format!("{}/api/v1/timestamp", sigstore.url));
@@ -231,11 +290,13 @@ fn signature_of_our_identity_verified_by_us_by_javascript_and_by_the_reference_c
         verify(SUBJECT, ISSUER).ok();
         assert_eq!(verify("https://ci.example/other", ISSUER).refused(), Code::SignerIdentityMismatch);
         assert_eq!(verify(SUBJECT, "https://other.example").refused(), Code::SignerIssuerMismatch);
-        assert_eq!(sigstore.verify(&model, SUBJECT), 0);
-        assert_eq!(sigstore.verify(&model, "https://ci.example/other"), 1);
+        assert_eq!(sigstore.verify(model.0.path(), SUBJECT), 0);
+        assert_eq!(sigstore.verify(model.0.path(), "https://ci.example/other"), 1);
         let config = ["--trust-config", "client_trust_config.json", "--identity", SUBJECT, "--issuer", ISSUER];
         if let Some(verified) = model.reference("verify", &config) {
             verified.ok();
+            assert_eq!(sigstore_command(&model, SUBJECT), Some(0));
+            assert_eq!(sigstore_command(&model, "https://ci.example/other"), Some(1));
         }
     }
     // Services that give something wrong are found out before the bundle is written.

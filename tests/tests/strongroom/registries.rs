@@ -1,160 +1,21 @@
 //! Models in registries that have the referrers API (the devkit's) and that have it not (Debian's docker-registry 2.8):
-//! `oras` fetches them, `cosign` verifies them, and so do our own tools.
+//! `oras` fetches them, `cosign` verifies them, and so do our own tools; `oras` and `skopeo` copy them from one to the other
+//! ([`copies`]).
+
+mod copies;
+mod place;
 
 use crate::model_signing::{ISSUER, SUBJECT, Sigstore};
 use crate::peers;
-use crate::system::http::Http;
-use crate::system::process::{Finished, Process, run};
+use crate::system::process::run;
 use crate::system::{bytes, strongroom, text};
-use http::Method;
+use place::Place;
+use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use strongroom_devkit::registry::{Config, RunningRegistry};
 use strongroom_wire::Code;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::trust::{Identity, Rule, Signer, TrustFile};
-use tempfile::TempDir;
-use tokio::runtime::Runtime;
-
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const FILES: [(&str, usize); 4] = [("config.json", 40), ("empty.txt", 0), ("model.onnx", 2_100_000), ("sub/a.md", 9)];
-
-/// What answers on the socket.
-enum Running {
-    Devkit { _registry: RunningRegistry, _runtime: Runtime },
-    Docker { _process: Process },
-}
-
-/// A registry with a folder of its own, and a model folder beside two signers' keys.
-struct Place {
-    address: String,
-    folder: TempDir,
-    _running: Running,
-}
-
-impl Place {
-    fn devkit() -> Self {
-        let folder = Self::folder();
-        let runtime = Runtime::new().unwrap();
-        let registry = runtime.block_on(RunningRegistry::start(Config::new(folder.path().join("storage")))).unwrap();
-        let address = registry.addr().to_string();
-        Self { address, folder, _running: Running::Devkit { _registry: registry, _runtime: runtime } }
-    }
-
-    fn docker() -> Option<Self> {
-        let program = peers::find("DOCKER_REGISTRY")?;
-        let folder = Self::folder();
-        let storage = folder.path().join("storage");
-        let config = format!(
-            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: '{}'}}}}\n\
-             http: {{addr: '127.0.0.1:0'}}\n",
-            text(&storage)
-        );
-        let config_path = folder.path().join("registry.yml");
-        fs::write(&config_path, config).unwrap();
-        let process = Process::start(Command::new(program).arg("serve").arg(config_path));
-        let address = process.wait_for(|line| {
-            let (_, rest) = line.split_once("listening on ")?;
-            rest.split(['"', ' ']).next().map(str::to_owned)
-        });
-        Some(Self { address, folder, _running: Running::Docker { _process: process } })
-    }
-
-    fn folder() -> TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, size) in FILES {
-            let path = folder.path().join("model").join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, bytes(size)).unwrap();
-        }
-        for signer in ["release", "stranger"] {
-            strongroom(&["model", "keygen", text(&folder.path().join(signer))]).ok();
-        }
-        folder
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn reference(&self, tag: &str) -> String {
-        format!("{}/models/tiny:{tag}", self.address)
-    }
-
-    /// Pushes the model as `tag`, signed by the release key, and gives its reference by digest.
-    fn push(&self, tag: &str, sealing: &[&str]) -> String {
-        let (model, key, reference) = (self.path("model"), self.path("release.key"), self.reference(tag));
-        let push = ["model", "push", text(&model), &reference, "--sign-key", text(&key), "--plain-http", "--json"];
-        let pushed = strongroom(&[&push[..], sealing].concat()).ok().json();
-        format!("{}/models/tiny@{}", self.address, pushed["manifest"].as_str().unwrap())
-    }
-
-    /// Gives the tag to the same manifest with a newline behind it: nothing else changed, and nobody signed it.
-    fn change(&self, pinned: &str, tag: &str) {
-        let url = |reference: &str| format!("http://{}/v2/models/tiny/manifests/{reference}", self.address);
-        let (http, (_, digest)) = (Http::plain(), pinned.split_once('@').unwrap());
-        let mut manifest = http.send(Method::GET, &url(digest), &[("accept", OCI_MANIFEST)], "").body;
-        manifest.push(b'\n');
-        let answer = http.send(Method::PUT, &url(tag), &[("content-type", OCI_MANIFEST)], manifest);
-        assert_eq!(answer.status, 201, "{}", answer.text());
-    }
-
-    /// Flips one bit of the largest file that the registry keeps.
-    fn corrupt(&self) {
-        let (digest, size) = (Sha256::of(&bytes(2_100_000)), 2_100_000);
-        let mut folders = vec![self.path("storage")];
-        while let Some(folder) = folders.pop() {
-            for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.metadata().unwrap().len() == size {
-                    let mut content = fs::read(&path).unwrap();
-                    assert_eq!(Sha256::of(&content), digest);
-                    content[1_000_000] ^= 1;
-                    fs::write(path, content).unwrap();
-                    return;
-                }
-            }
-        }
-        panic!("the registry keeps no such file");
-    }
-
-    fn trust(&self, signer: &str) -> PathBuf {
-        let key = fs::read_to_string(self.path(&format!("{signer}.pub"))).unwrap();
-        let signers = vec![Signer::with_key(signer, key)];
-        let repository = format!("{}/models/*", self.address);
-        let rules = vec![Rule::new(repository, signers)];
-        let path = self.path(&format!("{signer}.toml"));
-        fs::write(&path, toml::to_string(&TrustFile::new(rules)).unwrap()).unwrap();
-        path
-    }
-
-    fn verify(&self, reference: &str, signer: &str) -> Finished {
-        let trust = self.trust(signer);
-        strongroom(&["model", "verify", reference, "--trust", text(&trust), "--plain-http", "--json"])
-    }
-
-    fn pull(&self, reference: &str, out: &str, key: &[&str]) -> Finished {
-        let (trust, out) = (self.trust("release"), self.path(out));
-        let pull = ["model", "pull", reference, text(&out), "--trust", text(&trust), "--plain-http", "--json"];
-        strongroom(&[&pull[..], key].concat())
-    }
-
-    /// A peer, in a home of its own.
-    fn peer(&self, program: &Path, arguments: &[&str]) -> Finished {
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(self.folder.path()).env("HOME", self.folder.path());
-        run(&mut command)
-    }
-
-    #[track_caller]
-    fn assert_model_at(&self, out: &str) {
-        for (name, size) in FILES {
-            assert!(fs::read(self.path(out).join(name)).unwrap() == bytes(size), "`{name}` differs");
-        }
-    }
-}
 
 fn oras_fetches_plain_files_and_sealed_ones_that_only_the_key_opens(place: &Place) {
     let Some(oras) = peers::find("ORAS") else { return };
@@ -323,6 +184,19 @@ fn model_signed_by_an_identity_counts_for_the_trust_file_that_names_it() {
     assert_eq!(trust("https://ci.example/other").refused(), Code::SignerIdentityMismatch);
     place.verify(&pinned, "release").ok();
 
+    // The bundle by itself, as Sigstore's own clients read it.
+    let bundle = place.path("bundle");
+    fs::write(&bundle, bundle_by_identity(&place, &pinned)).unwrap();
+    assert_eq!(sigstore.verify(place.folder.path(), SUBJECT), 0);
+    assert_eq!(sigstore.verify(place.folder.path(), "https://ci.example/other"), 1);
+    let (_, digest) = pinned.split_once('@').unwrap();
+    let in_python = |subject: &str, digest: &str| sigstore.verify_in_python(place.folder.path(), subject, digest);
+    if let Some(verified) = in_python(SUBJECT, digest) {
+        assert_eq!(verified, 0);
+        assert_eq!(in_python("https://ci.example/other", digest), Some(1));
+        assert_eq!(in_python(SUBJECT, &Sha256::of(b"another").oci()), Some(1));
+    }
+
     let Some(cosign) = peers::find("COSIGN3") else { return };
     let verify = |subject: &str| {
         let who = ["--certificate-identity", subject, "--certificate-oidc-issuer", ISSUER, "--trusted-root", root];
@@ -330,6 +204,19 @@ fn model_signed_by_an_identity_counts_for_the_trust_file_that_names_it() {
     };
     verify(SUBJECT).ok();
     assert!(verify("https://ci.example/other").code != 0);
+}
+
+/// The bundle by an identity that refers to the model.
+fn bundle_by_identity(place: &Place, pinned: &str) -> Vec<u8> {
+    let (_, digest) = pinned.split_once('@').unwrap();
+    let json = |bytes: Vec<u8>| -> Value { serde_json::from_slice(&bytes).unwrap() };
+    let referrers = json(place.fetch(&format!("referrers/{digest}")));
+    let bundles = referrers["manifests"].as_array().unwrap().iter().map(|referrer| {
+        let manifest = json(place.manifest(referrer["digest"].as_str().unwrap()));
+        place.fetch(&format!("blobs/{}", manifest["layers"][0]["digest"].as_str().unwrap()))
+    });
+    let certified = |bundle: &Vec<u8>| !json(bundle.clone())["verificationMaterial"]["certificate"].is_null();
+    bundles.into_iter().find(certified).unwrap()
 }
 
 fn our_tools_verify_and_pull_and_refuse_strangers_changes_and_corruption(place: &Place) {

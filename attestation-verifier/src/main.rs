@@ -5,7 +5,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use strongroom_attestation_verifier::{Clock, Config, Service, identity};
+use strongroom_attestation_verifier::{Clock, Config, Rewrap, Service, identity, rewrap};
 use strongroom_transport::{install_crypto, shutdown_signal};
 use strongroom_wire::{Code, Refusal, Result};
 use tracing_subscriber::EnvFilter;
@@ -23,6 +23,10 @@ struct Arguments {
     /// Print what a deployment document names this verifier by, as JSON, and exit; makes the identity at first start
     #[arg(long)]
     identity: bool,
+    /// Put the store under the master key in FILE, which is made where it is absent, and exit. Stop the service first. Once it is
+    /// done, name FILE as `master-key` in the configuration and destroy the old one. Interrupted, it goes on when run again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["check", "identity"])]
+    rewrap: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -53,6 +57,17 @@ fn run(arguments: &Arguments) -> Result<()> {
         EnvFilter::try_new(&config.log).map_err(|e| Refusal::new(Code::ConfigurationInvalid, "`log`").because(e))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let runtime = tokio::runtime::Runtime::new().map_err(|e| Refusal::io("runtime", &e))?;
+    if let Some(new) = &arguments.rewrap {
+        let done = runtime.block_on(rewrap(&config, new, &Clock::system()))?;
+        let which = match done {
+            Rewrap::Done(seq) => format!("rewrapped, row {seq} of the audit log"),
+            Rewrap::Unchanged => "unchanged, it was rewrapped before".to_owned(),
+        };
+        let (old, new) = (config.master_key.display(), new.display());
+        say(&format!("{which}: the store opens with the master key `{new}` alone"));
+        return writeln!(std::io::stdout(), "name `{new}` as `master-key` in place of `{old}`")
+            .map_err(|e| Refusal::io("stdout", &e));
+    }
     runtime.block_on(async {
         let shutdown = shutdown_signal();
         let service = Service::start(&config, Clock::system()).await?;

@@ -8,6 +8,8 @@ mod authentic;
 mod decisions;
 mod keys;
 mod policies;
+mod rewrap;
+mod tables;
 
 pub(crate) use decisions::Recorded;
 pub(crate) use keys::{Put, StoredKey};
@@ -56,6 +58,14 @@ impl Store {
             // SQLite gives its other files the mode of this one.
             private_file::create(path, b"")?;
         }
+        Self::open_under(path, master, realm).await
+    }
+
+    /// [`Self::open`] of a store that is there, under this master key.
+    ///
+    /// # Errors
+    /// As there; `store-failed` also where there is none.
+    pub(crate) async fn open_under(path: &Path, master: MasterKey, realm: Realm) -> Result<Self> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)

@@ -3,6 +3,7 @@
 //! without it. All of the file put back to what it once was is not noticed; nor is the log alone, back to no further than
 //! the last change of a key or policy.
 
+use super::tables::{Name, TABLES};
 use super::{Transaction, failed};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -10,9 +11,9 @@ use strongroom_wire::audit::Link;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// The name in `meta` of what authenticates the set.
-const ROWS: &str = "rows";
+pub(super) const ROWS: &str = "rows";
 /// The name in `meta` of what authenticates the end of the audit log.
-const HEAD: &str = "audit-head";
+pub(super) const HEAD: &str = "audit-head";
 
 /// Bytes to authenticate, field by field, each of which says how long it is.
 pub(super) struct Content(Vec<u8>);
@@ -47,6 +48,11 @@ impl Transaction<'_> {
     pub(super) async fn authenticate_rows(&mut self) -> Result<()> {
         let last = self.last().await?;
         self.verify_head(last).await?;
+        self.authenticate_all(last).await
+    }
+
+    /// Authenticates the set of rows as it is now, and `last` as the end of the audit log, whatever was authenticated before.
+    pub(super) async fn authenticate_all(&mut self, last: Link) -> Result<()> {
         let content = self.rows().await?;
         self.set_meta(ROWS, &self.master.mac(content.bytes())).await?;
         self.authenticate_head(last).await
@@ -54,7 +60,8 @@ impl Transaction<'_> {
 
     /// Authenticates the empty set and the empty log, which is what a new store holds, whatever this one holds.
     pub(super) async fn authenticate_nothing(&mut self) -> Result<()> {
-        self.set_meta(ROWS, &self.master.mac(set(&[], &[]).bytes())).await?;
+        let nothing = TABLES.iter().map(|table| (table.name, Vec::new())).collect::<Vec<_>>();
+        self.set_meta(ROWS, &self.master.mac(set(&nothing).bytes())).await?;
         self.authenticate_head(Link::START).await
     }
 
@@ -94,30 +101,34 @@ impl Transaction<'_> {
     }
 
     async fn rows(&mut self) -> Result<Content> {
-        // A key has no versions.
-        let keys = self.names("SELECT id, 0, mac FROM keys ORDER BY id").await?;
-        let policies = self.names("SELECT id, version, mac FROM policies ORDER BY id, version").await?;
-        Ok(set(&keys, &policies))
+        let mut tables = Vec::new();
+        for table in &TABLES {
+            tables.push((table.name, self.names(table.names).await?));
+        }
+        Ok(set(&tables))
     }
 
-    async fn names(&mut self, select: &'static str) -> Result<Vec<Name>> {
+    pub(super) async fn names(&mut self, select: &'static str) -> Result<Vec<Name>> {
         let error = failed("rows");
         let rows = sqlx::query(select).fetch_all(&mut *self.sql).await.map_err(&error)?;
-        let name = |row: &SqliteRow| Ok(Name { id: row.try_get(0)?, version: row.try_get(1)?, mac: row.try_get(2)? });
+        let name = |row: &SqliteRow| {
+            Ok(Name { id: row.try_get(0)?, version: row.try_get(1)?, mac: row.try_get(2)?, row: row.try_get(3)? })
+        };
         rows.iter().map(name).collect::<sqlx::Result<_>>().map_err(&error)
     }
 }
 
-/// What a row is found by, and what authenticates the rest of it. The set covers all three: a row's own code would only be
-/// looked at once it was found.
-struct Name {
-    id: String,
-    version: i64,
-    mac: Vec<u8>,
-}
-
-fn set(keys: &[Name], policies: &[Name]) -> Content {
-    [keys, policies].into_iter().fold(Content::of("strongroom/stored-rows/v2"), |content, rows| {
+/// What all rows are authenticated by: each by what it is found by and its own code, which would only be looked at once it was
+/// found.
+fn set(tables: &[(&str, Vec<Name>)]) -> Content {
+    tables.iter().enumerate().fold(Content::of("strongroom/stored-rows/v2"), |content, (at, (table, rows))| {
+        let content = match at {
+            // Keys and policies, which every store had from the start.
+            0 | 1 => content,
+            // A table that came later says nothing while it is empty: a store from before it still authenticates.
+            _ if rows.is_empty() => return content,
+            _ => content.field(table.as_bytes()),
+        };
         // Lengths in memory are below 2^64.
         let content = content.number(u64::try_from(rows.len()).unwrap_or(u64::MAX));
         rows.iter().fold(content, |content, row| {

@@ -1,6 +1,7 @@
 //! Stored keys: encrypted under the master key, immutable at their id, disabled for good or enabled.
 
 use super::authentic::Content;
+use super::tables::{Rewrapped, Table};
 use super::{Store, Transaction, failed, from_integer, to_integer};
 use crate::master_key::MasterKey;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -11,6 +12,21 @@ use strongroom_appraisal::UnixTime;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Refusal, Result};
 use zeroize::Zeroizing;
+
+pub(super) const TABLE: Table = Table {
+    name: "keys",
+    names: "SELECT id, 0, mac, rowid FROM keys ORDER BY id",
+    select: "SELECT id, created, state, sealed, mac FROM keys WHERE rowid = ?1",
+    // Not an UPDATE: a key is immutable at its id, and a trigger says so. Its value stays what it is.
+    update: "INSERT OR REPLACE INTO keys (id, sealed, created, state, mac)
+             SELECT id, ?3, created, state, ?2 FROM keys WHERE rowid = ?1",
+    rewrap: |row, old, new| {
+        let key = stored(row, old)?;
+        let sealed = new.seal(&key.metadata.id, &key.open(old)?)?;
+        let key = StoredKey { sealed, ..key };
+        Ok(Rewrapped { mac: new.mac(key.content().bytes()), sealed: Some(key.sealed) })
+    },
+};
 
 /// What may be known of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

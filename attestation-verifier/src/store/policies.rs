@@ -1,6 +1,7 @@
 //! Release policies: every version is kept, the last is in force.
 
 use super::authentic::Content;
+use super::tables::{Rewrapped, Table};
 use super::{Transaction, failed, from_integer, to_integer};
 use crate::master_key::MasterKey;
 use serde::Serialize;
@@ -11,6 +12,17 @@ use strongroom_artifact::verify_signers;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Refusal, Result};
+
+pub(super) const TABLE: Table = Table {
+    name: "policies",
+    names: "SELECT id, version, mac, rowid FROM policies ORDER BY id, version",
+    select: "SELECT id, version, toml, created, mac FROM policies WHERE rowid = ?1",
+    update: "UPDATE policies SET mac = ?2 WHERE rowid = ?1",
+    rewrap: |row, old, new| {
+        let (metadata, toml) = authentic(row, old)?;
+        Ok(Rewrapped { mac: new.mac(content(&metadata, &toml).bytes()), sealed: None })
+    },
+};
 
 /// What a list shows of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

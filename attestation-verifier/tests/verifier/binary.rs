@@ -9,7 +9,7 @@ use strongroom_transport::http::empty;
 use strongroom_transport::{HttpClient, ServerTrust};
 use strongroom_wire::bytes::hex_array;
 
-fn config(folder: &Path, more: &str) -> PathBuf {
+pub(crate) fn config(folder: &Path, more: &str) -> PathBuf {
     let path = |name: &str| folder.join(name).display().to_string();
     let text = format!(
         "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nstate = '{}'\nmaster-key = '{}'\nadmin-token = '{}'\n{more}",

@@ -19,4 +19,5 @@ mod guest;
 mod peer;
 mod protocol;
 mod release;
+mod rewrap;
 mod world;

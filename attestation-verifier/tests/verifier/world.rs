@@ -137,19 +137,40 @@ impl World {
     }
 
     fn config(folder: &Path, test_root: Option<&Path>, registry: &str, vendors: Option<&Vendors>) -> Config {
+        Config::parse(Self::text(folder, "master-key", test_root, registry, vendors).as_bytes()).unwrap()
+    }
+
+    fn text(
+        folder: &Path,
+        master_key: &str,
+        test_root: Option<&Path>,
+        registry: &str,
+        vendors: Option<&Vendors>,
+    ) -> String {
         let path = |name: &str| folder.join(name).display().to_string();
         let root = test_root.map(|root| format!("test-root = '{}'\n", root.display())).unwrap_or_default();
         let endorsements =
             vendors.map(|vendors| format!("[endorsements]\nkds = '{}'\nplain-http = true\n", vendors.url()));
-        let text = format!(
+        format!(
             "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nstate = '{}'\nmaster-key = '{}'\nadmin-token = '{}'\n\
              names = ['localhost']\ngrace = 1\n{root}[[registry]]\nhost = '{registry}'\nplain-http = true\n{}",
             path("state"),
-            path("master-key"),
+            path(master_key),
             path("admin-token"),
             endorsements.unwrap_or_default(),
-        );
-        Config::parse(text.as_bytes()).unwrap()
+        )
+    }
+
+    /// The configuration file of this verifier, with this file of its folder as the master key.
+    pub(crate) fn config_text(&self, master_key: &str) -> String {
+        let root = self.folder.path().join("ark.pem");
+        let registry = self.registry.addr().to_string();
+        Self::text(self.folder.path(), master_key, Some(&root), &registry, self.vendors.as_ref())
+    }
+
+    /// The same, parsed.
+    pub(crate) fn config_with(&self, master_key: &str) -> Config {
+        Config::parse(self.config_text(master_key).as_bytes()).unwrap()
     }
 
     /// Another service on the state that this one runs on.
@@ -174,11 +195,18 @@ impl World {
 
     /// Stops the verifier and starts it again on what it kept.
     pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        self.start_again().await;
+    }
+
+    pub(crate) async fn stop(&mut self) {
         drop(self.stop.take());
         self.task.take().unwrap().await.unwrap().unwrap();
-        let root = self.folder.path().join("ark.pem");
-        let registry = self.registry.addr().to_string();
-        let config = Self::config(self.folder.path(), Some(&root), &registry, self.vendors.as_ref());
+    }
+
+    /// Starts the verifier that was stopped.
+    pub(crate) async fn start_again(&mut self) {
+        let config = self.config_with("master-key");
         let (service, stop, task) = Self::run(&config, &self.clock).await;
         assert_eq!(service.0, self.identity, "the identity is kept");
         (self.kbs, self.admin, self.stop, self.task) = (service.1, service.2, Some(stop), Some(task));

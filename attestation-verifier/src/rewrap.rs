@@ -1,0 +1,59 @@
+//! The recipe: the store under another master key, while no service runs on it. No model is touched: what is encrypted anew are
+//! the data keys, which stay what they are.
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::master_key::MasterKey;
+use crate::service::store_path;
+use crate::state_lock::StateLock;
+use crate::store::Store;
+use std::path::Path;
+use strongroom_wire::{Code, Refusal, Result};
+
+/// What [`rewrap`] came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rewrap {
+    /// The store is under the new key now. The number of the row in the audit log that says so.
+    Done(u64),
+    /// It was already, from an earlier run.
+    Unchanged,
+}
+
+/// Puts the store that `config` names under the master key in the file `new`, which is made where it is absent. From then on it
+/// opens with that key alone, and `master-key` in the configuration has to name it.
+///
+/// 1. Lock the state: no service runs on it, and none starts.
+/// 2. Load the new key, or make it; it is on the disk before anything hangs on it.
+/// 3. If the store opens with it, an earlier run got that far.
+/// 4. Else open the store with the old key, and carry everything over in one transaction.
+///
+/// Interrupted at any point, the store is under one of the two keys, and the same call goes on.
+///
+/// # Errors
+/// `configuration-invalid`: a service runs on the state, or there is no store; `key-invalid`: the store is under neither key;
+/// `store-tampered`, `store-failed`: nothing was changed; `key-missing`, `file-mode-unsafe`, `realm-mismatch`, `io`.
+pub async fn rewrap(config: &Config, new: &Path, clock: &Clock) -> Result<Rewrap> {
+    let (path, realm) = (store_path(&config.state), config.roots()?.realm());
+    if !path.try_exists().map_err(|e| Refusal::io(path.display(), &e))? {
+        return Err(
+            Refusal::new(Code::ConfigurationInvalid, "`state`").got(format!("{}, without a store", path.display()))
+        );
+    }
+    // 1.
+    let _lock = StateLock::serving(&config.state)?;
+    // 2.
+    let key = MasterKey::load(new, true)?;
+    // 3.
+    match Store::open_under(&path, key, realm).await {
+        Ok(store) => {
+            store.flush().await?;
+            return Ok(Rewrap::Unchanged);
+        }
+        Err(refusal) if refusal.code == Code::KeyInvalid => {}
+        Err(refusal) => return Err(refusal),
+    }
+    // 4.
+    let store = Store::open(&path, &config.master_key, realm).await?;
+    let recorded = store.rewrap(&MasterKey::load(new, false)?, clock).await?;
+    Ok(Rewrap::Done(recorded.seq()))
+}

@@ -1,0 +1,282 @@
+//! Everything that hangs on the master key, under another one, in one transaction: a crash leaves all of it under the one key
+//! or all of it under the other.
+
+use super::authentic::{HEAD, ROWS};
+use super::tables::{Name, OTHERS, Rewrapped, TABLES, Table};
+use super::{Recorded, STAMP, Store, Transaction, failed};
+use crate::audit::{Event, Kind};
+use crate::clock::Clock;
+use crate::master_key::MasterKey;
+use serde_json::{Map, Value, json};
+use sqlx::Row as _;
+use strongroom_wire::{Code, Refusal, Result};
+
+impl Store {
+    /// Puts everything under `new`; this store is then of no use any more. What was encrypted under the old key is overwritten
+    /// in the file.
+    ///
+    /// # Errors
+    /// `store-tampered`: a row, or which rows there are, or the end of the audit log, is not as it was left; `store-failed`: the
+    /// database, or a table that this program does not know. Nothing was changed.
+    pub(crate) async fn rewrap(self, new: &MasterKey, clock: &Clock) -> Result<Recorded> {
+        // Else the old value stays readable in what SQLite counts as free.
+        sqlx::query("PRAGMA secure_delete = ON").execute(&self.pool).await.map_err(failed("rewrap"))?;
+        let recorded = self.begin().await?.rewrap(new, clock).await?;
+        self.flush().await?;
+        Ok(recorded)
+    }
+
+    /// Moves everything from the write-ahead log, in which old values are too, into the file, and empties the log.
+    pub(crate) async fn flush(&self) -> Result<()> {
+        let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await;
+        checkpoint.map(drop).map_err(failed("rewrap"))
+    }
+}
+
+impl Transaction<'_> {
+    /// 1. Refuse tables and entries that nobody here knows: they may hang on the old key.
+    /// 2. Verify the set of rows and the end of the log under the old key.
+    /// 3. Carry over the rows, each verified and opened under the old key; then read each back under the new.
+    /// 4. The same for the stamp, the set and the end of the log.
+    /// 5. Append to the log, and commit.
+    async fn rewrap(mut self, new: &MasterKey, clock: &Clock) -> Result<Recorded> {
+        // 1.
+        self.verify_known().await?;
+        // 2.
+        self.verify_rows().await?;
+        let last = self.last().await?;
+        self.verify_head(last).await?;
+        let stamp = self.meta(STAMP).await?.ok_or_else(|| Refusal::new(Code::StoreTampered, "store: no stamp"))?;
+        let stamp = self.master.open(STAMP, &stamp)?;
+        // 3.
+        let mut counts = Map::new();
+        for table in &TABLES {
+            let rows = self.rewrap_rows(table, new).await?;
+            counts.insert(table.name.to_owned(), json!(rows));
+        }
+        // 4.
+        let mut renewed = Transaction { sql: self.sql, master: new };
+        renewed.set_meta(STAMP, &new.seal(STAMP, &stamp)?).await?;
+        renewed.authenticate_all(last).await?;
+        // 5.
+        let detail = Value::Object(counts);
+        let event = Event { kind: Kind::Admin, subject: "rewrap under another master key".into(), code: None, detail };
+        renewed.commit(clock.now(), &event).await
+    }
+
+    async fn verify_known(&mut self) -> Result<()> {
+        let known = TABLES.iter().map(|table| table.name).chain(OTHERS).collect::<Vec<_>>();
+        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'sqlite_*'";
+        for (select, known, what) in
+            [(tables, known.as_slice(), "table"), ("SELECT name FROM meta", &[STAMP, ROWS, HEAD], "entry of `meta`")]
+        {
+            let rows = sqlx::query(select).fetch_all(&mut *self.sql).await.map_err(failed("rewrap"))?;
+            for row in rows {
+                let name: String = row.try_get(0).map_err(failed("rewrap"))?;
+                if !known.contains(&name.as_str()) {
+                    return Err(Refusal::new(Code::StoreFailed, format!("store: {what}"))
+                        .got(name)
+                        .want(known.join(", ")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives how many there are.
+    async fn rewrap_rows(&mut self, table: &Table, new: &MasterKey) -> Result<usize> {
+        let names = self.names(table.names).await?;
+        for name in &names {
+            let Rewrapped { mac, sealed } = self.rewrapped(table, name.row, self.master, new).await?;
+            let update = sqlx::query(table.update).bind(name.row).bind(mac).bind(sealed);
+            update.execute(&mut *self.sql).await.map_err(failed(table.name))?;
+        }
+        let renewed = self.names(table.names).await?;
+        for name in &renewed {
+            self.rewrapped(table, name.row, new, new).await?;
+        }
+        let of = |names: &[Name]| names.iter().map(|n| (n.id.clone(), n.version)).collect::<Vec<_>>();
+        if of(&names) != of(&renewed) {
+            return Err(Refusal::new(Code::Internal, format!("rows of `{}` lost on the way", table.name)));
+        }
+        Ok(names.len())
+    }
+
+    async fn rewrapped(&mut self, table: &Table, row: i64, old: &MasterKey, new: &MasterKey) -> Result<Rewrapped> {
+        let row = sqlx::query(table.select).bind(row).fetch_one(&mut *self.sql).await.map_err(failed(table.name))?;
+        (table.rewrap)(&row, old, new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::private_file;
+    use crate::store::policies::tests::policy_text;
+    use std::path::Path;
+    use strongroom_wire::Realm;
+    use strongroom_wire::kbs::ResourcePath;
+
+    const OLD: [u8; 32] = [1; 32];
+    const NEW: [u8; 32] = [2; 32];
+
+    fn key(bytes: [u8; 32]) -> MasterKey {
+        MasterKey::from_file_bytes(&bytes).unwrap()
+    }
+
+    async fn open(folder: &Path, bytes: [u8; 32]) -> Result<Store> {
+        Store::open_under(&folder.join("verifier.sqlite"), key(bytes), Realm::Vendor).await
+    }
+
+    fn clock() -> Clock {
+        Clock::of(|| 9)
+    }
+
+    fn id(text: &str) -> ResourcePath {
+        ResourcePath::parse(text).unwrap()
+    }
+
+    /// A store under [`OLD`] with keys, one of them disabled, and policies in several versions.
+    async fn filled(folder: &Path) -> Store {
+        private_file::create(&folder.join("verifier.sqlite"), b"").unwrap();
+        let store = open(folder, OLD).await.unwrap();
+        let mut transaction = store.begin().await.unwrap();
+        for n in 0..20_u8 {
+            transaction.put_key(&id(&format!("a/b/{n}")), &[n; 32], 5).await.unwrap();
+        }
+        transaction.disable_key(&id("a/b/7")).await.unwrap();
+        for first in [1, 2] {
+            transaction.put_policy(&id("a/b/1"), policy_text(first).as_bytes(), 5).await.unwrap();
+        }
+        let event = Event { kind: Kind::Admin, subject: "-".into(), code: None, detail: json!({}) };
+        transaction.commit(6, &event).await.unwrap();
+        store
+    }
+
+    /// Everything that is to stay as it is, and the length of the log.
+    async fn content(store: &Store) -> (Vec<(String, bool, u64, Vec<u8>)>, Vec<(String, u64, Vec<u8>)>, usize) {
+        let mut transaction = store.begin().await.unwrap();
+        let mut keys = Vec::new();
+        for metadata in transaction.keys().await.unwrap() {
+            let stored = transaction.key(&id(&metadata.id)).await.unwrap();
+            let value = store.open_key(&stored).unwrap().to_vec();
+            keys.push((metadata.id, metadata.enabled, metadata.created, value));
+        }
+        let policies = transaction.policies().await.unwrap();
+        let policies = policies.into_iter().map(|p| (p.metadata.id, p.metadata.version, p.toml)).collect();
+        (keys, policies, transaction.audit(0, 100).await.unwrap().len())
+    }
+
+    async fn code(folder: &Path, bytes: [u8; 32]) -> Option<Code> {
+        open(folder, bytes).await.err().map(|refusal| refusal.code)
+    }
+
+    #[tokio::test]
+    async fn store_is_the_same_under_the_new_key_and_opens_with_the_old_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = filled(folder.path()).await;
+        let (keys, policies, rows) = content(&store).await;
+        assert_eq!(store.rewrap(&key(NEW), &clock()).await.unwrap().seq(), 2);
+        assert_eq!(code(folder.path(), OLD).await, Some(Code::KeyInvalid));
+        let store = open(folder.path(), NEW).await.unwrap();
+        assert_eq!(content(&store).await, (keys, policies, rows + 1), "and one row of the log says so");
+        // Still immutable, still disabled, and as good as new.
+        for statement in ["UPDATE keys SET sealed = x'00'", "UPDATE keys SET state = 'enabled'"] {
+            assert!(sqlx::query(statement).execute(&store.pool).await.is_err());
+        }
+        let mut transaction = store.begin().await.unwrap();
+        transaction.put_key(&id("a/b/new"), b"value", 9).await.unwrap();
+        assert_eq!(transaction.put_key(&id("a/b/1"), b"other", 9).await.unwrap_err().code, Code::KeyExists);
+    }
+
+    #[tokio::test]
+    async fn nothing_that_was_encrypted_under_the_old_key_is_left_in_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = filled(folder.path()).await;
+        let rows = sqlx::query("SELECT sealed FROM keys").fetch_all(&store.pool).await.unwrap();
+        let old: Vec<Vec<u8>> = rows.iter().map(|row| row.get(0)).collect();
+        let found = || {
+            let files = std::fs::read_dir(folder.path()).unwrap();
+            let files: Vec<_> = files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
+            let is_in = |value: &&Vec<u8>| files.iter().any(|f| f.windows(16).any(|w| w == &value[12..28]));
+            old.iter().filter(is_in).count()
+        };
+        assert_eq!(found(), 20);
+        store.rewrap(&key(NEW), &clock()).await.unwrap();
+        assert_eq!(found(), 0);
+    }
+
+    #[tokio::test]
+    async fn crash_after_any_write_leaves_the_store_under_exactly_one_of_the_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = filled(folder.path()).await;
+        store.flush().await.unwrap();
+        let new = key(NEW);
+        // As `Store::rewrap`, without the flush that takes the log of writes away.
+        store.begin().await.unwrap().rewrap(&new, &clock()).await.unwrap();
+        let [database, log] =
+            ["", "-wal"].map(|suffix| std::fs::read(folder.path().join(format!("verifier.sqlite{suffix}"))).unwrap());
+        // SQLite's file format, §4.1: a header of 32 bytes, then frames of 24 bytes and a page each.
+        let page = usize::from(u16::from_be_bytes([database[16], database[17]]));
+        let frames = (log.len() - 32) / (24 + page);
+        assert!(frames > 4, "{frames}");
+        let mut renewed = Vec::new();
+        for frame in 0..=frames {
+            for half in [0, page / 2] {
+                let crashed = tempfile::tempdir().unwrap();
+                private_file::create(&crashed.path().join("verifier.sqlite"), &database).unwrap();
+                let written = (32 + frame * (24 + page) + half).min(log.len());
+                private_file::create(&crashed.path().join("verifier.sqlite-wal"), &log[..written]).unwrap();
+                let codes = (code(crashed.path(), OLD).await, code(crashed.path(), NEW).await);
+                let is_new = codes.1.is_none();
+                let invalid = Some(Code::KeyInvalid);
+                assert_eq!(codes, if is_new { (invalid, None) } else { (None, invalid) }, "{written} bytes of the log");
+                renewed.push(is_new);
+            }
+        }
+        assert!(renewed.is_sorted() && !renewed[0] && renewed[renewed.len() - 1], "{renewed:?}");
+    }
+
+    #[tokio::test]
+    async fn store_with_a_changed_row_or_an_unknown_table_or_entry_is_not_rewrapped_and_stays_as_it_is() {
+        for (statement, expected) in [
+            ("SELECT 1", None),
+            ("UPDATE policies SET created = 7", Some(Code::StoreTampered)),
+            ("UPDATE meta SET value = x'00' WHERE name = 'audit-head'", Some(Code::StoreTampered)),
+            ("DELETE FROM policies", Some(Code::StoreTampered)),
+            ("CREATE TABLE more (id TEXT, mac BLOB)", Some(Code::StoreFailed)),
+            ("INSERT INTO meta VALUES ('more', x'00')", Some(Code::StoreFailed)),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = filled(folder.path()).await;
+            sqlx::query(statement).execute(&store.pool).await.unwrap();
+            let dump = "SELECT name, hex(value) FROM meta UNION ALL SELECT id, hex(sealed) || hex(mac) FROM keys
+                        UNION ALL SELECT id, hex(mac) FROM policies";
+            let rows = async || {
+                let path = folder.path().join("verifier.sqlite");
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+                let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+                let rows = sqlx::query(dump).fetch_all(&pool).await.unwrap();
+                rows.iter().map(|row| (row.get(0), row.get(1))).collect::<Vec<(String, String)>>()
+            };
+            let before = rows().await;
+            let refused = store.rewrap(&key(NEW), &clock()).await.err().map(|refusal| refusal.code);
+            assert_eq!(refused, expected, "{statement}");
+            assert_eq!(rows().await == before, expected.is_some(), "{statement}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_table_of_a_store_is_known_and_those_with_codes_of_their_own_are_carried_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = filled(folder.path()).await;
+        let select = "SELECT t.name, EXISTS (SELECT 1 FROM pragma_table_info(t.name) WHERE name = 'mac')
+                      FROM sqlite_schema AS t WHERE type = 'table' ORDER BY t.name";
+        let rows = sqlx::query(select).fetch_all(&store.pool).await.unwrap();
+        let tables: Vec<(String, bool)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let mut known: Vec<_> = TABLES.iter().map(|table| (table.name.to_owned(), true)).collect();
+        known.extend(OTHERS.iter().map(|name| ((*name).to_owned(), false)));
+        known.sort();
+        assert_eq!(tables, known);
+    }
+}

@@ -1,5 +1,5 @@
-//! Reference values as CoRIM (draft-ietf-rats-corim), written and read: unsigned (`#6.501`), one CoMID for each guest, the
-//! values in its reference triples. Nothing here is verified; what is imported is signed anew as a bundle.
+//! Reference values as CoRIM (draft-ietf-rats-corim), written and read: unsigned (`#6.501`) or signed (`#6.18`), one CoMID for
+//! each guest, the values in its reference triples. What is imported is signed anew as a bundle.
 //!
 //! SNP: draft-deeglaze-amd-sev-snp-corim-profile (editor's copy). Class `1.3.6.1.4.1.3704.3.1` or `.2`; mkey 641 MEASUREMENT
 //! (digests), 642 HOST_DATA (raw value), 647 REPORTED_TCB (least SVN). TDX: draft-cds-rats-intel-corim-profile, which leaves
@@ -8,7 +8,10 @@
 
 mod cbor;
 mod read;
+mod signed;
 mod write;
+
+pub use signed::CorimSigner;
 
 use crate::UnixTime;
 use strongroom_wire::snp::TcbLayout;
@@ -39,6 +42,7 @@ pub enum CorimPlatform {
     Tdx,
 }
 
+const COSE_SIGN1: u64 = 18;
 const CORIM: u64 = 501;
 const COMID: u64 = 506;
 const URI: u64 = 32;

@@ -1,121 +1,16 @@
 //! Signed documents: Dead Simple Signing Envelope, protocol version 1.0.2, with a threshold of signers.
 
-use aws_lc_rs::signature::{self, ParsedPublicKey, UnparsedPublicKey, VerificationAlgorithm};
-use core::fmt;
-use der::oid::ObjectIdentifier;
-use der::{Decode as _, Encode as _};
+use crate::DocumentKey;
 use serde::{Deserialize, Deserializer};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::dsse::Envelope;
 use strongroom_wire::{Code, Refusal, Result, limits};
-use x509_cert::spki::SubjectPublicKeyInfoRef;
-
-/// A public key that documents are verified with: ECDSA on P-256, P-384 or P-521 with the SHA-2 of its size, or Ed25519.
-///
-/// Two values are equal exactly where the keys are: a key has one encoding here. Counting distinct signers rests on that.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct DocumentKey {
-    spki: Vec<u8>,
-    key: Vec<u8>,
-    algorithm: Algorithm,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Algorithm {
-    P256,
-    P384,
-    P521,
-    Ed25519,
-}
 
 /// Who must sign a document: at least [`Self::threshold`] of these distinct keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signers {
     keys: Vec<DocumentKey>,
     threshold: usize,
-}
-
-/// RFC 5480 §2.1.1, `id-ecPublicKey`.
-const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-
-impl Algorithm {
-    const ALL: [Self; 4] = [Self::P256, Self::P384, Self::P521, Self::Ed25519];
-
-    /// The curve (RFC 5480 §2.1.1.1), or the algorithm itself (RFC 8410 §3).
-    const fn oid(self) -> ObjectIdentifier {
-        match self {
-            Self::P256 => ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7"),
-            Self::P384 => ObjectIdentifier::new_unwrap("1.3.132.0.34"),
-            Self::P521 => ObjectIdentifier::new_unwrap("1.3.132.0.35"),
-            Self::Ed25519 => ObjectIdentifier::new_unwrap("1.3.101.112"),
-        }
-    }
-
-    /// Bytes of a key: an uncompressed point (SEC 1 §2.3.3), or RFC 8032's 32 bytes.
-    const fn len(self) -> usize {
-        match self {
-            Self::P256 => 65,
-            Self::P384 => 97,
-            Self::P521 => 133,
-            Self::Ed25519 => 32,
-        }
-    }
-
-    fn verification(self) -> &'static dyn VerificationAlgorithm {
-        match self {
-            Self::P256 => &signature::ECDSA_P256_SHA256_ASN1,
-            Self::P384 => &signature::ECDSA_P384_SHA384_ASN1,
-            Self::P521 => &signature::ECDSA_P521_SHA512_ASN1,
-            Self::Ed25519 => &signature::ED25519,
-        }
-    }
-}
-
-impl DocumentKey {
-    /// Reads a PEM SubjectPublicKeyInfo (RFC 7468 §13). Refuses everything else with `key-invalid`.
-    pub fn from_pem(pem: &[u8]) -> Result<Self> {
-        if pem.len() > limits::KEY_FILE {
-            return Err(Refusal::too_large("key", format!("{} bytes", pem.len()), limits::KEY_FILE));
-        }
-        match der::pem::decode_vec(pem).map_err(|error| invalid("PEM").because(error))? {
-            ("PUBLIC KEY", der) => Self::from_der(&der),
-            (other, _) => Err(invalid("kind of PEM").got(other).want("PUBLIC KEY")),
-        }
-    }
-
-    /// Reads a DER SubjectPublicKeyInfo. Refuses another algorithm or encoding with `key-invalid`.
-    pub fn from_der(der: &[u8]) -> Result<Self> {
-        let spki = SubjectPublicKeyInfoRef::from_der(der).map_err(|error| invalid("public key").because(error))?;
-        let named = match spki.algorithm.oid == EC_PUBLIC_KEY {
-            true => spki.algorithm.parameters.and_then(|any| any.decode_as::<ObjectIdentifier>().ok()),
-            false => Some(spki.algorithm.oid).filter(|_| spki.algorithm.parameters.is_none()),
-        };
-        let algorithm = Algorithm::ALL.into_iter().find(|algorithm| named == Some(algorithm.oid()));
-        let algorithm =
-            algorithm.ok_or_else(|| invalid("public key").want("ECDSA on P-256, P-384 or P-521, or Ed25519"))?;
-        let key = spki.subject_public_key.as_bytes().unwrap_or_default();
-        let uncompressed = algorithm == Algorithm::Ed25519 || key.first() == Some(&4);
-        if !uncompressed || key.len() != algorithm.len() || spki.to_der().ok().as_deref() != Some(der) {
-            return Err(invalid("public key").want("a key of its length, a point uncompressed, in DER"));
-        }
-        ParsedPublicKey::new(algorithm.verification(), key).map_err(|error| invalid("public key").because(error))?;
-        Ok(Self { spki: der.to_vec(), key: key.to_vec(), algorithm })
-    }
-
-    /// SHA-256 of the SubjectPublicKeyInfo.
-    pub fn fingerprint(&self) -> Sha256 {
-        Sha256::of(&self.spki)
-    }
-
-    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(self.algorithm.verification(), &self.key).verify(message, signature).is_ok()
-    }
-}
-
-impl fmt::Debug for DocumentKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.fingerprint(), f)
-    }
 }
 
 impl Signers {
@@ -206,16 +101,12 @@ impl<'de> Deserialize<'de> for Signers {
     }
 }
 
-fn invalid(what: &str) -> Refusal {
-    Refusal::new(Code::KeyInvalid, what)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use aws_lc_rs::encoding::AsDer as _;
     use aws_lc_rs::rand::SystemRandom;
-    use aws_lc_rs::signature::{EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _};
+    use aws_lc_rs::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _};
 
     const KIND: &str = "application/x-test";
 
@@ -305,22 +196,5 @@ mod tests {
         let many: Vec<&DocumentKey> = many.iter().collect();
         assert_eq!(code(&many[1..], 1), None);
         assert_eq!(code(&many, 1), Some(Code::TooLarge));
-    }
-
-    #[test]
-    fn keys_of_other_kinds_and_encodings_refused() {
-        let good = p256().0.spki;
-        let (mut off_curve, mut trailing, mut hybrid) = (good.clone(), good.clone(), good.clone());
-        *off_curve.last_mut().unwrap() ^= 1;
-        trailing.push(0);
-        let form = hybrid.len() - 65;
-        hybrid[form] = 6;
-        assert!(DocumentKey::from_der(&good).is_ok());
-        for bad in [off_curve, trailing, hybrid, Vec::new()] {
-            assert_eq!(DocumentKey::from_der(&bad).unwrap_err().code, Code::KeyInvalid);
-        }
-        assert_eq!(DocumentKey::from_pem(b"no key").unwrap_err().code, Code::KeyInvalid);
-        let long = vec![b'a'; limits::KEY_FILE + 1];
-        assert_eq!(DocumentKey::from_pem(&long).unwrap_err().code, Code::TooLarge);
     }
 }

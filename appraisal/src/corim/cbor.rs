@@ -129,3 +129,41 @@ impl Item {
         }
     }
 }
+
+/// What is in it, where it is of that kind.
+impl Item {
+    pub(super) fn untagged(&self, tag: u64) -> Option<&Self> {
+        match self {
+            Self::Tag(own, item) if *own == tag => Some(item),
+            _ => None,
+        }
+    }
+
+    pub(super) fn entries(&self) -> Option<&[(Self, Self)]> {
+        if let Self::Map(entries) = self { Some(entries) } else { None }
+    }
+
+    pub(super) fn at(&self, key: i128) -> Option<&Self> {
+        self.entries()?.iter().find(|(own, _)| *own == Self::Integer(key)).map(|(_, item)| item)
+    }
+
+    pub(super) fn array(&self) -> Option<&[Self]> {
+        if let Self::Array(items) = self { Some(items) } else { None }
+    }
+
+    pub(super) fn byte_string(&self) -> Option<&[u8]> {
+        if let Self::Bytes(bytes) = self { Some(bytes) } else { None }
+    }
+
+    pub(super) fn string(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    pub(super) fn integer(&self) -> Option<i128> {
+        if let Self::Integer(integer) = self { Some(*integer) } else { None }
+    }
+
+    pub(super) fn unsigned(&self) -> Option<u64> {
+        u64::try_from(self.integer()?).ok()
+    }
+}

@@ -283,47 +283,10 @@ fn hex<const N: usize>(item: &Item) -> Option<Hex<N>> {
     item.byte_string()?.try_into().ok().map(Hex)
 }
 
-fn refused(what: &str, want: &str) -> Refusal {
+pub(super) fn refused(what: &str, want: &str) -> Refusal {
     Refusal::new(Code::ReferenceValuesInvalid, what).want(want)
 }
 
 fn unsayable(what: &str) -> Refusal {
     refused("CoRIM", "nothing but what a bundle can say, or that it is left out").got(what)
-}
-
-impl Item {
-    fn untagged(&self, tag: u64) -> Option<&Self> {
-        match self {
-            Self::Tag(own, item) if *own == tag => Some(item),
-            _ => None,
-        }
-    }
-
-    fn entries(&self) -> Option<&[(Self, Self)]> {
-        if let Self::Map(entries) = self { Some(entries) } else { None }
-    }
-
-    fn at(&self, key: i128) -> Option<&Self> {
-        self.entries()?.iter().find(|(own, _)| *own == Self::Integer(key)).map(|(_, item)| item)
-    }
-
-    fn array(&self) -> Option<&[Self]> {
-        if let Self::Array(items) = self { Some(items) } else { None }
-    }
-
-    fn byte_string(&self) -> Option<&[u8]> {
-        if let Self::Bytes(bytes) = self { Some(bytes) } else { None }
-    }
-
-    fn string(&self) -> Option<&str> {
-        if let Self::Text(text) = self { Some(text) } else { None }
-    }
-
-    fn integer(&self) -> Option<i128> {
-        if let Self::Integer(integer) = self { Some(*integer) } else { None }
-    }
-
-    fn unsigned(&self) -> Option<u64> {
-        u64::try_from(self.integer()?).ok()
-    }
 }

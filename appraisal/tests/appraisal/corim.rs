@@ -8,7 +8,7 @@ use strongroom_wire::{Code, limits};
 
 const NOW: i64 = 1_000;
 
-fn values() -> ReferenceValues {
+pub(crate) fn values() -> ReferenceValues {
     let mut bundle = bundle();
     // What CoRIM or a profile has no place for.
     bundle["snp"]["guests"][0]["inputs"] = Value::Object(serde_json::Map::new());
@@ -16,11 +16,11 @@ fn values() -> ReferenceValues {
     ReferenceValues::parse(bundle.to_string().as_bytes()).unwrap()
 }
 
-fn import(leave_out: &[String]) -> CorimImport<'_> {
+pub(crate) fn import(leave_out: &[String]) -> CorimImport<'_> {
     CorimImport { name: "image", version: 7, validity: None, product: Some("Milan"), leave_out }
 }
 
-fn code(corim: &[u8], import: &CorimImport<'_>) -> Option<Code> {
+pub(crate) fn code(corim: &[u8], import: &CorimImport<'_>) -> Option<Code> {
     ReferenceValues::from_corim(corim, import).err().map(|refusal| refusal.code)
 }
 

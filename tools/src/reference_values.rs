@@ -28,14 +28,17 @@ pub(crate) enum Command {
         after_help = "Example:\n  strongroom reference-values verify reference-values.dsse --public-key release.pub --name guest --state seen.json"
     )]
     Verify(Verify),
-    /// Write the reference values of a CoRIM as a document to sign. Verifies nothing.
+    /// Write the reference values of a CoRIM as a document to sign.
+    ///
+    /// With --public-key the CoRIM must be signed (COSE_Sign1) by one of these keys, and its signature valid now. Without,
+    /// it must be unsigned, and nothing is verified.
     #[command(
-        after_help = "Example:\n  strongroom reference-values import guest.corim --name guest --version 7 --out reference-values.json"
+        after_help = "Example:\n  strongroom reference-values import guest.corim --public-key vendor.pub --name guest --version 7 --out reference-values.json"
     )]
     Import(Import),
-    /// Write a document's or bundle's guests of one platform as an unsigned CoRIM. Verifies nothing.
+    /// Write a document's or bundle's guests of one platform as a CoRIM, signed where a key is given. Verifies nothing.
     #[command(
-        after_help = "Example:\n  strongroom reference-values export reference-values.dsse --platform snp --out guest.corim"
+        after_help = "Example:\n  strongroom reference-values export reference-values.dsse --platform snp --sign-key release.key --signer \"Example Inc\" --out guest.corim"
     )]
     Export(Export),
     /// Show what a document or bundle says. Verifies nothing.
@@ -82,8 +85,14 @@ pub(crate) struct Verify {
 
 #[derive(Args)]
 pub(crate) struct Import {
-    /// The CoRIM, unsigned, of AMD's profile of SEV-SNP or of Intel's.
+    /// The CoRIM, of AMD's profile of SEV-SNP or of Intel's.
     corim: PathBuf,
+    /// The public key of one who may have signed it: PEM, ECDSA or Ed25519. Repeatable.
+    #[arg(long = "public-key", value_name = "FILE")]
+    public_keys: Vec<PathBuf>,
+    /// Judge the signature as of this moment instead of now.
+    #[arg(long, value_name = "UNIX_SECONDS", requires = "public_keys")]
+    at: Option<UnixTime>,
     /// The bundle's name.
     #[arg(long)]
     name: String,
@@ -115,6 +124,12 @@ pub(crate) struct Export {
     /// Whose guests.
     #[arg(long)]
     platform: Platform,
+    /// Sign the CoRIM with this private key; an encrypted one opens with the password in COSIGN_PASSWORD.
+    #[arg(long, value_name = "FILE", requires = "signer")]
+    sign_key: Option<PathBuf>,
+    /// What the signer goes by, as the CoRIM says.
+    #[arg(long, value_name = "NAME", requires = "sign_key")]
+    signer: Option<String>,
     /// Where the CoRIM is written.
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
@@ -172,11 +187,7 @@ fn sign(arguments: &Sign, as_json: bool) -> Result<()> {
 }
 
 fn verify(arguments: &Verify, as_json: bool) -> Result<()> {
-    let keys = arguments.public_keys.iter().map(|path| {
-        let key = DocumentKey::from_pem(&files::read(path, limits::KEY_FILE)?);
-        key.map_err(|refusal| refusal.within(format!("`{}`", path.display())))
-    });
-    let signers = Signers::new(keys.collect::<Result<_>>()?, arguments.threshold)
+    let signers = Signers::new(read_public_keys(&arguments.public_keys)?, arguments.threshold)
         .map_err(|refusal| Refusal { code: Code::Usage, ..refusal })?;
     let bundle = files::read(&arguments.bundle, limits::SIGNED_DOCUMENT)?;
     // What it calls itself counts for nothing before the signature over it held.
@@ -197,6 +208,14 @@ fn verify(arguments: &Verify, as_json: bool) -> Result<()> {
     output::line(&format!("{}verified: sha256:{}\n", for_people(verified.values()), verified.digest()))
 }
 
+fn read_public_keys(paths: &[PathBuf]) -> Result<Vec<DocumentKey>> {
+    let read = |path: &PathBuf| {
+        let key = DocumentKey::from_pem(&files::read(path, limits::KEY_FILE)?);
+        key.map_err(|refusal| refusal.within(format!("`{}`", path.display())))
+    };
+    paths.iter().map(read).collect()
+}
+
 fn import(arguments: &Import, as_json: bool) -> Result<()> {
     let import = CorimImport {
         name: &arguments.name,
@@ -205,12 +224,31 @@ fn import(arguments: &Import, as_json: bool) -> Result<()> {
         product: arguments.product.as_deref(),
         leave_out: &arguments.leave_out,
     };
-    let values = ReferenceValues::from_corim(&files::read(&arguments.corim, limits::CORIM)?, &import)?;
+    let corim = files::read(&arguments.corim, limits::CORIM)?;
+    let keys = read_public_keys(&arguments.public_keys)?;
+    let (values, signer) = match (keys.as_slice(), ReferenceValues::is_signed_corim(&corim)) {
+        ([], false) => (ReferenceValues::from_corim(&corim, &import)?, None),
+        // Taken without its signature, it would pass for one that was verified.
+        ([], true) => {
+            let refusal = Refusal::new(Code::Usage, "signed CoRIM");
+            return Err(refusal.got("no --public-key").want("the public keys of those who may have signed it"));
+        }
+        (keys, _) => {
+            let now = arguments.at.unwrap_or_else(evidence::now);
+            let (values, signer) = ReferenceValues::from_signed_corim(&corim, keys, &import, now)?;
+            (values, Some(signer))
+        }
+    };
     files::write(&arguments.out, &values.to_json()?)?;
     if as_json {
-        return output::json(&json!({ "document": arguments.out, "values": values }));
+        let signer = signer.map(|signer| json!({ "key": signer.key, "name": signer.name }));
+        return output::json(&json!({ "document": arguments.out, "values": values, "signer": signer }));
     }
-    output::line(&for_people(&values))
+    let signer = match signer {
+        Some(signer) => format!("signed by `{}` with key sha256:{}\n", signer.name, signer.key),
+        None => "not signed, and by whoever: nothing was verified\n".to_owned(),
+    };
+    output::line(&format!("{}{signer}", for_people(&values)))
 }
 
 fn export(arguments: &Export, as_json: bool) -> Result<()> {
@@ -219,7 +257,15 @@ fn export(arguments: &Export, as_json: bool) -> Result<()> {
         Platform::Tdx => CorimPlatform::Tdx,
     };
     let (values, _) = read(&arguments.file)?;
-    files::write(&arguments.out, &values.to_corim(platform)?)?;
+    let corim = match arguments.sign_key.as_deref().zip(arguments.signer.as_deref()) {
+        None => values.to_corim(platform)?,
+        Some((path, signer)) => {
+            let key = files::read_signing_key(path)?;
+            let public = DocumentKey::from_pem(key.public().pem().as_bytes())?;
+            values.to_signed_corim(platform, &public, signer, |message| key.sign(message))?
+        }
+    };
+    files::write(&arguments.out, &corim)?;
     if as_json {
         return output::json(&json!({ "corim": arguments.out, "name": values.name, "version": values.version }));
     }

@@ -204,7 +204,7 @@ fn snp_measurement_with_one_thing_wrong_refused() {
         CorimPlatform::Snp,
         &[
             ("no measurement of the launch", |comid| {
-                *at(comid, &path(MEASUREMENTS, &[0])) = at(comid, &path(MEASUREMENTS, &[1])).clone()
+                *at(comid, &path(MEASUREMENTS, &[0])) = at(comid, &path(MEASUREMENTS, &[1])).clone();
             }),
             ("key that is no number", |comid| *at(comid, &path(MEASUREMENTS, &[0, 0])) = text("641")),
             ("no values", |comid| remove(at(comid, &path(MEASUREMENTS, &[0])), 1)),
@@ -213,13 +213,13 @@ fn snp_measurement_with_one_thing_wrong_refused() {
             ("one measurement twice", |comid| push_copy(at(comid, MEASUREMENTS))),
             ("two digests", |comid| push_copy(at(comid, &path(MEASUREMENTS, &[0, 1, 2])))),
             ("digest of another algorithm", |comid| {
-                *at(comid, &path(MEASUREMENTS, &[0, 1, 2, 0, 0])) = Value::Integer(1)
+                *at(comid, &path(MEASUREMENTS, &[0, 1, 2, 0, 0])) = Value::Integer(1);
             }),
             ("digest that is too short", |comid| {
-                *at(comid, &path(MEASUREMENTS, &[0, 1, 2, 0, 1])) = Value::Bytes(vec![1; 32])
+                *at(comid, &path(MEASUREMENTS, &[0, 1, 2, 0, 1])) = Value::Bytes(vec![1; 32]);
             }),
             ("HOST_DATA that is too long", |comid| {
-                *at(comid, &path(MEASUREMENTS, &[1, 1, 4])) = Value::Bytes(vec![0xdd; 33])
+                *at(comid, &path(MEASUREMENTS, &[1, 1, 4])) = Value::Bytes(vec![0xdd; 33]);
             }),
             ("HOST_DATA without its tag", |comid| {
                 *at(comid, &path(MEASUREMENTS, &[1, 1])) =
@@ -240,7 +240,7 @@ fn tdx_measurement_with_one_thing_wrong_refused() {
             ("measurement with a key", |comid| insert(at(comid, &path(MEASUREMENTS, &[0])), 0, Value::Integer(1))),
             ("no MRTD", |comid| remove(at(comid, &path(MEASUREMENTS, &[0, 1])), -83)),
             ("MRTD of another length", |comid| {
-                *at(comid, &path(MEASUREMENTS, &[0, 1, -83, 1])) = Value::Bytes(vec![3; 32])
+                *at(comid, &path(MEASUREMENTS, &[0, 1, -83, 1])) = Value::Bytes(vec![3; 32]);
             }),
             ("value that is no number", |comid| {
                 let Value::Map(entries) = at(comid, &path(MEASUREMENTS, &[0, 1])) else { panic!("a map") };
@@ -261,10 +261,10 @@ fn tdx_measurement_with_one_thing_wrong_refused() {
                 *at(comid, &path(MEASUREMENTS, &[0, 1])) = Value::Map(numbers);
             }),
             ("evaluation number that is at most", |comid| {
-                *at(comid, &path(MEASUREMENTS, &[0, 1, -86, 0])) = Value::Integer(4)
+                *at(comid, &path(MEASUREMENTS, &[0, 1, -86, 0])) = Value::Integer(4);
             }),
             ("evaluation number beyond 32 bits", |comid| {
-                *at(comid, &path(MEASUREMENTS, &[0, 1, -86, 1])) = Value::Integer(1 << 32)
+                *at(comid, &path(MEASUREMENTS, &[0, 1, -86, 1])) = Value::Integer(1 << 32);
             }),
         ],
     );

@@ -19,9 +19,11 @@ const NOW: u64 = 1_000;
 /// What signs with `r ‖ s`, as COSE has it, and in ASN.1 DER, as keys of ours do.
 struct Signer {
     key: DocumentKey,
-    fixed: Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>,
-    der: Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>,
+    fixed: Signing,
+    der: Signing,
 }
+
+type Signing = Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
 
 fn ecdsa(der: &'static EcdsaSigningAlgorithm, fixed: &'static EcdsaSigningAlgorithm) -> Signer {
     let pair = EcdsaKeyPair::generate(der).unwrap();

@@ -100,6 +100,32 @@ fn corim_that_was_exported_imports_as_the_same_document() {
 }
 
 #[test]
+fn signed_corim_imports_under_its_signer_s_key_alone_and_within_its_validity() {
+    let desk = Desk::new();
+    let document = desk.document(7, &"11".repeat(48));
+    let (corim, plain, again) = (desk.path("signed.corim"), desk.path("plain.corim"), desk.path("again.json"));
+    let export = ["reference-values", "export", &document, "--platform", "snp", "--out"];
+    let key = desk.path("one.key");
+    desk.run(&[&export[..], &[&corim, "--sign-key", &key, "--signer", "Example"]].concat()).done();
+    desk.run(&[&export[..], &[&plain]].concat()).done();
+    let import = |corim: &str, more: &[&str]| {
+        let given =
+            ["reference-values", "import", corim, "--json", "--name", "image", "--version", "7", "--out", &again];
+        desk.run(&[&given[..], more].concat())
+    };
+    let [one, two] = ["one.pub", "two.pub"].map(|name| desk.path(name));
+    let good = import(&corim, &["--public-key", &two, "--public-key", &one, "--at", "1767225610"]).done().json();
+    assert_eq!((&good["signer"]["name"], &good["values"]["version"]), (&json!("Example"), &json!(7)));
+    let read = |path: &str| serde_json::from_slice::<Value>(&std::fs::read(path).unwrap()).unwrap();
+    assert_eq!(read(&document), read(&again));
+    import(&corim, &["--public-key", &two, "--at", "1767225600"]).refused(1, "signature-invalid");
+    import(&corim, &["--public-key", &one, "--at", "1767225611"]).refused(1, "reference-values-expired");
+    import(&corim, &[]).refused(2, "usage");
+    import(&plain, &["--public-key", &one]).refused(1, "malformed");
+    assert_eq!(import(&plain, &[]).done().json()["signer"], Value::Null);
+}
+
+#[test]
 fn older_version_than_one_seen_refused() {
     let desk = Desk::new();
     let [old, new] = [7, 8].map(|version| desk.sign(&desk.document(version, &"11".repeat(48)), "one"));

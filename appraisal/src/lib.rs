@@ -24,6 +24,7 @@ mod reference_values;
 mod release_policy;
 mod roots;
 mod seen;
+mod signed_document;
 mod snp;
 pub mod tdx;
 mod trace;
@@ -42,12 +43,13 @@ pub use policy::{
     TdxEvent, TdxPolicy,
 };
 pub use reference_values::{
-    Label, PAYLOAD_TYPE as REFERENCE_VALUES_TYPE, ReferenceSource, ReferenceValues, SnpGuest, SnpReferenceValues,
-    TdxGuest, TdxReferenceValues, VerifiedReferenceValues,
+    Label, ReferenceSource, ReferenceValues, SnpGuest, SnpReferenceValues, TdxGuest, TdxReferenceValues,
+    VerifiedReferenceValues,
 };
 pub use release_policy::ReleasePolicy;
 pub use roots::Roots;
 pub use seen::{Seen, SeenKind};
+pub use signed_document::{DocumentCodes, SignedDocument, Source, Verified};
 pub use snp::{
     AuthenticReport, VerifiedVek, appraise, authenticate, authenticate_recording, authenticate_traced,
     verify_authorities, verify_revocation_list,

@@ -259,7 +259,7 @@ impl Document {
             return Err(refusal.got("one name twice").want("distinct names"));
         }
         self.verify_inventories()?;
-        let sources = self.reference_values.iter().all(|source| source.version.is_sound());
+        let sources = self.reference_values.iter().all(ReferenceSource::is_sound);
         if snp && tdx && azure && model && sources {
             self.tdx_rules().try_for_each(TdxPolicy::verify_statuses)?;
             return Ok(());
@@ -272,7 +272,7 @@ impl Document {
     /// Refuses inventories of one name, and machines of an inventory that has no entry.
     fn verify_inventories(&self) -> Result<()> {
         let names: BTreeSet<&str> = self.inventory.iter().map(|source| source.name.as_str()).collect();
-        if names.len() != self.inventory.len() || !self.inventory.iter().all(|source| source.version.is_sound()) {
+        if names.len() != self.inventory.len() || !self.inventory.iter().all(InventorySource::is_sound) {
             let refusal = Refusal::new(Code::PolicyInvalid, "[[inventory]]");
             return Err(refusal.got("one name twice, or an empty `because`").want("distinct names"));
         }

@@ -11,6 +11,7 @@ mod audit;
 mod deployment;
 mod evidence;
 mod files;
+mod inventory;
 mod key;
 mod model;
 mod output;
@@ -20,6 +21,7 @@ mod proxy;
 mod reference_values;
 mod registry;
 mod roots;
+mod signed;
 mod signer;
 mod state;
 mod trust;
@@ -67,6 +69,9 @@ enum Command {
     /// Sign, verify and show reference values: what approved guests measure.
     #[command(subcommand)]
     ReferenceValues(reference_values::Command),
+    /// Sign, verify and show inventories: which machines are yours.
+    #[command(subcommand)]
+    Inventory(inventory::Command),
     /// Verify an enclave: its evidence, that its channel is bound to it, and what it serves.
     Verify(verify::Arguments),
     /// Put a local OpenAI-compatible endpoint in front of a verified enclave.
@@ -106,6 +111,7 @@ fn run(command: Command, json: bool) -> Result<ExitCode> {
         Command::Audit(command) => audit::run(command, json),
         Command::Deployment(command) => deployment::run(command, json),
         Command::ReferenceValues(command) => reference_values::run(&command, json),
+        Command::Inventory(command) => inventory::run(&command, json),
         Command::Verify(arguments) => verify::run(&arguments, json),
         Command::Proxy(arguments) => proxy::run(&arguments, json),
         Command::Completions { .. } if json => {

@@ -1,16 +1,12 @@
 //! `strongroom reference-values sign|verify|import|export|show`: bundles of what approved guests measure, and the policies that take from them.
 
-use crate::state::State;
+use crate::signed::{Shown, Sign, Verify, heading, read, read_public_keys, show, sign, verify};
 use crate::{evidence, files, output};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use strongroom_appraisal::{
-    CorimImport, CorimPlatform, DocumentKey, Floor, Policy, REFERENCE_VALUES_TYPE, ReferenceSource, ReferenceValues,
-    Seen, Signers, UnixTime,
-};
-use strongroom_wire::dsse::Envelope;
+use strongroom_appraisal::{CorimImport, CorimPlatform, DocumentKey, Policy, ReferenceValues, Seen, UnixTime};
 use strongroom_wire::{Code, Refusal, Result, limits};
 
 #[derive(Subcommand)]
@@ -47,40 +43,6 @@ pub(crate) enum Command {
         /// The JSON document, or the bundle.
         file: PathBuf,
     },
-}
-
-#[derive(Args)]
-pub(crate) struct Sign {
-    /// The JSON document, or a bundle that others signed.
-    file: PathBuf,
-    /// The signer's private key; an encrypted one opens with the password in COSIGN_PASSWORD.
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
-    /// Where the bundle is written.
-    #[arg(long, value_name = "OUT")]
-    out: PathBuf,
-}
-
-#[derive(Args)]
-pub(crate) struct Verify {
-    /// The bundle.
-    bundle: PathBuf,
-    /// The public key of one who may sign: PEM, ECDSA or Ed25519. Repeatable.
-    #[arg(long = "public-key", value_name = "FILE", required = true)]
-    public_keys: Vec<PathBuf>,
-    /// How many of them must have signed.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    threshold: usize,
-    /// The name that the bundle must have; by default whatever it says. With --state it must be given: by it a version is
-    /// remembered.
-    #[arg(long)]
-    name: Option<String>,
-    /// Remember in this file the highest version that was seen of that name from these signers, and refuse older ones.
-    #[arg(long, value_name = "FILE", requires = "name")]
-    state: Option<PathBuf>,
-    /// Judge as of this moment instead of now.
-    #[arg(long, value_name = "UNIX_SECONDS")]
-    at: Option<UnixTime>,
 }
 
 #[derive(Args)]
@@ -161,59 +123,13 @@ impl Given {
 
 pub(crate) fn run(command: &Command, json: bool) -> Result<ExitCode> {
     match command {
-        Command::Sign(arguments) => sign(arguments, json)?,
-        Command::Verify(arguments) => verify(arguments, json)?,
+        Command::Sign(arguments) => sign::<ReferenceValues>(arguments, json)?,
+        Command::Verify(arguments) => verify::<ReferenceValues>(arguments, json)?,
         Command::Import(arguments) => import(arguments, json)?,
         Command::Export(arguments) => export(arguments, json)?,
-        Command::Show { file } => show(file, json)?,
+        Command::Show { file } => show::<ReferenceValues>(file, json)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn sign(arguments: &Sign, as_json: bool) -> Result<()> {
-    let key = files::read_signing_key(&arguments.key)?;
-    let (values, mut envelope) = read(&arguments.file)?;
-    envelope.signatures.push(key.sign(&envelope.signed_bytes())?);
-    let signatures = envelope.signatures.len();
-    files::write(&arguments.out, &envelope.to_json()?)?;
-    let signer = key.public().fingerprint();
-    if as_json {
-        return output::json(&json!({
-            "bundle": arguments.out, "name": values.name, "version": values.version, "signer": signer, "signatures": signatures,
-        }));
-    }
-    let ReferenceValues { name, version, .. } = values;
-    output::line(&format!("signed `{name}` version {version} with key sha256:{signer}: {signatures} signatures\n"))
-}
-
-fn verify(arguments: &Verify, as_json: bool) -> Result<()> {
-    let signers = Signers::new(read_public_keys(&arguments.public_keys)?, arguments.threshold)
-        .map_err(|refusal| Refusal { code: Code::Usage, ..refusal })?;
-    let bundle = files::read(&arguments.bundle, limits::SIGNED_DOCUMENT)?;
-    // What it calls itself counts for nothing before the signature over it held.
-    let named = || ReferenceValues::parse(&Envelope::parse(&bundle)?.payload).map(|values| values.name);
-    let name = arguments.name.clone().map_or_else(named, Ok)?;
-    let version = Floor::Any { because: "the memory of what was seen judges it".to_owned() };
-    let source = ReferenceSource { name, signers, version };
-    let mut state = arguments.state.as_deref().map(State::open).transpose()?;
-    let verified = source.verify(&bundle, arguments.at.unwrap_or_else(evidence::now))?;
-    if let Some(state) = &mut state {
-        verified.verify_newest(&mut state.seen)?;
-    }
-    state.map_or(Ok(()), State::save)?;
-    if as_json {
-        let (digest, values) = (verified.digest(), verified.values());
-        return output::json(&json!({ "verdict": "verified", "digest": digest, "values": values }));
-    }
-    output::line(&format!("{}verified: sha256:{}\n", for_people(verified.values()), verified.digest()))
-}
-
-fn read_public_keys(paths: &[PathBuf]) -> Result<Vec<DocumentKey>> {
-    let read = |path: &PathBuf| {
-        let key = DocumentKey::from_pem(&files::read(path, limits::KEY_FILE)?);
-        key.map_err(|refusal| refusal.within(format!("`{}`", path.display())))
-    };
-    paths.iter().map(read).collect()
 }
 
 fn import(arguments: &Import, as_json: bool) -> Result<()> {
@@ -248,7 +164,7 @@ fn import(arguments: &Import, as_json: bool) -> Result<()> {
         Some(signer) => format!("signed by `{}` with key sha256:{}\n", signer.name, signer.key),
         None => "not signed, and by whoever: nothing was verified\n".to_owned(),
     };
-    output::line(&format!("{}{signer}", for_people(&values)))
+    output::line(&format!("{}{signer}", values.for_people()))
 }
 
 fn export(arguments: &Export, as_json: bool) -> Result<()> {
@@ -256,7 +172,7 @@ fn export(arguments: &Export, as_json: bool) -> Result<()> {
         Platform::Snp => CorimPlatform::Snp,
         Platform::Tdx => CorimPlatform::Tdx,
     };
-    let (values, _) = read(&arguments.file)?;
+    let (values, _) = read::<ReferenceValues>(&arguments.file)?;
     let corim = match arguments.sign_key.as_deref().zip(arguments.signer.as_deref()) {
         None => values.to_corim(platform)?,
         Some((path, signer)) => {
@@ -272,45 +188,22 @@ fn export(arguments: &Export, as_json: bool) -> Result<()> {
     output::line(&format!("{}\n", arguments.out.display()))
 }
 
-fn show(file: &Path, as_json: bool) -> Result<()> {
-    let (values, envelope) = read(file)?;
-    let signatures = envelope.signatures.len();
-    if as_json {
-        return output::json(&json!({ "values": values, "signatures": signatures }));
-    }
-    let text = for_people(&values);
-    output::line(&format!("{text}{signatures} signatures, none of which was verified\n"))
-}
+impl Shown for ReferenceValues {
+    const MEMBER: &'static str = "values";
 
-/// A document as it would be signed, or a bundle with the signatures that it has.
-fn read(path: &Path) -> Result<(ReferenceValues, Envelope)> {
-    let bytes = files::read(path, limits::SIGNED_DOCUMENT)?;
-    let envelope = match Envelope::parse(&bytes) {
-        Ok(envelope) if envelope.payload_type != REFERENCE_VALUES_TYPE => {
-            let refusal = Refusal::new(Code::ReferenceValuesInvalid, "payload type");
-            return Err(refusal.got(envelope.payload_type).want(REFERENCE_VALUES_TYPE));
+    fn for_people(&self) -> String {
+        let mut text = heading(self);
+        let row = |platform: &str, label: &strongroom_appraisal::Label, measured: String| {
+            vec![platform.to_owned(), format!("{} {}", label.image, label.version), measured]
+        };
+        let snp = self.snp.iter().flat_map(|snp| &snp.guests);
+        let tdx = self.tdx.iter().flat_map(|tdx| &tdx.guests);
+        let rows = snp.map(|guest| row("snp", &guest.label, guest.measurement.to_string()));
+        let rows: Vec<_> = rows.chain(tdx.map(|guest| row("tdx", &guest.label, guest.mrtd.to_string()))).collect();
+        if let Some((tcb, product)) = self.snp.as_ref().and_then(|snp| snp.tcb.zip(snp.product.as_ref())) {
+            text.push_str(&format!("TCB of {product} at least {tcb}\n"));
         }
-        Ok(envelope) => envelope,
-        Err(_) => Envelope { payload_type: REFERENCE_VALUES_TYPE.to_owned(), payload: bytes, signatures: Vec::new() },
-    };
-    let values =
-        ReferenceValues::parse(&envelope.payload).map_err(|refusal| refusal.within(format!("`{}`", path.display())))?;
-    Ok((values, envelope))
-}
-
-fn for_people(values: &ReferenceValues) -> String {
-    let (issued, expires) = (output::utc(values.issued), output::utc(values.expires));
-    let mut text = format!("`{}` version {}, valid from {issued} to {expires}\n", values.name, values.version);
-    let row = |platform: &str, label: &strongroom_appraisal::Label, measured: String| {
-        vec![platform.to_owned(), format!("{} {}", label.image, label.version), measured]
-    };
-    let snp = values.snp.iter().flat_map(|snp| &snp.guests);
-    let tdx = values.tdx.iter().flat_map(|tdx| &tdx.guests);
-    let rows = snp.map(|guest| row("snp", &guest.label, guest.measurement.to_string()));
-    let rows: Vec<_> = rows.chain(tdx.map(|guest| row("tdx", &guest.label, guest.mrtd.to_string()))).collect();
-    if let Some((tcb, product)) = values.snp.as_ref().and_then(|snp| snp.tcb.zip(snp.product.as_ref())) {
-        text.push_str(&format!("TCB of {product} at least {tcb}\n"));
+        text.push_str(&output::table(&["PLATFORM", "IMAGE", "MEASUREMENT"], &rows));
+        text
     }
-    text.push_str(&output::table(&["PLATFORM", "IMAGE", "MEASUREMENT"], &rows));
-    text
 }

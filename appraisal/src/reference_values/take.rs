@@ -18,7 +18,8 @@ impl Policy {
         let label: [&[u8]; 2] = [b"strongroom/policy-with-reference-values/v1\0", &self.digest().0];
         let parts: Vec<&[u8]> = label.into_iter().chain(digests.iter().map(|digest| digest.0.as_slice())).collect();
         let digest = Sha256::of_parts(&parts);
-        let find = |name: &str| bundles.iter().map(VerifiedReferenceValues::values).find(|values| values.name == name);
+        let find =
+            |name: &str| bundles.iter().map(VerifiedReferenceValues::document).find(|values| values.name == name);
         let find = |name: &str| find(name).map(Some).ok_or_else(|| unnamed(name));
         self.taking_from(&find, bundles.iter().map(VerifiedReferenceValues::validity), digest)
     }

@@ -8,8 +8,8 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 use strongroom_appraisal::{
-    Expected, Floor, Hex, Policy, REFERENCE_VALUES_TYPE, ReferenceValues, ReleasePolicy, Rule, Seen, SeenKind,
-    appraise, tdx,
+    Expected, Floor, Hex, Policy, ReferenceValues, ReleasePolicy, Rule, Seen, SeenKind, SignedDocument as _, appraise,
+    tdx,
 };
 use strongroom_devkit::quote::QuoteSpec;
 use strongroom_devkit::report::ReportSpec;
@@ -69,7 +69,7 @@ fn sign(payload: &[u8], payload_type: &str, keys: &[&EcdsaKeyPair]) -> Vec<u8> {
 }
 
 fn signed(bundle: &Value) -> Vec<u8> {
-    sign(bundle.to_string().as_bytes(), REFERENCE_VALUES_TYPE, &[&KEYS[0]])
+    sign(bundle.to_string().as_bytes(), ReferenceValues::PAYLOAD_TYPE, &[&KEYS[0]])
 }
 
 fn take(policy: &str, envelopes: &[Vec<u8>], now: u64) -> Result<Policy> {
@@ -108,7 +108,7 @@ type Field = fn(&mut Value) -> &mut Value;
 
 pub(crate) fn pairs() -> Vec<Pair> {
     let payload = bundle().to_string().into_bytes();
-    let by = |keys: &[&EcdsaKeyPair]| vec![sign(&payload, REFERENCE_VALUES_TYPE, keys)];
+    let by = |keys: &[&EcdsaKeyPair]| vec![sign(&payload, ReferenceValues::PAYLOAD_TYPE, keys)];
     let stranger = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
     let good = || vec![signed(&bundle())];
     let missing = Code::ReferenceValuesMissing;
@@ -217,7 +217,7 @@ fn versions_of_one_name_from_other_signers_are_not_compared() {
     let mut take = |threshold: usize, version: u64| {
         let mut bundle = bundle();
         bundle["version"] = json!(version);
-        let both = sign(bundle.to_string().as_bytes(), REFERENCE_VALUES_TYPE, &[&KEYS[0], &KEYS[1]]);
+        let both = sign(bundle.to_string().as_bytes(), ReferenceValues::PAYLOAD_TYPE, &[&KEYS[0], &KEYS[1]]);
         let policy = Policy::parse(policy_text(threshold).as_bytes()).unwrap();
         policy.with_reference_values(&[&both], &mut seen, NOW).err().map(|refusal| refusal.code)
     };

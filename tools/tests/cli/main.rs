@@ -7,6 +7,7 @@ mod deployment;
 mod enclave;
 mod evidence;
 mod fetch;
+mod inventory;
 mod model;
 mod quotes;
 mod reference_values;

@@ -7,15 +7,15 @@ use strongroom_devkit::report::ReportSpec;
 use tempfile::TempDir;
 
 /// A moment at which everything that the fake hierarchy issues is valid: 2026-01-01.
-const NOW: u64 = 1_767_225_600;
+pub(crate) const NOW: u64 = 1_767_225_600;
 
 /// A folder with two signers' keys.
-struct Desk {
+pub(crate) struct Desk {
     folder: TempDir,
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let desk = Self { folder: tempfile::tempdir().unwrap() };
         for signer in ["one", "two"] {
             desk.run(&["model", "keygen", &desk.path(signer)]).done();
@@ -23,16 +23,16 @@ impl Desk {
         desk
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
-    fn run(&self, arguments: &[&str]) -> Run {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
         strongroom(arguments)
     }
 
     /// Writes a document of that version and measurement, and gives where.
-    fn document(&self, version: u64, measurement: &str) -> String {
+    pub(crate) fn document(&self, version: u64, measurement: &str) -> String {
         let guest = json!({ "label": { "image": "guest", "version": "1" }, "measurement": measurement });
         let document = json!({
             "format": 1, "name": "image", "version": version, "issued": NOW - 10, "expires": NOW + 10,
@@ -43,7 +43,7 @@ impl Desk {
         path
     }
 
-    fn sign(&self, file: &str, signer: &str) -> String {
+    pub(crate) fn sign(&self, file: &str, signer: &str) -> String {
         let (key, out) = (self.path(&format!("{signer}.key")), format!("{file}.{signer}"));
         self.run(&["reference-values", "sign", file, "--key", &key, "--out", &out]).done();
         out
@@ -62,7 +62,7 @@ impl Desk {
     }
 }
 
-fn code(answer: &(i32, Value)) -> (i32, &str) {
+pub(crate) fn code(answer: &(i32, Value)) -> (i32, &str) {
     (answer.0, answer.1["code"].as_str().unwrap_or_default())
 }
 

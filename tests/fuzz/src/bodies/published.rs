@@ -5,7 +5,7 @@ use super::super::fixtures::NOW;
 use super::super::mutation::Script;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
-use strongroom_appraisal::{CorimImport, CorimPlatform, Policy, REFERENCE_VALUES_TYPE, ReferenceValues, Seen};
+use strongroom_appraisal::{CorimImport, CorimPlatform, Policy, ReferenceValues, Seen, SignedDocument as _};
 use strongroom_artifact::SigningKey;
 use strongroom_wire::dsse::Envelope;
 use strongroom_wire::endorsements::EndorsementSet;
@@ -61,7 +61,11 @@ pub fn sound_corim(platform: CorimPlatform) -> Vec<u8> {
 pub fn memory() -> Vec<u8> {
     let mut seen = Seen::default();
     POLICY
-        .with_reference_values(&[&signed(REFERENCE_VALUES_TYPE, values().to_string().as_bytes())], &mut seen, NOW)
+        .with_reference_values(
+            &[&signed(ReferenceValues::PAYLOAD_TYPE, values().to_string().as_bytes())],
+            &mut seen,
+            NOW,
+        )
         .unwrap();
     seen.to_json().unwrap()
 }
@@ -111,7 +115,7 @@ fn changed(kind: &str, sound: &[u8], input: &[u8]) -> Option<(Vec<u8>, Vec<u8>)>
 
 fn changed_values(input: &[u8]) {
     let sound = values().to_string().into_bytes();
-    let Some((envelope, payload)) = changed(REFERENCE_VALUES_TYPE, &sound, input) else { return };
+    let Some((envelope, payload)) = changed(ReferenceValues::PAYLOAD_TYPE, &sound, input) else { return };
     assert!(!takes_values(&envelope) || payload == sound, "taken after it was changed");
 }
 
@@ -126,7 +130,7 @@ fn any_values(input: &[u8]) {
     let payload = said(&values(), input);
     // A document of one kind is never one of the other, whoever signed it.
     assert!(!takes_values(&signed(Inventory::PAYLOAD_TYPE, &payload)));
-    if takes_values(&signed(REFERENCE_VALUES_TYPE, &payload)) {
+    if takes_values(&signed(ReferenceValues::PAYLOAD_TYPE, &payload)) {
         let values = ReferenceValues::parse(&payload).unwrap();
         assert!(values.name == "image" && (values.issued..=values.expires).contains(&NOW));
         assert_eq!(ReferenceValues::parse(&values.to_json().unwrap()).unwrap(), values);
@@ -135,7 +139,7 @@ fn any_values(input: &[u8]) {
 
 fn any_inventory(input: &[u8]) {
     let payload = said(&inventory(), input);
-    assert!(!takes_inventory(&signed(REFERENCE_VALUES_TYPE, &payload)));
+    assert!(!takes_inventory(&signed(ReferenceValues::PAYLOAD_TYPE, &payload)));
     if takes_inventory(&signed(Inventory::PAYLOAD_TYPE, &payload)) {
         let inventory = Inventory::parse(&payload).unwrap();
         assert!(inventory.name == "fleet" && (inventory.issued..=inventory.expires).contains(&NOW));

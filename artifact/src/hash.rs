@@ -1,8 +1,12 @@
 //! The hashes that OMS statements may use, and the digest of one file under one of them.
 
+mod lanes;
+mod subtree;
+
 use aws_lc_rs::digest;
 use blake2::Digest as _;
 use core::fmt;
+pub(crate) use lanes::FileHash;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// OMS v1.0's `hash_type`.

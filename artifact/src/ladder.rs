@@ -1,17 +1,18 @@
 //! The ladder from bytes to a verified model. Each rung is a type whose only way in is the check below it:
 //!
 //! bytes → [`Manifest`](crate::manifest::Manifest) (the shape holds) → [`TrustedModel`] (enough trusted signers signed its
-//! digest) → [`OpenableModel`] (the key is the one it commits to) → [`VerifiedModel`] (every blob is the one it names, and
-//! the files are those of the signed statement).
+//! digest) → [`OpenableModel`] (the key is the one it commits to) → [`OpeningModel`] (the statement over its files is
+//! signed) → [`VerifiedModel`] (every blob is the one it names, and the files are those of the statement).
 //!
 //! This is the way up:
 //!
 //! ```
-//! use strongroom_artifact::ladder::{OpenableModel, TrustedModel, VerifiedModel};
+//! use strongroom_artifact::ladder::{OpenableModel, OpeningModel, TrustedModel, VerifiedModel};
 //!
-//! fn open(trusted: TrustedModel) -> strongroom_wire::Result<VerifiedModel> {
+//! fn open(trusted: TrustedModel, statement: &[Vec<u8>]) -> strongroom_wire::Result<VerifiedModel> {
 //!     let openable: OpenableModel = trusted.with_key(None)?;
-//!     openable.finish()
+//!     let opening: OpeningModel = openable.with_statement(statement)?;
+//!     opening.finish()
 //! }
 //! ```
 //!
@@ -32,8 +33,13 @@
 //! ```
 //! ```compile_fail,E0451
 //! use strongroom_artifact::ladder::OpenableModel;
-//! let (trusted, key, files) = todo!();
-//! let forged = OpenableModel { trusted, key, files };
+//! let (trusted, key) = todo!();
+//! let forged = OpenableModel { trusted, key };
+//! ```
+//! ```compile_fail,E0451
+//! use strongroom_artifact::ladder::OpeningModel;
+//! let (trusted, statement, bundle, runs, layers, shared) = todo!();
+//! let forged = OpeningModel { trusted, statement, bundle, runs, layers, shared };
 //! ```
 //! ```compile_fail,E0451
 //! use strongroom_artifact::ladder::VerifiedModel;
@@ -47,20 +53,24 @@
 //! }
 //! ```
 //! ```compile_fail,E0382
-//! use strongroom_artifact::ladder::OpenableModel;
-//! fn twice(openable: OpenableModel) {
-//!     let (_, _) = (openable.finish(), openable.finish());
+//! use strongroom_artifact::ladder::OpeningModel;
+//! fn twice(opening: OpeningModel) {
+//!     let (_, _) = (opening.finish(), opening.finish());
 //! }
 //! ```
 
 mod judged;
 mod layer;
 mod openable;
+mod opening;
 mod trusted;
+mod verified;
 
-pub use layer::LayerOpener;
-pub use openable::{OpenableModel, VerifiedModel};
+pub use layer::{LayerOpener, PIECE};
+pub use openable::OpenableModel;
+pub use opening::{OpeningModel, Run};
 pub use trusted::{ManifestSignature, TrustedModel, is_about_signatures, verify_manifest};
+pub use verified::VerifiedModel;
 
 #[cfg(test)]
 mod tests;

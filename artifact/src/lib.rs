@@ -31,6 +31,8 @@ pub use data_key::{ArtifactId, DataKey};
 pub use hash::{FileDigest, HashAlgorithm, Hasher};
 pub use keyless::{CertificateRequest, TrustedRoot, Unlogged};
 pub use keys::{PublicKey, SecretPem, Sign, SigningKey};
-pub use ladder::{LayerOpener, ManifestSignature, OpenableModel, TrustedModel, VerifiedModel, verify_manifest};
+pub use ladder::{
+    LayerOpener, ManifestSignature, OpenableModel, OpeningModel, TrustedModel, VerifiedModel, verify_manifest,
+};
 pub use manifest::{Layer, Manifest};
 pub use signers::{Credential, Signers, verify_signers};

@@ -30,6 +30,17 @@ pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> 
     all.into_iter().map(|(_, result)| result).collect()
 }
 
+/// Does the same work on `threads` threads, this one included; the refusal of the first of them that was refused.
+pub(crate) fn all(threads: NonZero<usize>, work: impl Fn() -> Result<()> + Sync) -> Result<()> {
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (1..threads.get()).map(|_| scope.spawn(&work)).collect();
+        let own = work();
+        let joined = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Err(died())));
+        // All are waited for, whatever one of them says.
+        joined.fold(own, Result::and)
+    })
+}
+
 fn died() -> Refusal {
     Refusal::new(Code::Internal, "a worker thread died")
 }

@@ -14,10 +14,15 @@ pub(crate) fn name(path: &str, start: u64, end: u64) -> String {
     format!("{path}:{start}:{end}")
 }
 
+/// How many ranges a file of `size` bytes has.
+pub(crate) const fn count(size: u64, shard_len: u64) -> u64 {
+    size.div_ceil(if shard_len == 0 { 1 } else { shard_len })
+}
+
 /// The ranges of a file of `size` bytes, in order: start and end, each `shard_len` long but the last. An empty file has none.
 pub(crate) fn ranges(size: u64, shard_len: u64) -> impl Iterator<Item = (u64, u64)> {
     let length = shard_len.max(1);
-    (0..size.div_ceil(length))
+    (0..count(size, length))
         .map(move |at| (at.saturating_mul(length), at.saturating_add(1).saturating_mul(length).min(size)))
 }
 

@@ -1,34 +1,36 @@
 //! The recipe: from a trusted manifest and its key to verified files.
 
-use crate::blobs::BlobStream;
-use crate::cache::{CachedBlob, READ};
+mod pieces;
+
 use crate::client::RegistryClient;
 use crate::reference::Reference;
 use crate::sink::{FileSink, Filled, ModelSink};
 use bytes::Bytes;
 use core::num::NonZero;
-use std::io::{ErrorKind, Read as _};
+use pieces::{Pieces, open_cached, open_streamed};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use strongroom_artifact::ladder::{LayerOpener, OpenableModel, VerifiedModel};
+use strongroom_artifact::ladder::{LayerOpener, OpenableModel, Run, VerifiedModel};
 use strongroom_artifact::manifest::Layer;
-use strongroom_wire::{Code, Refusal, Result};
-use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use strongroom_artifact::path::STATEMENT;
+use strongroom_wire::{Code, Refusal, Result, limits};
+use tokio::task::{JoinError, JoinSet};
 
-/// Chunks between the connection and the thread that opens them: enough that neither waits for the other's hiccups. A chunk
-/// is at most what the transport buffers of a response, 400 KiB.
-const CHUNKS: usize = 8;
-/// The most files that are opened at a time: eight cores open more than a network brings, and what is on its way takes
+/// The most runs of layers that are opened at a time: eight cores open more than a network brings, and what is on its way takes
 /// memory that the model itself needs.
-const FILES: usize = 8;
+const RUNS: usize = 8;
+/// The most threads that one layer is opened on: its digest, the file's, and opening and writing keep no more busy.
+const THREADS: usize = 3;
 
 /// Fetches every layer of `model` once and gives the files to `sink`; gives the proof, and what the sink became.
 ///
 /// 1. Make room for every file.
-/// 2. For each file, as many at a time as there are cores (at most eight), layer by layer: bytes → SHA-256 → open → sink, hashed on the way
-///    as the statement does. Connection and opening run side by side.
-/// 3. Verify that every layer was the manifest's and the files are those of the signed statement.
-/// 4. Let the sink keep them.
+/// 2. Fetch the signed statement, and verify who signed it.
+/// 3. Open the layers, as many at a time as there are cores (at most eight) of those that can be hashed apart, and on several
+///    threads each where there are fewer: bytes → SHA-256 → open → sink, hashed on the way as the statement does. Connection and
+///    opening run side by side.
+/// 4. Verify that every layer was the manifest's and the files are those of the statement.
+/// 5. Let the sink keep them.
 ///
 /// Where the client has a cache, each layer comes by way of it: hashed on its way to the disk, and again as it is opened. A
 /// mirror that gives other bytes is then passed over. Without one, the layer was opened before its digest could be compared, so
@@ -39,8 +41,8 @@ const FILES: usize = 8;
 ///
 /// # Errors
 /// `layer-size-mismatch`, `layer-digest-mismatch`, `seal-invalid`; `statement-mismatch` and what else
-/// [`OpenableModel::finish`] refuses; `registry-…`, `network`, `timeout`; what the sink refuses. `internal`: the model is of
-/// another registry than the client.
+/// [`OpenableModel::with_statement`] refuses; `registry-…`, `network`, `timeout`; what the sink refuses. `internal`: the model is
+/// of another registry than the client.
 pub async fn open_model<S: ModelSink>(
     client: &RegistryClient,
     model: OpenableModel,
@@ -48,18 +50,29 @@ pub async fn open_model<S: ModelSink>(
 ) -> Result<(VerifiedModel, S::Kept)> {
     let reference = Reference::parse(model.trusted().repository())?;
     client.serves(&reference)?;
-    let model = Arc::new(model);
     // 1.
-    let mut files = files_of(&model, &mut sink)?;
-    // 2. The longest first, so that no core is left with one at the end.
-    files.sort_by_key(|file| file.layers.first().map(|layer| layer.file_size));
-    let abreast = std::thread::available_parallelism().map_or(1, NonZero::get).min(FILES);
+    let files = Arc::new(files_of(&model, &mut sink)?);
+    // 2.
+    let mut blobs = Vec::new();
+    for layer in model.statement_layers()? {
+        blobs.push(fetch(client, &reference, layer).await?);
+    }
+    let mut model = model.with_statement(&blobs)?;
+    if let Some(file) = files.get(STATEMENT) {
+        file.write_at(0, model.bundle())?;
+    }
+    // 3. The longest first, so that no core is left with one at the end.
+    let mut runs = model.take_runs().into_iter();
+    let abreast = cores().min(RUNS).min(runs.len());
+    let threads = if abreast < cores() { cores().min(THREADS) } else { 1 };
+    let threads = NonZero::new(threads).unwrap_or(NonZero::<usize>::MIN);
     let mut running = JoinSet::new();
     loop {
         while running.len() < abreast
-            && let Some(file) = files.pop()
+            && let Some(run) = runs.next()
         {
-            running.spawn(open_file(client.clone(), reference.clone(), Arc::clone(&model), file));
+            let place = (client.clone(), reference.clone());
+            running.spawn(open_run(place, run, Arc::clone(&files), threads));
         }
         let Some(ended) = running.join_next().await else { break };
         if let Err(refusal) = ended.map_err(|e| panicked(&e)).flatten() {
@@ -67,124 +80,68 @@ pub async fn open_model<S: ModelSink>(
             return Err(refusal);
         }
     }
-    // 3.
-    let model = Arc::try_unwrap(model).map_err(|_| Refusal::new(Code::Internal, "model is still being opened"))?;
-    let verified = model.finish()?;
     // 4.
+    let verified = model.finish()?;
+    // 5.
     let kept = sink.keep(Filled::with(&verified))?;
     Ok((verified, kept))
 }
 
-/// A file to open: its layers in their order, and where they go.
-struct OpenFile<F> {
-    layers: Vec<Layer>,
-    sink: Option<Arc<F>>,
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-fn files_of<S: ModelSink>(model: &OpenableModel, sink: &mut S) -> Result<Vec<OpenFile<S::File>>> {
-    let parts = model.manifest().layers().chunk_by(|a, b| a.path == b.path);
-    let files = parts.map(|layers| {
-        let wanted = layers.first().filter(|layer| !layer.is_statement() || sink.takes_statement());
-        let file = wanted.map(|layer| sink.create(&layer.path, layer.file_size)).transpose()?;
-        Ok(OpenFile { layers: layers.to_vec(), sink: file.map(Arc::new) })
-    });
-    files.collect()
+/// Where each file goes; the statement too, where the sink wants it.
+fn files_of<S: ModelSink>(model: &OpenableModel, sink: &mut S) -> Result<BTreeMap<String, S::File>> {
+    let first_parts = model.manifest().layers().iter().filter(|layer| layer.part == 1);
+    let wanted: Vec<_> = first_parts.filter(|layer| !layer.is_statement() || sink.takes_statement()).collect();
+    wanted.into_iter().map(|layer| Ok((layer.path.clone(), sink.create(&layer.path, layer.file_size)?))).collect()
 }
 
-async fn open_file<F: FileSink>(
-    client: RegistryClient,
-    reference: Reference,
-    model: Arc<OpenableModel>,
-    file: OpenFile<F>,
-) -> Result<()> {
-    // One part after the other: the digest in the statement is over the whole file.
-    for layer in &file.layers {
-        let (repository, sink) = (reference.repository(), file.sink.clone());
-        if let Some(cache) = client.cache().filter(|_| layer.size > 0) {
-            match client.cached_blob(cache, repository, layer.digest, layer.size).await {
-                Ok(blob) => {
-                    open_cached(blob, model.layer_opener(layer)?, sink).await?;
-                    continue;
-                }
-                // A cache is a convenience; the model may well have room.
-                Err(refusal) if refusal.code == Code::Io => tracing::warn!(%refusal, "pulled without the cache"),
-                Err(refusal) => return Err(refusal),
-            }
+/// A layer of the statement, whole.
+async fn fetch(client: &RegistryClient, reference: &Reference, layer: &Layer) -> Result<Bytes> {
+    let repository = reference.repository();
+    if let Some(cache) = client.cache() {
+        match client.cached_blob(cache, repository, layer.digest, layer.size).await {
+            Ok(blob) => return pieces::read_cached(blob, layer).await,
+            Err(refusal) if refusal.code == Code::Io => tracing::warn!(%refusal, "pulled without the cache"),
+            Err(refusal) => return Err(refusal),
         }
-        let blob = client.unhashed_blob_stream(repository, layer.digest, layer.size, 0)?;
-        open_layer(blob, model.layer_opener(layer)?, sink).await?;
+    }
+    // Sealed, a statement is longer by header and tags.
+    client.blob(repository, layer.digest, layer.size, limits::BUNDLE.saturating_add(limits::BUNDLE / 16)).await
+}
+
+async fn open_run<F: FileSink>(
+    (client, reference): (RegistryClient, Reference),
+    run: Run,
+    files: Arc<BTreeMap<String, F>>,
+    threads: NonZero<usize>,
+) -> Result<()> {
+    for opener in run.into_openers() {
+        open_layer(&client, reference.repository(), opener, &files, threads).await?;
     }
     Ok(())
 }
 
-async fn open_cached<F: FileSink>(mut blob: CachedBlob, opener: LayerOpener, sink: Option<Arc<F>>) -> Result<()> {
-    let opening = spawn_blocking(move || {
-        let mut opening = Opening::new(opener, sink.as_deref());
-        let mut buffer = vec![0; READ];
-        loop {
-            match blob.file().read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => opening.push(buffer.get(..read).unwrap_or_default())?,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Refusal::io("cached blob", &error)),
-            }
-        }
-        opening.finish()?;
-        blob.release();
-        Ok(())
-    });
-    opening.await.map_err(|e| panicked(&e))?
-}
-
-async fn open_layer<F: FileSink>(mut blob: BlobStream, opener: LayerOpener, sink: Option<Arc<F>>) -> Result<()> {
-    let (chunks, received) = mpsc::channel(CHUNKS);
-    let opening = spawn_blocking(move || open_chunks(opener, received, sink.as_deref()));
-    while let Some(chunk) = blob.next().await? {
-        if chunks.send(chunk).await.is_err() {
-            // It ended before its time, and says why.
-            break;
-        }
-    }
-    drop(chunks);
-    opening.await.map_err(|e| panicked(&e))?
-}
-
-/// Opens what comes until no more does.
-fn open_chunks<F: FileSink>(opener: LayerOpener, mut chunks: mpsc::Receiver<Bytes>, sink: Option<&F>) -> Result<()> {
-    let mut opening = Opening::new(opener, sink);
-    while let Some(chunk) = chunks.blocking_recv() {
-        opening.push(&chunk)?;
-    }
-    opening.finish()
-}
-
-/// A layer on its way through the opener, which counts and hashes, into the sink.
-struct Opening<'a, F> {
+async fn open_layer<F: FileSink>(
+    client: &RegistryClient,
+    repository: &str,
     opener: LayerOpener,
-    offset: u64,
-    sink: Option<&'a F>,
-}
-
-impl<'a, F: FileSink> Opening<'a, F> {
-    fn new(opener: LayerOpener, sink: Option<&'a F>) -> Self {
-        Self { offset: opener.layer().offset, opener, sink }
+    files: &Arc<BTreeMap<String, F>>,
+    threads: NonZero<usize>,
+) -> Result<()> {
+    let layer = opener.layer();
+    if let Some(cache) = client.cache().filter(|_| layer.size > 0) {
+        match client.cached_blob(cache, repository, layer.digest, layer.size).await {
+            Ok(blob) => return open_cached(blob, opener, Arc::clone(files), threads).await,
+            // A cache is a convenience; the model may well have room.
+            Err(refusal) if refusal.code == Code::Io => tracing::warn!(%refusal, "pulled without the cache"),
+            Err(refusal) => return Err(refusal),
+        }
     }
-
-    fn push(&mut self, chunk: &[u8]) -> Result<()> {
-        let Self { opener, offset, sink } = self;
-        opener.push(chunk, &mut |plain: &[u8]| {
-            if let Some(sink) = sink {
-                sink.write_at(*offset, plain)?;
-            }
-            *offset = offset.saturating_add(u64::try_from(plain.len()).unwrap_or(u64::MAX));
-            Ok(())
-        })
-    }
-
-    /// Refuses what was cut short.
-    fn finish(self) -> Result<()> {
-        self.opener.finish()
-    }
+    let blob = client.unhashed_blob_stream(repository, layer.digest, layer.size, 0)?;
+    open_streamed(Pieces::of(blob), opener, Arc::clone(files), threads).await
 }
 
 fn panicked(error: &JoinError) -> Refusal {

@@ -1,39 +1,35 @@
-//! One layer on its way from a registry to a file: counted, hashed, opened, and hashed again.
+//! One layer on its way from a registry to a file: counted, hashed, opened, and hashed again, in one pass over each piece of it
+//! and on as many threads as it is given.
 
-use crate::hash::{FileDigest, HashAlgorithm, Hasher};
+use super::opening::Shared;
+use crate::hash::FileHash;
 use crate::manifest::Layer;
-use crate::seal::OpenStream;
+use crate::parallel;
+use crate::seal::{HEADER, SEGMENT, Segments, associated_data};
 use aws_lc_rs::digest;
 use core::fmt;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use core::num::NonZero;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use strongroom_wire::digest::Sha256;
-use strongroom_wire::{Code, Refusal, Result, limits};
+use strongroom_wire::{Code, Refusal, Result};
+use zeroize::Zeroizing;
 
-/// Opens one layer. What it gives out is provisional until [`super::OpenableModel::finish`] has returned the model.
+/// How long the pieces of a blob are that a [`LayerOpener`] takes, but for the last: a segment of a sealed stream, header and
+/// tag included, is one of them.
+pub const PIECE: usize = SEGMENT;
+
+/// Opens one layer. What it gives out is provisional until [`super::OpeningModel::finish`] has returned the model.
 pub struct LayerOpener {
     layer: Layer,
-    hash: digest::Context,
-    received: u64,
-    stream: Option<OpenStream>,
-    /// Why the stream did not open. Kept until the end, since a blob that is not the one the manifest names says more.
-    failure: Option<Refusal>,
-    content: Content,
-    files: Arc<Mutex<OpenedFiles>>,
-}
-
-/// What becomes of the plaintext besides being given out.
-enum Content {
-    File(Hasher),
-    /// The bundle with the signed statement, which is read as a whole.
-    Statement(Vec<u8>),
+    /// Which file of the model it is of.
+    file: usize,
+    shared: Arc<Shared>,
 }
 
 impl LayerOpener {
-    pub(super) fn start(layer: Layer, stream: Option<OpenStream>, files: Arc<Mutex<OpenedFiles>>) -> Result<Self> {
-        let content = lock(&files).begin(&layer)?;
-        let hash = digest::Context::new(&digest::SHA256);
-        Ok(Self { layer, hash, received: 0, stream, failure: None, content, files })
+    pub(super) const fn new(layer: Layer, file: usize, shared: Arc<Shared>) -> Self {
+        Self { layer, file, shared }
     }
 
     /// The layer.
@@ -41,151 +37,211 @@ impl LayerOpener {
         &self.layer
     }
 
-    /// Takes the next bytes of the blob and hands the plaintext that they complete to `sink`, in order.
+    /// Opens the layer on `threads` threads, this one included.
     ///
-    /// Refuses a blob that is longer than its descriptor says with `layer-size-mismatch`, and with what `sink` refuses.
-    /// A sealed stream that does not authenticate gives out no more, and is refused at [`Self::finish`].
-    pub fn push(&mut self, chunk: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let received = u64::try_from(chunk.len()).ok().and_then(|length| self.received.checked_add(length));
-        self.received = received
-            .filter(|received| *received <= self.layer.size)
-            .ok_or_else(|| self.size_mismatch(format!("more than {} bytes", self.layer.size)))?;
-        self.hash.update(chunk);
-        let content = &mut self.content;
-        let mut give = |plain: &[u8]| {
-            match content {
-                Content::File(hasher) => hasher.update(plain),
-                Content::Statement(bundle) => bundle.extend_from_slice(plain),
-            }
-            sink(plain)
-        };
-        let Some(stream) = &mut self.stream else {
-            return give(chunk);
-        };
-        if self.failure.is_some() {
-            return Ok(());
-        }
-        match stream.push(chunk, &mut give) {
-            Err(refusal) if refusal.code == Code::SealInvalid => self.failure = Some(refusal.within(&self.layer.path)),
-            other => other?,
-        }
-        Ok(())
-    }
-
-    /// Succeeds where the blob was the one that the manifest names and opened to its end.
+    /// `next` gives the blob in its order, in pieces of [`PIECE`] bytes each but for the last, and `None` after it; a piece may be
+    /// in fragments. It is called by one thread at a time, until it gives `None` or refuses. `sink` takes plaintext and where in
+    /// the file it belongs, in no particular order and from all threads: what was sealed is authenticated in its place before.
+    /// Each thread holds one piece and its plaintext, which is zeroised.
     ///
-    /// Refuses, in this order, with `layer-size-mismatch`, `layer-digest-mismatch` and `seal-invalid`.
-    pub fn finish(self) -> Result<()> {
-        if self.received != self.layer.size {
-            return Err(self.size_mismatch(format!("{} bytes", self.received)));
+    /// Refuses with what `next` or `sink` refuse, and else, in this order, with `layer-size-mismatch`, `layer-digest-mismatch` and
+    /// `seal-invalid`: a blob that is not the one that the manifest names says more than that it does not open. `internal`: the
+    /// pieces are of another length, or the layers of one [`super::Run`] are not opened one after the other.
+    pub fn open<C: AsRef<[u8]>>(
+        self,
+        threads: NonZero<usize>,
+        next: impl FnMut() -> Result<Option<Vec<C>>> + Send,
+        sink: impl Fn(u64, &[u8]) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let hash = self.shared.hash_of(self.file);
+        if hash.is_some_and(|hash| !hash.is_next(self.layer.offset)) {
+            return Err(
+                Refusal::new(Code::Internal, "layers of one file are opened out of order").got(&self.layer.path)
+            );
         }
-        let digest = Sha256::from_finished(&self.hash.finish());
-        if digest != self.layer.digest {
-            return Err(Refusal::new(Code::LayerDigestMismatch, format!("layer of `{}`", self.layer.path))
-                .got(digest.oci())
-                .want(self.layer.digest.oci()));
-        }
-        if let Some(failure) = self.failure {
-            return Err(failure);
-        }
-        if let Some(stream) = self.stream {
-            stream.finish().map_err(|refusal| refusal.within(&self.layer.path))?;
-        }
-        lock(&self.files).end(&self.layer, self.content);
+        let front = Front { next, hash: digest::Context::new(&digest::SHA256), received: 0, index: 0, ended: false };
+        let opening = Opening {
+            layer: &self.layer,
+            shared: &self.shared,
+            hash,
+            sink,
+            front: Mutex::new(front),
+            segments: OnceLock::new(),
+            failure: Mutex::new(None),
+            stopped: AtomicBool::new(false),
+        };
+        parallel::all(threads, || opening.work())?;
+        opening.finish()?;
+        self.shared.count_opened();
         Ok(())
-    }
-
-    fn size_mismatch(&self, got: String) -> Refusal {
-        Refusal::new(Code::LayerSizeMismatch, format!("layer of `{}`", self.layer.path))
-            .got(got)
-            .want(format!("{} bytes", self.layer.size))
     }
 }
 
 impl fmt::Debug for LayerOpener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LayerOpener")
-            .field("layer", &self.layer)
-            .field("received", &self.received)
-            .finish_non_exhaustive()
+        f.debug_struct("LayerOpener").field("layer", &self.layer).finish_non_exhaustive()
     }
 }
 
-/// The files of a model as far as they were opened.
-pub(super) struct OpenedFiles {
-    algorithm: HashAlgorithm,
-    layers: usize,
-    files: BTreeMap<String, Progress>,
+/// A layer that is being opened.
+struct Opening<'a, N, S> {
+    layer: &'a Layer,
+    shared: &'a Shared,
+    hash: Option<&'a FileHash>,
+    sink: S,
+    front: Mutex<Front<N>>,
+    /// Known with the first piece of a sealed layer.
+    segments: OnceLock<Segments>,
+    /// Why the stream does not open. Kept until the whole blob was hashed.
+    failure: Mutex<Option<Refusal>>,
+    /// Whether a thread met what ends the opening at once.
+    stopped: AtomicBool,
 }
 
-struct Progress {
-    /// The part that comes next.
-    next: u32,
-    /// Absent while a part is being opened.
-    content: Option<Content>,
+/// What is done piece by piece in the order of the blob.
+struct Front<N> {
+    next: N,
+    hash: digest::Context,
+    received: u64,
+    index: u32,
+    ended: bool,
 }
 
-impl OpenedFiles {
-    pub(super) const fn new(algorithm: HashAlgorithm) -> Self {
-        Self { algorithm, layers: 0, files: BTreeMap::new() }
-    }
-
-    /// How many layers were opened to their end.
-    pub(super) const fn layers(&self) -> usize {
-        self.layers
-    }
-
-    fn begin(&mut self, layer: &Layer) -> Result<Content> {
-        if layer.is_statement() && layer.file_size > u64::try_from(limits::BUNDLE).unwrap_or(u64::MAX) {
-            return Err(Refusal::too_large("signed statement", format!("{} bytes", layer.file_size), limits::BUNDLE));
+impl<C: AsRef<[u8]>, N, S> Opening<'_, N, S>
+where
+    N: FnMut() -> Result<Option<Vec<C>>>,
+    S: Fn(u64, &[u8]) -> Result<()>,
+{
+    /// Takes pieces and opens them until there is none. Whoever is refused, or dies, lets nobody wait.
+    fn work(&self) -> Result<()> {
+        let mut leaving = Leaving { hash: self.hash, stopped: &self.stopped, orderly: false };
+        // With its full capacity from the start: growing would cost a pass to zeroise it.
+        let room = usize::try_from(self.layer.size).map_or(PIECE, |size| size.min(PIECE));
+        let mut plain = Zeroizing::new(Vec::with_capacity(if self.layer.sealed { room } else { 0 }));
+        while !self.stopped.load(Ordering::Relaxed) {
+            let Some((index, piece)) = self.take()? else { break };
+            self.open(index, &piece, &mut plain)?;
         }
-        let fresh = || {
-            let content = if layer.is_statement() {
-                Content::Statement(Vec::new())
-            } else {
-                Content::File(self.algorithm.hasher())
-            };
-            Progress { next: 1, content: Some(content) }
+        leaving.orderly = true;
+        Ok(())
+    }
+
+    /// The next piece, counted and hashed.
+    fn take(&self) -> Result<Option<(u32, Vec<C>)>> {
+        let mut front = lock(&self.front);
+        let piece = if front.ended { None } else { (front.next)()? };
+        let Some(piece) = piece else {
+            front.ended = true;
+            return Ok(None);
         };
-        let progress = self.files.entry(layer.path.clone()).or_insert_with(fresh);
-        let content = if progress.next == layer.part { progress.content.take() } else { None };
-        content.ok_or_else(|| {
-            Refusal::new(Code::Internal, format!("parts of `{}` are opened out of order or twice", layer.path))
-                .got(layer.part)
-                .want(progress.next)
-        })
-    }
-
-    fn end(&mut self, layer: &Layer, content: Content) {
-        self.layers += 1;
-        let progress = Progress { next: layer.part.saturating_add(1), content: Some(content) };
-        self.files.insert(layer.path.clone(), progress);
-    }
-
-    /// The bundle with the signed statement, and the digests of all other files.
-    pub(super) fn finish(self) -> (Vec<u8>, Vec<FileDigest>) {
-        let mut bundle = Vec::new();
-        let mut digests = Vec::new();
-        for (path, progress) in self.files {
-            match progress.content {
-                Some(Content::Statement(bytes)) => bundle = bytes,
-                Some(Content::File(hasher)) => {
-                    digests.push(FileDigest { path, algorithm: self.algorithm, digest: hasher.finish() });
-                }
-                None => {}
-            }
+        let length = piece.iter().map(|fragment| fragment.as_ref().len()).fold(0, usize::saturating_add);
+        let received = u64::try_from(length).ok().and_then(|length| front.received.checked_add(length));
+        let received = received
+            .filter(|received| *received <= self.layer.size)
+            .ok_or_else(|| size_mismatch(self.layer, format!("more than {} bytes", self.layer.size)))?;
+        let index = front.index;
+        if length > PIECE || front.received != u64::from(index).saturating_mul(PIECE_U64) {
+            return Err(Refusal::new(Code::Internal, "piece of a blob").got(length).want(PIECE));
         }
-        (bundle, digests)
+        (front.received, front.index) = (received, index.saturating_add(1));
+        piece.iter().for_each(|fragment| front.hash.update(fragment.as_ref()));
+        if index == 0 {
+            self.begin(&piece);
+        }
+        Ok(Some((index, piece)))
+    }
+
+    /// Reads the header of a sealed stream from its first piece. One that is shorter than a header is refused by its length.
+    fn begin(&self, piece: &[C]) {
+        let Some((key, sealing)) = self.shared.key() else { return };
+        let mut bytes = piece.iter().flat_map(|fragment| fragment.as_ref()).copied();
+        let header: [u8; HEADER] = core::array::from_fn(|_| bytes.next().unwrap_or(0));
+        let bound_to = associated_data(&sealing.id, &self.layer.path, self.layer.part, self.layer.parts);
+        match Segments::new(key, &bound_to, &header, self.layer.size) {
+            Ok(segments) => drop(self.segments.set(segments)),
+            Err(refusal) => self.fail(refusal),
+        }
+    }
+
+    /// Opens a piece into `plain`, and gives it where it belongs.
+    fn open(&self, index: u32, piece: &[C], plain: &mut Zeroizing<Vec<u8>>) -> Result<()> {
+        if self.shared.key().is_none() {
+            let mut at = self.layer.offset.saturating_add(u64::from(index).saturating_mul(PIECE_U64));
+            for fragment in piece.iter().map(AsRef::as_ref) {
+                self.give(at, fragment)?;
+                at = at.saturating_add(u64::try_from(fragment.len()).unwrap_or(u64::MAX));
+            }
+            return Ok(());
+        }
+        // Without segments the header was refused.
+        let Some(segments) = self.segments.get().filter(|_| lock(&self.failure).is_none()) else { return Ok(()) };
+        let before = if index == 0 { HEADER } else { 0 };
+        match segments.open_from(index, piece, before, plain) {
+            Ok(opened) => {
+                self.give(self.layer.offset.saturating_add(segments.plain_range(index).start), opened)?;
+            }
+            Err(refusal) => self.fail(refusal),
+        }
+        Ok(())
+    }
+
+    /// Hands plaintext to the sink, and to the file's hash when it is its turn.
+    fn give(&self, offset: u64, plain: &[u8]) -> Result<()> {
+        (self.sink)(offset, plain)?;
+        if let Some(hash) = self.hash {
+            // Not added where the file was given up: then another piece has said why.
+            hash.add(offset, plain);
+        }
+        Ok(())
+    }
+
+    /// Notes why the stream does not open; the rest of the blob is only hashed.
+    fn fail(&self, refusal: Refusal) {
+        lock(&self.failure).get_or_insert_with(|| refusal.within(&self.layer.path));
+        self.hash.into_iter().for_each(FileHash::give_up);
+    }
+
+    /// That the blob was the one that the manifest names, and opened to its end.
+    fn finish(self) -> Result<()> {
+        let Front { hash, received, .. } = self.front.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if received != self.layer.size {
+            return Err(size_mismatch(self.layer, format!("{received} bytes")));
+        }
+        let digest = Sha256::from_finished(&hash.finish());
+        if digest != self.layer.digest {
+            return Err(Refusal::new(Code::LayerDigestMismatch, format!("layer of `{}`", self.layer.path))
+                .got(digest.oci())
+                .want(self.layer.digest.oci()));
+        }
+        self.failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 }
 
-impl fmt::Debug for OpenedFiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenedFiles").field("layers", &self.layers).finish_non_exhaustive()
+const PIECE_U64: u64 = 1 << 20;
+
+/// Gives the file up where a thread does not end in good order, so that no other waits for its bytes.
+struct Leaving<'a> {
+    hash: Option<&'a FileHash>,
+    stopped: &'a AtomicBool,
+    orderly: bool,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if !self.orderly {
+            self.stopped.store(true, Ordering::Relaxed);
+            self.hash.into_iter().for_each(FileHash::give_up);
+        }
     }
 }
 
-/// A poisoned lock is taken all the same: its holder cannot panic half-way through a change.
-pub(super) fn lock(files: &Mutex<OpenedFiles>) -> MutexGuard<'_, OpenedFiles> {
-    files.lock().unwrap_or_else(PoisonError::into_inner)
+fn size_mismatch(layer: &Layer, got: String) -> Refusal {
+    Refusal::new(Code::LayerSizeMismatch, format!("layer of `{}`", layer.path))
+        .got(got)
+        .want(format!("{} bytes", layer.size))
+}
+
+/// A poisoned lock is taken all the same: a thread that died ends the opening with a refusal of its own.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

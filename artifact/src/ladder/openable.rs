@@ -1,23 +1,19 @@
-//! From a trusted manifest and its key to files that are verified to be those that were signed.
+//! From a trusted manifest and its key to files that are known by their signed statement.
 
-use super::TrustedModel;
-use super::layer::{LayerOpener, OpenedFiles};
+use super::{OpeningModel, TrustedModel};
 use crate::data_key::DataKey;
 use crate::manifest::{Layer, Manifest, Sealing};
 use crate::oms::{SignedStatement, verify_statement_by};
 use crate::seal::{OpenStream, associated_data};
-use std::sync::{Arc, Mutex};
-use strongroom_wire::binding::statement_commitment;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::trust::StatementDemand;
-use strongroom_wire::{Code, Refusal, Result};
+use strongroom_wire::{Code, Refusal, Result, limits};
 
-/// A trusted model whose layers can be opened. It owns the data key, if it has one, until it is finished or dropped.
+/// A trusted model with its data key, if it has one, until it is finished or dropped.
 #[derive(Debug)]
 pub struct OpenableModel {
     trusted: TrustedModel,
     key: Option<(DataKey, Sealing)>,
-    files: Arc<Mutex<OpenedFiles>>,
 }
 
 impl OpenableModel {
@@ -33,8 +29,7 @@ impl OpenableModel {
             (Some(sealing), None) => return Err(Refusal::new(Code::KeyMissing, "data key").want(sealing.key.uri())),
             (None, _) => None,
         };
-        let files = Arc::new(Mutex::new(OpenedFiles::new(trusted.manifest().statement_hash())));
-        Ok(Self { trusted, key, files })
+        Ok(Self { trusted, key })
     }
 
     /// The manifest.
@@ -47,93 +42,69 @@ impl OpenableModel {
         &self.trusted
     }
 
-    /// Starts one layer of this model. Layers may be opened in any order and at the same time, but those of one file one
-    /// after the other: its digest is over all of them. Else, and for a layer that is not this model's, `internal`.
-    pub fn layer_opener(&self, layer: &Layer) -> Result<LayerOpener> {
-        if !self.manifest().layers().contains(layer) {
-            return Err(Refusal::new(Code::Internal, format!("layer of `{}` is not of this model", layer.path)));
-        }
-        let stream = match &self.key {
-            Some((key, sealing)) => {
-                let bound_to = associated_data(&sealing.id, &layer.path, layer.part, layer.parts);
-                Some(OpenStream::new(key, &bound_to, layer.size)?)
-            }
-            None => None,
-        };
-        LayerOpener::start(layer.clone(), stream, Arc::clone(&self.files))
-    }
-
-    /// Compares the files that were opened with the signed statement among them, which a statement signer of the trust file
-    /// must have signed. A model without one got here only where the trust file demands none.
+    /// The layers of the signed statement over the files, in their order; none where the model has no statement. They are opened
+    /// before all others: how the files are hashed is said there.
     ///
-    /// Refuses with `statement-mismatch` where a layer was not opened to its end or a file is not the one that was signed,
-    /// and with the codes of [`verify_statement_by`].
-    pub fn finish(self) -> Result<VerifiedModel> {
-        let files = core::mem::replace(
-            &mut *super::layer::lock(&self.files),
-            OpenedFiles::new(self.manifest().statement_hash()),
-        );
-        let opened = files.layers();
-        if opened != self.manifest().layers().len() {
-            return Err(Refusal::new(Code::StatementMismatch, "layers that were opened to their end")
-                .got(opened)
-                .want(self.manifest().layers().len()));
+    /// Refuses a statement over [`limits::BUNDLE`] with `too-large`.
+    pub fn statement_layers(&self) -> Result<Vec<&Layer>> {
+        let layers: Vec<_> = self.manifest().layers().iter().filter(|layer| layer.is_statement()).collect();
+        let length = layers.first().map_or(0, |layer| layer.file_size);
+        if usize::try_from(length).is_ok_and(|length| length <= limits::BUNDLE) {
+            return Ok(layers);
         }
-        let (bundle, digests) = files.finish();
-        let statement = match self.manifest().has_statement() {
-            true => Some(verify_statement_by(&bundle, self.trusted.statement_signers())?),
-            false => None,
+        Err(Refusal::too_large("signed statement", format!("{length} bytes"), limits::BUNDLE))
+    }
+
+    /// Opens and verifies the signed statement, of whose [layers](Self::statement_layers) `blobs` are the blobs. A statement
+    /// signer of the trust file must have signed it.
+    ///
+    /// Refuses with `layer-size-mismatch`, `layer-digest-mismatch` and `seal-invalid` other blobs, with the codes of
+    /// [`verify_statement_by`], and with `statement-mismatch` a statement over other hashes than the manifest says, or over another
+    /// number of files or shards than there are.
+    pub fn with_statement(self, blobs: &[impl AsRef<[u8]>]) -> Result<OpeningModel> {
+        let layers = self.statement_layers()?;
+        if layers.len() != blobs.len() {
+            return Err(Refusal::new(Code::Internal, "blobs of the statement").got(blobs.len()).want(layers.len()));
+        }
+        let mut bundle = Vec::new();
+        for (layer, blob) in layers.iter().zip(blobs) {
+            self.open_part(layer, blob.as_ref(), &mut bundle)?;
+        }
+        let statement = match layers.is_empty() {
+            true => None,
+            false => Some((self.verify_statement(&bundle)?, bundle)),
         };
-        if let Some(statement) = &statement {
-            // Files are hashed while they arrive, as a whole.
-            if statement.shard_len().is_some() {
-                return Err(Refusal::new(Code::ModelUnsupported, "statement of a model").got("shards").want("files"));
-            }
-            statement.compare(&digests)?;
+        OpeningModel::new(self.trusted, self.key, statement)
+    }
+
+    fn verify_statement(&self, bundle: &[u8]) -> Result<SignedStatement> {
+        let statement = verify_statement_by(bundle, self.trusted.statement_signers())?;
+        let (got, want) = (statement.hash_type(), self.manifest().statement_hash());
+        if got != want {
+            return Err(Refusal::new(Code::StatementMismatch, "hash of the statement").got(got).want(want));
         }
-        let blind = self.key.as_ref().map_or([0; 32], |(key, sealing)| key.statement_blind(&sealing.id));
-        let commitment = statement_commitment(&blind, statement.as_ref().map_or(&[], SignedStatement::payload));
-        Ok(VerifiedModel { trusted: self.trusted, statement, commitment })
-    }
-}
-
-/// A model all of whose files were opened and are those that were signed.
-#[derive(Debug, Clone)]
-pub struct VerifiedModel {
-    trusted: TrustedModel,
-    statement: Option<SignedStatement>,
-    commitment: Sha256,
-}
-
-impl VerifiedModel {
-    /// The manifest.
-    pub const fn manifest(&self) -> &Manifest {
-        self.trusted.manifest()
+        Ok(statement)
     }
 
-    /// The digest of the manifest.
-    pub const fn manifest_digest(&self) -> Sha256 {
-        self.trusted.manifest_digest()
-    }
-
-    /// The repository, `host[:port]/repo`.
-    pub fn repository(&self) -> &str {
-        self.trusted.repository()
-    }
-
-    /// What the manifest was trusted for.
-    pub const fn trusted(&self) -> &TrustedModel {
-        &self.trusted
-    }
-
-    /// The statement over the files, if there is one.
-    pub const fn statement(&self) -> Option<&SignedStatement> {
-        self.statement.as_ref()
-    }
-
-    /// What evidence says of the statement ([`strongroom_wire::binding::statement_commitment`]). Where there is none it is over
-    /// the empty payload, which no statement has.
-    pub const fn statement_commitment(&self) -> Sha256 {
-        self.commitment
+    fn open_part(&self, layer: &Layer, blob: &[u8], bundle: &mut Vec<u8>) -> Result<()> {
+        let what = || format!("layer of `{}`", layer.path);
+        if u64::try_from(blob.len()).ok() != Some(layer.size) {
+            return Err(Refusal::new(Code::LayerSizeMismatch, what()).got(blob.len()).want(layer.size));
+        }
+        let digest = Sha256::of(blob);
+        if digest != layer.digest {
+            return Err(Refusal::new(Code::LayerDigestMismatch, what()).got(digest.oci()).want(layer.digest.oci()));
+        }
+        let Some((key, sealing)) = &self.key else {
+            bundle.extend_from_slice(blob);
+            return Ok(());
+        };
+        let bound_to = associated_data(&sealing.id, &layer.path, layer.part, layer.parts);
+        let mut stream = OpenStream::new(key, &bound_to, layer.size)?;
+        let opened = stream.push(blob, &mut |plain| {
+            bundle.extend_from_slice(plain);
+            Ok(())
+        });
+        opened.and_then(|()| stream.finish()).map_err(|refusal| refusal.within(&layer.path))
     }
 }

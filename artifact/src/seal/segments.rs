@@ -7,7 +7,7 @@ use aws_lc_rs::{aead, hkdf};
 use core::fmt;
 use core::ops::Range;
 use strongroom_wire::{Code, Refusal, Result};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Random access to a stream whose length is known, from several threads at once.
 ///
@@ -68,11 +68,48 @@ impl Segments {
     /// Refuses with `seal-invalid` whatever was not sealed there with that key and associated data; `segment` then holds
     /// nothing of meaning.
     pub fn open<'s>(&self, index: u32, segment: &'s mut [u8]) -> Result<&'s mut [u8]> {
-        let range = self.sealed_range(index);
-        if u64::try_from(segment.len()).ok() != Some(range.end - range.start) || range.is_empty() {
-            return Err(invalid("length of a segment").got(segment.len()).want(range.end - range.start));
-        }
+        self.verify_length(index, segment.len())?;
         self.cipher.open(index, index + 1 == self.count, segment)
+    }
+
+    /// Opens segment `index`, which is in `fragments` behind their first `before` bytes, into `plain`; gives its plaintext.
+    ///
+    /// In one fragment it is not copied first. Refuses as [`Self::open`] does.
+    pub(crate) fn open_from<'p>(
+        &self,
+        index: u32,
+        fragments: &[impl AsRef<[u8]>],
+        before: usize,
+        plain: &'p mut Vec<u8>,
+    ) -> Result<&'p mut [u8]> {
+        if let [segment] = fragments {
+            return self.open_into(index, segment.as_ref().get(before..).unwrap_or_default(), plain);
+        }
+        plain.clear();
+        reserve(plain, fragments.iter().map(|fragment| fragment.as_ref().len()).sum());
+        fragments.iter().for_each(|fragment| plain.extend_from_slice(fragment.as_ref()));
+        self.open(index, plain.get_mut(before..).unwrap_or_default())
+    }
+
+    fn open_into<'p>(&self, index: u32, segment: &[u8], plain: &'p mut Vec<u8>) -> Result<&'p mut [u8]> {
+        self.verify_length(index, segment.len())?;
+        let split = segment.len().checked_sub(TAG).and_then(|at| segment.split_at_checked(at));
+        let (sealed, tag) = split.ok_or_else(|| invalid("length of a segment"))?;
+        if plain.len() < sealed.len() {
+            reserve(plain, sealed.len());
+            plain.resize(sealed.len(), 0);
+        }
+        let plain = plain.get_mut(..sealed.len()).unwrap_or_default();
+        self.cipher.open_into(index, index + 1 == self.count, (sealed, tag), plain)?;
+        Ok(plain)
+    }
+
+    fn verify_length(&self, index: u32, length: usize) -> Result<()> {
+        let range = self.sealed_range(index);
+        if u64::try_from(length).ok() != Some(range.end - range.start) || range.is_empty() {
+            return Err(invalid("length of a segment").got(length).want(range.end - range.start));
+        }
+        Ok(())
     }
 
     /// Seals segment `index`, of whose plaintext `segment` holds [`Self::plain_range`], in place; gives its tag.
@@ -128,9 +165,13 @@ impl SegmentCipher {
 
     pub(super) fn open<'s>(&self, index: u32, last: bool, segment: &'s mut [u8]) -> Result<&'s mut [u8]> {
         debug_assert!(segment.len() <= SEGMENT);
+        self.key.open_in_place(self.nonce(index, last), aead::Aad::empty(), segment).map_err(|_| unauthentic(index))
+    }
+
+    fn open_into(&self, index: u32, last: bool, (sealed, tag): (&[u8], &[u8]), plain: &mut [u8]) -> Result<()> {
         self.key
-            .open_in_place(self.nonce(index, last), aead::Aad::empty(), segment)
-            .map_err(|_| invalid("segment of a sealed stream").got(format!("segment {index} does not authenticate")))
+            .open_separate_gather(self.nonce(index, last), aead::Aad::empty(), sealed, tag, plain)
+            .map_err(|_| unauthentic(index))
     }
 
     pub(super) fn seal(&self, index: u32, last: bool, segment: &mut [u8]) -> Result<aead::Tag> {
@@ -148,6 +189,18 @@ impl SegmentCipher {
 }
 
 const HEADER_BYTE: u8 = 40;
+
+/// Makes room for `length` bytes. What was there is zeroised where it moves, so that growing leaves no plaintext behind.
+fn reserve(buffer: &mut Vec<u8>, length: usize) {
+    if buffer.capacity() < length {
+        buffer.zeroize();
+        buffer.reserve_exact(length);
+    }
+}
+
+fn unauthentic(index: u32) -> Refusal {
+    invalid("segment of a sealed stream").got(format!("segment {index} does not authenticate"))
+}
 
 pub(super) fn invalid(what: &str) -> Refusal {
     Refusal::new(Code::SealInvalid, what)
@@ -171,6 +224,30 @@ mod tests {
             }
             assert_eq!((at, sealed_at), (plain, sealed_len(plain)));
             assert!(segments.sealed_range(segments.count()).is_empty());
+        }
+    }
+
+    #[test]
+    fn segment_in_one_fragment_or_several_opens_to_the_same_and_changed_or_cut_is_refused() {
+        let key = DataKey::generate().unwrap();
+        let (sealing, header) = Segments::create(&key, b"ad", 1000).unwrap();
+        let mut piece = [&header[..], &[7; 1000]].concat();
+        let tag = sealing.seal(0, &mut piece[HEADER..]).unwrap();
+        piece.extend_from_slice(tag.as_ref());
+        let opening = Segments::new(&key, b"ad", &header, sealed_len(1000)).unwrap();
+        let mut plain = Vec::new();
+        for length in [1, 39, 40, 41, 500, piece.len()] {
+            let fragments: Vec<&[u8]> = piece.chunks(length).collect();
+            assert_eq!(opening.open_from(0, &fragments, HEADER, &mut plain).unwrap(), [7; 1000], "{length}");
+            for at in [HEADER, 500, piece.len() - 1] {
+                let mut bad = piece.clone();
+                bad[at] ^= 1;
+                let fragments: Vec<&[u8]> = bad.chunks(length).collect();
+                let refused = opening.open_from(0, &fragments, HEADER, &mut plain).unwrap_err();
+                assert_eq!(refused.code, Code::SealInvalid, "{length} {at}");
+            }
+            let cut: Vec<&[u8]> = piece[..piece.len() - 1].chunks(length).collect();
+            assert_eq!(opening.open_from(0, &cut, HEADER, &mut plain).unwrap_err().code, Code::SealInvalid);
         }
     }
 

@@ -1,0 +1,207 @@
+//! From blobs to files.
+
+use super::*;
+
+#[test]
+fn statement_that_misses_adds_or_changes_a_file_refused() {
+    let mut missing = files();
+    missing.pop();
+    let mut extra = files();
+    extra.push(("zzz", b"x".to_vec()));
+    let mut changed = files();
+    changed[0].1 = b"[]".to_vec();
+    for signed in [missing, extra, changed] {
+        for sealed in [false, true] {
+            let stored = store(&files(), &signed, sealed, HashAlgorithm::Sha256);
+            assert_eq!(stored.refused(), Code::StatementMismatch);
+        }
+    }
+}
+
+#[test]
+fn statement_by_another_than_the_statement_signers_refused() {
+    let mut stored = sealed();
+    assert!(stored.open().is_ok());
+    stored.trainer = SigningKey::generate().unwrap();
+    assert_eq!(stored.refused(), Code::SignerUntrusted);
+}
+
+#[test]
+fn blob_changed_cut_or_prolonged_refused_by_what_the_manifest_names() {
+    for sealed in [false, true] {
+        let stored = || store(&files(), &files(), sealed, HashAlgorithm::Sha256);
+        let last = stored().blobs.len() - 1;
+        let mut changed = stored();
+        changed.blobs[last][0] ^= 1;
+        assert_eq!(changed.refused(), Code::LayerDigestMismatch);
+        let mut cut = stored();
+        cut.blobs[last].pop();
+        assert_eq!(cut.refused(), Code::LayerSizeMismatch);
+        let mut prolonged = stored();
+        prolonged.blobs[last].push(0);
+        assert_eq!(prolonged.refused(), Code::LayerSizeMismatch);
+    }
+}
+
+#[test]
+fn sealed_files_that_the_producer_swapped_refused() {
+    // Two streams of one length, each named by a properly signed manifest in the place of the other.
+    let same: Vec<_> = ["x.bin", "y.bin"].map(|path| (path, path.as_bytes().to_vec())).into();
+    let mut stored = store(&same, &same, true, HashAlgorithm::Sha256);
+    let mut json: serde_json::Value = serde_json::from_slice(&stored.manifest).unwrap();
+    let (x, y) = (1, 2);
+    let digest = json["layers"][x]["digest"].clone();
+    json["layers"][x]["digest"] = json["layers"][y]["digest"].clone();
+    json["layers"][y]["digest"] = digest;
+    stored.manifest = json.to_string().into_bytes();
+    stored.digest = Sha256::of(&stored.manifest);
+    stored.blobs.swap(x, y);
+    assert_eq!(stored.refused(), Code::SealInvalid);
+}
+
+#[test]
+fn unfinished_layers_and_parts_out_of_order_refused() {
+    let stored = sealed();
+    let open = |opener: LayerOpener| {
+        let blob = stored.blob(opener.layer());
+        let mut pieces = vec![vec![blob]].into_iter();
+        opener.open(NonZero::<usize>::MIN, || Ok(pieces.next()), |_, _| Ok(())).map_err(|refusal| refusal.code)
+    };
+    let mut model = stored.opening(stored.trusted().unwrap()).unwrap();
+    let mut openers: Vec<_> = model.take_runs().into_iter().flat_map(Run::into_openers).collect();
+    let second_part = openers.iter().position(|opener| opener.layer().part == 2).unwrap();
+    assert_eq!(open(openers.remove(second_part)), Err(Code::Internal));
+    for opener in openers.into_iter().filter(|opener| opener.layer().part == 1) {
+        assert_eq!(open(opener), Ok(()));
+    }
+    assert_eq!(model.finish().unwrap_err().code, Code::StatementMismatch);
+}
+
+#[test]
+fn model_is_not_finished_while_an_opener_is_left() {
+    let stored = sealed();
+    let mut model = stored.opening(stored.trusted().unwrap()).unwrap();
+    let runs = model.take_runs();
+    assert!(model.take_runs().is_empty(), "each layer once");
+    assert_eq!(model.finish().unwrap_err().code, Code::StatementMismatch);
+    drop(runs);
+}
+
+#[test]
+fn pieces_of_another_length_refused() {
+    let stored = sealed();
+    let mut model = stored.opening(stored.trusted().unwrap()).unwrap();
+    for opener in model.take_runs().into_iter().flat_map(Run::into_openers).filter(|opener| opener.layer().part == 1) {
+        let blob = stored.blob(opener.layer());
+        let mut halves = [&blob[..20], &blob[20..]].into_iter();
+        let refused = opener.open(NonZero::<usize>::MIN, || Ok(halves.next().map(|half| vec![half])), |_, _| Ok(()));
+        assert_eq!(refused.unwrap_err().code, Code::Internal);
+    }
+}
+
+/// One file over three segments in parts of a MiB, and a short one.
+fn long_files() -> Vec<(&'static str, Vec<u8>)> {
+    vec![("short", b"short".to_vec()), ("weights.bin", (0_u32..900_000).flat_map(u32::to_le_bytes).collect())]
+}
+
+#[test]
+fn layers_of_many_pieces_open_on_several_threads_under_each_statement() {
+    let plain: BTreeMap<_, _> = long_files().into_iter().map(|(path, content)| (path.to_owned(), content)).collect();
+    for hash in [HashAlgorithm::Sha256, HashAlgorithm::Blake3] {
+        for shard_len in [None, Some(1 << 20), Some(1_000_000)] {
+            for (sealed, part_len) in [(true, 1 << 20), (true, 2_500_000), (false, 1 << 20)] {
+                let stored = Storing { part_len, shard_len, sealed, hash }.store(&long_files(), &long_files());
+                let parts = 3_600_000_u64.div_ceil(part_len);
+                let mut model = stored.opening(stored.trusted().unwrap()).unwrap();
+                let apart = matches!((hash, shard_len), (_, Some(0x10_0000)) | (HashAlgorithm::Blake3, None));
+                let runs = if apart && part_len == 1 << 20 { parts } else { 1 };
+                assert_eq!(
+                    u64::try_from(model.take_runs().len()).unwrap(),
+                    1 + runs,
+                    "{hash} {shard_len:?} {part_len}"
+                );
+                let fragment = if sealed { PIECE } else { 300_000 };
+                let (_, opened) = stored.open_in(stored.trusted().unwrap(), fragment, 3).unwrap();
+                assert!(opened == plain, "{hash} {shard_len:?} {part_len}");
+            }
+        }
+    }
+}
+
+#[test]
+fn statement_over_shards_that_misses_adds_or_changes_one_refused() {
+    let files = vec![("a", vec![1; 250]), ("empty", Vec::new())];
+    let storing = || Storing { shard_len: Some(100), ..Storing::default() };
+    assert!(storing().store(&files, &files).open().is_ok());
+    let mut changed = files.clone();
+    changed[0].1[249] = 2;
+    let shorter = vec![("a", vec![1; 200])];
+    let longer = vec![("a", vec![1; 301])];
+    let tail = vec![("a", vec![1; 251])];
+    for signed in [changed, shorter, longer, tail] {
+        assert_eq!(storing().store(&files, &signed).refused(), Code::StatementMismatch);
+    }
+}
+
+#[test]
+fn statement_over_another_hash_than_the_manifest_says_refused() {
+    let stored = |said| {
+        let mut stored = store(&files(), &files(), false, HashAlgorithm::Blake3);
+        let mut json: serde_json::Value = serde_json::from_slice(&stored.manifest).unwrap();
+        let annotations = json["annotations"].as_object_mut().unwrap();
+        let hash = annotations.values_mut().find(|value| **value == "blake3").unwrap();
+        *hash = serde_json::json!(said);
+        stored.manifest = json.to_string().into_bytes();
+        stored.digest = Sha256::of(&stored.manifest);
+        stored
+    };
+    assert!(stored("blake3").open().is_ok());
+    assert_eq!(stored("sha256").refused(), Code::StatementMismatch);
+}
+
+#[test]
+fn changed_piece_ends_the_opening_on_every_number_of_threads() {
+    let long = long_files();
+    for threads in [1, 4] {
+        let mut stored = Storing { part_len: 1 << 30, ..Storing::default() }.store(&long, &long);
+        let weights = stored.blobs.iter().position(|blob| blob.len() > 1 << 20).unwrap();
+        let mut json: serde_json::Value = serde_json::from_slice(&stored.manifest).unwrap();
+        for (at, named, want) in [(PIECE + 5, false, Code::LayerDigestMismatch), (0, true, Code::SealInvalid)] {
+            stored.blobs[weights][at] ^= 1;
+            if named {
+                // By a producer, who signs what does not open.
+                let layers = json["layers"].as_array_mut().unwrap();
+                let size = stored.blobs[weights].len();
+                let layer = layers.iter_mut().find(|layer| layer["size"] == size).unwrap();
+                layer["digest"] = Sha256::of(&stored.blobs[weights]).oci().into();
+                stored.manifest = json.to_string().into_bytes();
+                stored.digest = Sha256::of(&stored.manifest);
+            }
+            let refused = stored.open_in(stored.trusted().unwrap(), PIECE, threads).map(|_| ()).unwrap_err();
+            assert_eq!(refused.code, want, "{threads}");
+        }
+    }
+}
+
+#[test]
+fn refusal_of_the_sink_and_of_the_source_come_through_on_every_number_of_threads() {
+    let long = long_files();
+    let stored = Storing { part_len: 1 << 30, ..Storing::default() }.store(&long, &long);
+    for threads in [1, 4].map(|threads| NonZero::new(threads).unwrap()) {
+        for source_fails in [true, false] {
+            let mut model = stored.opening(stored.trusted().unwrap()).unwrap();
+            let opener = model.take_runs().into_iter().flat_map(Run::into_openers).next().unwrap();
+            let mut pieces = stored.blob(opener.layer()).chunks(PIECE);
+            let next = || match pieces.next() {
+                Some(_) if source_fails && pieces.len() == 1 => Err(Refusal::new(Code::Network, "source")),
+                piece => Ok(piece.map(|piece| vec![piece])),
+            };
+            let sink = |offset, _: &[u8]| match offset {
+                1_048_520 if !source_fails => Err(Refusal::new(Code::Io, "sink")),
+                _ => Ok(()),
+            };
+            let want = if source_fails { Code::Network } else { Code::Io };
+            assert_eq!(opener.open(threads, next, sink).unwrap_err().code, want);
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The whole system and its peers: the crate graph as it is drawn ([`arrow`]), other people's implementations of the formats
 //! ([`tink`], [`model_signing`], [`registries`], [`rcar`], [`embeddings`]), and the real programs end to end and under bad
-//! input ([`endorsements`], [`canary`], [`bad_input`], [`parsers`], [`fuzz_regressions`], [`demo`]); and that what is promised is tested ([`documents`]).
+//! input ([`endorsements`], [`canary`], [`tampering`], [`bad_input`], [`parsers`], [`fuzz_regressions`], [`demo`]); and that what is promised is tested ([`documents`]).
 //!
 //! Programs are those that stand beside this test's executable; peers are those that `dev/setup/run` and
 //! `tests/peers/setup` brought, found through `dev/setup/with-env`. Every test has its own folder and its own ports.
@@ -21,4 +21,5 @@ mod peers;
 mod rcar;
 mod registries;
 mod system;
+mod tampering;
 mod tink;

@@ -13,6 +13,7 @@ mod evidence;
 mod files;
 mod inventory;
 mod key;
+mod measure;
 mod model;
 mod output;
 mod policy;
@@ -72,6 +73,9 @@ enum Command {
     /// Sign, verify and show inventories: which machines are yours.
     #[command(subcommand)]
     Inventory(inventory::Command),
+    /// Compute what hardware must measure when it launches a guest: values for policies and bundles of reference values.
+    #[command(subcommand)]
+    Measure(measure::Command),
     /// Verify an enclave: its evidence, that its channel is bound to it, and what it serves.
     Verify(verify::Arguments),
     /// Put a local OpenAI-compatible endpoint in front of a verified enclave.
@@ -112,6 +116,7 @@ fn run(command: Command, json: bool) -> Result<ExitCode> {
         Command::Deployment(command) => deployment::run(command, json),
         Command::ReferenceValues(command) => reference_values::run(&command, json),
         Command::Inventory(command) => inventory::run(&command, json),
+        Command::Measure(command) => measure::run(&command, json),
         Command::Verify(arguments) => verify::run(&arguments, json),
         Command::Proxy(arguments) => proxy::run(&arguments, json),
         Command::Completions { .. } if json => {

@@ -214,6 +214,12 @@ codes! {
     /// A token does not verify.
     TokenInvalid = "token-invalid", Refused, "";
 
+    // ── Launch measurement ─────────────────────────────────────────────────────────────────────────────────────────
+    /// A firmware does not say what a confidential launch of the platform measures.
+    FirmwareNotMeasurable = "firmware-not-measurable", Refused, "take a firmware built for the platform: for SEV-SNP one with SEV metadata (OVMF.amdsev), for TDX one with TDVF metadata (OVMF.inteltdx)";
+    /// A firmware keeps no hashes of the kernel that is handed to it, so that no measurement would cover the kernel.
+    KernelNotMeasurable = "kernel-not-measurable", Refused, "take a firmware that checks the kernel's hashes (OVMF.amdsev), or measure a boot without --kernel";
+
     // ── The attested channel ───────────────────────────────────────────────────────────────────────────────────────
     /// The TLS peer could not prove possession of the key it shows.
     HandshakeSignatureInvalid = "handshake-signature-invalid", Refused, "somebody shows a certificate whose key it does not have";

@@ -146,6 +146,20 @@ pub const NOTE_SIGNATURES: usize = 100;
 pub const NOTE_NAME: usize = 256;
 /// Hashes of one proof in a log: a tree of 2^48 entries, the most that tiles name, is so deep, and a consistency proof one longer.
 pub const LOG_DEPTH: usize = 49;
+/// A firmware image that is measured: OVMF's are 2 to 4 MiB, and QEMU's flash takes 8.
+pub const FIRMWARE: usize = 64 * 1024 * 1024;
+/// Sections that a firmware's metadata describes for one platform; OVMF's have five to seven.
+pub const FIRMWARE_SECTIONS: usize = 64;
+/// Guest memory that these sections take together, the image's own included: a few MiB.
+pub const FIRMWARE_MEMORY: u64 = 256 * 1024 * 1024;
+/// A guest's kernel that is measured: Debian's are 8 to 13 MB, one image with an initrd inside is a few hundred.
+pub const GUEST_KERNEL: usize = 1024 * 1024 * 1024;
+/// A guest's initial ramdisk that is measured. A model inside one would not belong there.
+pub const GUEST_INITRD: usize = 2 * 1024 * 1024 * 1024;
+/// A kernel's command line: Linux on x86 reads 2048 bytes and ignores what follows.
+pub const COMMAND_LINE: usize = 2048;
+/// vCPUs of one guest: KVM's own limit.
+pub const VCPUS: u32 = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -217,6 +231,11 @@ mod tests {
             (NOTE_SIGNATURES, 100),
             (NOTE_NAME, 256),
             (LOG_DEPTH, 49),
+            (FIRMWARE, 67_108_864),
+            (FIRMWARE_SECTIONS, 64),
+            (GUEST_KERNEL, 1_073_741_824),
+            (GUEST_INITRD, 2_147_483_648),
+            (COMMAND_LINE, 2048),
         ];
         for (at, (limit, number)) in sizes.into_iter().enumerate() {
             assert_eq!(limit, number, "limit {at} of this list");
@@ -227,11 +246,12 @@ mod tests {
             (MODEL, 17_592_186_044_416),
             (SCRYPT_N, 131_072),
             (RUNTIME_LIBRARY, 536_870_912),
+            (FIRMWARE_MEMORY, 268_435_456),
         ];
         for (at, (limit, number)) in numbers.into_iter().enumerate() {
             assert_eq!(limit, number, "number {at} of this list");
         }
-        assert_eq!((PARTS, SCRYPT_R, SCRYPT_P), (1024, 8, 4));
+        assert_eq!((PARTS, SCRYPT_R, SCRYPT_P, VCPUS), (1024, 8, 4, 4096));
     }
 
     /// What is carried inside something else fits into it, in the form in which it is carried there.

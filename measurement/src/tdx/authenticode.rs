@@ -1,0 +1,134 @@
+//! The digest of a PE image that firmware measures when it loads it (Microsoft, "Windows Authenticode Portable Executable
+//! Signature Format", 2008, "Calculating the PE Image Hash"; PE Format, "Certificate Table").
+
+use crate::chain::{Hasher, Sha384};
+use strongroom_wire::bytes::Cursor;
+use strongroom_wire::{Refusal, Result};
+
+const WHAT: &str = "PE image";
+/// Offset of the PE header's offset in the DOS header.
+const PE_OFFSET: usize = 0x3c;
+/// Index of the certificate table among the data directories.
+const CERTIFICATES: u32 = 4;
+
+/// Authenticode digest of a PE image, by SHA-384.
+///
+/// Everything is hashed but the checksum, the directory entry of the certificate table, and as many bytes at the end as that
+/// table has: a signed image has the digest that it had before.
+///
+/// # Errors
+/// `malformed`: no PE image, or one whose sections overlap or are cut off.
+pub fn authenticode(image: &[u8]) -> Result<Sha384> {
+    let layout = Layout::parse(image)?;
+    let mut digest = Hasher::new();
+    let mut add = |from: usize, to: usize| {
+        let bytes = image.get(from..to).ok_or_else(|| malformed("a part outside the image"))?;
+        digest.update(bytes);
+        Ok(())
+    };
+    // Steps 3 to 7: headers, without the checksum and the certificate table's entry.
+    add(0, layout.checksum)?;
+    let after_checksum = after(layout.checksum, 4)?;
+    match layout.certificates {
+        Some((entry, _)) => {
+            add(after_checksum, entry)?;
+            add(after(entry, 8)?, layout.headers)?;
+        }
+        None => add(after_checksum, layout.headers)?,
+    }
+    // Steps 8 to 13: sections as they stand in the file.
+    let mut hashed = layout.headers;
+    let mut end = layout.headers;
+    for (from, length) in &layout.sections {
+        if *from < end {
+            return Err(malformed("sections that overlap"));
+        }
+        end = after(*from, *length)?;
+        add(*from, end)?;
+        hashed = after(hashed, *length)?;
+    }
+    // Step 14: what follows, but for the certificate table.
+    let certificates = layout.certificates.map_or(0, |(_, size)| size);
+    let end = image.len().checked_sub(certificates).ok_or_else(|| malformed("a certificate table longer than it"))?;
+    if end > hashed {
+        add(hashed, end)?;
+    }
+    Ok(digest.finish())
+}
+
+fn malformed(cause: &str) -> Refusal {
+    Refusal::malformed(WHAT, cause)
+}
+
+fn after(offset: usize, length: usize) -> Result<usize> {
+    offset.checked_add(length).ok_or_else(|| malformed("an offset beyond any file"))
+}
+
+/// Offsets into the image.
+struct Layout {
+    checksum: usize,
+    /// The certificate table's entry, and the size that it states.
+    certificates: Option<(usize, usize)>,
+    /// SizeOfHeaders.
+    headers: usize,
+    /// PointerToRawData and SizeOfRawData of each section that has any, as they stand in the file.
+    sections: Vec<(usize, usize)>,
+}
+
+impl Layout {
+    fn parse(image: &[u8]) -> Result<Self> {
+        let at = |offset: usize| {
+            let rest = image.get(offset..).ok_or_else(|| malformed("headers that are cut off"))?;
+            Ok::<_, Refusal>(Cursor::new(rest, WHAT))
+        };
+        if at(0)?.array::<2>()? != *b"MZ" {
+            return Err(malformed("no DOS header"));
+        }
+        let pe = size(at(PE_OFFSET)?.u32_le()?)?;
+        let mut cursor = at(pe)?;
+        if cursor.array::<4>()? != *b"PE\0\0" {
+            return Err(malformed("no PE header"));
+        }
+        // COFF header: Machine, NumberOfSections, 12 bytes, SizeOfOptionalHeader, Characteristics.
+        cursor.take(2)?;
+        let count = cursor.u16_le()?;
+        cursor.take(12)?;
+        let optional_size = usize::from(cursor.u16_le()?);
+        let optional = after(pe, 24)?;
+        // In PE32+ ImageBase is four bytes longer where BaseOfData was, and four sizes of stack and heap are twice as long.
+        let directories = match at(optional)?.u16_le()? {
+            0x10b => after(optional, 96)?,
+            0x20b => after(optional, 112)?,
+            _ => return Err(malformed("an optional header of neither PE32 nor PE32+")),
+        };
+        let entry = after(directories, 32)?;
+        let has_entry = at(after(directories, 0)?.saturating_sub(4))?.u32_le()? > CERTIFICATES;
+        let certificates = match has_entry {
+            true => Some((entry, size(at(after(entry, 4)?)?.u32_le()?)?)),
+            false => None,
+        };
+        let headers = size(at(after(optional, 60)?)?.u32_le()?)?;
+        let checksum = after(optional, 64)?;
+        let last = certificates.map_or(checksum, |(entry, _)| entry);
+        if headers < after(last, 8)? {
+            return Err(malformed("headers shorter than their fields"));
+        }
+        let mut table = at(after(optional, optional_size)?)?;
+        let sections = (0..count).map(|_| section(&mut table)).collect::<Result<Vec<_>>>()?;
+        let mut sections: Vec<_> = sections.into_iter().filter(|(_, length)| *length != 0).collect();
+        sections.sort_unstable();
+        Ok(Self { checksum, certificates, headers, sections })
+    }
+}
+
+/// PointerToRawData and SizeOfRawData of a section header of 40 bytes.
+fn section(table: &mut Cursor<'_>) -> Result<(usize, usize)> {
+    table.take(16)?;
+    let (length, from) = (size(table.u32_le()?)?, size(table.u32_le()?)?);
+    table.take(16)?;
+    Ok((from, length))
+}
+
+fn size(number: u32) -> Result<usize> {
+    usize::try_from(number).map_err(|_| malformed("an offset beyond any file"))
+}

@@ -70,6 +70,11 @@ impl Bundle {
         Ok(Self { material, envelope })
     }
 
+    /// What was signed, if it was: whoever wants to know that verifies.
+    pub(crate) fn unverified_payload(&self) -> Result<Vec<u8>> {
+        self.envelope.unverified_payload()
+    }
+
     /// The bundle as it was read, where it is of one certificate.
     pub(crate) fn keyless(&self) -> Option<&[u8]> {
         match &self.material {

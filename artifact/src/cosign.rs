@@ -15,7 +15,14 @@ use std::collections::BTreeMap;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 
-const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+/// The type of an in-toto statement.
+pub(crate) const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+
+/// Whether it is that, or what it was before, which cosign still writes around attestations.
+pub(crate) fn is_statement_type(kind: &str) -> bool {
+    kind == STATEMENT_TYPE || kind == "https://in-toto.io/Statement/v0.1"
+}
+
 /// The predicate type of a signature by `cosign sign`. cosign's own `verify` accepts any other, so that an SBOM by the same
 /// key passes for a signature; here none does.
 pub const PREDICATE_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
@@ -65,7 +72,7 @@ pub(crate) fn verify_states(payload: &[u8], manifest: &Sha256) -> Result<()> {
         let got: String = got.chars().take(200).collect();
         Refusal::new(Code::SignatureInvalid, format!("{what} of a signature")).got(got).want(want)
     };
-    if statement.kind != STATEMENT_TYPE && statement.kind != "https://in-toto.io/Statement/v0.1" {
+    if !is_statement_type(&statement.kind) {
         return Err(states("type", &statement.kind, STATEMENT_TYPE));
     }
     // The predicate itself is empty, and cosign 3.0.0 to 3.0.4 left it out: it is not read.
@@ -95,14 +102,19 @@ pub struct Referrer {
 /// The artifact type of a [`Referrer`].
 pub const ARTIFACT_TYPE: &str = BUNDLE_V0_3;
 
-/// Makes the referrer for `bundle` over the manifest `subject` of media type and size as given (cosign's
-/// `BUNDLE_SPEC`). `created` is in seconds of Unix time.
-pub fn referrer_manifest(bundle: &[u8], subject: (&str, &Sha256, u64), created: u64) -> Result<Referrer> {
+/// Makes the referrer for `bundle`, which states something of this predicate type, over the manifest `subject` of media type
+/// and size as given (cosign's `BUNDLE_SPEC`). `created` is in seconds of Unix time.
+pub fn referrer_manifest(
+    bundle: &[u8],
+    predicate_type: &str,
+    subject: (&str, &Sha256, u64),
+    created: u64,
+) -> Result<Referrer> {
     let config = b"{}".to_vec();
     let (media_type, digest, size) = subject;
     let annotations = BTreeMap::from([
         ("dev.sigstore.bundle.content".to_owned(), "dsse-envelope".to_owned()),
-        ("dev.sigstore.bundle.predicateType".to_owned(), PREDICATE_TYPE.to_owned()),
+        ("dev.sigstore.bundle.predicateType".to_owned(), predicate_type.to_owned()),
         ("org.opencontainers.image.created".to_owned(), crate::time::rfc3339(created)),
     ]);
     let describe = |media_type: &str, digest: &Sha256, size: u64| {
@@ -226,7 +238,7 @@ mod tests {
 
     #[test]
     fn referrer_is_the_manifest_of_the_bundle_specification() {
-        let referrer = referrer_manifest(b"bundle", ("m/t", &MANIFEST, 12), 1_700_000_000).unwrap();
+        let referrer = referrer_manifest(b"bundle", PREDICATE_TYPE, ("m/t", &MANIFEST, 12), 1_700_000_000).unwrap();
         let manifest: Value = serde_json::from_slice(&referrer.manifest).unwrap();
         let want = json!({
             "schemaVersion": 2,

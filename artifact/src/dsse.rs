@@ -50,13 +50,18 @@ impl Envelope {
         }
     }
 
+    /// The payload, whoever signed it.
+    pub(crate) fn unverified_payload(&self) -> Result<Vec<u8>> {
+        bytes::from_base64(&self.payload, "payload")
+    }
+
     /// Verifies the one signature under `key` and gives the payload, which is then the in-toto statement that was signed.
     ///
     /// Refuses any other number of signatures (Sigstore bundle v0.3) with `malformed`, another payload type or a wrong
     /// signature with `signature-invalid`.
     pub(crate) fn verify(&self, key: &PublicKey) -> Result<Vec<u8>> {
         let signature = self.signature()?;
-        let payload = bytes::from_base64(&self.payload, "payload")?;
+        let payload = self.unverified_payload()?;
         key.verify(&pre_authentication_encoding(&self.payload_type, &payload), &signature)?;
         if self.payload_type != IN_TOTO {
             return Err(Refusal::new(Code::SignatureInvalid, "payload type").got(&self.payload_type).want(IN_TOTO));

@@ -1,15 +1,17 @@
 //! The ladder from bytes to a verified model. Each rung is a type whose only way in is the check below it:
 //!
-//! bytes → [`Manifest`](crate::manifest::Manifest) (the shape holds) → [`TrustedModel`] (enough trusted signers signed its
-//! digest) → [`OpenableModel`] (the key is the one it commits to) → [`OpeningModel`] (the statement over its files is
-//! signed) → [`VerifiedModel`] (every blob is the one it names, and the files are those of the statement).
+//! bytes → [`Manifest`](crate::manifest::Manifest) (the shape holds) → [`SignedModel`] (enough trusted signers signed its
+//! digest) → [`TrustedModel`] (it is promoted, where that is demanded) → [`OpenableModel`] (the key is the one it commits to)
+//! → [`OpeningModel`] (the statement over its files is signed) → [`VerifiedModel`] (every blob is the one it names, and the
+//! files are those of the statement).
 //!
 //! This is the way up:
 //!
 //! ```
-//! use strongroom_artifact::ladder::{OpenableModel, OpeningModel, TrustedModel, VerifiedModel};
+//! use strongroom_artifact::ladder::{OpenableModel, OpeningModel, SignedModel, TrustedModel, VerifiedModel};
 //!
-//! fn open(trusted: TrustedModel, statement: &[Vec<u8>]) -> strongroom_wire::Result<VerifiedModel> {
+//! fn open(signed: SignedModel, now: u64, statement: &[Vec<u8>]) -> strongroom_wire::Result<VerifiedModel> {
+//!     let trusted: TrustedModel = signed.promoted(now)?;
 //!     let openable: OpenableModel = trusted.with_key(None)?;
 //!     let opening: OpeningModel = openable.with_statement(statement)?;
 //!     opening.finish()
@@ -28,8 +30,13 @@
 //! ```
 //! ```compile_fail,E0451
 //! use strongroom_artifact::ladder::TrustedModel;
-//! let (manifest, repository, signed_by, statement_signers, demand) = todo!();
-//! let forged = TrustedModel { manifest, repository, signed_by, statement_signers, demand };
+//! let (signed, promotion) = todo!();
+//! let forged = TrustedModel { signed, promotion };
+//! ```
+//! ```compile_fail,E0451
+//! use strongroom_artifact::ladder::SignedModel;
+//! let (manifest, repository, signed_by, statement_signers, demand, promotions) = todo!();
+//! let forged = SignedModel { manifest, repository, signed_by, statement_signers, demand, promotions };
 //! ```
 //! ```compile_fail,E0451
 //! use strongroom_artifact::ladder::OpenableModel;
@@ -63,13 +70,16 @@ mod judged;
 mod layer;
 mod openable;
 mod opening;
+mod signed;
 mod trusted;
 mod verified;
 
+pub(crate) use judged::match_up;
 pub use layer::{LayerOpener, PIECE};
 pub use openable::OpenableModel;
 pub use opening::{OpeningModel, Run};
-pub use trusted::{ManifestSignature, TrustedModel, is_about_signatures, verify_manifest};
+pub use signed::{ManifestSignature, SignedModel, is_about_signatures, verify_manifest};
+pub use trusted::TrustedModel;
 pub use verified::VerifiedModel;
 
 #[cfg(test)]

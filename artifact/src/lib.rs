@@ -1,7 +1,7 @@
 //! What makes a model trusted.
 //!
 //! Sealing of files ([`seal`]), the OCI manifest ([`manifest`]), the signatures over it ([`cosign`]) and over the files
-//! ([`oms`]), and the ladder of proofs from bytes of a registry to a verified model ([`ladder`]).
+//! ([`oms`]), promotion between environments ([`promotion`]), and the ladder of proofs from bytes of a registry to a verified model ([`ladder`]).
 //!
 //! This crate does not open a socket or ask for a key, reads no clock (but `sigstore-verify` does, to refuse log entries of the
 //! future), and touches a disk only to read and write the
@@ -21,6 +21,7 @@ pub mod manifest;
 pub mod oms;
 mod parallel;
 pub mod path;
+pub mod promotion;
 pub mod seal;
 mod shard;
 mod signers;
@@ -32,7 +33,8 @@ pub use hash::{FileDigest, HashAlgorithm, Hasher};
 pub use keyless::{CertificateRequest, TrustedRoot, Unlogged};
 pub use keys::{PublicKey, SecretPem, Sign, SigningKey};
 pub use ladder::{
-    LayerOpener, ManifestSignature, OpenableModel, OpeningModel, TrustedModel, VerifiedModel, verify_manifest,
+    LayerOpener, ManifestSignature, OpenableModel, OpeningModel, SignedModel, TrustedModel, VerifiedModel,
+    verify_manifest,
 };
 pub use manifest::{Layer, Manifest};
 pub use signers::{Credential, Signers, verify_signers};

@@ -110,25 +110,40 @@ impl Signers {
     /// The payload that one of them signed, and who it was.
     ///
     /// # Errors
+    /// As [`Self::verify_named`].
+    pub(crate) fn verify(&self, bundle: &Bundle, form: Hint) -> Result<(Vec<u8>, Credential)> {
+        self.verify_named(bundle, form).map(|(payload, credential, _)| (payload, credential))
+    }
+
+    /// [`Self::verify`], and the names of those who it may have been: several patterns may be of one identity.
+    ///
+    /// # Errors
     /// As [`Bundle::verify`] and [`TrustedRoot::verify`], and for an identity that is none of theirs as
     /// [`Vouched::verify_identity`].
-    pub(crate) fn verify(&self, bundle: &Bundle, form: Hint) -> Result<(Vec<u8>, Credential)> {
+    pub(crate) fn verify_named(&self, bundle: &Bundle, form: Hint) -> Result<(Vec<u8>, Credential, Vec<&str>)> {
         let Some(raw) = bundle.keyless() else {
             // A hint decides among keys, so they are tried together.
             let keys: Vec<_> = self.all.iter().filter_map(Known::key).cloned().collect();
-            return bundle.verify(&keys, form).map(|(payload, key)| (payload, Credential::Key(key.fingerprint())));
+            let (payload, key) = bundle.verify(&keys, form)?;
+            let has = |known: &&Known| known.key() == Some(key);
+            let names = self.all.iter().filter(has).map(|known| known.name.as_str()).collect();
+            return Ok((payload, Credential::Key(key.fingerprint()), names));
         };
         let vouched = self.verify_keyless(raw)?;
-        let mut closest = None;
-        for identity in self.all.iter().filter_map(Known::identity) {
+        let (mut names, mut closest) = (Vec::new(), None);
+        for (known, identity) in self.all.iter().filter_map(|known| Some((known, known.identity()?))) {
             match vouched.verify_identity(identity) {
-                Ok(()) => return Ok((vouched.payload.clone(), vouched.credential())),
+                Ok(()) => names.push(known.name.as_str()),
                 // The right identity by another issuer is closer than another identity.
                 Err(refusal) if closest.is_none() || refusal.code == Code::SignerIssuerMismatch => {
                     closest = Some(refusal);
                 }
                 Err(_) => {}
             }
+        }
+        if !names.is_empty() {
+            let credential = vouched.credential();
+            return Ok((vouched.payload, credential, names));
         }
         Err(closest
             .unwrap_or_else(|| Refusal::new(Code::SignerUntrusted, "signer of a bundle").got(vouched.credential())))
@@ -165,7 +180,8 @@ impl Vouched {
 /// As [`Signers::parse`].
 pub fn verify_signers(trust: &TrustFile) -> Result<()> {
     for rule in &trust.rules {
-        for signers in [&rule.signers, &rule.statement_signers] {
+        let promoters = rule.promotion.as_ref().map(|promotion| &promotion.promoters);
+        for signers in [&rule.signers, &rule.statement_signers].into_iter().chain(promoters) {
             Signers::parse(signers, trust.trusted_root.as_deref())?;
         }
     }

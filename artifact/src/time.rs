@@ -1,4 +1,4 @@
-//! Unix time as RFC 3339 text, for annotations.
+//! Unix time as RFC 3339 text, in UTC and whole seconds.
 
 /// `YYYY-MM-DDThh:mm:ssZ` of `seconds` since 1970, by the proleptic Gregorian calendar.
 pub(crate) fn rfc3339(seconds: u64) -> String {
@@ -27,6 +27,20 @@ pub(crate) fn rfc3339(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", days + 1)
 }
 
+/// The seconds of what [`rfc3339`] writes. `None` for all else: other zones, fractions, days that are none.
+pub(crate) fn parse_rfc3339(text: &str) -> Option<u64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    // Years are counted from March on, so that a leap day comes last.
+    let years = if month > 2 { year } else { year.checked_sub(1)? };
+    let months = if month > 2 { month.checked_sub(3)? } else { month.checked_add(9)? };
+    let days = 365 * years + years / 4 - years / 100 + years / 400 + (153 * months + 2) / 5 + day.checked_sub(1)?;
+    let seconds = days.checked_sub(719_468)? * 86_400 + hour * 3600 + minute * 60 + second;
+    // What is out of its range, or in another form, is not what it would be written as.
+    (rfc3339(seconds) == text).then_some(seconds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +55,37 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00Z"),
         ] {
             assert_eq!(rfc3339(seconds), want);
+            assert_eq!(parse_rfc3339(want), Some(seconds));
+        }
+    }
+
+    #[test]
+    fn times_in_another_form_and_days_that_are_none_refused() {
+        for bad in [
+            "",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "2026-01-00T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:60:00Z",
+            "2026-01-01T00:00:00+00:00",
+            "2026-01-01T00:00:00.0Z",
+            "2026-01-01t00:00:00z",
+            "2026-1-01T00:00:00Z",
+            "+026-01-01T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "0000-01-01T00:00:00Z",
+            "ä026-01-01T00:00:00Z",
+        ] {
+            assert_eq!(parse_rfc3339(bad), None, "{bad}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn written_time_reads_back(seconds in 0..253_402_300_800_u64) {
+            proptest::prop_assert_eq!(parse_rfc3339(&rfc3339(seconds)), Some(seconds));
         }
     }
 }

@@ -202,7 +202,9 @@ fn model_signed_by_key_and_in_a_form_that_is_allowed_accepted_and_in_another_for
     let by_another_s_identity = ManifestSignature::Bundle(read("good.json").to_string().into_bytes());
     let signatures = [by_another_s_identity.clone(), by_key];
     let judge = |signatures: &[ManifestSignature], trust: &TrustFile| {
-        verify_manifest(&manifest, &digest, "h/m", signatures, trust).map(|trusted| trusted.signers())
+        verify_manifest(&manifest, &digest, "h/m", signatures, trust)
+            .and_then(|signed| signed.promoted(0))
+            .map(|trusted| trusted.signers())
     };
     assert_eq!(judge(&signatures, &trust).unwrap(), ["release"]);
     // The right identity, about another manifest.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use strongroom_appraisal::ReleasePolicy;
+use strongroom_appraisal::{ReleasePolicy, UnixTime};
 use strongroom_registry_client::{Reference, RegistryClient, verify_model};
 use strongroom_wire::deployment::{Deployment, Model};
 use strongroom_wire::digest::Sha256;
@@ -72,17 +72,24 @@ impl Models {
         deployment: &Deployment,
         key: &ResourcePath,
         policy: &ReleasePolicy,
+        now: UnixTime,
     ) -> Result<Fact> {
-        match tokio::time::timeout(PATIENCE, self.search(deployment, key, policy)).await {
+        match tokio::time::timeout(PATIENCE, self.search(deployment, key, policy, now)).await {
             Ok(found) => found,
             Err(_) => Err(Refusal::new(Code::Timeout, "models of the deployment").want(format!("{PATIENCE:?}"))),
         }
     }
 
-    async fn search(&self, deployment: &Deployment, key: &ResourcePath, policy: &ReleasePolicy) -> Result<Fact> {
+    async fn search(
+        &self,
+        deployment: &Deployment,
+        key: &ResourcePath,
+        policy: &ReleasePolicy,
+        now: UnixTime,
+    ) -> Result<Fact> {
         let mut unjudged = None;
         for model in &deployment.settings().models {
-            match self.judge(model, policy).await {
+            match self.judge(model, policy, now).await {
                 Ok(fact) if fact.key.as_ref() == Some(key) => return Ok(fact),
                 Ok(_) => {}
                 Err(refusal) => {
@@ -93,7 +100,7 @@ impl Models {
         Err(unjudged.unwrap_or_else(|| Refusal::new(Code::KeyNotInDeployment, "key").got(key)))
     }
 
-    async fn judge(&self, model: &Model, policy: &ReleasePolicy) -> Result<Fact> {
+    async fn judge(&self, model: &Model, policy: &ReleasePolicy, now: UnixTime) -> Result<Fact> {
         let question = Question { reference: model.reference.clone(), policy: policy.digest() };
         if let Some(fact) = self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(&question) {
             return Ok(fact.clone());
@@ -104,13 +111,17 @@ impl Models {
             Refusal::new(Code::RegistryNotAllowed, "registry").got(reference.host()).want(known)
         })?;
         // Nobody's signature counts in a repository without a rule, so nothing is fetched from it.
-        policy.trust().rule_for(&reference.name())?;
-        let trusted = verify_model(client, &reference, policy.trust()).await?;
+        let rule = policy.trust().rule_for(&reference.name())?;
+        let trusted = verify_model(client, &reference, policy.trust(), now).await?;
         let fact = Fact {
             reference: model.reference.clone(),
             key: trusted.manifest().sealing().map(|sealing| sealing.key.clone()),
             signers: trusted.signers().to_vec(),
         };
+        // A promotion ends, and what was promoted since may be known by then.
+        if rule.promotion.is_some() {
+            return Ok(fact);
+        }
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         if facts.len() >= CAPACITY {
             facts.clear();

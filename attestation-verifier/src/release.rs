@@ -163,7 +163,7 @@ impl Verifier {
         let enclave = appraisal.into_verified()?;
         trail.note("root", enclave.root());
 
-        let model = self.models.find(&attested.deployment, id, &stored.policy).await?; // 4
+        let model = self.models.find(&attested.deployment, id, &stored.policy, self.clock.now()).await?; // 4
         trail.note("model", &model.reference);
         trail.note("signers", &model.signers);
         Ok(stored.metadata)

@@ -22,8 +22,8 @@ use strongroom_wire::Result;
 /// From a deployment document to an enclave that serves, for a TLS key that was just born:
 ///
 /// 1. *measure*: the document is the one that the hardware names;
-/// 2. *pull*: every model's manifest is the one of the document, and signed by those whom the document trusts; this comes
-///    before any key is asked for, so that nobody can have this guest ask for a key to something else;
+/// 2. *pull*: every model's manifest is the one of the document, signed by those whom the document trusts, and promoted
+///    where it demands that, by the host's clock and by what the registry gives; this comes before any key is asked for, so that nobody can have this guest ask for a key to something else;
 /// 3. *attest*: the document's verifier is shown evidence of this guest, and wraps to it the key of every sealed model, which
 ///    is the key that the signed manifest commits to;
 /// 4. *open*: every layer is the one of the manifest and opens into sealed memory, never onto a disk, and the files are those

@@ -3,6 +3,7 @@
 mod messages;
 
 use crate::attester::{Attester, OwnEvidence};
+use crate::clock;
 use core::time::Duration;
 use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::response::Parts;
@@ -11,7 +12,6 @@ use messages::{attestation, cookie, refusal_of, request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use strongroom_artifact::DataKey;
 use strongroom_jose::{TeeKey, TokenVerifier, thumbprint};
 use strongroom_transport::http::{Body, empty, full};
@@ -131,8 +131,7 @@ impl<'a> Verifier<'a> {
     /// The keys that follow are opened by nobody else whatever the result says; a verifier that mistakes this guest for
     /// another is worth stopping at all the same.
     fn verify_result(&self, token: &str, thumbprint: &str) -> Result<()> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let claims: EarClaims = self.tokens.verify(token, now, AUDIENCE)?;
+        let claims: EarClaims = self.tokens.verify(token, clock::now(), AUDIENCE)?;
         let root = self.deployment.settings().root.to_string();
         let subject = self.deployment.digest().oci();
         for (claim, got, want) in [

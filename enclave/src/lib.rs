@@ -13,6 +13,7 @@
 pub mod api;
 pub mod attester;
 pub mod boot;
+mod clock;
 pub mod config;
 pub mod evidence;
 pub mod inference;

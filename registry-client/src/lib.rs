@@ -1,8 +1,9 @@
 //! An OCI registry as a place for models (distribution specification 1.1): verified bytes only.
 //!
 //! One registry is a [`RegistryClient`], reached as [`Access`] says; a [`Reference`] names what is in it. The recipes are
-//! made of its requests: [`push_model`] seals, signs and pushes a directory; [`sign_model`] adds another signer's signature; [`verify_model`] fetches a manifest with its
-//! signatures and judges them by a trust file; [`open_model`] streams, verifies and opens every layer into a [`ModelSink`].
+//! made of its requests: [`push_model`] seals, signs and pushes a directory; [`sign_model`] adds another signer's signature,
+//! [`attach_bundle`] a signature or promotion that was made elsewhere; [`verify_model`] fetches a manifest with its signatures and
+//! promotions and judges them by a trust file; [`open_model`] streams, verifies and opens every layer into a [`ModelSink`].
 //!
 //! Long blobs come in [`Ranges`] side by side; what a [`Cache`] has is not fetched, and what was interrupted goes on from it;
 //! a [`Mirror`] may give what has a digest.
@@ -53,4 +54,4 @@ pub use sign::{SignOptions, attach_bundle, sign_model};
 pub use sink::{FileSink, Filled, ModelSink};
 pub use strongroom_transport::{Patience, Proxies};
 pub use uploads::Blob;
-pub use verify::verify_model;
+pub use verify::{fetch_promotions, verify_model, verify_signed};

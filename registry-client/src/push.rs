@@ -227,7 +227,7 @@ mod tests {
             };
             let reference = Reference::parse(&format!("{host}/m")).unwrap();
             let pushed = push_in_parts(&client, &source, &reference, options, PART).await.unwrap();
-            let trusted = verify_model(&client, &pushed.reference, &trust).await.unwrap();
+            let trusted = verify_model(&client, &pushed.reference, &trust, 0).await.unwrap();
             let parts = trusted.manifest().layers().iter().filter(|layer| !layer.is_statement()).count();
             assert_eq!(parts, 1 + 1 + 2 + 5);
             let target = folder.path().join(format!("sealed-{sealed}"));

@@ -6,8 +6,9 @@ use crate::signatures::push_simple;
 use crate::uploads::Blob;
 use core::fmt;
 use std::collections::BTreeMap;
-use strongroom_artifact::cosign::{referrer_manifest, sign_manifest, sign_simple};
+use strongroom_artifact::cosign::{self, referrer_manifest, sign_manifest, sign_simple};
 use strongroom_artifact::manifest::OCI_MANIFEST;
+use strongroom_artifact::promotion;
 use strongroom_artifact::{Manifest, Sign};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
@@ -41,8 +42,8 @@ pub async fn sign_model(client: &RegistryClient, reference: &Reference, options:
     sign_target(client, reference, target, options).await
 }
 
-/// Attaches a bundle that was made elsewhere, over the digest of `reference`, which it must have, and the manifest there. Gives the
-/// digest of the manifest that attaches it. Nothing is verified: a bundle that does not count is nobody's.
+/// Attaches a bundle that was made elsewhere, a signature or promotion, to the manifest of `reference`, which must have a
+/// digest. Gives the digest of the manifest that attaches it. Nothing is verified: a bundle that does not count is nobody's.
 ///
 /// # Errors
 /// As [`sign_model`].
@@ -93,7 +94,11 @@ async fn push_bundle(
     created: u64,
 ) -> Result<Sha256> {
     let length = u64::try_from(length).map_err(|e| Refusal::malformed("manifest", e))?;
-    let referrer = referrer_manifest(&bundle, (OCI_MANIFEST, &digest, length), created)?;
+    let predicate_type = match promotion::parse_attached(&bundle) {
+        Some(_) => promotion::PREDICATE_TYPE,
+        None => cosign::PREDICATE_TYPE,
+    };
+    let referrer = referrer_manifest(&bundle, predicate_type, (OCI_MANIFEST, &digest, length), created)?;
     for blob in [referrer.config, bundle] {
         client.push_blob(reference.repository(), &Blob::bytes(blob)).await?;
     }

@@ -1,5 +1,6 @@
 //! The signatures that a repository holds for a manifest: cosign 3's bundles, which refer to it, and the image of cosign 1
-//! and 2 under the tag `sha256-<hex>.sig`. They are fetched here and judged elsewhere.
+//! and 2 under the tag `sha256-<hex>.sig`; and promotion statements, which are bundles too. They are fetched here and judged
+//! elsewhere.
 
 use crate::client::RegistryClient;
 use crate::manifests::MANIFEST_TYPE;
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use strongroom_artifact::cosign::{ARTIFACT_TYPE, SIMPLE_SIGNATURE, SIMPLE_SIGNING, SimpleSignature, simple_tag};
 use strongroom_artifact::ladder::ManifestSignature;
+use strongroom_artifact::promotion;
 use strongroom_wire::bytes::from_base64;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
@@ -21,22 +23,55 @@ pub(crate) struct Found {
     /// Whoever finds too little among the signatures reports this instead: what the registry failed to give, or what was not
     /// looked at, may have been the rest.
     pub(crate) failure: Option<Refusal>,
+    /// Bundles that state a promotion or demotion, whoever signed them.
+    pub(crate) promotions: Vec<Vec<u8>>,
+    /// Why there may be more of them. Whoever judges promotions refuses with this: what is missing may be a demotion.
+    pub(crate) unread: Option<Refusal>,
+}
+
+/// What a referrer is.
+enum Attached {
+    Signature(Vec<u8>),
+    Promotion(Vec<u8>),
+    /// A bundle longer than signatures and promotions are.
+    TooLong(Refusal),
+    Else,
 }
 
 impl Found {
     /// Nothing yet of a list of `listed` entries, of which [`limits::SIGNATURES`] are looked at.
     fn among(listed: usize, what: &str) -> Self {
         let cut = listed > limits::SIGNATURES;
-        Self { signatures: Vec::new(), failure: cut.then(|| Refusal::too_large(what, listed, limits::SIGNATURES)) }
+        Self { failure: cut.then(|| Refusal::too_large(what, listed, limits::SIGNATURES)), ..Self::default() }
+    }
+
+    /// [`limits::SIGNATURES`] of what attaches a signature are kept, and every promotion.
+    fn attach(&mut self, fetched: Result<Attached>) {
+        match fetched {
+            Ok(Attached::Signature(_)) if self.signatures.len() >= limits::SIGNATURES => {
+                let got = format!("more than {}", limits::SIGNATURES);
+                self.fail(Refusal::too_large("signatures of the manifest", got, limits::SIGNATURES));
+            }
+            Ok(Attached::Signature(bundle)) => self.signatures.push(bundle.into()),
+            Ok(Attached::Promotion(bundle)) => self.promotions.push(bundle),
+            Ok(Attached::TooLong(refusal)) => self.fail(refusal),
+            Ok(Attached::Else) => {}
+            Err(refusal) => {
+                self.unread.get_or_insert_with(|| refusal.clone());
+                self.fail(refusal);
+            }
+        }
+    }
+
+    fn fail(&mut self, refusal: Refusal) {
+        tracing::warn!(%refusal, "signature not fetched");
+        self.failure.get_or_insert(refusal);
     }
 
     fn add(&mut self, fetched: Result<Option<ManifestSignature>>) {
         match fetched {
             Ok(signature) => self.signatures.extend(signature),
-            Err(refusal) => {
-                tracing::warn!(%refusal, "signature not fetched");
-                self.failure.get_or_insert(refusal);
-            }
+            Err(refusal) => self.fail(refusal),
         }
     }
 }
@@ -67,30 +102,38 @@ pub(crate) async fn fetch_bundles(client: &RegistryClient, reference: &Reference
     // What is said to be a bundle comes first, as the limit must not be used up by what is not; but the rest is looked at
     // too, since tools exist that write another type into the index.
     referrers.sort_by_key(|referrer| referrer.artifact_type.as_deref() != Some(ARTIFACT_TYPE));
-    let mut found = Found::among(referrers.len(), "referrers of the manifest");
-    for referrer in referrers.iter().take(limits::SIGNATURES) {
-        found.add(fetch_bundle(client, reference, referrer).await);
+    let mut found = Found::default();
+    for referrer in referrers.iter().take(limits::REFERRERS) {
+        found.attach(fetch_bundle(client, reference, referrer).await);
+    }
+    if referrers.len() > limits::REFERRERS {
+        let got = referrers.len();
+        found.attach(Err(Refusal::too_large("referrers of the manifest", got, limits::REFERRERS)));
     }
     Ok(found)
 }
 
-/// The bundle in a referrer; `None` if it is something else.
-async fn fetch_bundle(
-    client: &RegistryClient,
-    reference: &Reference,
-    referrer: &Referrer,
-) -> Result<Option<ManifestSignature>> {
-    let Ok(digest) = Sha256::from_oci(&referrer.digest) else { return Ok(None) };
+/// What is in a referrer.
+async fn fetch_bundle(client: &RegistryClient, reference: &Reference, referrer: &Referrer) -> Result<Attached> {
+    let Ok(digest) = Sha256::from_oci(&referrer.digest) else { return Ok(Attached::Else) };
     let fetched = client.manifest(&reference.pinned(digest)).await?;
-    let Some(document) = parse(&fetched.bytes) else { return Ok(None) };
+    let Some(document) = parse(&fetched.bytes) else { return Ok(Attached::Else) };
     // Exactly one layer, as cosign demands.
-    let [layer] = document.layers.as_slice() else { return Ok(None) };
+    let [layer] = document.layers.as_slice() else { return Ok(Attached::Else) };
     if layer.media_type != ARTIFACT_TYPE {
-        return Ok(None);
+        return Ok(Attached::Else);
+    }
+    if usize::try_from(layer.size).map_or(true, |size| size > limits::SIGNATURE) {
+        let what = format!("blob `{}`", layer.digest);
+        return Ok(Attached::TooLong(Refusal::too_large(what, layer.size, limits::SIGNATURE)));
     }
     let digest = Sha256::from_oci(&layer.digest)?;
-    let bundle = client.blob(reference.repository(), digest, layer.size, limits::SIGNATURE).await?;
-    Ok(Some(ManifestSignature::Bundle(bundle.into())))
+    let bundle = client.blob(reference.repository(), digest, layer.size, limits::SIGNATURE).await?.to_vec();
+    // What states a promotion is no signature, and the other way round, whatever a list of referrers says that it is.
+    Ok(match promotion::parse_attached(&bundle) {
+        Some(_) => Attached::Promotion(bundle),
+        None => Attached::Signature(bundle),
+    })
 }
 
 /// The signatures under the tag `sha256-<hex>.sig`.

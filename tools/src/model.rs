@@ -5,6 +5,7 @@ mod key_file;
 mod keygen;
 mod keyless;
 mod local;
+mod promotions;
 mod pull;
 mod push;
 mod sign;

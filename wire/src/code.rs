@@ -281,6 +281,20 @@ codes! {
     TrustedRootInvalid = "trusted-root-invalid", Configuration, "give Sigstore's `trusted_root.json`";
     /// No rule of the trust file covers this repository.
     RepositoryUntrusted = "repository-untrusted", Refused, "add a rule for the repository to the trust file";
+    /// Not enough promoters said that the model is for the environment.
+    PromotionMissing = "promotion-missing", Refused, "promote it with `strongroom model promote`, each promoter with the same --sequence";
+    /// A promotion statement has not the shape that it must have.
+    PromotionInvalid = "promotion-invalid", Refused, "";
+    /// A promotion is of the future.
+    PromotionNotYetValid = "promotion-not-yet-valid", Refused, "check the clock";
+    /// A promotion is past its expiry.
+    PromotionExpired = "promotion-expired", Refused, "promote the model again: no promotion lasts longer than 30 days";
+    /// Another promotion has a higher sequence, or the trust file demands one.
+    PromotionSuperseded = "promotion-superseded", Refused, "an older promotion was replayed, or another model is in the environment now";
+    /// A promoter took the model out of the environment.
+    PromotionDemoted = "promotion-demoted", Refused, "promote it again, with a higher sequence, if it belongs there after all";
+    /// The model was promoted under another release policy than the one that is asked.
+    PromotionPolicyMismatch = "promotion-policy-mismatch", Refused, "promote it under the policy that is in force";
     /// The manifest's bytes are not those of the digest.
     ManifestDigestMismatch = "manifest-digest-mismatch", Refused, "";
     /// A layer's bytes are not those of the digest.

@@ -76,6 +76,21 @@ pub const BUNDLE: usize = 16 * 1024 * 1024;
 pub const SIGNATURE: usize = 64 * 1024;
 /// Signatures (referrers, layers of a `.sig` image) that are looked at for one manifest; a registry could list any number.
 pub const SIGNATURES: usize = 64;
+/// Referrers that are looked at for one manifest: its signatures, and its promotions, of which several promoters and
+/// environments make some hundred in years.
+pub const REFERRERS: usize = 256;
+/// Promotion statements of one repository and environment that a judgement hangs on, the newest by sequence.
+pub const PROMOTIONS: usize = 256;
+/// Seconds for which a promotion may be valid, 30 days: a registry that hides what came later gains no more than that.
+pub const PROMOTION_VALIDITY: u64 = 30 * 24 * 60 * 60;
+/// The highest sequence of a promotion. Up to there all tools that read JSON numbers as floating point read them exactly.
+pub const PROMOTION_SEQUENCE: u64 = (1 << 53) - 1;
+/// Seconds by which a promoter's clock may be ahead.
+pub const PROMOTION_SKEW: u64 = 5 * 60;
+/// Characters of the reason of a demotion.
+pub const PROMOTION_REASON: usize = 500;
+/// Characters of the name of an environment: as much as a DNS label has.
+pub const ENVIRONMENT: usize = 63;
 /// Certificates of a signer's chain in a bundle: root, two or three between, and the signer's.
 pub const SIGNER_CHAIN: usize = 8;
 /// A model reference: host and name of at most 255, a tag of at most 128, and a digest of 71 characters.
@@ -203,6 +218,10 @@ mod tests {
             (BUNDLE, 16_777_216),
             (SIGNATURE, 65_536),
             (SIGNATURES, 64),
+            (REFERRERS, 256),
+            (PROMOTIONS, 256),
+            (PROMOTION_REASON, 500),
+            (ENVIRONMENT, 63),
             (SIGNER_CHAIN, 8),
             (REFERENCE, 512),
             (REGISTRY_ERROR, 16_384),
@@ -243,6 +262,9 @@ mod tests {
         let numbers = [
             (REFERENCE_VALUES_VALIDITY, 31_622_400),
             (INVENTORY_VALIDITY, 31_622_400),
+            (PROMOTION_VALIDITY, 2_592_000),
+            (PROMOTION_SEQUENCE, 9_007_199_254_740_991),
+            (PROMOTION_SKEW, 300),
             (MODEL, 17_592_186_044_416),
             (SCRYPT_N, 131_072),
             (RUNTIME_LIBRARY, 536_870_912),

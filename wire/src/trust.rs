@@ -18,12 +18,15 @@
 //! key = """…"""
 //! ```
 //!
+//! `[rule.promotion]` demands that a model was promoted to an environment ([`PromotionRule`]); absent, it need not be.
 //! `trusted-root`, before the rules, is Sigstore's `trusted_root.json` as text: who vouches for identities, logs and times.
 //! Absent, it is the public instance's, as it is built in.
 
+mod promotion;
 mod signer;
 
 use crate::{Code, Refusal, Result, document, limits};
+pub use promotion::{Environment, PromotionRule};
 use serde::{Deserialize, Serialize};
 pub use signer::{Identity, SignedBy, Signer};
 use std::collections::BTreeSet;
@@ -61,6 +64,9 @@ pub struct Rule {
     /// Those who may sign the statement over the files. Empty: the same as [`Self::signers`].
     #[serde(rename = "statement-signer", default, skip_serializing_if = "Vec::is_empty")]
     pub statement_signers: Vec<Signer>,
+    /// What the model must be promoted to. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<PromotionRule>,
 }
 
 /// A form of cosign's signatures.
@@ -126,18 +132,10 @@ impl TrustFile {
                 return wrong("a rule stands behind one that already covers its repository");
             }
             for signers in [&rule.signers, &rule.statement_signers] {
-                let names: BTreeSet<&str> = signers.iter().map(|signer| signer.name.as_str()).collect();
-                let others: BTreeSet<String> = signers.iter().map(Signer::sameness).collect();
-                if names.len() < signers.len() || others.len() < signers.len() {
-                    return wrong("two signers of a rule share a name, a key or an identity");
-                }
-                for signer in signers.iter() {
-                    if let SignedBy::Identity(identity) = &signer.by {
-                        identity
-                            .verify_shape()
-                            .map_err(|refusal| refusal.within(format!("signer `{}`", signer.name)))?;
-                    }
-                }
+                verify_distinct(signers)?;
+            }
+            if let Some(promotion) = &rule.promotion {
+                promotion.verify_shape()?;
             }
             if prefix.is_empty() || prefix.contains('*') {
                 return wrong("a repository is `host/repo` or `host/prefix/*`");
@@ -161,6 +159,22 @@ impl TrustFile {
     }
 }
 
+/// Refuses signers of whom two share a name, a key or an identity, and identities of anybody.
+fn verify_distinct(signers: &[Signer]) -> Result<()> {
+    let names: BTreeSet<&str> = signers.iter().map(|signer| signer.name.as_str()).collect();
+    let others: BTreeSet<String> = signers.iter().map(Signer::sameness).collect();
+    if names.len() < signers.len() || others.len() < signers.len() {
+        let what = "trust file: two signers of a rule share a name, a key or an identity";
+        return Err(Refusal::new(Code::ConfigurationInvalid, what));
+    }
+    for signer in signers {
+        if let SignedBy::Identity(identity) = &signer.by {
+            identity.verify_shape().map_err(|refusal| refusal.within(format!("signer `{}`", signer.name)))?;
+        }
+    }
+    Ok(())
+}
+
 impl Rule {
     /// One signer of these is enough for `repository`, in any form, and for the statement that there must be.
     pub fn new(repository: impl Into<String>, signers: Vec<Signer>) -> Self {
@@ -171,6 +185,7 @@ impl Rule {
             statement: StatementDemand::Required,
             signers,
             statement_signers: Vec::new(),
+            promotion: None,
         }
     }
 

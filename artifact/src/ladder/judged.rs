@@ -124,7 +124,7 @@ impl<'s> Judged<'s> {
 }
 
 /// A largest choice of one credential for each signer, none twice: augmenting paths, as for any bipartite matching.
-fn match_up<'c>(proven: &[&'c [Credential]]) -> Vec<(usize, &'c Credential)> {
+pub(crate) fn match_up<'c>(proven: &[&'c [Credential]]) -> Vec<(usize, &'c Credential)> {
     fn place<'c>(
         at: usize,
         proven: &[&'c [Credential]],

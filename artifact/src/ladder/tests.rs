@@ -131,6 +131,36 @@ fn trust(threshold: usize, signers: Vec<Signer>, statement_signers: Vec<Signer>)
     TrustFile::new(vec![Rule { threshold, statement_signers, ..rule }])
 }
 
+#[test]
+fn model_that_is_promoted_trusted_and_one_that_is_only_signed_not() {
+    use crate::promotion::{Action, Statement};
+    use strongroom_wire::trust::{Environment, PromotionRule};
+    let stored = sealed();
+    let promoter = SigningKey::generate().unwrap();
+    let environment = Environment::parse("production").unwrap();
+    let mut trust = stored.trust();
+    trust.rules[0].promotion = Some(PromotionRule::new(environment.clone(), vec![named("operations", &promoter)]));
+    let signatures = [signature(&stored.digest, &stored.signer)];
+    let signed = || verify_manifest(&stored.manifest, &stored.digest, REPOSITORY, &signatures, &trust).unwrap();
+    assert_eq!(signed().promoted(5).unwrap_err().code, Code::PromotionMissing);
+    let statement = Statement {
+        manifest: stored.digest,
+        repository: REPOSITORY.into(),
+        environment,
+        sequence: 3,
+        issued: 5,
+        action: Action::Promote { expires: 9, policy: None },
+    };
+    let promoted = |now| {
+        let mut signed = signed();
+        signed.promotions().unwrap().add(&statement.sign(&promoter).unwrap()).unwrap();
+        signed.promoted(now)
+    };
+    assert_eq!(promoted(9).unwrap().promotion().map(|promotion| promotion.sequence()), Some(3));
+    assert_eq!(promoted(10).unwrap_err().code, Code::PromotionExpired);
+    assert!(stored.trusted().unwrap().promotion().is_none(), "nobody demands it");
+}
+
 fn signature(digest: &Sha256, key: &SigningKey) -> ManifestSignature {
     cosign::sign_manifest(digest, key, &BTreeMap::new()).unwrap().into()
 }
@@ -146,7 +176,7 @@ impl Stored {
 
     fn trusted_by(&self, trust: &TrustFile) -> Result<TrustedModel> {
         let signatures = [signature(&self.digest, &self.signer)];
-        verify_manifest(&self.manifest, &self.digest, REPOSITORY, &signatures, trust)
+        verify_manifest(&self.manifest, &self.digest, REPOSITORY, &signatures, trust)?.promoted(0)
     }
 
     /// Opens every blob and finishes; gives the files beside the verified model.

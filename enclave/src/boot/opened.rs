@@ -3,15 +3,15 @@
 use super::pulled::Named;
 use super::{Attested, Measured};
 use crate::api::{Principals, Serving};
+use crate::clock;
 use crate::config::Config;
 use crate::evidence::{Bound, Desk};
 use crate::inference::{Model, Models};
 use crate::memory::{ModelFiles, OpeningFiles};
 use crate::runtime::Runtime;
-use crate::staple::{Clock, OfVerifier, Staple};
+use crate::staple::{OfVerifier, Staple};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use strongroom_artifact::ladder::VerifiedModel;
 use strongroom_registry_client::open_model;
 use strongroom_wire::digest::Sha256;
@@ -68,17 +68,13 @@ impl Opened {
         let (library, digest) = (config.onnxruntime.clone(), settings.runtime.onnxruntime);
         let loaded = tokio::task::spawn_blocking(move || load_all(library, digest, models)).await;
         let models = loaded.map_err(|e| Refusal::new(Code::Internal, "loading thread").because(e))??;
-        let staple = Staple::open(OfVerifier::new(measured.deployment().clone(), measured.attester()), clock());
+        let staple =
+            Staple::open(OfVerifier::new(measured.deployment().clone(), measured.attester()), Arc::new(clock::now));
         staple.prepare(measured.evidence()).await;
         let bound = Bound { channel_key: channel_key.to_vec(), workload };
         let desk = Desk::open(measured.attester(), bound, staple)?;
         Ok(Serving { principals: Principals::new(&settings.principals), models, desk })
     }
-}
-
-/// The host's.
-fn clock() -> Clock {
-    Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 fn load_all(library: PathBuf, digest: Sha256, opened: Vec<OpenedModel>) -> Result<Models> {

@@ -1,6 +1,7 @@
-//! Step 2: the models' manifests are those of the document, and signed by those whom it trusts.
+//! Step 2: the models' manifests are those of the document, signed by those whom it trusts, and promoted where it demands that.
 
 use super::Measured;
+use crate::clock;
 use crate::config::Config;
 use std::collections::BTreeMap;
 use strongroom_artifact::ladder::TrustedModel;
@@ -26,7 +27,10 @@ pub(super) struct Named<T> {
 }
 
 impl Pulled {
-    /// Fetches and verifies manifests and signatures.
+    /// Fetches and verifies manifests, signatures and promotions.
+    ///
+    /// Whether a promotion has ended is judged by the host's clock, and what of promotions and demotions the registry hides is not
+    /// known here: both are the verifier's to decide, before it releases a key.
     ///
     /// # Errors
     /// `registry-not-allowed` the document does not list a model's registry; else as [`verify_model`].
@@ -43,8 +47,10 @@ impl Pulled {
             }
             let registry = registries.get(host).ok_or_else(|| Refusal::new(Code::Internal, "registry"))?;
             let within = |refusal: Refusal| refusal.within(format!("model `{}`", model.name));
-            let trusted = verify_model(registry, &reference, &settings.trust).await.map_err(within)?;
-            tracing::info!(model = model.name, reference = model.reference, signers = ?trusted.signers(), "trusted");
+            let trusted = verify_model(registry, &reference, &settings.trust, clock::now()).await.map_err(within)?;
+            let promotion = trusted.promotion().map(|promotion| (promotion.environment(), promotion.sequence()));
+            let signers = trusted.signers();
+            tracing::info!(model = model.name, reference = model.reference, ?signers, ?promotion, "trusted");
             models.push(Named { name: model.name.clone(), registry: registry.clone(), model: trusted });
         }
         Ok(Self { measured, models })

@@ -71,7 +71,7 @@ impl Lenient {
 
     fn claims(&self, attestation: &Attestation) -> EarClaims {
         let document = attestation.init_data.as_ref().unwrap().body.as_bytes();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = clock::now();
         let mut claims = EarClaims {
             eat_profile: PROFILE.into(),
             iss: "lenient".into(),

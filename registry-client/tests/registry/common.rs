@@ -17,6 +17,9 @@ pub(crate) const PATIENCE: Patience = Patience {
     answer: Duration::from_secs(10),
 };
 
+/// When everything happens.
+pub(crate) const NOW: u64 = 1_700_000_000;
+
 pub(crate) struct Peer {
     pub(crate) registry: RunningRegistry,
     pub(crate) client: RegistryClient,

@@ -15,6 +15,7 @@ mod docker;
 mod manifests;
 mod mirrors;
 mod models;
+mod promotions;
 mod ranges;
 mod referrers;
 mod signatures;

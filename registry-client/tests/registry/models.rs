@@ -1,6 +1,6 @@
 //! Models: pushed, verified and pulled, sealed and plain, from registries that lie, stall and cut.
 
-use crate::common::{PATIENCE, Peer, client, code, pattern};
+use crate::common::{NOW, PATIENCE, Peer, client, code, pattern};
 use axum::http::{Method, StatusCode};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ impl Model {
             statement_key: &self.signer,
             statement_hash: HashAlgorithm::Sha256,
             seal: sealed.then(|| (ResourcePath::parse("models/demo/v1").unwrap(), key())),
-            created: 1_700_000_000,
+            created: NOW,
             scratch: scratch.to_owned(),
             progress: None,
         }
@@ -105,7 +105,7 @@ impl Shelf {
     }
 
     async fn pull_to(&self, client: &RegistryClient, key: Option<DataKey>, name: &str) -> Result<VerifiedModel> {
-        let trusted = verify_model(client, &self.peer.reference("m/demo:v1"), &self.trust).await?;
+        let trusted = verify_model(client, &self.peer.reference("m/demo:v1"), &self.trust, NOW).await?;
         let sink = DirectorySink::new(&self.out.join(name))?;
         let (verified, ()) = open_model(client, trusted.with_key(key)?, sink).await?;
         Ok(verified)
@@ -126,13 +126,13 @@ impl Shelf {
 
     /// The length of the blob of a file.
     pub(crate) async fn size(&self, path: &str) -> u64 {
-        let trusted = verify_model(&self.peer.client, &self.pushed.reference, &self.trust).await.unwrap();
+        let trusted = verify_model(&self.peer.client, &self.pushed.reference, &self.trust, NOW).await.unwrap();
         trusted.manifest().layers().iter().find(|layer| layer.path == path).unwrap().size
     }
 
     /// The digest of the blob of a file.
     pub(crate) async fn blob(&self, path: &str) -> Sha256 {
-        let trusted = verify_model(&self.peer.client, &self.pushed.reference, &self.trust).await.unwrap();
+        let trusted = verify_model(&self.peer.client, &self.pushed.reference, &self.trust, NOW).await.unwrap();
         let layer = trusted.manifest().layers().iter().find(|layer| layer.path == path).unwrap();
         layer.digest
     }
@@ -192,7 +192,7 @@ async fn model_comes_back_on_a_single_thread_and_under_blake3() {
     let options = PushOptions { statement_hash: HashAlgorithm::Blake3, ..model.options(true, peer.folder.path()) };
     push_model(&peer.client, &source, &peer.reference("m/demo:v1"), options).await.unwrap();
     let trust = trust(&format!("{}/m/*", peer.registry.addr()), &model.signer);
-    let trusted = verify_model(&peer.client, &peer.reference("m/demo:v1"), &trust).await.unwrap();
+    let trusted = verify_model(&peer.client, &peer.reference("m/demo:v1"), &trust, NOW).await.unwrap();
     let sink = DirectorySink::new(&peer.folder.path().join("model")).unwrap();
     let (verified, ()) = open_model(&peer.client, trusted.with_key(Some(key())).unwrap(), sink).await.unwrap();
     assert_eq!(verified.statement().unwrap().hash_type(), HashAlgorithm::Blake3);
@@ -364,7 +364,7 @@ impl FileSink for Full {
 #[tokio::test]
 async fn refusal_of_the_sink_ends_the_pull() {
     let shelf = Shelf::new(true, true).await;
-    let trusted = verify_model(&shelf.peer.client, &shelf.pushed.reference, &shelf.trust).await.unwrap();
+    let trusted = verify_model(&shelf.peer.client, &shelf.pushed.reference, &shelf.trust, NOW).await.unwrap();
     let model = trusted.with_key(Some(key())).unwrap();
     assert_eq!(code(open_model(&shelf.peer.client, model, Full).await), Code::Io);
 }
@@ -382,8 +382,8 @@ async fn push_and_pull_with_credentials() {
     assert_eq!(code(push_model(&peer.client, &source, &reference, options()).await), Code::RegistryUnauthorized);
     push_model(&anna, &source, &reference, options()).await.unwrap();
     let trust = trust(&reference.name(), &model.signer);
-    assert!(verify_model(&anna, &reference, &trust).await.is_ok());
-    assert_eq!(code(verify_model(&peer.client, &reference, &trust).await), Code::RegistryUnauthorized);
+    assert!(verify_model(&anna, &reference, &trust, NOW).await.is_ok());
+    assert_eq!(code(verify_model(&peer.client, &reference, &trust, NOW).await), Code::RegistryUnauthorized);
 }
 
 #[tokio::test]

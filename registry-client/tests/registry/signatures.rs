@@ -1,12 +1,12 @@
 //! Whose signature makes a model trusted, and that a registry's failure is never taken for its absence.
 
-use crate::common::code;
+use crate::common::{NOW, code};
 use crate::models::{Shelf, trust};
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use strongroom_artifact::SigningKey;
-use strongroom_artifact::cosign::{SIMPLE_SIGNING, referrer_manifest, sign_manifest};
+use strongroom_artifact::cosign::{PREDICATE_TYPE, SIMPLE_SIGNING, referrer_manifest, sign_manifest};
 use strongroom_devkit::registry::{Fault, Target, Times};
 use strongroom_registry_client::{Blob, SignOptions, push_model, sign_model, verify_model};
 use strongroom_wire::bytes::to_base64;
@@ -17,7 +17,7 @@ use strongroom_wire::{Code, Result, limits};
 const TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 async fn verify(shelf: &Shelf, trust: &TrustFile) -> Result<Vec<String>> {
-    let trusted = verify_model(&shelf.peer.client, &shelf.peer.reference("m/demo:v1"), trust).await?;
+    let trusted = verify_model(&shelf.peer.client, &shelf.peer.reference("m/demo:v1"), trust, NOW).await?;
     Ok(trusted.signers().to_vec())
 }
 
@@ -96,7 +96,7 @@ async fn signature_of_another_model_is_none_of_this() {
     let shelf = Shelf::new(true, true).await;
     // By the right signer, about another model, attached to this one.
     let bundle = sign_manifest(&Sha256::of(b"another"), &shelf.model.signer, &BTreeMap::new()).unwrap();
-    let referrer = referrer_manifest(&bundle, (TYPE, &shelf.pushed.manifest, 1), 0).unwrap();
+    let referrer = referrer_manifest(&bundle, PREDICATE_TYPE, (TYPE, &shelf.pushed.manifest, 1), 0).unwrap();
     shelf.peer.client.push_blob("m/demo", &Blob::bytes(bundle)).await.unwrap();
     shelf.peer.client.push_referrer(&shelf.peer.reference("m/demo"), referrer.manifest.clone()).await.unwrap();
     assert_eq!(verify(&shelf, &shelf.trust).await.unwrap(), ["release"], "the good one still counts");
@@ -233,9 +233,9 @@ async fn tag_that_the_registry_turned_to_another_model_is_caught_by_the_digest()
     for name in ["v1".to_owned(), new.manifest.oci()] {
         shelf.peer.registry.faults().set(Target::Manifest(name), Times::Always, Fault::AnswerWith(old));
     }
-    let by_tag = verify_model(&shelf.peer.client, &reference, &shelf.trust).await.unwrap();
+    let by_tag = verify_model(&shelf.peer.client, &reference, &shelf.trust, NOW).await.unwrap();
     assert_eq!(by_tag.manifest_digest(), old, "a tag is the registry's word");
-    let by_digest = verify_model(&shelf.peer.client, &new.reference, &shelf.trust).await;
+    let by_digest = verify_model(&shelf.peer.client, &new.reference, &shelf.trust, NOW).await;
     assert_eq!(code(by_digest), Code::ManifestDigestMismatch);
 }
 
@@ -247,7 +247,8 @@ async fn flood(shelf: &Shelf, count: usize) {
     shelf.peer.client.push_blob("m/demo", &Blob::bytes(bundle.clone())).await.unwrap();
     let mut listed = Vec::new();
     for created in 0..count {
-        let manifest = referrer_manifest(&bundle, subject, created.try_into().unwrap()).unwrap().manifest;
+        let manifest =
+            referrer_manifest(&bundle, PREDICATE_TYPE, subject, created.try_into().unwrap()).unwrap().manifest;
         let (digest, size) = (Sha256::of(&manifest), manifest.len());
         shelf.peer.client.push_manifest(&shelf.peer.reference("m/demo").pinned(digest), TYPE, manifest).await.unwrap();
         listed.push(json!({"mediaType": TYPE, "digest": digest.oci(), "size": size}));
@@ -302,7 +303,8 @@ async fn signature_up_to_the_limit_accepted_and_over_it_refused() {
     for (length, want) in [(limits::SIGNATURE, None), (limits::SIGNATURE + 1, Some(Code::TooLarge))] {
         let mut bundle = bundle.clone();
         bundle.resize(length, b' ');
-        let referrer = referrer_manifest(&bundle, (TYPE, &shelf.pushed.manifest, 1), 0).unwrap().manifest;
+        let referrer =
+            referrer_manifest(&bundle, PREDICATE_TYPE, (TYPE, &shelf.pushed.manifest, 1), 0).unwrap().manifest;
         let digest = Sha256::of(&referrer);
         let listed = json!({"mediaType": TYPE, "digest": digest.oci(), "size": referrer.len()});
         let index = json!({"schemaVersion": 2, "manifests": [listed]}).to_string();

@@ -1,10 +1,12 @@
 //! `strongroom model pull|verify`: from a registry that nobody has to trust.
 
+use super::promotions;
 use crate::progress::{Progress, Transfer};
 use crate::registry::{CacheArguments, RegistryArguments};
-use crate::{block_on, files, output, trust};
+use crate::{block_on, evidence, files, output, trust};
 use clap::Args;
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,6 +59,9 @@ struct Answer {
     signer_keys: Vec<Sha256>,
     /// What each signer was recognised by: a key, or an identity and who vouched for it.
     signed_by: Vec<String>,
+    /// To what it is promoted, where the trust file demands that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    promotion: Option<Value>,
     sealed: bool,
     key: Option<String>,
     size: u64,
@@ -83,6 +88,7 @@ impl Answer {
             signers: model.signers().to_vec(),
             signer_keys: model.credentials().filter_map(key_of).collect(),
             signed_by: model.credentials().map(ToString::to_string).collect(),
+            promotion: model.promotion().map(promotions::describe),
             sealed: manifest.sealing().is_some(),
             key: manifest.sealing().map(|sealing| sealing.key.uri()),
             size: manifest.plain_size(),
@@ -124,7 +130,7 @@ const fn key_of(credential: &Credential) -> Option<Sha256> {
 pub(super) fn verify(arguments: &Verify, json: bool) -> Result<()> {
     let trust = trust::load(&arguments.trust)?;
     let client = arguments.registry.client(&arguments.reference)?;
-    let model = block_on(verify_model(&client, &arguments.reference, &trust))?;
+    let model = block_on(verify_model(&client, &arguments.reference, &trust, evidence::now()))?;
     Answer::of(&arguments.reference, &model).print(json)
 }
 
@@ -133,7 +139,7 @@ pub(super) fn pull(arguments: &Pull, json: bool) -> Result<()> {
     let key = arguments.key_file.as_deref().map(files::read_data_key).transpose()?;
     let client = arguments.registry.client_with(&arguments.reference, arguments.cache.open()?)?;
     let answer = block_on(async {
-        let model = verify_model(&client, &arguments.reference, &trust).await?;
+        let model = verify_model(&client, &arguments.reference, &trust, evidence::now()).await?;
         let mut answer = Answer::of(&arguments.reference, &model);
         let sink = DirectorySink::new(&arguments.out)?;
         let listener = shown(model.manifest(), &Progress::new(json));

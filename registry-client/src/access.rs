@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use core::fmt;
 use http::HeaderValue;
 use serde::{Deserialize, Deserializer};
+use strongroom_transport::pace::Pace;
 use strongroom_transport::{Patience, Proxies};
 use strongroom_wire::{Code, Refusal, Result};
 use zeroize::Zeroizing;
@@ -27,6 +28,8 @@ pub struct Access {
     pub credentials: Option<Credentials>,
     /// How long a slow or failing registry is waited for.
     pub patience: Patience,
+    /// How slowly a blob may come once it is on its way. Manifests and lists keep to the default.
+    pub pace: Pace,
     /// The proxies that registry, token service and mirrors' stores are reached through.
     pub proxies: Proxies,
     /// Who else may have what is named by a digest, asked in this order before the registry itself.

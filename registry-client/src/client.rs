@@ -16,6 +16,7 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use std::sync::Arc;
+use strongroom_transport::pace::Pace;
 use strongroom_transport::patience::{is_passing, is_passing_status, retry_after};
 use strongroom_transport::{HttpClient, Patience, Protocol, ServerTrust, read_body};
 use strongroom_wire::digest::Sha256;
@@ -43,6 +44,7 @@ struct Inner {
     http: HttpClient,
     authorizer: Authorizer,
     patience: Patience,
+    pace: Pace,
     ranges: Ranges,
     /// One permit a range that is fetched ahead.
     ahead: Arc<Semaphore>,
@@ -98,7 +100,7 @@ impl RegistryClient {
         if !is_host(host) {
             return Err(Refusal::new(Code::ReferenceInvalid, "registry").got(host).want("host[:port]"));
         }
-        let Access { plain_http, ca, credentials, patience, proxies, mirrors, ranges, cache } = access;
+        let Access { plain_http, ca, credentials, patience, pace, proxies, mirrors, ranges, cache } = access;
         let trust = ca.map_or(ServerTrust::WebPki, |pem| ServerTrust::Ca(pem.into_bytes()));
         // Some registries have no TLS 1.3. What they answer is verified by digest and signature whoever sent it.
         let http = HttpClient::through(proxies, &trust, plain_http, Protocol::Tls12Allowed)?;
@@ -108,6 +110,7 @@ impl RegistryClient {
             http,
             authorizer: Authorizer::new(credentials),
             patience,
+            pace,
             ranges,
             ahead: Arc::new(Semaphore::new(usize::try_from(ranges.ahead).unwrap_or(0).min(Semaphore::MAX_PERMITS))),
             cache,
@@ -137,6 +140,10 @@ impl RegistryClient {
 
     pub(crate) fn patience(&self) -> Patience {
         self.inner.patience
+    }
+
+    pub(crate) fn pace(&self) -> Pace {
+        self.inner.pace
     }
 
     /// Waits before attempt number `attempt + 1`, within our patience.

@@ -52,6 +52,7 @@ pub use reference::Reference;
 pub use referrers::Referrer;
 pub use sign::{SignOptions, attach_bundle, sign_model};
 pub use sink::{FileSink, Filled, ModelSink};
+pub use strongroom_transport::pace::Pace;
 pub use strongroom_transport::{Patience, Proxies};
 pub use uploads::Blob;
 pub use verify::{fetch_promotions, verify_model, verify_signed};

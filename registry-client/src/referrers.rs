@@ -5,12 +5,10 @@ use crate::auth::Scope;
 use crate::client::{Call, RegistryClient, resolve};
 use crate::manifests::{INDEX_TYPE, MANIFEST_TYPE};
 use crate::reference::Reference;
-use crate::status;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use strongroom_transport::read_body;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 
@@ -85,25 +83,21 @@ impl RegistryClient {
             }
             let call = Call::new(Method::GET, uri.clone(), Scope::pull(reference.repository()))
                 .header(header::ACCEPT, HeaderValue::from_static(INDEX_TYPE));
-            let response = self.send(&call).await?;
-            // Only the first page can say that there is no list.
-            if response.status() == StatusCode::NOT_FOUND && pages == 1 {
-                return Ok(Vec::new());
-            }
-            let response = match status::expect(response, &[StatusCode::OK], &what).await {
+            let (head, bytes) = match self.fetch(&call, limits::MANIFEST, &what).await {
+                // Only the first page can say that there is no list.
+                Err(refusal) if refusal.code == Code::RegistryNotFound && pages == 1 => return Ok(Vec::new()),
                 Err(refusal) if refusal.code == Code::RegistryNotFound => {
                     return Err(Refusal { code: Code::RegistryFailed, ..refusal });
                 }
                 other => other?,
             };
-            next = next_page(&uri, response.headers())?;
+            next = next_page(&uri, &head.headers)?;
             if let Some(elsewhere) = next.as_ref().filter(|uri| !self.is_own(uri)) {
                 let host = elsewhere.authority().map_or("none", http::uri::Authority::as_str);
                 return Err(Refusal::new(Code::RegistryFailed, what)
                     .got(format!("next page on {host}"))
                     .want(self.host()));
             }
-            let bytes = read_body(response.into_body(), limits::MANIFEST, &what).await?;
             let page: Index = document::parse_json(&bytes, &what, limits::MANIFEST, Code::RegistryFailed)?;
             found.extend(page.manifests);
         }

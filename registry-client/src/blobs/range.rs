@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use std::sync::Arc;
-use strongroom_transport::pace::{Pace, Paced};
+use strongroom_transport::pace::Paced;
 use strongroom_transport::patience::{is_passing, is_passing_status, refusal_of_body, retry_after};
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -147,7 +147,7 @@ impl Range {
             (self.surplus, self.end) = (self.at, size);
         }
         let tag = response.headers().get(header::ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")).cloned();
-        Ok((Paced::new(response.into_body(), Pace::default()), tag))
+        Ok((Paced::new(response.into_body(), self.source.place().1.client.pace()), tag))
     }
 
     /// Refuses a `Content-Range` (RFC 9110 §14.4) that is not the range that was asked for.

@@ -12,6 +12,7 @@ mod blobs;
 mod cache;
 mod common;
 mod docker;
+mod faults;
 mod manifests;
 mod mirrors;
 mod models;

@@ -289,36 +289,6 @@ async fn layer_cut_at_any_offset_resumed_and_opened() {
 }
 
 #[tokio::test]
-async fn every_lie_about_a_layer_has_its_code_and_leaves_no_file() {
-    for sealed in [true, false] {
-        let shelf = Shelf::new(sealed, true).await;
-        let status = |status| Fault::Status { status, retry_after: None };
-        for path in ["onnx/model.onnx", "config.json", "model.sig"] {
-            let blob = shelf.blob(path).await;
-            for (fault, want) in [
-                (Fault::FlipBit { at: 0 }, Code::LayerDigestMismatch),
-                (Fault::FlipBit { at: 1 }, Code::LayerDigestMismatch),
-                (Fault::Truncate { after: 0 }, Code::Network),
-                (Fault::Serve(vec![0; 10_000_000].into()), Code::LayerSizeMismatch),
-                (Fault::Serve("".into()), Code::LayerSizeMismatch),
-                (Fault::ContentLength(1), Code::LayerSizeMismatch),
-                (status(StatusCode::NOT_FOUND), Code::RegistryNotFound),
-                (status(StatusCode::UNAUTHORIZED), Code::RegistryUnauthorized),
-                (status(StatusCode::TOO_MANY_REQUESTS), Code::RegistryFailed),
-                (status(StatusCode::INTERNAL_SERVER_ERROR), Code::RegistryFailed),
-            ] {
-                let context = format!("{fault:?} of {path}, sealed {sealed}");
-                shelf.peer.registry.faults().set(Target::Blob(blob), Times::Always, fault);
-                assert_eq!(code(shelf.pull().await), want, "{context}");
-                shelf.assert_nothing_left(&context);
-                shelf.peer.registry.faults().clear();
-            }
-        }
-        shelf.pull().await.unwrap();
-    }
-}
-
-#[tokio::test]
 async fn other_key_and_no_key_refused_before_a_layer_is_fetched() {
     let shelf = Shelf::new(true, true).await;
     let other = DataKey::from_file_bytes(&[8; 32]).unwrap();

@@ -5,6 +5,7 @@
 
 use aws_lc_rs::{hkdf, rand};
 use core::fmt;
+use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, bytes};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -79,13 +80,30 @@ impl DataKey {
     /// `HKDF-SHA256(key, salt = artifact id, info = "strongroom/key-commitment/v1")`: what the signed manifest says of
     /// its key. Public.
     pub fn commitment(&self, id: &ArtifactId) -> [u8; 32] {
-        self.derive(id, b"strongroom/key-commitment/v1")
+        self.derive(&id.0, &[b"strongroom/key-commitment/v1"])
     }
 
     /// `HKDF-SHA256(key, salt = artifact id, info = "strongroom/statement-blind/v1")`: hides the digests of a secret
     /// model's files in what evidence commits to.
     pub fn statement_blind(&self, id: &ArtifactId) -> [u8; 32] {
-        self.derive(id, b"strongroom/statement-blind/v1")
+        self.derive(&id.0, &[b"strongroom/statement-blind/v1"])
+    }
+
+    /// `HKDF-SHA256(key, salt = source, info = "strongroom/reseal-id/v1")`, its first 16 bytes: the artifact that the model
+    /// whose manifest has the digest `source` becomes under this key. The same each time, so that a resealing that was
+    /// interrupted goes on.
+    pub fn resealed_id(&self, source: &Sha256) -> ArtifactId {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] =
+            self.derive(&source.0, &[b"strongroom/reseal-id/v1"]);
+        ArtifactId([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+    }
+
+    /// Salt and nonce prefix for the stream that seals what the blob `source` opens to as `associated_data` says: one of each
+    /// blob and place, the same each time.
+    pub(crate) fn resealed_random(&self, source: &Sha256, associated_data: &[u8]) -> ([u8; 32], [u8; 7]) {
+        let salt = self.derive(&source.0, &[b"strongroom/reseal-salt/v1\0", associated_data]);
+        let [a, b, c, d, e, f, g, ..] = self.derive(&source.0, &[b"strongroom/reseal-prefix/v1\0", associated_data]);
+        (salt, [a, b, c, d, e, f, g])
     }
 
     /// The bytes, for those who wrap or store them.
@@ -112,10 +130,10 @@ impl DataKey {
         clippy::expect_used,
         reason = "RFC 5869 §2.3 fails above 255 blocks of output alone, and this is one; a value made up instead would be a commitment"
     )]
-    fn derive(&self, id: &ArtifactId, info: &[u8]) -> [u8; 32] {
+    fn derive(&self, salt: &[u8], info: &[&[u8]]) -> [u8; 32] {
         let mut out = [0; 32];
-        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, &id.0).extract(&self.0);
-        prk.expand(&[info], hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut out)).expect("one block of output");
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(&self.0);
+        prk.expand(info, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut out)).expect("one block of output");
         out
     }
 }
@@ -157,6 +175,27 @@ mod tests {
             assert_eq!(got, want);
         }
         use ::hkdf;
+    }
+
+    #[test]
+    fn resealing_derives_the_same_for_one_source_and_another_for_each_other_source_place_and_key() {
+        let source = Sha256([7; 32]);
+        let mut want = [0; 32];
+        let oracle = ::hkdf::Hkdf::<sha2::Sha256>::new(Some(&source.0), key().expose());
+        oracle.expand(b"strongroom/reseal-id/v1", &mut want).unwrap();
+        assert_eq!(key().resealed_id(&source).0, want[..16]);
+        assert_ne!(key().resealed_id(&source), key().resealed_id(&Sha256([8; 32])));
+        oracle.expand(b"strongroom/reseal-salt/v1\0place", &mut want).unwrap();
+        let random = key().resealed_random(&source, b"place");
+        assert_eq!(random.0, want);
+        let other = DataKey::from_file_bytes(&[9; 32]).unwrap();
+        for another in [
+            key().resealed_random(&Sha256([8; 32]), b"place"),
+            key().resealed_random(&source, b"elsewhere"),
+            other.resealed_random(&source, b"place"),
+        ] {
+            assert!(another.0 != random.0 && another.1 != random.1);
+        }
     }
 
     #[test]

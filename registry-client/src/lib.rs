@@ -1,9 +1,10 @@
 //! An OCI registry as a place for models (distribution specification 1.1): verified bytes only.
 //!
 //! One registry is a [`RegistryClient`], reached as [`Access`] says; a [`Reference`] names what is in it. The recipes are
-//! made of its requests: [`push_model`] seals, signs and pushes a directory; [`sign_model`] adds another signer's signature,
-//! [`attach_bundle`] a signature or promotion that was made elsewhere; [`verify_model`] fetches a manifest with its signatures and
-//! promotions and judges them by a trust file; [`open_model`] streams, verifies and opens every layer into a [`ModelSink`].
+//! made of its requests: [`push_model`] seals, signs and pushes a directory; [`reseal_model`] gives a model another data key;
+//! [`sign_model`] adds another signer's signature, [`attach_bundle`] a signature or promotion that was made elsewhere;
+//! [`verify_model`] fetches a manifest with its signatures and promotions and judges them by a trust file; [`open_model`] streams,
+//! verifies and opens every layer into a [`ModelSink`].
 //!
 //! Long blobs come in [`Ranges`] side by side; what a [`Cache`] has is not fetched, and what was interrupted goes on from it;
 //! a [`Mirror`] may give what has a digest.
@@ -23,14 +24,17 @@ mod cached;
 mod challenge;
 mod client;
 mod content;
+mod destination;
 mod directory_sink;
 mod docker_config;
 mod manifests;
 mod mirror;
+mod publish;
 mod pull;
 mod push;
 mod reference;
 mod referrers;
+mod reseal;
 mod sign;
 mod signatures;
 mod sink;
@@ -46,10 +50,12 @@ pub use client::{BlobListener, RegistryClient};
 pub use directory_sink::DirectorySink;
 pub use manifests::{FetchedManifest, PushedManifest};
 pub use mirror::Mirror;
+pub use publish::{SignAsIdentity, SignBy, Signing};
 pub use pull::open_model;
 pub use push::{Progress, ProgressListener, PushOptions, Pushed, push_model};
 pub use reference::Reference;
 pub use referrers::Referrer;
+pub use reseal::{ResealOptions, reseal_model};
 pub use sign::{SignOptions, attach_bundle, sign_model};
 pub use sink::{FileSink, Filled, ModelSink};
 pub use strongroom_transport::pace::Pace;

@@ -99,7 +99,7 @@ fn files_of<S: ModelSink>(model: &OpenableModel, sink: &mut S) -> Result<BTreeMa
 }
 
 /// A layer of the statement, whole.
-async fn fetch(client: &RegistryClient, reference: &Reference, layer: &Layer) -> Result<Bytes> {
+pub(crate) async fn fetch(client: &RegistryClient, reference: &Reference, layer: &Layer) -> Result<Bytes> {
     let repository = reference.repository();
     if let Some(cache) = client.cache() {
         match client.cached_blob(cache, repository, layer.digest, layer.size).await {
@@ -124,7 +124,8 @@ async fn open_run<F: FileSink>(
     Ok(())
 }
 
-async fn open_layer<F: FileSink>(
+/// Opens a layer by way of the cache, where there is one, into the file of its path, where that is there.
+pub(crate) async fn open_layer<F: FileSink>(
     client: &RegistryClient,
     repository: &str,
     opener: LayerOpener,
@@ -144,6 +145,6 @@ async fn open_layer<F: FileSink>(
     open_streamed(Pieces::of(blob), opener, Arc::clone(files), threads).await
 }
 
-fn panicked(error: &JoinError) -> Refusal {
+pub(crate) fn panicked(error: &JoinError) -> Refusal {
     Refusal::new(Code::Internal, "opening of a layer").because(error)
 }

@@ -1,41 +1,44 @@
 //! The recipe: from a directory to a signed model in a registry, sealed or plain.
 
 use crate::client::RegistryClient;
+use crate::destination::Destination;
+use crate::publish::{SignBy, Signature, publish, verify_target};
 use crate::reference::Reference;
-use crate::sign::{SignOptions, sign_target};
 use crate::store::{Seal, Store};
-use crate::uploads::Blob;
 use core::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strongroom_artifact::directory::{ModelFile, Selection, list_files};
-use strongroom_artifact::manifest::{Built, ManifestBuilder, NewLayer, OCI_MANIFEST, Sealing};
-use strongroom_artifact::oms::sign_statement;
+use strongroom_artifact::manifest::{ManifestBuilder, NewLayer, Sealing};
+use strongroom_artifact::oms::statement;
 use strongroom_artifact::seal::PART_LEN;
-use strongroom_artifact::{DataKey, FileDigest, HashAlgorithm, Sign};
+use strongroom_artifact::{DataKey, FileDigest, HashAlgorithm};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Refusal, Result};
 use tokio::task::JoinSet;
 
 /// Files on their way at a time: while one is hashed and sealed, the other is sent.
-const FILES: usize = 2;
+pub(crate) const FILES: usize = 2;
 
 /// How a model is pushed.
 pub struct PushOptions<'a> {
     /// Signs the manifest.
-    pub sign_key: &'a (dyn Sign + Sync),
+    pub sign: SignBy<'a>,
     /// Whether the manifest is signed in cosign 2's form too, under the tag `sha256-<hex>.sig`: widespread tools still read no
-    /// other.
+    /// other. By key alone.
     pub sign_simple: bool,
     /// Signs the statement over the files.
-    pub statement_key: &'a (dyn Sign + Sync),
+    pub sign_statement: SignBy<'a>,
     /// What the statement hashes the files with: SHA-256, which every verifier has, or BLAKE3.
     pub statement_hash: HashAlgorithm,
     /// The key that the model is sealed with, and where it is kept; `None`: the model stays plain.
     pub seal: Option<(ResourcePath, DataKey)>,
     /// When the signature says that it was made, in seconds of Unix time.
     pub created: u64,
+    /// Another repository of the registry: what it has already is mounted from there and not sent (distribution specification
+    /// 1.1, "Mounting a blob from another repository"). What is sealed is nowhere yet.
+    pub mount_from: Option<String>,
     /// Where sealed files wait to be sent, at most two parts at a time; nothing plain is written there.
     pub scratch: PathBuf,
     /// Told what was done.
@@ -114,11 +117,7 @@ async fn push_in_parts(
     options: PushOptions<'_>,
     part_len: u64,
 ) -> Result<Pushed> {
-    client.serves(reference)?;
-    if reference.digest().is_some() {
-        let refusal = Refusal::new(Code::ReferenceInvalid, "reference to push to").got(reference);
-        return Err(refusal.want("one without a digest, which follows from the model"));
-    }
+    verify_target(client, reference)?;
     let name = directory.canonicalize().map_err(|e| Refusal::io(directory.display(), &e))?;
     let name = name.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     // 1.
@@ -132,34 +131,26 @@ async fn push_in_parts(
     let mut builder = ManifestBuilder::new(sealing.clone(), options.statement_hash);
     // 3.
     let store = Arc::new(Store {
-        client: client.clone(),
-        repository: reference.repository().to_owned(),
+        to: Destination {
+            client: client.clone(),
+            repository: reference.repository().to_owned(),
+            mount_from: options.mount_from,
+            scratch: options.scratch,
+            report,
+        },
         directory: directory.to_owned(),
-        scratch: options.scratch,
         hash: options.statement_hash,
         part_len,
         seal,
-        report,
     });
     let (digests, layers) = push_files(&store, files).await?;
     layers.into_iter().for_each(|layer| builder.push(layer));
     // 4.
-    let statement = sign_statement(&name, &digests, options.statement_key)?;
-    builder.push(store.push_statement(statement).await?);
-    // 5.
-    let Built { manifest, config } = builder.build()?;
-    let digest = manifest.digest();
-    client.push_blob(reference.repository(), &Blob::bytes(config)).await?;
-    let pinned = reference.pinned(digest);
-    client.push_manifest(&pinned, OCI_MANIFEST, manifest.raw().to_vec()).await?;
-    // 6.
-    let how = SignOptions { key: options.sign_key, simple: options.sign_simple, created: options.created };
-    let signature = sign_target(client, reference, (digest, manifest.raw().len()), how).await?;
-    // 7.
-    if let Some(tag) = reference.tag() {
-        client.push_manifest(&reference.tagged(tag), OCI_MANIFEST, manifest.raw().to_vec()).await?;
-    }
-    Ok(Pushed { reference: pinned, manifest: digest, signature, sealing })
+    let bundle = options.sign_statement.sign_statement(&statement(&name, &digests)?).await?;
+    builder.push(store.push_statement(bundle).await?);
+    // 5., 6., 7.
+    let signature = Signature { by: options.sign, simple: options.sign_simple, created: options.created };
+    publish(client, reference, builder, sealing, signature).await
 }
 
 async fn push_files(store: &Arc<Store>, mut files: Vec<ModelFile>) -> Result<(Vec<FileDigest>, Vec<NewLayer>)> {
@@ -188,7 +179,7 @@ async fn push_files(store: &Arc<Store>, mut files: Vec<ModelFile>) -> Result<(Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Access, DirectorySink, open_model, verify_model};
+    use crate::{Access, DirectorySink, ResealOptions, open_model, reseal_model, verify_model};
     use strongroom_artifact::SigningKey;
     use strongroom_devkit::registry::{Config, RunningRegistry};
     use strongroom_wire::trust::TrustFile;
@@ -216,12 +207,13 @@ mod tests {
         let trust = TrustFile::parse(rule.as_bytes()).unwrap();
         for sealed in [true, false] {
             let options = PushOptions {
-                sign_key: &signer,
+                sign: SignBy::Key(&signer),
                 sign_simple: false,
-                statement_key: &signer,
+                sign_statement: SignBy::Key(&signer),
                 statement_hash: HashAlgorithm::Sha256,
                 seal: sealed.then(|| (ResourcePath::parse("a/b/c").unwrap(), key())),
                 created: 0,
+                mount_from: None,
                 scratch: folder.path().to_owned(),
                 progress: None,
             };
@@ -234,6 +226,24 @@ mod tests {
             let sink = DirectorySink::new(&target).unwrap();
             let openable = trusted.with_key(sealed.then(key)).unwrap();
             open_model(&client, openable, sink).await.unwrap();
+            // Resealed, its parts stay parts.
+            let openable = verify_model(&client, &pushed.reference, &trust, 0).await.unwrap();
+            let openable = openable.with_key(sealed.then(key)).unwrap();
+            let other = || DataKey::from_file_bytes(&[8; 32]).unwrap();
+            let options = ResealOptions {
+                seal: (ResourcePath::parse("a/b/d").unwrap(), other()),
+                sign: SignBy::Key(&signer),
+                sign_simple: false,
+                created: 0,
+                scratch: folder.path().to_owned(),
+                progress: None,
+            };
+            let resealed = reseal_model(&client, openable, &client, &reference, options).await.unwrap();
+            let trusted = verify_model(&client, &resealed.reference, &trust, 0).await.unwrap();
+            let again = trusted.manifest().layers().iter().filter(|layer| !layer.is_statement()).count();
+            assert_eq!(again, parts);
+            let sink = DirectorySink::new(&folder.path().join(format!("resealed-{sealed}"))).unwrap();
+            open_model(&client, trusted.with_key(Some(other())).unwrap(), sink).await.unwrap();
             for (name, length) in lengths {
                 assert_eq!(std::fs::read(target.join(name)).unwrap(), content(length), "{name}, sealed {sealed}");
             }

@@ -1,11 +1,10 @@
 //! From a file of a model to blobs of a registry: hashed, sealed where the model is, and never whole in memory.
 
-use crate::client::RegistryClient;
-use crate::push::{Progress, ProgressListener};
+use crate::destination::{Destination, Ready};
 use crate::uploads::Blob;
 use aws_lc_rs::digest;
 use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Read as _, Write};
+use std::io::{ErrorKind, Read as _, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use strongroom_artifact::directory::{ModelFile, open_file};
@@ -16,7 +15,6 @@ use strongroom_artifact::{ArtifactId, DataKey, FileDigest, HashAlgorithm, Hasher
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Refusal, Result, limits};
-use tempfile::{NamedTempFile, TempPath};
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
@@ -49,23 +47,12 @@ impl Seal {
 
 /// Where the files of one model go, and how.
 pub(crate) struct Store {
-    pub(crate) client: RegistryClient,
-    pub(crate) repository: String,
+    pub(crate) to: Destination,
     pub(crate) directory: PathBuf,
-    pub(crate) scratch: PathBuf,
     pub(crate) hash: HashAlgorithm,
     /// The longest part of a file.
     pub(crate) part_len: u64,
     pub(crate) seal: Option<Seal>,
-    pub(crate) report: ProgressListener,
-}
-
-/// A blob that is ready to be sent.
-struct Ready {
-    layer: NewLayer,
-    blob: Blob,
-    /// Removed when dropped.
-    _scratch: Option<TempPath>,
 }
 
 impl Store {
@@ -84,7 +71,7 @@ impl Store {
             });
             let (read, ready) = prepared.await.map_err(|e| Refusal::new(Code::Internal, "sealing").because(e))??;
             source = read;
-            layers.push(self.send(ready).await?);
+            layers.push(self.to.send(ready).await?);
         }
         Ok((source.finish()?, layers))
     }
@@ -108,14 +95,7 @@ impl Store {
             digest: blob.digest(),
             size: blob.size(),
         };
-        self.send(Ready { layer, blob, _scratch: None }).await
-    }
-
-    async fn send(&self, ready: Ready) -> Result<NewLayer> {
-        let sent = self.client.push_blob(&self.repository, &ready.blob).await?;
-        let (path, bytes) = (ready.layer.path.clone(), ready.layer.plain_size);
-        (self.report)(Progress::Stored { path, bytes, sent });
-        Ok(ready.layer)
+        self.to.send(Ready { layer, blob, scratch: None }).await
     }
 
     /// Makes the blob of the next `length` bytes of a file. A plain one is the file's own bytes.
@@ -131,16 +111,12 @@ impl Store {
             })?;
             let digest = Sha256::from_finished(&hash.finish());
             let blob = Blob::file(self.directory.join(&path), offset, length, digest);
-            return Ok(Ready { layer: layer(digest, length), blob, _scratch: None });
+            return Ok(Ready { layer: layer(digest, length), blob, scratch: None });
         };
-        let failed = |e: &std::io::Error| Refusal::io(self.scratch.display(), e);
-        let (file, scratch) = NamedTempFile::new_in(&self.scratch).map_err(|e| failed(&e))?.into_parts();
-        let mut sealer = seal.sealer(&path, part, parts, BufWriter::with_capacity(CHUNK, file))?;
+        let (mut sealer, scratch) = self.to.scratch(|out| seal.sealer(&path, part, parts, out))?;
         source.read(length, |chunk| sealer.write(chunk))?;
-        let mut sealed = sealer.finish()?;
-        sealed.out.flush().map_err(|e| failed(&e))?;
-        let blob = Blob::file(scratch.to_path_buf(), 0, sealed.size, sealed.digest);
-        Ok(Ready { layer: layer(sealed.digest, sealed.size), blob, _scratch: Some(scratch) })
+        let (blob, scratch) = self.to.sealed(sealer, scratch)?;
+        Ok(Ready { layer: layer(blob.digest(), blob.size()), blob, scratch: Some(scratch) })
     }
 }
 

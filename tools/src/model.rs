@@ -6,8 +6,10 @@ mod keygen;
 mod keyless;
 mod local;
 mod promotions;
+mod publish;
 mod pull;
 mod push;
+mod reseal;
 mod sign;
 
 use clap::Subcommand;
@@ -22,6 +24,8 @@ pub(crate) enum Command {
     Push(Box<push::Arguments>),
     /// Add another signer's signature to a model in a registry.
     Countersign(countersign::Arguments),
+    /// Give a model in a registry another data key, without its files ever being readable on a disk.
+    Reseal(Box<reseal::Arguments>),
     /// Fetch a model, verified and opened. OUT_DIR appears once every byte of it is verified.
     Pull(pull::Pull),
     /// Verify who signed a model in a registry. Its layers are not fetched.
@@ -41,6 +45,7 @@ pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
         Command::Keygen(arguments) => keygen::run(&arguments, json)?,
         Command::Push(arguments) => push::run(&arguments, json)?,
         Command::Countersign(arguments) => countersign::run(&arguments, json)?,
+        Command::Reseal(arguments) => reseal::run(&arguments, json)?,
         Command::Pull(arguments) => pull::pull(&arguments, json)?,
         Command::Verify(arguments) => pull::verify(&arguments, json)?,
         Command::Seal(arguments) => local::seal(&arguments, json)?,

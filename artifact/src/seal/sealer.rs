@@ -38,6 +38,21 @@ impl<W: Write> Sealer<W> {
         Self::start(SegmentCipher::create(key, associated_data)?, out)
     }
 
+    /// Starts a stream whose salt and nonce prefix follow from what is sealed: the blob with the digest `source`, opened. The
+    /// same blob gives the same stream.
+    ///
+    /// Whoever lets a finished stream out must have compared the digest of what was opened: two plaintexts under one `source`
+    /// would give each other away.
+    pub fn resealing(key: &DataKey, associated_data: &[u8], source: &Sha256, out: W) -> Result<Self> {
+        let (salt, prefix) = key.resealed_random(source, associated_data);
+        let mut header = [0; HEADER];
+        // The first byte is the length.
+        for (place, byte) in header.iter_mut().skip(1).zip(salt.into_iter().chain(prefix)) {
+            *place = byte;
+        }
+        Self::start(SegmentCipher::with_random(key, associated_data, header)?, out)
+    }
+
     fn start((cipher, header): (SegmentCipher, [u8; HEADER]), out: W) -> Result<Self> {
         let mut output = Output { out, hash: digest::Context::new(&digest::SHA256), size: 0 };
         output.emit(&header)?;
@@ -176,6 +191,21 @@ mod tests {
             stream.finish().unwrap();
             assert!(opened == plain, "{size}");
         }
+    }
+
+    #[test]
+    fn stream_that_is_resealed_opens_and_is_the_same_for_one_source_alone() {
+        let key = fixed_key();
+        let seal = |ad: &[u8], source: u8| {
+            let mut sealer = Sealer::resealing(&key, ad, &Sha256([source; 32]), Vec::new()).unwrap();
+            sealer.write(b"hello model").unwrap();
+            sealer.finish().unwrap().out
+        };
+        let one = seal(b"place", 1);
+        assert_eq!(oracle_open(key.expose(), b"place", &one), b"hello model");
+        assert_eq!(one, seal(b"place", 1));
+        assert_ne!(one[..HEADER], seal(b"place", 2)[..HEADER]);
+        assert_ne!(one[..HEADER], seal(b"elsewhere", 1)[..HEADER]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use strongroom_attestation_verifier::{Clock, Config, PublicIdentity, Service};
 use strongroom_devkit::amd::{Hierarchy, Vek, VekSpec};
 use strongroom_devkit::registry::{Config as RegistryConfig, RunningRegistry};
 use strongroom_devkit::vendors::Vendors;
-use strongroom_registry_client::{Access, PushOptions, Reference, RegistryClient, push_model};
+use strongroom_registry_client::{Access, PushOptions, Reference, RegistryClient, SignBy, push_model};
 use strongroom_transport::http::full;
 use strongroom_transport::{HttpClient, ServerTrust, read_body};
 use strongroom_wire::Root;
@@ -241,12 +241,13 @@ impl World {
         let reference = Reference::parse(&format!("{host}/{repository}:latest")).unwrap();
         let data_key = DataKey::from_file_bytes(&KEY_VALUE).unwrap();
         let options = PushOptions {
-            sign_key: signer,
+            sign: SignBy::Key(signer),
             sign_simple: false,
-            statement_key: signer,
+            sign_statement: SignBy::Key(signer),
             statement_hash: HashAlgorithm::Sha256,
             seal: Some((ResourcePath::parse(key).unwrap(), data_key)),
             created: START,
+            mount_from: None,
             scratch: self.folder.path().to_owned(),
             progress: None,
         };

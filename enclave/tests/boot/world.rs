@@ -8,7 +8,7 @@ use strongroom_devkit::amd::{Hierarchy, VekSpec};
 use strongroom_devkit::psp::{Psp, PspServer};
 use strongroom_devkit::registry::{Config, RunningRegistry};
 use strongroom_devkit::report::ReportSpec;
-use strongroom_registry_client::{Access, PushOptions, Reference, RegistryClient, push_model};
+use strongroom_registry_client::{Access, PushOptions, Reference, RegistryClient, SignBy, push_model};
 use strongroom_wire::deployment::{Attester, Deployment, Model, Principal, Registry, Runtime, Settings, Verifier};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::trust::{Rule, Signer, TrustFile};
@@ -63,12 +63,13 @@ impl World {
         let client = RegistryClient::new(&host, access).unwrap();
         let key = SigningKey::generate().unwrap();
         let options = PushOptions {
-            sign_key: &key,
+            sign: SignBy::Key(&key),
             sign_simple: false,
-            statement_key: &key,
+            sign_statement: SignBy::Key(&key),
             statement_hash: HashAlgorithm::Sha256,
             seal: None,
             created: 1_700_000_000,
+            mount_from: None,
             scratch: folder.path().to_owned(),
             progress: None,
         };

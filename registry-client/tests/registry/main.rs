@@ -19,5 +19,6 @@ mod models;
 mod promotions;
 mod ranges;
 mod referrers;
+mod reseal;
 mod signatures;
 mod tokens;

@@ -9,7 +9,7 @@ use strongroom_artifact::{DataKey, HashAlgorithm, SigningKey, VerifiedModel};
 use strongroom_devkit::registry::{Credentials as Required, Fault, Target, Times};
 use strongroom_registry_client::{
     Access, Credentials, DirectorySink, FileSink, Filled, ModelSink, Password, Progress, PushOptions, Pushed,
-    RegistryClient, open_model, push_model, verify_model,
+    RegistryClient, SignBy, open_model, push_model, verify_model,
 };
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
@@ -46,12 +46,13 @@ impl Model {
 
     pub(crate) fn options(&self, sealed: bool, scratch: &Path) -> PushOptions<'_> {
         PushOptions {
-            sign_key: &self.signer,
+            sign: SignBy::Key(&self.signer),
             sign_simple: false,
-            statement_key: &self.signer,
+            sign_statement: SignBy::Key(&self.signer),
             statement_hash: HashAlgorithm::Sha256,
             seal: sealed.then(|| (ResourcePath::parse("models/demo/v1").unwrap(), key())),
             created: NOW,
+            mount_from: None,
             scratch: scratch.to_owned(),
             progress: None,
         }
@@ -142,11 +143,11 @@ impl Shelf {
     }
 }
 
-fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut left = vec![folder.to_owned()];
     while let Some(path) = left.pop() {

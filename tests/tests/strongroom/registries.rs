@@ -206,6 +206,31 @@ fn model_signed_by_an_identity_counts_for_the_trust_file_that_names_it() {
     assert!(verify("https://ci.example/other").code != 0);
 }
 
+#[test]
+fn model_pushed_by_an_identity_is_pulled_by_who_trusts_it() {
+    let place = Place::devkit();
+    let Some(sigstore) = Sigstore::start(place.folder.path()) else { return };
+    let [token, root] = ["id_token", "trusted_root.json"].map(|name| place.path(name));
+    let (url, token, root, model) = (sigstore.url.as_str(), text(&token), text(&root), place.path("model"));
+    let reference = place.reference("v1");
+    let push = ["model", "push", text(&model), &reference, "--no-seal", "--plain-http", "--json", "--keyless"];
+    let services = ["--fulcio", url, "--rekor", url, "--trusted-root", root, "--identity-token-file", token];
+    strongroom(&[&push[..], &services].concat()).ok();
+    let trust = |subject: &str, out: &str| {
+        let subject = Some(subject.to_owned());
+        let identity = Identity { issuer: ISSUER.into(), subject, subject_pattern: None };
+        let rule = Rule::new(format!("{}/models/*", place.address), vec![Signer::with_identity("ci", identity)]);
+        let trusted_root = Some(fs::read_to_string(root).unwrap());
+        let path = place.path("identity.toml");
+        fs::write(&path, toml::to_string(&TrustFile { trusted_root, rules: vec![rule] }).unwrap()).unwrap();
+        let (path, out) = (text(&path), place.path(out));
+        strongroom(&["model", "pull", &reference, text(&out), "--trust", path, "--plain-http", "--json"])
+    };
+    assert_eq!(trust("https://ci.example/other", "other").refused(), Code::SignerIdentityMismatch);
+    assert_eq!(trust(SUBJECT, "pulled").ok().json()["signers"], serde_json::json!(["ci"]));
+    place.assert_model_at("pulled");
+}
+
 /// The bundle by an identity that refers to the model.
 fn bundle_by_identity(place: &Place, pinned: &str) -> Vec<u8> {
     let (_, digest) = pinned.split_once('@').unwrap();

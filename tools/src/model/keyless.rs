@@ -6,6 +6,7 @@ use core::time::Duration;
 use http::{Method, Request, header};
 use std::path::PathBuf;
 use strongroom_artifact::{CertificateRequest, TrustedRoot};
+use strongroom_registry_client::{SignAsIdentity, Signing};
 use strongroom_transport::{HttpClient, ServerTrust, http as body, read_body};
 use strongroom_wire::{Code, Refusal, Result, limits};
 
@@ -18,7 +19,8 @@ pub(crate) struct KeylessArguments {
     /// Sign as an identity in place of a key: the one that the token of --identity-token-file is of.
     #[arg(long, requires = "identity_token_file")]
     pub(crate) keyless: bool,
-    /// The OpenID Connect token for the audience `sigstore`; `-` is standard input.
+    /// The OpenID Connect token for the audience `sigstore`, read each time that something is signed, since it lasts minutes;
+    /// `-` is standard input, for one signature alone.
     #[arg(long, value_name = "FILE", requires = "keyless")]
     identity_token_file: Option<PathBuf>,
     /// The certificate authority.
@@ -44,6 +46,11 @@ pub(super) fn read_root(path: Option<&PathBuf>) -> Result<TrustedRoot> {
 }
 
 impl KeylessArguments {
+    /// Whether the token can be read once only.
+    pub(super) fn signs_once(&self) -> bool {
+        self.identity_token_file.as_ref().is_some_and(|path| path.as_os_str() == "-")
+    }
+
     /// Signs `payload`, an in-toto statement; gives the bundle.
     ///
     /// 1. Ask Fulcio to certify a fresh key for the token's identity.
@@ -73,6 +80,12 @@ impl KeylessArguments {
         let bundle = signed.bundle(&logged, &stamps)?;
         root.verify_made(&bundle).map_err(|refusal| refusal.within("signature that was just made"))?;
         Ok(bundle)
+    }
+}
+
+impl SignAsIdentity for KeylessArguments {
+    fn sign<'a>(&'a self, payload: &'a [u8]) -> Signing<'a> {
+        Box::pin(Self::sign(self, payload))
     }
 }
 

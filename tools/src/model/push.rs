@@ -1,20 +1,16 @@
 //! `strongroom model push`: from a directory to a signed model in a registry, its key safe before anybody can find it.
 
-use super::key_file;
+use super::publish::{SignArguments, data_key, listener, publish, target, verify_kept};
 use super::sign::OmsHash;
 use crate::admin::Service;
-use crate::progress::{Progress, Transfer};
 use crate::registry::RegistryArguments;
 use crate::{block_on, evidence, key, output, signer};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
-use strongroom_artifact::manifest::OCI_MANIFEST;
-use strongroom_registry_client::{self as registry, ProgressListener, PushOptions, Pushed, Reference, push_model};
+use strongroom_registry_client::{PushOptions, Pushed, Reference, SignBy, push_model};
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Refusal, Result};
-use zeroize::Zeroizing;
 
 #[derive(Args)]
 #[command(
@@ -27,13 +23,10 @@ pub(crate) struct Arguments {
     directory: PathBuf,
     /// `host[:port]/repo[:tag]`; without a tag, `latest`.
     reference: Reference,
-    /// Signs the manifest: a file, of which an encrypted one opens with the password in COSIGN_PASSWORD, or a PKCS #11 URI.
-    #[arg(long, value_name = "FILE|URI")]
-    sign_key: PathBuf,
-    /// Do not sign in cosign 2's form too, under the tag `sha256-<hex>.sig`.
-    #[arg(long)]
-    no_sig_tag: bool,
-    /// Signs the statement over the files; the same key unless named.
+    #[command(flatten)]
+    sign: SignArguments,
+    /// Signs the statement over the files; whoever signs the manifest unless named. A sealed model that an identity signs wants
+    /// one: the log would show a digest by which its files can be recognised.
     #[arg(long, value_name = "FILE")]
     oms_key: Option<PathBuf>,
     /// What the statement hashes the files with.
@@ -52,6 +45,10 @@ pub(crate) struct Arguments {
     /// artifacts should share one.
     #[arg(long, value_name = "FILE", requires = "seal", conflicts_with = "no_seal")]
     key_file: Option<PathBuf>,
+    /// Another repository of the registry that the user may read: files that it has are not sent, but mounted from it. Sealed
+    /// ones are always new.
+    #[arg(long, value_name = "REPO", conflicts_with = "seal")]
+    mount_from: Option<String>,
     /// Where sealed files wait until they are sent. Nothing readable is written there.
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     scratch: PathBuf,
@@ -61,98 +58,60 @@ pub(crate) struct Arguments {
     registry: RegistryArguments,
 }
 
-/// What is done, in this order.
-///
-/// 1. Read the keys for signing. Get the data key: from its file, or fresh, and then into its file where one is named.
-/// 2. Ask the verifier, where one is named, whether the key's id is free: before anything is sealed and sent.
-/// 3. Push and sign the model, found by its digest alone.
-/// 4. Give the data key to the verifier.
-/// 5. Set the tag. Whoever finds the model by it finds a model whose key is kept.
 pub(super) fn run(arguments: &Arguments, json: bool) -> Result<()> {
     verify_usage(arguments)?;
-    // 1.
-    let sign_key = signer::open(&arguments.sign_key)?;
+    let (untagged, tagged) = target(&arguments.reference)?;
+    let signer = arguments.sign.open()?;
     let oms_key = arguments.oms_key.as_deref().map(signer::open).transpose()?;
     let client = arguments.registry.client(&arguments.reference)?;
-    let admin = arguments.service.as_ref().map(Service::client).transpose()?;
-    let data_key = match &arguments.key_id {
-        Some(id) if arguments.seal => Some((id.clone(), key_file::read_or_create(arguments.key_file.as_deref())?)),
-        _ => None,
+    let (seal, delivery) = match &arguments.key_id {
+        Some(id) if arguments.seal => {
+            let (key, delivery) = data_key(id, arguments.key_file.as_deref(), arguments.service.as_ref())?;
+            (Some((id.clone(), key)), delivery)
+        }
+        _ => (None, None),
     };
-    let for_verifier = data_key.as_ref().map(|(_, key)| Zeroizing::new(*key.expose()));
-    let tag = arguments.reference.tag().unwrap_or("latest");
-    let tagged = Reference::parse(&format!("{}:{tag}", arguments.reference.name()))?;
     let options = PushOptions {
-        sign_key: &*sign_key,
-        sign_simple: !arguments.no_sig_tag,
-        statement_key: oms_key.as_deref().unwrap_or(&*sign_key),
+        sign: signer.by(),
+        sign_simple: arguments.sign.simple(),
+        sign_statement: oms_key.as_deref().map_or(signer.by(), |key| SignBy::Key(key)),
         statement_hash: arguments.oms_hash.into(),
-        seal: data_key,
+        seal,
         created: evidence::now(),
+        mount_from: arguments.mount_from.clone(),
         scratch: arguments.scratch.clone(),
         progress: listener(json),
     };
-    let delivery = match (&admin, &arguments.key_id, &for_verifier) {
-        (Some(admin), Some(id), Some(value)) => Some((admin, id, value.as_slice())),
-        _ => None,
-    };
-    let pushed = block_on(async {
-        // 2.
-        if let Some((admin, id, value)) = delivery {
-            key::verify_free(admin, id, value).await?;
-        }
-        // 3.
-        let untagged = Reference::parse(&arguments.reference.name())?;
-        let pushed = push_model(&client, &arguments.directory, &untagged, options).await?;
-        // 4.
-        if let Some((admin, id, value)) = delivery {
-            key::deliver(admin, id, value).await?;
-        }
-        // 5.
-        let manifest = client.manifest(&pushed.reference).await?;
-        client.push_manifest(&tagged, OCI_MANIFEST, manifest.bytes).await?;
-        Ok(pushed)
-    })?;
+    let push = push_model(&client, &arguments.directory, &untagged, options);
+    let pushed = block_on(publish(&client, &tagged, delivery, push))?;
     print(&pushed, &tagged, json)
 }
 
 fn verify_usage(arguments: &Arguments) -> Result<()> {
     let usage = |got: &str, want: &str| Err(Refusal::new(Code::Usage, "push of a model").got(got).want(want));
-    if arguments.reference.digest().is_some() {
-        return usage("a reference with a digest", "host[:port]/repo[:tag]: the digest follows from the model");
-    }
     if arguments.service.is_some() && !arguments.seal {
         return usage("--verifier without --seal", "--seal and --key-id: a model that is not sealed has no key");
     }
-    match (arguments.seal, arguments.no_seal) {
-        (false, false) => usage(
+    if !arguments.seal && !arguments.no_seal {
+        return usage(
             "neither --seal nor --no-seal",
             "--seal with --key-id, or --no-seal to leave the files readable for everybody who can read the registry",
+        );
+    }
+    if arguments.seal {
+        verify_kept(arguments.key_file.as_deref(), arguments.service.as_ref())?;
+    }
+    match arguments.sign.identity().filter(|_| arguments.oms_key.is_none()) {
+        Some(_) if arguments.seal => usage(
+            "--seal and --keyless without --oms-key",
+            "--oms-key: the public log would show a digest by which the sealed files can be recognised",
         ),
-        (true, _) if arguments.key_file.is_none() && arguments.service.is_none() => usage(
-            "--seal without --key-file and without --verifier",
-            "one of them: the data key would be lost, and the model with it",
+        Some(identity) if identity.signs_once() => usage(
+            "--keyless with a token from standard input, without --oms-key",
+            "a token in a file, or --oms-key: manifest and statement are signed each by itself",
         ),
         _ => Ok(()),
     }
-}
-
-/// A bar over all bytes, or a line for each blob.
-fn listener(quiet: bool) -> Option<ProgressListener> {
-    if quiet {
-        return None;
-    }
-    let progress = Progress::new(false);
-    let total: OnceLock<Transfer> = OnceLock::new();
-    Some(Arc::new(move |event| match event {
-        registry::Progress::Listed { files, bytes } => {
-            total.get_or_init(|| progress.start(format!("{files} files"), bytes));
-        }
-        registry::Progress::Stored { path, bytes, sent } => {
-            progress.note(&format!("{} {path}", if sent { "sent" } else { "there" }), bytes);
-            total.get().into_iter().for_each(|total| total.advance(bytes));
-        }
-    }))
 }
 
 fn print(pushed: &Pushed, tagged: &Reference, json: bool) -> Result<()> {

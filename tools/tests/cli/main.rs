@@ -9,6 +9,7 @@ mod evidence;
 mod fetch;
 mod inventory;
 mod model;
+mod publishing;
 mod quotes;
 mod reference_values;
 mod registry;

@@ -12,9 +12,9 @@ use strongroom_wire::bytes::to_base64;
 use strongroom_wire::digest::Sha256;
 
 /// A registry, a model, a signer and a trust file. All ends with its test.
-struct Publisher {
-    folder: tempfile::TempDir,
-    registry: RunningRegistry,
+pub(crate) struct Publisher {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) registry: RunningRegistry,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -22,7 +22,7 @@ struct Publisher {
 const WEIGHTS: usize = 3_000_000;
 
 impl Publisher {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::beside(|config| config)
     }
 
@@ -43,11 +43,11 @@ impl Publisher {
         this
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn reference(&self, rest: &str) -> String {
+    pub(crate) fn reference(&self, rest: &str) -> String {
         format!("{}/models/{rest}", self.registry.addr())
     }
 
@@ -59,26 +59,26 @@ impl Publisher {
         std::fs::write(self.path(file), text).unwrap();
     }
 
-    fn push(&self, reference: &str, more: &[&str]) -> Run {
+    pub(crate) fn push(&self, reference: &str, more: &[&str]) -> Run {
         let (model, reference) = (self.path("model"), self.reference(reference));
         let key = self.path("release.key");
         let first = ["model", "push", text(&model), &reference, "--sign-key", text(&key), "--plain-http", "--json"];
         strongroom(first.iter().chain(more))
     }
 
-    fn pull(&self, reference: &str, out: &str, trust: &str, more: &[&str]) -> Run {
+    pub(crate) fn pull(&self, reference: &str, out: &str, trust: &str, more: &[&str]) -> Run {
         let (reference, out, trust) = (self.reference(reference), self.path(out), self.path(trust));
         let first = ["model", "pull", &reference, text(&out), "--trust", text(&trust), "--plain-http", "--json"];
         strongroom(first.iter().chain(more))
     }
 
-    fn verify(&self, reference: &str, trust: &str) -> Run {
+    pub(crate) fn verify(&self, reference: &str, trust: &str) -> Run {
         let (reference, trust) = (self.reference(reference), self.path(trust));
         strongroom(["model", "verify", &reference, "--trust", text(&trust), "--plain-http", "--json"])
     }
 
     #[track_caller]
-    fn assert_same(&self, out: &str) {
+    pub(crate) fn assert_same(&self, out: &str) {
         for file in ["onnx/model.onnx", "config.json"] {
             let (got, want) = (std::fs::read(self.path(out).join(file)), std::fs::read(self.path("model").join(file)));
             assert!(got.unwrap() == want.unwrap(), "{file}");
@@ -86,7 +86,7 @@ impl Publisher {
     }
 }
 
-fn mode(path: &Path) -> u32 {
+pub(crate) fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 

@@ -118,10 +118,10 @@ impl Policy {
         version: u32,
         snp: Option<SnpPolicy>,
         tdx: Option<TdxPolicy>,
-        reference_values: Vec<ReferenceSource>,
+        (reference_values, inventory): (Vec<ReferenceSource>, Vec<InventorySource>),
         digest: Sha256,
     ) -> Result<Self> {
-        Self::sound(Document { version, snp, tdx, reference_values, ..Document::default() }, digest)
+        Self::sound(Document { version, snp, tdx, reference_values, inventory, ..Document::default() }, digest)
     }
 
     /// The policy whose fields took the values that `bundles` gives, under a digest that covers them.

@@ -18,6 +18,7 @@
 //!
 //! It has no section `[model]`: which models count is decided by their signers.
 
+use crate::inventory::InventorySource;
 use crate::policy::{Policy, SnpPolicy, TdxPolicy};
 use crate::reference_values::ReferenceSource;
 use crate::{Seen, UnixTime};
@@ -44,6 +45,8 @@ struct Document {
     tdx: Option<TdxPolicy>,
     #[serde(default)]
     reference_values: Vec<ReferenceSource>,
+    #[serde(default)]
+    inventory: Vec<InventorySource>,
     release: Release,
 }
 
@@ -59,26 +62,20 @@ impl ReleasePolicy {
     /// # Errors
     /// `policy-invalid`, `unknown-field`; `no-reference-values`: measurement or deployment is left open; `too-large`.
     pub fn parse(toml: &[u8]) -> Result<Self> {
-        let Document { version, snp, tdx, reference_values, release: Release { trust } } =
+        let Document { version, snp, tdx, reference_values, inventory, release: Release { trust } } =
             document::parse_toml(toml, "release policy", limits::POLICY, Code::PolicyInvalid)?;
         trust.verify_shape().map_err(|refusal| Refusal { code: Code::PolicyInvalid, ..refusal })?;
-        let appraisal = Policy::of_platforms(version, snp, tdx, reference_values, Sha256::of(toml))?;
+        let appraisal = Policy::of_platforms(version, snp, tdx, (reference_values, inventory), Sha256::of(toml))?;
         appraisal.fixes_software()?;
         Ok(Self { appraisal, trust })
     }
 
-    /// The release policy with every value that it takes from reference values ([`Policy::with_reference_values`]).
-    pub fn with_reference_values(&self, envelopes: &[&[u8]], seen: &mut Seen, now: UnixTime) -> Result<Self> {
-        let appraisal = self.appraisal.with_reference_values(envelopes, seen, now)?;
+    /// The release policy with every value and machine that it takes from signed documents
+    /// ([`Policy::with_reference_values`], [`Policy::with_inventories`]). Which versions were seen is for the caller to compare.
+    pub fn with_documents(&self, reference_values: &[&[u8]], inventories: &[&[u8]], now: UnixTime) -> Result<Self> {
+        let appraisal = self.appraisal.with_inventories(inventories, &mut Seen::default(), now)?;
+        let appraisal = appraisal.with_reference_values(reference_values, &mut Seen::default(), now)?;
         Ok(Self { appraisal, trust: self.trust.clone() })
-    }
-
-    /// Refuses a policy that still takes values from reference values (`policy-invalid`): as it stands, it accepts nobody.
-    pub fn fixes_values(&self) -> Result<()> {
-        let Some(source) = self.appraisal.reference_sources().first() else { return Ok(()) };
-        Err(Refusal::new(Code::PolicyInvalid, format!("reference values `{}`", source.name))
-            .got("a release policy that takes values from them")
-            .want("the values themselves: a verifier takes no bundles"))
     }
 
     /// What a guest and its platform must be.

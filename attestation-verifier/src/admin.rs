@@ -30,8 +30,8 @@ use crate::trail::Trail;
 /// Rows of the audit log in one answer, at most and by default.
 const PAGE: u64 = 1000;
 
-/// The longest body of any call: a release policy is longer than a key.
-const LONGEST: usize = limits::POLICY;
+/// The longest body of any call: a signed document is longer than a release policy, and that than a key.
+const LONGEST: usize = limits::STORED_DOCUMENT;
 
 /// The routes of the admin API, and health.
 pub(crate) fn admin(verifier: Arc<Verifier>) -> Router {
@@ -48,6 +48,8 @@ enum Call {
     PutPolicy(ResourcePath),
     ListPolicies,
     ShowPolicy(ResourcePath),
+    PutDocument,
+    ListDocuments,
     Audit { after: u64, limit: u64 },
 }
 
@@ -72,6 +74,8 @@ impl Call {
             ("GET", "policies", "") => Ok(Self::ListPolicies),
             ("GET", "policies", id) => ResourcePath::parse(id).map(Self::ShowPolicy),
             ("PUT", "policies", id) => ResourcePath::parse(id).map(Self::PutPolicy),
+            ("GET", "documents", "") => Ok(Self::ListDocuments),
+            ("PUT", "documents", "") => Ok(Self::PutDocument),
             ("GET", "audit", "") => Self::parse_audit(uri.query().unwrap_or_default()),
             _ => Err(unknown()),
         }
@@ -97,6 +101,7 @@ impl Call {
         let (limit, what) = match self {
             Self::PutKey(_) => (limits::RESOURCE, "key"),
             Self::PutPolicy(_) => (limits::POLICY, "release policy"),
+            Self::PutDocument => (limits::STORED_DOCUMENT, "signed document"),
             _ => (0, "body of a call that has none"),
         };
         if body.len() > limit { Err(Refusal::too_large(what, body.len(), limit)) } else { Ok(self) }
@@ -146,8 +151,8 @@ async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
     let refusal = match Call::parse(&parts.method, &parts.uri).and_then(|call| call.fits(&body.0)) {
         Ok(call) => {
             // A key's digest would let everybody who reads the log recognise the key.
-            let policy = matches!(call, Call::PutPolicy(_));
-            trail.note("call", if policy { json!({ "digest": Sha256::of(&body.0) }) } else { json!({}) });
+            let public = matches!(call, Call::PutPolicy(_) | Call::PutDocument);
+            trail.note("call", if public { json!({ "digest": Sha256::of(&body.0) }) } else { json!({}) });
             let mut store = verifier.store.begin().await?;
             let now = verifier.clock.now();
             match administer(administrator, &mut store, call, &body.0, now).await {
@@ -184,6 +189,8 @@ async fn administer(
         Call::PutPolicy(id) => json(json!(store.put_policy(&id, body, now).await?)),
         Call::ListPolicies => json(store.policies().await?.iter().map(|stored| json!(stored.metadata)).collect()),
         Call::ShowPolicy(id) => Ok(Answer::Toml(store.policy(&id).await?.toml)),
+        Call::PutDocument => json(json!(store.put_document(body, now).await?)),
+        Call::ListDocuments => json(json!(store.documents().await?)),
         Call::Audit { after, limit } => {
             let rows = store.audit(after, limit).await?;
             json(serde_json::to_value(rows).map_err(|e| Refusal::new(Code::StoreFailed, "audit rows").because(e))?)

@@ -1,6 +1,6 @@
 //! What `/attest` carries, taken apart, and what is known once it was accepted.
 
-use strongroom_appraisal::{Appraisal, AuthenticReport, Endorsements, Expected, ReleasePolicy, appraise};
+use strongroom_appraisal::{Appraisal, AuthenticReport, Endorsements, Expected, appraise};
 use strongroom_jose::{RecipientKey, thumbprint};
 use strongroom_wire::binding::kbs_report_data;
 use strongroom_wire::deployment::Deployment;
@@ -9,7 +9,7 @@ use strongroom_wire::kbs::{Attestation, SnpEvidence, TeePubKey};
 use strongroom_wire::snp::Report;
 use strongroom_wire::{Check, Code, Refusal, Result};
 
-use crate::store::StoredPolicy;
+use crate::store::PolicyInForce;
 
 /// An attestation whose shape holds. None of it is believed yet.
 #[derive(Debug)]
@@ -131,25 +131,26 @@ pub(crate) struct Judgement {
 pub(crate) fn judge(
     authentic: &AuthenticReport,
     expected: &Expected,
-    policies: &[StoredPolicy],
+    policies: &[PolicyInForce],
 ) -> core::result::Result<Judgement, (Refusal, Vec<Check>)> {
-    let appraisals: Vec<(&ReleasePolicy, Appraisal)> = policies
-        .iter()
-        .map(|stored| (&stored.policy, appraise(authentic, stored.policy.appraisal(), expected)))
-        .collect();
+    let appraisals: Vec<(&PolicyInForce, Appraisal)> =
+        policies.iter().map(|one| (one, appraise(authentic, one.stored.policy.appraisal(), expected))).collect();
     let failed = |appraisal: &Appraisal| appraisal.checks().iter().filter(|check| !check.ok).count();
     // A policy without a section for SNP makes one check, which says nothing of this guest.
-    let distance =
-        |policy: &ReleasePolicy, appraisal: &Appraisal| (policy.appraisal().snp().is_none(), failed(appraisal));
-    let Some((_, closest)) = appraisals.iter().min_by_key(|(policy, appraisal)| distance(policy, appraisal)) else {
+    let distance = |one: &PolicyInForce, appraisal: &Appraisal| {
+        (one.stored.policy.appraisal().snp().is_none(), failed(appraisal), one.lacks.is_some())
+    };
+    let Some((policy, closest)) = appraisals.iter().min_by_key(|(one, appraisal)| distance(one, appraisal)) else {
         return Err((Refusal::new(Code::NoPolicy, "release policies").got("none"), Vec::new()));
     };
     let checks = closest.checks().to_vec();
-    if let Some(refusal) = closest.refusal() {
+    // What a policy lacks is why checks of what it takes failed.
+    if let Some(refusal) = policy.lacks.clone().or_else(|| closest.refusal()) {
         return Err((refusal, checks));
     }
-    let accepts =
-        |(policy, appraisal): (&ReleasePolicy, Appraisal)| appraisal.into_verified().is_ok().then(|| policy.digest());
+    let accepts = |(one, appraisal): (&PolicyInForce, Appraisal)| {
+        (one.lacks.is_none() && appraisal.into_verified().is_ok()).then(|| one.stored.policy.digest())
+    };
     let accepted: Vec<Sha256> = appraisals.into_iter().filter_map(accepts).collect();
     if accepted.is_empty() {
         return Err((Refusal::new(Code::NoReferenceValues, "release policies fix no software"), checks));

@@ -2,7 +2,8 @@
 //!
 //! 1. parse: the attestation has the shape of its format, and its nonce is taken, which nobody can do twice;
 //! 2. authenticate: the vendor's chain, revocation and the signature over the report hold now; endorsements that the evidence
-//!    came without are those that are kept, or that the vendor is asked for (`vendors.rs`);
+//!    came without are those that are kept, or that the vendor is asked for (`vendors.rs`); no revocation list is older than
+//!    one that was seen before;
 //! 3. appraise: report data commits to nonce and key, HOST_DATA names the document, and a release policy accepts the guest;
 //! 4. decide: the key exists and is enabled, its own policy accepts the guest, and a model of the document that is signed
 //!    as that policy demands is sealed with it;
@@ -19,7 +20,7 @@
 
 use std::net::IpAddr;
 
-use strongroom_appraisal::{AuthenticReport, appraise, authenticate_traced};
+use strongroom_appraisal::{AuthenticReport, Seen, Sightings, appraise, authenticate_recording};
 use strongroom_wire::deployment::Deployment;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::{Attestation, Jwe, ResourcePath};
@@ -28,7 +29,7 @@ use strongroom_wire::{Code, Refusal, Result};
 use crate::Verifier;
 use crate::attest::{Attested, Claim, Judgement, judge};
 use crate::audit::Kind;
-use crate::store::{PolicyMetadata, Recorded, StoredKey, Transaction};
+use crate::store::{Recorded, StoredKey, StoredPolicy, Transaction};
 use crate::token;
 use crate::trail::Trail;
 
@@ -98,17 +99,30 @@ impl Verifier {
         trail.note("chip", hex::encode(claim.report.chip_id));
 
         let supplied = self.supply(&mut claim, peer, now).await?;
-        let mut checks = Vec::new();
-        let roots = &self.roots;
-        let authentic = authenticate_traced(claim.report.raw(), &claim.endorsements, roots, now, &mut checks); // 2
+        let (mut checks, mut sightings) = (Vec::new(), Sightings::default());
+        let (report, roots) = (claim.report.raw(), &self.roots);
+        let authentic = authenticate_recording(report, &claim.endorsements, roots, now, &mut checks, &mut sightings); // 2
         trail.checks("authentication", &checks);
-        let authentic = authentic.inspect_err(|refusal| self.doubt(&claim, &supplied, refusal))?;
+        let authentic = match authentic {
+            Ok(authentic) => authentic,
+            Err(refusal) => {
+                self.doubt(&claim, &supplied, &refusal);
+                // The list that revokes counts from now on, for whatever older one is brought next.
+                let remember = |seen: &mut Seen| {
+                    sightings.remember(seen);
+                    Ok(())
+                };
+                self.store.compare(remember).await?;
+                return Err(refusal);
+            }
+        };
+        self.store.compare(|seen| authentic.verify_newest(seen)).await?;
         Ok((claim, authentic, supplied.without_list))
     }
 
     async fn appraise(&self, claim: &Claim, authentic: &AuthenticReport, trail: &mut Trail) -> Result<Accepted> {
         trail.note("root", authentic.root());
-        let policies = self.store.begin().await?.policies().await?;
+        let policies = self.store.begin().await?.policies_in_force(self.clock.now()).await?;
         let Judgement { accepted, checks } = judge(authentic, &claim.expected, &policies).map_err(|refused| {
             trail.checks("appraisal", &refused.1);
             refused.0
@@ -146,14 +160,14 @@ impl Verifier {
     }
 
     /// Decides by the key and the policy that are in force when it begins. The policy that it approved by is the answer.
-    async fn decide(&self, attested: &Attested, id: &ResourcePath, trail: &mut Trail) -> Result<PolicyMetadata> {
+    async fn decide(&self, attested: &Attested, id: &ResourcePath, trail: &mut Trail) -> Result<StoredPolicy> {
         trail.note("attestation", attested.seq);
         trail.note("key", &attested.thumbprint);
         trail.note("deployment", attested.deployment.digest().oci());
 
         let mut store = self.store.begin().await?;
         enabled_key(&mut store, id).await?;
-        let stored = store.policy(id).await?;
+        let stored = store.policy_in_force(id, self.clock.now()).await?;
         drop(store);
         trail.note("policy", stored.metadata.digest.oci());
         trail.note("policy-version", stored.metadata.version);
@@ -166,7 +180,7 @@ impl Verifier {
         let model = self.models.find(&attested.deployment, id, &stored.policy, self.clock.now()).await?; // 4
         trail.note("model", &model.reference);
         trail.note("signers", &model.signers);
-        Ok(stored.metadata)
+        Ok(stored)
     }
 
     /// The key, where it may still be released under `policy` in `session` at `now`, as the transaction that records it
@@ -176,17 +190,19 @@ impl Verifier {
         store: &mut Transaction<'_>,
         session: &str,
         id: &ResourcePath,
-        policy: &PolicyMetadata,
+        policy: &StoredPolicy,
         now: u64,
     ) -> Result<StoredKey> {
         let attested = self.sessions.attested(session, now)?;
         verify_dates(&attested.authentic, now)?;
         let key = enabled_key(store, id).await?;
-        let current = store.policy(id).await?.metadata;
-        if current.version != policy.version {
+        let current = store.policy_in_force(id, now).await?;
+        let is = |stored: &StoredPolicy| (stored.metadata.version, stored.policy.digest());
+        if is(&current) != is(policy) {
+            let shown = |(version, digest): (u64, Sha256)| format!("version {version}, with what it takes {digest}");
             return Err(Refusal::new(Code::Busy, "release policy changed meanwhile")
-                .got(format!("version {}", current.version))
-                .want(format!("version {}", policy.version)));
+                .got(shown(is(&current)))
+                .want(shown(is(policy))));
         }
         Ok(key)
     }

@@ -1,19 +1,22 @@
-//! Everything that outlives a restart, in one SQLite file: keys (encrypted), release policies, the audit log, and the
-//! stamp of its realm, sealed under its master key.
+//! Everything that outlives a restart, in one SQLite file: keys (encrypted), release policies, the documents that these take
+//! something from, the newest revocation lists, the audit log, and the stamp of its realm, sealed under its master key.
 //!
 //! Write-ahead log with `synchronous = FULL`: what was committed survives a power cut. One connection that writes, so that one
 //! transaction follows the other: what one reads is what is in force, and rows of the audit log are in the order of time.
 
 mod authentic;
 mod decisions;
+mod documents;
 mod keys;
 mod policies;
 mod rewrap;
+mod seen;
 mod tables;
 
 pub(crate) use decisions::Recorded;
+pub(crate) use documents::PolicyInForce;
 pub(crate) use keys::{Put, StoredKey};
-pub(crate) use policies::{PolicyMetadata, StoredPolicy};
+pub(crate) use policies::StoredPolicy;
 
 use crate::master_key::MasterKey;
 use crate::private_file;
@@ -145,9 +148,14 @@ impl core::fmt::Debug for Transaction<'_> {
 }
 
 fn migrations() -> Migrator {
-    let sql = include_str!("../migrations/0001_store.sql");
-    let first = Migration::new(1, "store".into(), MigrationType::Simple, sql.into_sql_str(), false);
-    Migrator::with_migrations(vec![first])
+    let migration = |(number, name, sql): (i64, &'static str, &'static str)| {
+        Migration::new(number, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    let all = [
+        (1, "store", include_str!("../migrations/0001_store.sql")),
+        (2, "provenance", include_str!("../migrations/0002_provenance.sql")),
+    ];
+    Migrator::with_migrations(all.map(migration).to_vec())
 }
 
 /// Database errors name tables and files, never values.

@@ -18,7 +18,7 @@ use crate::Verifier;
 use crate::attest::Claim;
 use crate::budget::{PeerBudgets, Rate};
 use crate::clock::Clock;
-use crate::store::StoredPolicy;
+use crate::store::PolicyInForce;
 use admission::{Admission, Question};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -88,7 +88,10 @@ impl Verifier {
             let (product, vcek) = match vendors.fetcher.kept_vcek(&claim.report, now)? {
                 Some(kept) => kept,
                 None => {
-                    verify_worth_asking(&claim.report, &self.store.begin_reading().await?.policies().await?)?;
+                    verify_worth_asking(
+                        &claim.report,
+                        &self.store.begin_reading().await?.policies_in_force(now).await?,
+                    )?;
                     vendors.vcek(&claim.report, asking).await?
                 }
             };
@@ -240,8 +243,12 @@ fn verify_made_for_session(claim: &Claim) -> Result<()> {
 
 /// That a report would be accepted as far as can be said before it is authentic: one release policy names what it says it
 /// is, and no TCB of it is below that policy's floors.
-fn verify_worth_asking(report: &Report, policies: &[StoredPolicy]) -> Result<()> {
-    let mut policies: Vec<&SnpPolicy> = policies.iter().filter_map(|stored| stored.policy.appraisal().snp()).collect();
+fn verify_worth_asking(report: &Report, policies: &[PolicyInForce]) -> Result<()> {
+    let mut policies: Vec<&SnpPolicy> = policies
+        .iter()
+        .filter(|one| one.lacks.is_none())
+        .filter_map(|one| one.stored.policy.appraisal().snp())
+        .collect();
     let mut narrow = |code: Code, got: String, allows: &dyn Fn(&SnpPolicy) -> bool| {
         policies.retain(|policy| allows(policy));
         if policies.is_empty() {

@@ -1,4 +1,4 @@
-//! `strongroom policy set|show|list|check|schema`: by what a verifier releases a key, and what clients accept.
+//! `strongroom policy set|show|list|give|given|check|schema`: by what a verifier releases a key, and what clients accept.
 
 use crate::admin::Service;
 use crate::key::parse_id;
@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use strongroom_appraisal::{POLICY_SCHEMA, Policy, ReleasePolicy};
 use strongroom_transport::http as body;
 use strongroom_wire::digest::Sha256;
+use strongroom_wire::dsse::Envelope;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 
@@ -45,6 +46,25 @@ pub(crate) enum Command {
         #[command(flatten)]
         service: Service,
     },
+    /// Give the verifier a signed document that its release policies name: reference values, or an inventory.
+    ///
+    /// It is kept where the signers that such a policy names signed it, in place of an older one of its name, and counts at
+    /// once. An older one than is kept is refused.
+    #[command(after_help = "Example:\n  strongroom policy give fleet.dsse \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
+    Give {
+        /// What `strongroom reference-values sign` or `strongroom inventory sign` wrote.
+        file: PathBuf,
+        #[command(flatten)]
+        service: Service,
+    },
+    /// List the signed documents that a verifier keeps.
+    #[command(after_help = "Example:\n  strongroom policy given \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
+    Given {
+        #[command(flatten)]
+        service: Service,
+    },
     /// Print the JSON schema of appraisal policies (draft 2020-12), for editors and other tools.
     #[command(after_help = "Example:\n  strongroom policy schema > policy.schema.json")]
     Schema,
@@ -60,6 +80,16 @@ pub(crate) enum Command {
 #[derive(Debug, Serialize, Deserialize)]
 struct Metadata {
     id: String,
+    version: u64,
+    digest: Sha256,
+    created: u64,
+}
+
+/// What a verifier says of a signed document that it keeps.
+#[derive(Debug, Serialize, Deserialize)]
+struct Document {
+    kind: String,
+    name: String,
     version: u64,
     digest: Sha256,
     created: u64,
@@ -105,6 +135,18 @@ pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
                 output::line(&text)?;
             }
         }
+        Command::Give { file, service } => {
+            let envelope = files::read(&file, limits::STORED_DOCUMENT)?;
+            Envelope::parse(&envelope).map_err(|refusal| refusal.within(format!("`{}`", file.display())))?;
+            let client = service.client()?;
+            let kept: Document = block_on(client.send_json(Method::PUT, "documents", body::full(envelope)))?;
+            if json { output::json(&kept)? } else { output::line(&documents(&[kept]))? }
+        }
+        Command::Given { service } => {
+            let client = service.client()?;
+            let kept: Vec<Document> = block_on(client.get_json("documents"))?;
+            if json { output::json(&kept)? } else { output::line(&documents(&kept))? }
+        }
         Command::List { service } => {
             let client = service.client()?;
             let policies: Vec<Metadata> = block_on(client.get_json("policies"))?;
@@ -126,7 +168,6 @@ fn check(text: &[u8]) -> Result<Checked> {
         return Ok(Checked { kind: "appraisal", digest, fixes_software, fixes_model });
     }
     let policy = ReleasePolicy::parse(text)?;
-    policy.fixes_values()?;
     strongroom_artifact::verify_signers(policy.trust())
         .map_err(|refusal| Refusal { code: Code::PolicyInvalid, ..refusal })?;
     Ok(Checked { kind: RELEASE, digest, fixes_software: true, fixes_model: true })
@@ -145,6 +186,14 @@ fn for_people(checked: &Checked) -> String {
         text.push_str("`strongroom verify` and `strongroom proxy` refuse a policy that leaves any of them open\n");
     }
     text
+}
+
+fn documents(kept: &[Document]) -> String {
+    let row = |one: &Document| {
+        let (version, created) = (one.version.to_string(), output::utc(one.created));
+        vec![one.kind.clone(), one.name.clone(), version, one.digest.to_string(), created]
+    };
+    output::table(&["KIND", "NAME", "VERSION", "SHA-256", "SINCE"], &kept.iter().map(row).collect::<Vec<_>>())
 }
 
 fn table(policies: &[Metadata]) -> String {

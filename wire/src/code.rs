@@ -154,7 +154,7 @@ codes! {
     /// The reference values are older than ones already seen, or others of the same version.
     ReferenceValuesRolledBack = "reference-values-rolled-back", Refused, "somebody hands out old reference values: get the publisher's newest";
     /// The policy takes a value from reference values that were not given, or that do not have it.
-    ReferenceValuesMissing = "reference-values-missing", Configuration, "pass the signed reference values that the policy names with --reference-values";
+    ReferenceValuesMissing = "reference-values-missing", Configuration, "pass the signed reference values that the policy names with --reference-values, or give them to the verifier with `strongroom policy give`";
     /// An inventory is not the one that the policy names.
     InventoryInvalid = "inventory-invalid", Refused, "";
     /// `now` is before the inventory was issued.
@@ -162,7 +162,7 @@ codes! {
     /// `now` is after the inventory's expiry.
     InventoryExpired = "inventory-expired", Refused, "get the current inventory from whoever keeps it";
     /// The policy takes machines from an inventory that was not given.
-    InventoryMissing = "inventory-missing", Configuration, "pass the signed inventory that the policy names with --inventory";
+    InventoryMissing = "inventory-missing", Configuration, "pass the signed inventory that the policy names with --inventory, or give it to the verifier with `strongroom policy give`";
     /// An inventory of machines is older than one already seen.
     InventoryRolledBack = "inventory-rolled-back", Refused, "somebody hands out an old inventory: get the newest from whoever keeps it";
     /// The PCRs given are not those that the TPM quoted.

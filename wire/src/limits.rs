@@ -41,6 +41,9 @@ pub const MODEL_NAME: usize = 256;
 /// A signed document that a policy is judged with (reference values, an inventory), in its envelope: 4,096 entries of a few
 /// hundred bytes each.
 pub const SIGNED_DOCUMENT: usize = 4 * 1024 * 1024;
+/// A signed document that a verifier keeps and reads for every policy that names it: 3,500 machines or 2,000 guests. It is held
+/// in memory before it is known who sends it.
+pub const STORED_DOCUMENT: usize = 1024 * 1024;
 /// Keys that may sign one signed document of a policy: each is tried on each of [`SIGNATURES`] signatures.
 pub const DOCUMENT_SIGNERS: usize = 32;
 /// Guests of one platform in a bundle of reference values: 64 releases of 64 images.
@@ -203,6 +206,7 @@ mod tests {
             (MODELS, 256),
             (MODEL_NAME, 256),
             (SIGNED_DOCUMENT, 4_194_304),
+            (STORED_DOCUMENT, 1_048_576),
             (DOCUMENT_SIGNERS, 32),
             (GUESTS, 4096),
             (REFERENCE_VALUES_NAME, 256),

@@ -261,7 +261,7 @@ fn release_policy_takes_the_same_values() {
                   [[release.trust.rule.signer]]\nname = \"a\"\nkey = \"k\"\n";
     let policy = ReleasePolicy::parse(format!("{}{signer}", policy_text(1)).as_bytes()).unwrap();
     let envelope = signed(&bundle());
-    let taken = policy.with_reference_values(&[&envelope], &mut Seen::default(), NOW).unwrap();
+    let taken = policy.with_documents(&[&envelope], &[], NOW).unwrap();
     assert_eq!(taken.appraisal().snp().unwrap().deployment, Rule::Exactly(Hex([0xdd; 32])));
     assert_ne!(taken.digest(), policy.digest());
 }

@@ -52,12 +52,10 @@ impl Transaction<'_> {
     /// Puts a policy into force. The document that is in force already makes no new version.
     ///
     /// # Errors
-    /// Those of [`ReleasePolicy::parse`] and [`ReleasePolicy::fixes_values`]; `policy-invalid`: a signer's key is none;
+    /// Those of [`ReleasePolicy::parse`]; `policy-invalid`: a signer's key is none;
     /// `store-failed`; `store-tampered`.
     pub(crate) async fn put_policy(&mut self, id: &ResourcePath, toml: &[u8], now: UnixTime) -> Result<PolicyMetadata> {
-        let policy = ReleasePolicy::parse(toml)?;
-        policy.fixes_values()?;
-        verify_trust(&policy)?;
+        verify_trust(&ReleasePolicy::parse(toml)?)?;
         self.put_text(id, toml, now).await
     }
 
@@ -78,10 +76,10 @@ impl Transaction<'_> {
         Ok(metadata)
     }
 
-    /// The policy in force for a key.
+    /// The policy in force for a key, without what it takes of documents ([`Transaction::policy_in_force`]).
     ///
     /// # Errors
-    /// `no-policy`; `policy-invalid`: it takes values that it was never given; `store-failed`; `store-tampered`.
+    /// `no-policy`; `store-failed`; `store-tampered`.
     pub(crate) async fn policy(&mut self, id: &ResourcePath) -> Result<StoredPolicy> {
         let text = self.find_text(id).await?.ok_or_else(|| Refusal::new(Code::NoPolicy, "release policy").got(id))?;
         stored(text)
@@ -95,10 +93,10 @@ impl Transaction<'_> {
         row.map_err(failed("policies"))?.map(|row| authentic(&row, self.master)).transpose()
     }
 
-    /// All policies in force, by id.
+    /// All policies in force, by id, without what they take of documents ([`Transaction::policies_in_force`]).
     ///
     /// # Errors
-    /// `policy-invalid`: one takes values that it was never given; `store-failed`; `store-tampered`.
+    /// `store-failed`; `store-tampered`.
     pub(crate) async fn policies(&mut self) -> Result<Vec<StoredPolicy>> {
         self.verify_rows().await?;
         let select = "SELECT id, version, toml, created, mac FROM policies AS one
@@ -134,7 +132,7 @@ fn authentic(row: &SqliteRow, master: &MasterKey) -> Result<(PolicyMetadata, Vec
 }
 
 fn stored((metadata, toml): (PolicyMetadata, Vec<u8>)) -> Result<StoredPolicy> {
-    let policy = ReleasePolicy::parse(&toml).and_then(|policy| policy.fixes_values().map(|()| policy));
+    let policy = ReleasePolicy::parse(&toml);
     let policy = policy.map_err(|refusal| refusal.within(what(&metadata)))?;
     Ok(StoredPolicy { metadata, toml, policy })
 }
@@ -174,40 +172,6 @@ pub(super) mod tests {
         let none = text.replace("BEGIN PUBLIC", "BEGIN SECRET");
         assert_eq!(store.put_policy(&id, none.as_bytes(), 5).await.unwrap_err().code, Code::PolicyInvalid);
         assert!(store.put_policy(&id, text.as_bytes(), 5).await.is_ok());
-    }
-
-    /// [`policy_text`] that takes its measurement from reference values.
-    fn taking(text: &str) -> String {
-        let (key, fixed) =
-            (SigningKey::generate().unwrap().public().pem(), format!("{{ exactly = \"01{}\" }}", "00".repeat(47)));
-        let taken = text.replace(&fixed, "{ reference-values = \"guest\" }");
-        assert_ne!(taken, text);
-        taken.replace(
-            "version = 1\n",
-            &format!(
-                "version = 1\n[[reference-values]]\nname = \"guest\"\nsigners = {{ keys = [\"\"\"{key}\"\"\"] }}\n"
-            ),
-        )
-    }
-
-    #[tokio::test]
-    async fn policy_that_takes_reference_values_neither_put_nor_used_and_can_be_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("verifier.sqlite");
-        let store = Store::open(&path, &folder.path().join("master"), Realm::Vendor).await.unwrap();
-        let mut store = store.begin().await.unwrap();
-        let id = ResourcePath::parse("a/b/c").unwrap();
-        let text = policy_text(1);
-        let taking = taking(&text);
-        assert!(ReleasePolicy::parse(taking.as_bytes()).is_ok(), "a policy in itself");
-        assert_eq!(store.put_policy(&id, taking.as_bytes(), 5).await.unwrap_err().code, Code::PolicyInvalid);
-        assert_eq!(store.policy(&id).await.unwrap_err().code, Code::NoPolicy);
-
-        store.put_text(&id, taking.as_bytes(), 5).await.unwrap();
-        assert_eq!(store.policy(&id).await.unwrap_err().code, Code::PolicyInvalid);
-        assert_eq!(store.policies().await.unwrap_err().code, Code::PolicyInvalid);
-        assert_eq!(store.put_policy(&id, text.as_bytes(), 6).await.unwrap().version, 2);
-        assert!(store.policy(&id).await.is_ok() && store.policies().await.is_ok());
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@
 mod administration;
 mod attestation;
 mod binary;
+mod documents;
 mod endorsements;
 mod guest;
 mod peer;

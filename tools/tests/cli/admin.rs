@@ -30,6 +30,7 @@ pub(crate) struct Service {
 struct Kept {
     keys: Mutex<Vec<(String, Vec<u8>)>>,
     policies: Mutex<Vec<(String, Vec<u8>)>>,
+    documents: Mutex<Vec<Vec<u8>>>,
     disabled: Mutex<Vec<String>>,
     audit: Mutex<Vec<Row>>,
 }
@@ -71,6 +72,11 @@ impl Service {
     }
 }
 
+/// What a verifier says of a document that it keeps.
+fn document() -> Value {
+    json!({ "kind": "inventory", "name": "fleet", "version": 7, "digest": "ab".repeat(32), "created": 1_767_225_600 })
+}
+
 async fn answer(State(kept): State<Arc<Kept>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let refuse = |status: StatusCode, refusal: Refusal| (status, axum::Json(json!(refusal))).into_response();
     if headers["authorization"] != format!("Bearer {TOKEN}") {
@@ -104,6 +110,11 @@ async fn answer(State(kept): State<Arc<Kept>>, method: Method, uri: Uri, headers
             kept.disabled.lock().unwrap().push(id.to_owned());
             metadata(id)
         }
+        ("PUT", "documents") => {
+            kept.documents.lock().unwrap().push(body.to_vec());
+            document()
+        }
+        ("GET", "documents") => json!([document()]),
         ("PUT", "policies") => {
             kept.policies.lock().unwrap().push((id.to_owned(), body.to_vec()));
             json!({ "id": id, "version": 1, "digest": "ab".repeat(32), "created": 1_767_225_600 })
@@ -187,12 +198,29 @@ fn policy_is_checked_before_it_is_set() {
     let taken = "measurement = { reference-values = \"image\" }\ndeployment";
     let fixed = format!("measurement = {{ exactly = \"{}\" }}\ndeployment", "11".repeat(48));
     let taking = release.replace("version = 1\n", &source).replace(&fixed, taken);
-    let refused = set(&taking).refused(2, "policy-invalid");
-    assert!(refused.stdout.contains("a verifier takes no bundles"), "{}{}", refused.stdout, refused.stderr);
     assert!(service.state.policies.lock().unwrap().is_empty());
     service.run(&["policy", "show", "a/b/c"]).refused(1, "no-policy");
+    assert_eq!(set(&taking).done().json()["version"], 1);
+    set(&taking.replace("name = \"image\"", "name = \"other\"")).refused(2, "policy-invalid");
+    service.state.policies.lock().unwrap().clear();
     assert_eq!(set(&release).done().json()["version"], 1);
     assert_eq!(service.run(&["policy", "show", "a/b/c"]).done().json()["policy"], release.as_str());
+}
+
+#[test]
+fn signed_document_is_given_as_it_was_signed_and_what_is_none_is_not_sent() {
+    let service = Service::start();
+    let [fleet, key, signed] = ["fleet.json", "keeper", "fleet.dsse"].map(|name| service.folder.path().join(name));
+    strongroom(["model", "keygen", text(&key)]).done();
+    let inventory = json!({ "v": 1, "name": "fleet", "version": 7, "issued": 100, "expires": 200, "machines": [] });
+    std::fs::write(&fleet, inventory.to_string()).unwrap();
+    let key = format!("{}.key", text(&key));
+    strongroom(["inventory", "sign", text(&fleet), "--key", &key, "--out", text(&signed)]).done();
+    service.run(&["policy", "give", text(&fleet)]).refused(1, "malformed");
+    assert!(service.state.documents.lock().unwrap().is_empty());
+    assert_eq!(service.run(&["policy", "give", text(&signed)]).done().json()["name"], "fleet");
+    assert_eq!(*service.state.documents.lock().unwrap(), [std::fs::read(&signed).unwrap()]);
+    assert_eq!(service.run(&["policy", "given"]).done().json(), json!([document()]));
 }
 
 impl Service {

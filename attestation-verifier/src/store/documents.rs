@@ -1,0 +1,244 @@
+//! Signed documents that release policies take something from (reference values, inventories): the newest of each name, and
+//! the policies in force with what they take.
+
+use super::authentic::Content;
+use super::policies::StoredPolicy;
+use super::tables::{Rewrapped, Table};
+use super::{Transaction, failed, from_integer, to_integer};
+use crate::master_key::MasterKey;
+use serde::Serialize;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+use strongroom_appraisal::{Policy, ReferenceValues, SignedDocument, Source, UnixTime};
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::dsse::Envelope;
+use strongroom_wire::inventory::Inventory;
+use strongroom_wire::kbs::ResourcePath;
+use strongroom_wire::{Refusal, Result, limits};
+
+pub(super) const TABLE: Table = Table {
+    name: "documents",
+    names: "SELECT kind || ' ' || name, version, mac, rowid FROM documents ORDER BY kind, name",
+    select: "SELECT kind, name, version, envelope, created, mac FROM documents WHERE rowid = ?1",
+    update: "UPDATE documents SET mac = ?2 WHERE rowid = ?1",
+    rewrap: |row, old, new| {
+        let (metadata, envelope) = authentic(row, old)?;
+        Ok(Rewrapped { mac: new.mac(content(&metadata, &envelope).bytes()), sealed: None })
+    },
+};
+
+/// What a list shows of a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct DocumentMetadata {
+    /// `reference-values` or `inventory`.
+    pub kind: String,
+    /// By what policies name it.
+    pub name: String,
+    /// Its own.
+    pub version: u64,
+    /// SHA-256 of what was signed.
+    pub digest: Sha256,
+    /// Since when it is kept, in seconds since 1970.
+    pub created: UnixTime,
+}
+
+/// A release policy in force, with what it takes of the documents that are kept.
+#[derive(Debug, Clone)]
+pub(crate) struct PolicyInForce {
+    /// The policy; as it was put, where it lacks something.
+    pub stored: StoredPolicy,
+    /// Why it could not take all that it takes. It accepts nobody then.
+    pub lacks: Option<Refusal>,
+}
+
+impl Transaction<'_> {
+    /// Keeps a signed document in place of an older one of its kind and name.
+    ///
+    /// # Errors
+    /// `malformed`, `too-large`: no envelope of such a document; those of [`Source::verify`], where no release policy in force
+    /// that names it takes it; `reference-values-invalid`, `inventory-invalid`: none names it; `reference-values-rolled-back`,
+    /// `inventory-rolled-back`: older than the one that is kept, or another of its version; `store-failed`; `store-tampered`.
+    pub(crate) async fn put_document(&mut self, envelope: &[u8], now: UnixTime) -> Result<DocumentMetadata> {
+        if envelope.len() > limits::STORED_DOCUMENT {
+            return Err(Refusal::too_large("signed document", envelope.len(), limits::STORED_DOCUMENT));
+        }
+        let parsed = Envelope::parse(envelope)?;
+        match parsed.payload_type.as_str() {
+            ReferenceValues::PAYLOAD_TYPE => self.put_of(&parsed, envelope, Policy::reference_sources, now).await,
+            Inventory::PAYLOAD_TYPE => self.put_of(&parsed, envelope, Policy::inventory_sources, now).await,
+            other => Err(Refusal::malformed("payload type of a signed document", other)),
+        }
+    }
+
+    async fn put_of<D: SignedDocument>(
+        &mut self,
+        parsed: &Envelope,
+        envelope: &[u8],
+        sources: impl Fn(&Policy) -> &[Source<D>],
+        now: UnixTime,
+    ) -> Result<DocumentMetadata> {
+        // The name is not verified yet. It only chooses whose keys are asked, and is compared again under their signature.
+        let name = D::parse(&parsed.payload)?.name().to_owned();
+        let policies = self.policies().await?;
+        let named = policies.iter().flat_map(|stored| sources(stored.policy.appraisal()));
+        let named: Vec<_> =
+            named.filter(|source| source.name == name).map(|source| source.verify(envelope, now)).collect();
+        let unnamed = || Refusal::new(D::CODES.invalid, format!("{} that no release policy names", D::WHAT)).got(&name);
+        let verified = named.into_iter().reduce(Result::or).ok_or_else(unnamed)??;
+
+        let (version, digest) = (verified.document().version(), verified.digest());
+        let kind = D::SEEN.as_str();
+        if let Some((before, _)) = self.document(kind, &name).await? {
+            let back = || Refusal::new(D::SEEN.code(), format!("{} `{name}`", D::WHAT));
+            if version < before.version {
+                return Err(back().got(version).want(format!("at least {}, which is kept", before.version)));
+            }
+            if version == before.version && digest != before.digest {
+                return Err(back().got(format!("another document of version {version}")).want(before.digest));
+            }
+        }
+        let metadata = DocumentMetadata { kind: kind.to_owned(), name, version, digest, created: now };
+        let insert = "INSERT INTO documents (kind, name, version, envelope, created, mac) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT (kind, name) DO UPDATE SET version = excluded.version, envelope = excluded.envelope,
+             created = excluded.created, mac = excluded.mac";
+        let insert = sqlx::query(insert).bind(&metadata.kind).bind(&metadata.name).bind(to_integer(version)?);
+        let insert = insert.bind(envelope).bind(to_integer(now)?);
+        let insert = insert.bind(self.master.mac(content(&metadata, envelope).bytes()));
+        insert.execute(&mut *self.sql).await.map_err(failed("documents"))?;
+        self.authenticate_rows().await?;
+        Ok(metadata)
+    }
+
+    /// All that are kept, by kind and name.
+    ///
+    /// # Errors
+    /// `store-failed`; `store-tampered`.
+    pub(crate) async fn documents(&mut self) -> Result<Vec<DocumentMetadata>> {
+        self.verify_rows().await?;
+        let select = "SELECT kind, name, version, envelope, created, mac FROM documents ORDER BY kind, name";
+        let rows = sqlx::query(select).fetch_all(&mut *self.sql).await.map_err(failed("documents"))?;
+        rows.iter().map(|row| authentic(row, self.master).map(|(metadata, _)| metadata)).collect()
+    }
+
+    /// The policy in force for a key, with all that it takes.
+    ///
+    /// # Errors
+    /// Those of [`Transaction::policy`]; why it could not take something.
+    pub(crate) async fn policy_in_force(&mut self, id: &ResourcePath, now: UnixTime) -> Result<StoredPolicy> {
+        let stored = self.policy(id).await?;
+        let PolicyInForce { stored, lacks } = self.taking(stored, now).await?;
+        lacks.map_or(Ok(stored), Err)
+    }
+
+    /// All policies in force, by id, each with what it takes.
+    ///
+    /// # Errors
+    /// Those of [`Transaction::policies`].
+    pub(crate) async fn policies_in_force(&mut self, now: UnixTime) -> Result<Vec<PolicyInForce>> {
+        let mut policies = Vec::new();
+        for stored in self.policies().await? {
+            policies.push(self.taking(stored, now).await?);
+        }
+        Ok(policies)
+    }
+
+    async fn taking(&mut self, stored: StoredPolicy, now: UnixTime) -> Result<PolicyInForce> {
+        let appraisal = stored.policy.appraisal();
+        let values = self.kept(appraisal.reference_sources()).await?;
+        let inventories = self.kept(appraisal.inventory_sources()).await?;
+        Ok(match stored.policy.with_documents(&slices(&values), &slices(&inventories), now) {
+            Ok(policy) => PolicyInForce { stored: StoredPolicy { policy, ..stored }, lacks: None },
+            Err(refusal) => {
+                let refusal = refusal.within(format!("release policy `{}`", stored.metadata.id));
+                PolicyInForce { stored, lacks: Some(refusal) }
+            }
+        })
+    }
+
+    /// What is kept of `sources`.
+    async fn kept<D: SignedDocument>(&mut self, sources: &[Source<D>]) -> Result<Vec<Vec<u8>>> {
+        let mut kept = Vec::new();
+        for source in sources {
+            kept.extend(self.document(D::SEEN.as_str(), &source.name).await?.map(|(_, envelope)| envelope));
+        }
+        Ok(kept)
+    }
+
+    async fn document(&mut self, kind: &str, name: &str) -> Result<Option<(DocumentMetadata, Vec<u8>)>> {
+        self.verify_rows().await?;
+        let select = "SELECT kind, name, version, envelope, created, mac FROM documents WHERE kind = ? AND name = ?";
+        let row = sqlx::query(select).bind(kind).bind(name).fetch_optional(&mut *self.sql).await;
+        row.map_err(failed("documents"))?.map(|row| authentic(&row, self.master)).transpose()
+    }
+}
+
+fn slices(all: &[Vec<u8>]) -> Vec<&[u8]> {
+    all.iter().map(Vec::as_slice).collect()
+}
+
+/// What a row is authenticated by.
+fn content(metadata: &DocumentMetadata, envelope: &[u8]) -> Content {
+    let content = Content::of("strongroom/stored-document-row/v1").field(metadata.kind.as_bytes());
+    content.field(metadata.name.as_bytes()).number(metadata.version).number(metadata.created).field(envelope)
+}
+
+/// A row that is what was put.
+fn authentic(row: &SqliteRow, master: &MasterKey) -> Result<(DocumentMetadata, Vec<u8>)> {
+    let error = failed("documents");
+    let envelope: Vec<u8> = row.try_get("envelope").map_err(&error)?;
+    let mac: Vec<u8> = row.try_get("mac").map_err(&error)?;
+    let mut metadata = DocumentMetadata {
+        kind: row.try_get("kind").map_err(&error)?,
+        name: row.try_get("name").map_err(&error)?,
+        version: from_integer(row.try_get("version").map_err(&error)?)?,
+        digest: Sha256([0; 32]),
+        created: from_integer(row.try_get("created").map_err(&error)?)?,
+    };
+    let what = format!("stored document `{}`", metadata.name);
+    master.verify(&what, content(&metadata, &envelope).bytes(), &mac)?;
+    metadata.digest = Sha256::of(&Envelope::parse(&envelope)?.payload);
+    Ok((metadata, envelope))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::private_file;
+    use crate::store::Store;
+    use crate::store::policies::tests::policy_text;
+    use strongroom_appraisal::SeenKind;
+    use strongroom_artifact::SigningKey;
+    use strongroom_wire::{Code, Realm};
+
+    #[tokio::test]
+    async fn documents_and_memory_are_the_same_under_another_master_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("verifier.sqlite");
+        private_file::create(&path, b"").unwrap();
+        let key = |byte| MasterKey::from_file_bytes(&[byte; 32]).unwrap();
+        let store = Store::open_under(&path, key(1), Realm::Vendor).await.unwrap();
+
+        let publisher = SigningKey::generate().unwrap();
+        let pem = publisher.public().pem();
+        let source =
+            format!("version = 1\n[[inventory]]\nname = \"fleet\"\nsigners = {{ keys = [\"\"\"{pem}\"\"\"] }}\n");
+        let policy = policy_text(1).replace("version = 1\n", &source);
+        let payload = br#"{"v":1,"name":"fleet","version":7,"issued":0,"expires":9,"machines":[]}"#.to_vec();
+        let mut envelope =
+            Envelope { payload_type: Inventory::PAYLOAD_TYPE.to_owned(), payload, signatures: Vec::new() };
+        envelope.signatures.push(publisher.sign(&envelope.signed_bytes()).unwrap());
+        let mut transaction = store.begin().await.unwrap();
+        transaction.put_policy(&ResourcePath::parse("a/b/c").unwrap(), policy.as_bytes(), 5).await.unwrap();
+        let kept = transaction.put_document(&envelope.to_json().unwrap(), 5).await.unwrap();
+        transaction.sql.commit().await.unwrap();
+        store.compare(|seen| seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", 7)).await.unwrap();
+
+        store.rewrap(&key(2), &Clock::of(|| 6)).await.unwrap();
+        let store = Store::open_under(&path, key(2), Realm::Vendor).await.unwrap();
+        assert_eq!(store.begin().await.unwrap().documents().await.unwrap(), [kept]);
+        assert!(store.begin().await.unwrap().policies_in_force(5).await.unwrap()[0].lacks.is_none());
+        let back = store.compare(|seen| seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", 6)).await;
+        assert_eq!(back.unwrap_err().code, Code::CollateralRolledBack);
+    }
+}

@@ -1,0 +1,162 @@
+//! The memory of the newest revocation lists that were seen: an older one is refused, across restarts too.
+
+use super::authentic::Content;
+use super::tables::{Rewrapped, Table};
+use super::{Store, Transaction, failed, from_integer, to_integer};
+use crate::master_key::MasterKey;
+use serde_json::Value;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+use strongroom_appraisal::{Seen, SeenKind};
+use strongroom_wire::{Code, Refusal, Result};
+
+pub(super) const TABLE: Table = Table {
+    name: "seen",
+    names: "SELECT kind || ' ' || subject, number, mac, rowid FROM seen ORDER BY kind, subject",
+    select: "SELECT kind, subject, number, mac FROM seen WHERE rowid = ?1",
+    update: "UPDATE seen SET mac = ?2 WHERE rowid = ?1",
+    rewrap: |row, old, new| {
+        let (kind, subject, number) = authentic(row, old)?;
+        Ok(Rewrapped { mac: new.mac(content(kind, &subject, number).bytes()), sealed: None })
+    },
+};
+
+impl Store {
+    /// Holds something against the memory, and keeps durably what `compare` raised in it, whatever it says. `compare` may be
+    /// asked twice: at first of what was committed last, so that the usual case, in which nothing is new, waits for nobody.
+    ///
+    /// # Errors
+    /// Those of `compare`; `store-failed`; `store-tampered`.
+    pub(crate) async fn compare(&self, compare: impl Fn(&mut Seen) -> Result<()>) -> Result<()> {
+        let before = self.begin_reading().await?.seen().await?;
+        let mut raised = before.clone();
+        let outcome = compare(&mut raised);
+        if raised == before {
+            return outcome;
+        }
+        let mut transaction = self.begin().await?;
+        let before = transaction.seen().await?;
+        let mut raised = before.clone();
+        let outcome = compare(&mut raised);
+        transaction.put_seen(&before, &raised).await?;
+        transaction.sql.commit().await.map_err(failed("seen"))?;
+        outcome
+    }
+}
+
+impl Transaction<'_> {
+    /// All of the memory.
+    ///
+    /// # Errors
+    /// `store-failed`; `store-tampered`.
+    async fn seen(&mut self) -> Result<Seen> {
+        self.verify_rows().await?;
+        let rows = sqlx::query("SELECT kind, subject, number, mac FROM seen").fetch_all(&mut *self.sql).await;
+        let mut seen = Seen::default();
+        for row in &rows.map_err(failed("seen"))? {
+            let (kind, subject, number) = authentic(row, self.master)?;
+            seen.check_and_raise(kind, &subject, number)?;
+        }
+        Ok(seen)
+    }
+
+    async fn put_seen(&mut self, before: &Seen, raised: &Seen) -> Result<()> {
+        let insert = "INSERT INTO seen (kind, subject, number, mac) VALUES (?, ?, ?, ?)
+             ON CONFLICT (kind, subject) DO UPDATE SET number = excluded.number, mac = excluded.mac";
+        for (kind, subject, number) in raised.iter() {
+            if before.highest(kind, subject) == Some(number) {
+                continue;
+            }
+            let insert = sqlx::query(insert).bind(kind.as_str()).bind(subject).bind(to_integer(number)?);
+            let insert = insert.bind(self.master.mac(content(kind, subject, number).bytes()));
+            insert.execute(&mut *self.sql).await.map_err(failed("seen"))?;
+        }
+        self.authenticate_rows().await
+    }
+}
+
+/// What a row is authenticated by.
+fn content(kind: SeenKind, subject: &str, number: u64) -> Content {
+    Content::of("strongroom/stored-seen-row/v1")
+        .field(kind.as_str().as_bytes())
+        .field(subject.as_bytes())
+        .number(number)
+}
+
+/// A row that is what was put.
+fn authentic(row: &SqliteRow, master: &MasterKey) -> Result<(SeenKind, String, u64)> {
+    let error = failed("seen");
+    let kind: String = row.try_get("kind").map_err(&error)?;
+    let subject: String = row.try_get("subject").map_err(&error)?;
+    let number = from_integer(row.try_get("number").map_err(&error)?)?;
+    let mac: Vec<u8> = row.try_get("mac").map_err(&error)?;
+    let kind: SeenKind = serde_json::from_value(Value::String(kind))
+        .map_err(|error| Refusal::new(Code::StoreTampered, "stored memory of what was seen").because(error))?;
+    master.verify("stored memory of what was seen", content(kind, &subject, number).bytes(), &mac)?;
+    Ok((kind, subject, number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use strongroom_wire::Realm;
+
+    async fn open(folder: &Path) -> Result<Store> {
+        Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), Realm::Vendor).await
+    }
+
+    async fn raise(store: &Store, subject: &'static str, number: u64) -> Option<Code> {
+        let outcome = store.compare(|seen| seen.check_and_raise(SeenKind::CrlNumber, subject, number)).await;
+        outcome.err().map(|refusal| refusal.code)
+    }
+
+    #[tokio::test]
+    async fn newest_is_remembered_across_restarts_by_subject() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await.unwrap();
+        assert_eq!([raise(&store, "amd/Milan", 7).await, raise(&store, "amd/Genoa", 3).await], [None, None]);
+        drop(store);
+        let store = open(folder.path()).await.unwrap();
+        let back = Some(Code::CollateralRolledBack);
+        assert_eq!([raise(&store, "amd/Milan", 6).await, raise(&store, "amd/Milan", 8).await], [back, None]);
+        assert_eq!([raise(&store, "amd/Milan", 7).await, raise(&store, "amd/Genoa", 3).await], [back, None]);
+    }
+
+    #[tokio::test]
+    async fn what_was_raised_is_kept_though_the_comparison_ends_in_a_refusal() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await.unwrap();
+        let outcome = store.compare(|seen| {
+            seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", 7)?;
+            seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", 6)
+        });
+        assert_eq!(outcome.await.unwrap_err().code, Code::CollateralRolledBack);
+        assert_eq!(raise(&store, "amd/Milan", 6).await, Some(Code::CollateralRolledBack));
+    }
+
+    #[tokio::test]
+    async fn memory_that_was_lowered_renamed_or_emptied_behind_the_store_s_back_is_noticed() {
+        for (statement, tampered) in [
+            ("SELECT 1", false),
+            ("UPDATE seen SET number = 9", true),
+            ("UPDATE seen SET subject = 'amd/Genoa'", true),
+            ("UPDATE seen SET kind = 'other'", true),
+            ("DELETE FROM seen", true),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = open(folder.path()).await.unwrap();
+            assert_eq!(raise(&store, "amd/Milan", 7).await, None);
+            sqlx::query(statement).execute(&store.pool).await.unwrap();
+            let code = tampered.then_some(Code::StoreTampered);
+            assert_eq!(raise(&store, "amd/Milan", 8).await, code, "{statement}");
+            drop(store);
+            assert_eq!(open(folder.path()).await.err().map(|refusal| refusal.code), code, "{statement}");
+        }
+        // It only grows, whoever writes.
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await.unwrap();
+        assert_eq!(raise(&store, "amd/Milan", 7).await, None);
+        assert!(sqlx::query("UPDATE seen SET number = 6").execute(&store.pool).await.is_err());
+    }
+}

@@ -1,12 +1,14 @@
 //! `model push|pull|verify` against a registry on loopback.
 
+mod interrupted;
+
 use crate::admin::Service;
 use crate::run::{Run, binary, finished, set_mode, strongroom, text, write_secret};
 use axum::http::Method;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use strongroom_devkit::registry::{Config, Credentials, Fault, Gate, RunningRegistry, Target, Times};
+use strongroom_devkit::registry::{Config, Credentials, Fault, RunningRegistry, Target, Times};
 use strongroom_transport::ServerIdentity;
 use strongroom_wire::bytes::to_base64;
 use strongroom_wire::digest::Sha256;
@@ -291,61 +293,6 @@ fn credentials_that_another_tool_wrote_are_used() {
     let mut push = binary();
     push.args(["model", "push", text(&model), &reference, "--sign-key", text(&key), "--no-seal", "--plain-http"]);
     finished(push.env("DOCKER_CONFIG", publisher.folder.path()).output().unwrap()).done();
-}
-
-/// Starts a pull with the user's cache in `cache`, and kills the process once so many bytes of the weights were taken.
-fn killed_pull(publisher: &Publisher, cache: &Path, weights: Sha256, after: u64) {
-    let gate = Gate::closed();
-    let faults = publisher.registry.faults();
-    faults.set(Target::Blob(weights), Times::Always, Fault::StallAt { at: after, gate });
-    let (reference, out, trust) = (publisher.reference("embed"), publisher.path("out"), publisher.path("trust.toml"));
-    let mut pull = binary();
-    pull.env("XDG_CACHE_HOME", cache).args(["model", "pull", &reference, text(&out), "--trust", text(&trust)]);
-    let mut child = pull.args(["--plain-http", "--json"]).spawn().unwrap();
-    // What is behind the last checkpoint is lost, so it is enough that the bytes before it are there.
-    let journal = cache.join(format!("strongroom/pulls/partial/{weights}.journal"));
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while std::fs::metadata(&journal).map_or(0, |metadata| metadata.len()) < after / (4 << 20) * 73 {
-        assert!(std::time::Instant::now() < until, "no bytes came");
-        assert!(child.try_wait().unwrap().is_none(), "ended by itself");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    faults.clear();
-}
-
-#[test]
-fn pull_that_was_killed_goes_on_from_the_disk() {
-    let publisher = Publisher::new();
-    let bytes: Vec<u8> = (0..20_u32 << 20).map(|i| (i / 253).to_le_bytes()[0]).collect();
-    std::fs::write(publisher.path("model/onnx/model.onnx"), &bytes).unwrap();
-    publisher.push("embed", &["--no-seal"]).done();
-    let (cache, weights) = (publisher.path("caches"), Sha256::of(&bytes));
-    for quarter in 1..4 {
-        killed_pull(&publisher, &cache, weights, ((quarter * 5) << 20) + 12_345);
-        assert!(!publisher.path("out").exists(), "nothing under the model's name");
-        publisher.registry.requests().clear();
-        let (reference, out, trust) =
-            (publisher.reference("embed"), publisher.path("out"), publisher.path("trust.toml"));
-        let mut pull = binary();
-        pull.env("XDG_CACHE_HOME", &cache).args(["model", "pull", &reference, text(&out), "--trust", text(&trust)]);
-        finished(pull.args(["--plain-http", "--json"]).output().unwrap()).done();
-        assert_eq!(std::fs::read(out.join("onnx/model.onnx")).unwrap(), bytes);
-        let requests = publisher.registry.requests().all();
-        let first = requests.iter().filter(|request| request.path.ends_with(&weights.to_string()));
-        let started: Vec<u64> = first.map(|request| started_at(request.range.as_deref())).collect();
-        let least = quarter * 5 / 4 * (4 << 20);
-        assert!(started.iter().all(|start| *start >= least) && !started.is_empty(), "{started:?}, {least}");
-        std::fs::remove_dir_all(out).unwrap();
-        assert_eq!(std::fs::read_dir(cache.join("strongroom/pulls/blobs")).unwrap().count(), 0);
-    }
-}
-
-/// Where a range starts.
-fn started_at(range: Option<&str>) -> u64 {
-    let start = range.and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
-    start.unwrap_or(0)
 }
 
 #[test]

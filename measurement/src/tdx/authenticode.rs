@@ -110,10 +110,11 @@ impl Layout {
         let headers = size(at(after(optional, 60)?)?.u32_le()?)?;
         let checksum = after(optional, 64)?;
         let last = certificates.map_or(checksum, |(entry, _)| entry);
-        if headers < after(last, 8)? {
+        let table = after(optional, optional_size)?;
+        if table.min(headers) < after(last, 8)? {
             return Err(malformed("headers shorter than their fields"));
         }
-        let mut table = at(after(optional, optional_size)?)?;
+        let mut table = at(table)?;
         let sections = (0..count).map(|_| section(&mut table)).collect::<Result<Vec<_>>>()?;
         let mut sections: Vec<_> = sections.into_iter().filter(|(_, length)| *length != 0).collect();
         sections.sort_unstable();

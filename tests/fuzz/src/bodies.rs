@@ -1,6 +1,7 @@
 //! One module for each target.
 
 pub mod endorsements;
+pub mod firmware;
 pub mod hardware;
 pub mod messages;
 pub mod models;

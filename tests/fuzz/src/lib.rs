@@ -21,8 +21,9 @@ use std::path::Path;
 pub type Body = fn(&[u8]);
 
 /// Every target, by name.
-pub const TARGETS: [(&str, Body); 9] = [
+pub const TARGETS: [(&str, Body); 10] = [
     ("hardware", bodies::hardware::run),
+    ("firmware", bodies::firmware::run),
     ("messages", bodies::messages::run),
     ("tokens", bodies::tokens::run),
     ("models", bodies::models::run),

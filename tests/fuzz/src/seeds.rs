@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use strongroom_appraisal::CorimPlatform;
 use strongroom_artifact::manifest::{ManifestBuilder, NewLayer, Sealing};
 use strongroom_artifact::{ArtifactId, DataKey, HashAlgorithm};
+use strongroom_devkit::firmware::{IMAGE, KERNEL};
 use strongroom_devkit::intel::{PckSpec, pem_chain, qe_identity, tcb_info};
 use strongroom_devkit::{azure, event_log};
 use strongroom_wire::audit::{Link, Row};
@@ -19,6 +20,7 @@ use strongroom_wire::{attester, merkle};
 pub fn of(target: &str) -> Vec<Vec<u8>> {
     match target {
         "hardware" => hardware(),
+        "firmware" => firmware(),
         "messages" => messages(),
         "tokens" => tokens(),
         "models" => models(),
@@ -59,6 +61,13 @@ fn hcl() -> Vec<u8> {
 /// Base64url with padding, as Azure's attesters write it.
 fn padded(bytes: &[u8]) -> String {
     to_base64(bytes).replace('+', "-").replace('/', "_")
+}
+
+fn firmware() -> Vec<Vec<u8>> {
+    let mut longer = vec![0xee; 4096];
+    longer.extend_from_slice(&IMAGE);
+    let parts = [(0, IMAGE.to_vec()), (0, longer.clone()), (1, IMAGE.to_vec()), (1, longer), (2, KERNEL.to_vec())];
+    chosen([&parts[..], &[(3, KERNEL.to_vec())]].concat())
 }
 
 fn hardware() -> Vec<Vec<u8>> {

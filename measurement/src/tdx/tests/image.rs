@@ -89,6 +89,7 @@ fn image_that_is_no_sound_pe_refused() {
         ("no PE header", PE, 0),
         ("optional header of another kind", OPTIONAL, 0x030b),
         ("headers shorter than their fields", OPTIONAL + 60, 0x100),
+        ("optional header shorter than its fields", PE + 20, 0x60),
         ("headers longer than the image", OPTIONAL + 60, 0x1000),
         ("certificates longer than the image", pe.entry() + 4, 0x1000),
         ("section that overlaps another", sections + 20, 0x2ff),

@@ -65,6 +65,12 @@ impl ReleasePolicy {
         let Document { version, snp, tdx, reference_values, inventory, release: Release { trust } } =
             document::parse_toml(toml, "release policy", limits::POLICY, Code::PolicyInvalid)?;
         trust.verify_shape().map_err(|refusal| Refusal { code: Code::PolicyInvalid, ..refusal })?;
+        // A document does not contain its own digest, and no other one's promotions count here.
+        if trust.rules.iter().any(|rule| rule.promotion.as_ref().is_some_and(|promotion| promotion.policy.is_some())) {
+            return Err(Refusal::new(Code::PolicyInvalid, "promotion of a release policy")
+                .got("`policy`")
+                .want("none: a promotion that names a policy must name this one anyway"));
+        }
         let appraisal = Policy::of_platforms(version, snp, tdx, (reference_values, inventory), Sha256::of(toml))?;
         appraisal.fixes_software()?;
         Ok(Self { appraisal, trust })
@@ -143,6 +149,11 @@ mod tests {
         assert_eq!(code(&format!("{text}[release.more]\n")), Some(Code::UnknownField));
         assert_eq!(code(&format!("{text}[other]\n")), Some(Code::UnknownField));
         assert_eq!(code(&format!("{text}[model]\n")), Some(Code::UnknownField));
+        let promotion = "[release.trust.rule.promotion]\nenvironment = \"production\"\n";
+        let promoter = "[[release.trust.rule.promotion.promoter]]\nname = \"b\"\nkey = \"l\"\n";
+        assert_eq!(code(&format!("{text}{promotion}{promoter}")), None);
+        let named = format!("policy = \"{}\"\n", "00".repeat(32));
+        assert_eq!(code(&format!("{text}{promotion}{named}{promoter}")), Some(Code::PolicyInvalid));
         assert_eq!(code(&text.replace("version = 1", "version = 2")), Some(Code::PolicyInvalid));
         assert_eq!(code(&text.replace("because = \"test\"", "because = \"\"")), Some(Code::PolicyInvalid));
     }

@@ -1,4 +1,4 @@
-//! The admin API: keys, release policies and the audit log, for one administrator over TLS. There is no mode without its
+//! The admin API: keys, release policies, promotions and the audit log, for one administrator over TLS. There is no mode without its
 //! token.
 //!
 //! Every call is one row of the audit log with its outcome, which is durable together with its effect or not at all. The
@@ -17,12 +17,14 @@ use strongroom_appraisal::UnixTime;
 use strongroom_transport::{PeerAddr, read_body};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
+use strongroom_wire::trust::Environment;
 use strongroom_wire::{Code, Fault, Refusal, Result, limits};
 use zeroize::Zeroize as _;
 
 use crate::Verifier;
 use crate::admin_gate::Administrator;
 use crate::audit::Kind;
+use crate::promotions;
 use crate::routes::{self, to_the_end};
 use crate::store::{Put, Transaction};
 use crate::trail::Trail;
@@ -50,6 +52,8 @@ enum Call {
     ShowPolicy(ResourcePath),
     PutDocument,
     ListDocuments,
+    PutPromotion,
+    ListPromotions { repository: String, environment: Option<Environment> },
     Audit { after: u64, limit: u64 },
 }
 
@@ -76,6 +80,8 @@ impl Call {
             ("PUT", "policies", id) => ResourcePath::parse(id).map(Self::PutPolicy),
             ("GET", "documents", "") => Ok(Self::ListDocuments),
             ("PUT", "documents", "") => Ok(Self::PutDocument),
+            ("POST", "promotions", "") => Ok(Self::PutPromotion),
+            ("GET", "promotions", "") => Self::parse_promotions(uri.query().unwrap_or_default()),
             ("GET", "audit", "") => Self::parse_audit(uri.query().unwrap_or_default()),
             _ => Err(unknown()),
         }
@@ -96,12 +102,31 @@ impl Call {
         Ok(Self::Audit { after, limit })
     }
 
+    /// Both names have no characters that would have to be percent-encoded.
+    fn parse_promotions(query: &str) -> Result<Self> {
+        let (mut repository, mut environment) = (None, None);
+        let want = "repository=host[:port]/repo[&environment=NAME], not percent-encoded";
+        for pair in query.split('&') {
+            let invalid = || Refusal::new(Code::RequestInvalid, "query").got(pair).want(want);
+            match pair.split_once('=').ok_or_else(invalid)? {
+                ("repository", name) if repository.is_none() && !name.contains('%') => {
+                    repository = Some(name.to_owned());
+                }
+                ("environment", name) if environment.is_none() => environment = Some(Environment::parse(name)?),
+                _ => return Err(invalid()),
+            }
+        }
+        let repository = repository.ok_or_else(|| Refusal::new(Code::RequestInvalid, "query").got(query).want(want))?;
+        Ok(Self::ListPromotions { repository, environment })
+    }
+
     /// The call, where `body` is no longer than it takes.
     fn fits(self, body: &[u8]) -> Result<Self> {
         let (limit, what) = match self {
             Self::PutKey(_) => (limits::RESOURCE, "key"),
             Self::PutPolicy(_) => (limits::POLICY, "release policy"),
             Self::PutDocument => (limits::STORED_DOCUMENT, "signed document"),
+            Self::PutPromotion => (limits::SIGNATURE, "promotion"),
             _ => (0, "body of a call that has none"),
         };
         if body.len() > limit { Err(Refusal::too_large(what, body.len(), limit)) } else { Ok(self) }
@@ -151,7 +176,7 @@ async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
     let refusal = match Call::parse(&parts.method, &parts.uri).and_then(|call| call.fits(&body.0)) {
         Ok(call) => {
             // A key's digest would let everybody who reads the log recognise the key.
-            let public = matches!(call, Call::PutPolicy(_) | Call::PutDocument);
+            let public = matches!(call, Call::PutPolicy(_) | Call::PutDocument | Call::PutPromotion);
             trail.note("call", if public { json!({ "digest": Sha256::of(&body.0) }) } else { json!({}) });
             let mut store = verifier.store.begin().await?;
             let now = verifier.clock.now();
@@ -191,6 +216,13 @@ async fn administer(
         Call::ShowPolicy(id) => Ok(Answer::Toml(store.policy(&id).await?.toml)),
         Call::PutDocument => json(json!(store.put_document(body, now).await?)),
         Call::ListDocuments => json(json!(store.documents().await?)),
+        Call::PutPromotion => {
+            let (promotion, new) = promotions::put(store, body, now).await?;
+            Ok(Answer::Json(if new { StatusCode::CREATED } else { StatusCode::OK }, promotion))
+        }
+        Call::ListPromotions { repository, environment } => {
+            json(Value::Array(promotions::list(store, &repository, environment.as_ref()).await?))
+        }
         Call::Audit { after, limit } => {
             let rows = store.audit(after, limit).await?;
             json(serde_json::to_value(rows).map_err(|e| Refusal::new(Code::StoreFailed, "audit rows").because(e))?)
@@ -202,7 +234,7 @@ fn refused(refusal: &Refusal) -> Response {
     let status = match (refusal.code, refusal.fault()) {
         (Code::AdminUnauthorized, _) => StatusCode::UNAUTHORIZED,
         (Code::RouteUnknown | Code::KeyUnknown | Code::NoPolicy, _) => StatusCode::NOT_FOUND,
-        (Code::KeyExists, _) => StatusCode::CONFLICT,
+        (Code::KeyExists | Code::PromotionSuperseded, _) => StatusCode::CONFLICT,
         (Code::TooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
         (Code::Busy, _) => StatusCode::TOO_MANY_REQUESTS,
         // The only network of an administrator's call is their own: the body broke off or came too slowly.
@@ -235,6 +267,12 @@ mod tests {
         assert_eq!(parse("POST", "/admin/v1/keys/a/b/c/disable"), Ok(Call::DisableKey(id())));
         assert_eq!(parse("PUT", "/admin/v1/policies/a/b/c"), Ok(Call::PutPolicy(id())));
         assert_eq!(parse("GET", "/admin/v1/policies/a/b/c"), Ok(Call::ShowPolicy(id())));
+        assert_eq!(parse("POST", "/admin/v1/promotions"), Ok(Call::PutPromotion));
+        let listed = |environment| Ok(Call::ListPromotions { repository: "r:1/a/b".into(), environment });
+        assert_eq!(parse("GET", "/admin/v1/promotions?repository=r:1/a/b"), listed(None));
+        let production = Environment::parse("production").unwrap();
+        let both = "/admin/v1/promotions?environment=production&repository=r:1/a/b";
+        assert_eq!(parse("GET", both), listed(Some(production)));
         assert_eq!(parse("GET", "/admin/v1/audit?after=3&limit=2"), Ok(Call::Audit { after: 3, limit: 2 }));
         assert_eq!(parse("GET", "/admin/v1/audit?limit=99999999"), Ok(Call::Audit { after: 0, limit: PAGE }));
     }
@@ -247,6 +285,10 @@ mod tests {
         assert_eq!(parse("PUT", "/admin/v1/keys/a/../c"), Err(Code::Malformed));
         assert_eq!(parse("PUT", "/admin/v1/keys/a%2fb/c"), Err(Code::Malformed));
         assert_eq!(parse("GET", "/admin/v1/audit?after=x"), Err(Code::RequestInvalid));
+        for query in ["", "?environment=a", "?repository=a&repository=a", "?repository=a&x=y", "?repository=a%2Fb"] {
+            assert_eq!(parse("GET", &format!("/admin/v1/promotions{query}")), Err(Code::RequestInvalid), "{query}");
+        }
+        assert_eq!(parse("GET", "/admin/v1/promotions?repository=a&environment=A"), Err(Code::Malformed));
         assert_eq!(parse("GET", "/admin/v1/audit?before=1"), Err(Code::RequestInvalid));
     }
 }

@@ -20,6 +20,7 @@ mod identity;
 mod master_key;
 mod models;
 mod private_file;
+mod promotions;
 mod release;
 mod rewrap;
 mod routes;

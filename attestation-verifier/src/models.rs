@@ -6,13 +6,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use strongroom_appraisal::{ReleasePolicy, UnixTime};
-use strongroom_registry_client::{Reference, RegistryClient, verify_model};
+use strongroom_registry_client::{Reference, RegistryClient, verify_signed};
 use strongroom_wire::deployment::{Deployment, Model};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Refusal, Result};
 
 use crate::config::Registry;
+use crate::promotions::{Held, Known};
 
 /// How long one release may wait for registries: less than the minute after which KBS clients give up.
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -35,7 +36,7 @@ struct Question {
     policy: Sha256,
 }
 
-/// What is known of a model whose signatures hold.
+/// What is known of a model whose signatures hold, and its promotion where one is demanded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fact {
     /// `host[:port]/repo@sha256:…`.
@@ -44,6 +45,8 @@ pub(crate) struct Fact {
     pub key: Option<ResourcePath>,
     /// Who signed it, as the trust file calls them.
     pub signers: Vec<String>,
+    /// What its promotion hangs on, where the policy demands one.
+    pub promotion: Option<Held>,
 }
 
 impl Models {
@@ -59,22 +62,24 @@ impl Models {
         Ok(Self { clients: registries.iter().map(client).collect::<Result<_>>()?, facts: Mutex::default() })
     }
 
-    /// The first model of the deployment that is signed as the policy demands and sealed with this key.
+    /// The first model of the deployment that is signed, and promoted at `now`, as the policy demands and sealed with this key.
+    /// Whatever comes of it, what registries show of promotions is added to what is known of them.
     ///
     /// A model that cannot be judged does not stand in the way of another that can. Where none is found and some could
     /// not be judged, the reason of the first such one is the answer.
     ///
     /// # Errors
     /// `key-not-in-deployment`: every model was judged, none is sealed with this key; `registry-not-allowed`;
-    /// `timeout`; those of [`verify_model`].
+    /// `timeout`; those of [`verify_signed`] and of a promotion.
     pub(crate) async fn find(
         &self,
         deployment: &Deployment,
         key: &ResourcePath,
         policy: &ReleasePolicy,
+        known: &mut Known,
         now: UnixTime,
     ) -> Result<Fact> {
-        match tokio::time::timeout(PATIENCE, self.search(deployment, key, policy, now)).await {
+        match tokio::time::timeout(PATIENCE, self.search(deployment, key, policy, known, now)).await {
             Ok(found) => found,
             Err(_) => Err(Refusal::new(Code::Timeout, "models of the deployment").want(format!("{PATIENCE:?}"))),
         }
@@ -85,11 +90,12 @@ impl Models {
         deployment: &Deployment,
         key: &ResourcePath,
         policy: &ReleasePolicy,
+        known: &mut Known,
         now: UnixTime,
     ) -> Result<Fact> {
         let mut unjudged = None;
         for model in &deployment.settings().models {
-            match self.judge(model, policy, now).await {
+            match self.judge(model, policy, known, now).await {
                 Ok(fact) if fact.key.as_ref() == Some(key) => return Ok(fact),
                 Ok(_) => {}
                 Err(refusal) => {
@@ -100,7 +106,7 @@ impl Models {
         Err(unjudged.unwrap_or_else(|| Refusal::new(Code::KeyNotInDeployment, "key").got(key)))
     }
 
-    async fn judge(&self, model: &Model, policy: &ReleasePolicy, now: UnixTime) -> Result<Fact> {
+    async fn judge(&self, model: &Model, policy: &ReleasePolicy, known: &mut Known, now: UnixTime) -> Result<Fact> {
         let question = Question { reference: model.reference.clone(), policy: policy.digest() };
         if let Some(fact) = self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(&question) {
             return Ok(fact.clone());
@@ -111,15 +117,21 @@ impl Models {
             Refusal::new(Code::RegistryNotAllowed, "registry").got(reference.host()).want(known)
         })?;
         // Nobody's signature counts in a repository without a rule, so nothing is fetched from it.
-        let rule = policy.trust().rule_for(&reference.name())?;
-        let trusted = verify_model(client, &reference, policy.trust(), now).await?;
+        let repository = reference.name();
+        policy.trust().rule_for(&repository)?;
+        let (mut signed, attached) = verify_signed(client, &reference, policy.trust()).await?;
+        if let Some(statements) = signed.promotions() {
+            known.add_to(statements, &repository, &attached);
+        }
+        let trusted = signed.promoted(now)?;
         let fact = Fact {
             reference: model.reference.clone(),
             key: trusted.manifest().sealing().map(|sealing| sealing.key.clone()),
             signers: trusted.signers().to_vec(),
+            promotion: trusted.promotion().map(|promotion| known.held(&repository, promotion)),
         };
         // A promotion ends, and what was promoted since may be known by then.
-        if rule.promotion.is_some() {
+        if fact.promotion.is_some() {
             return Ok(fact);
         }
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,9 +6,9 @@
 //!    one that was seen before;
 //! 3. appraise: report data commits to nonce and key, HOST_DATA names the document, and a release policy accepts the guest;
 //! 4. decide: the key exists and is enabled, its own policy accepts the guest, and a model of the document that is signed
-//!    as that policy demands is sealed with it;
-//! 5. append the decision, accepted or refused, durably to the audit log; what the key's own state, policy and session are,
-//!    and whether the endorsements of step 2 still hold, is looked at once more in the very transaction, since step 4 may
+//!    and promoted as that policy demands is sealed with it;
+//! 5. append the decision, accepted or refused, durably to the audit log; what the key's own state, policy, promotion and
+//!    session are, and whether the endorsements of step 2 still hold, is looked at once more in the very transaction, since step 4 may
 //!    have waited for a registry;
 //! 6. release: the key leaves the store, wrapped to the attested key.
 //!
@@ -29,9 +29,16 @@ use strongroom_wire::{Code, Refusal, Result};
 use crate::Verifier;
 use crate::attest::{Attested, Claim, Judgement, judge};
 use crate::audit::Kind;
+use crate::promotions::{Held, Known};
 use crate::store::{Recorded, StoredKey, StoredPolicy, Transaction};
 use crate::token;
 use crate::trail::Trail;
+
+/// What step 4 approved by.
+struct Approved {
+    policy: StoredPolicy,
+    promotion: Option<Held>,
+}
 
 /// What step 3 says of a guest beside its evidence.
 struct Accepted {
@@ -148,19 +155,28 @@ impl Verifier {
         let attested = self.sessions.attested(session, self.clock.now())?;
 
         let mut trail = Trail::new(Kind::Release, id.as_str());
-        let approved = self.decide(&attested, id, &mut trail).await; // 3, 4
+        let mut known = Known::default();
+        let approved = self.decide(&attested, id, &mut known, &mut trail).await; // 3, 4
         let mut store = self.store.begin().await?;
         let now = self.clock.now();
+        known.keep(&mut store, now).await?;
         let decided = match approved {
-            Ok(policy) => self.confirm(&mut store, session, id, &policy, now).await,
+            Ok(approved) => self.confirm(&mut store, session, id, &approved, now).await,
             Err(refusal) => Err(refusal),
         };
         let recorded = store.commit(now, &trail.event(decided.as_ref().err())).await?; // 5
         self.hand_over(&decided?, &attested, recorded) // 6
     }
 
-    /// Decides by the key and the policy that are in force when it begins. The policy that it approved by is the answer.
-    async fn decide(&self, attested: &Attested, id: &ResourcePath, trail: &mut Trail) -> Result<StoredPolicy> {
+    /// Decides by the key, the policy and the promotions that are in force when it begins, and by what registries show. What it
+    /// approved by is the answer.
+    async fn decide(
+        &self,
+        attested: &Attested,
+        id: &ResourcePath,
+        known: &mut Known,
+        trail: &mut Trail,
+    ) -> Result<Approved> {
         trail.note("attestation", attested.seq);
         trail.note("key", &attested.thumbprint);
         trail.note("deployment", attested.deployment.digest().oci());
@@ -168,6 +184,7 @@ impl Verifier {
         let mut store = self.store.begin().await?;
         enabled_key(&mut store, id).await?;
         let stored = store.policy_in_force(id, self.clock.now()).await?;
+        *known = Known::load(&mut store, &attested.deployment, &stored).await?;
         drop(store);
         trail.note("policy", stored.metadata.digest.oci());
         trail.note("policy-version", stored.metadata.version);
@@ -177,32 +194,39 @@ impl Verifier {
         let enclave = appraisal.into_verified()?;
         trail.note("root", enclave.root());
 
-        let model = self.models.find(&attested.deployment, id, &stored.policy, self.clock.now()).await?; // 4
+        let model = self.models.find(&attested.deployment, id, &stored.policy, known, self.clock.now()).await?; // 4
         trail.note("model", &model.reference);
         trail.note("signers", &model.signers);
-        Ok(stored)
+        if let Some(promotion) = &model.promotion {
+            trail.note("promotion", promotion.note());
+        }
+        Ok(Approved { policy: stored, promotion: model.promotion })
     }
 
-    /// The key, where it may still be released under `policy` in `session` at `now`, as the transaction that records it
-    /// sees all three, and where the endorsements that `session` was accepted on still hold.
+    /// The key, where it may still be released by what `approved` it in `session` at `now`, as the transaction that records it
+    /// sees all of that, and where the endorsements that `session` was accepted on still hold.
     async fn confirm(
         &self,
         store: &mut Transaction<'_>,
         session: &str,
         id: &ResourcePath,
-        policy: &StoredPolicy,
+        approved: &Approved,
         now: u64,
     ) -> Result<StoredKey> {
         let attested = self.sessions.attested(session, now)?;
         verify_dates(&attested.authentic, now)?;
         let key = enabled_key(store, id).await?;
         let current = store.policy_in_force(id, now).await?;
+        let policy = &approved.policy;
         let is = |stored: &StoredPolicy| (stored.metadata.version, stored.policy.digest());
         if is(&current) != is(policy) {
             let shown = |(version, digest): (u64, Sha256)| format!("version {version}, with what it takes {digest}");
             return Err(Refusal::new(Code::Busy, "release policy changed meanwhile")
                 .got(shown(is(&current)))
                 .want(shown(is(policy))));
+        }
+        if let Some(promotion) = &approved.promotion {
+            promotion.confirm(store, now).await?;
         }
         Ok(key)
     }

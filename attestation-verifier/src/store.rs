@@ -1,5 +1,6 @@
 //! Everything that outlives a restart, in one SQLite file: keys (encrypted), release policies, the documents that these take
-//! something from, the newest revocation lists, the audit log, and the stamp of its realm, sealed under its master key.
+//! something from, promotion statements, the newest revocation lists, the audit log, and the stamp of its realm, sealed under
+//! its master key.
 //!
 //! Write-ahead log with `synchronous = FULL`: what was committed survives a power cut. One connection that writes, so that one
 //! transaction follows the other: what one reads is what is in force, and rows of the audit log are in the order of time.
@@ -9,6 +10,7 @@ mod decisions;
 mod documents;
 mod keys;
 mod policies;
+mod promotions;
 mod rewrap;
 mod seen;
 mod tables;
@@ -17,6 +19,7 @@ pub(crate) use decisions::Recorded;
 pub(crate) use documents::PolicyInForce;
 pub(crate) use keys::{Put, StoredKey};
 pub(crate) use policies::StoredPolicy;
+pub(crate) use promotions::{Kept, StoredPromotion};
 
 use crate::master_key::MasterKey;
 use crate::private_file;
@@ -154,6 +157,7 @@ fn migrations() -> Migrator {
     let all = [
         (1, "store", include_str!("../migrations/0001_store.sql")),
         (2, "provenance", include_str!("../migrations/0002_provenance.sql")),
+        (3, "promotions", include_str!("../migrations/0003_promotions.sql")),
     ];
     Migrator::with_migrations(all.map(migration).to_vec())
 }

@@ -115,7 +115,7 @@ pub fn referrer_manifest(
     let annotations = BTreeMap::from([
         ("dev.sigstore.bundle.content".to_owned(), "dsse-envelope".to_owned()),
         ("dev.sigstore.bundle.predicateType".to_owned(), predicate_type.to_owned()),
-        ("org.opencontainers.image.created".to_owned(), crate::time::rfc3339(created)),
+        ("org.opencontainers.image.created".to_owned(), strongroom_wire::time::rfc3339(created)),
     ]);
     let describe = |media_type: &str, digest: &Sha256, size: u64| {
         serde_json::json!({

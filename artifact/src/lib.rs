@@ -25,7 +25,6 @@ pub mod promotion;
 pub mod seal;
 mod shard;
 mod signers;
-mod time;
 
 pub use bundle::BUNDLE_V0_3;
 pub use data_key::{ArtifactId, DataKey};

@@ -173,7 +173,7 @@ mod tests {
     fn signed(checkpoint: &Checkpoint, signers: &[&NoteSigner]) -> SignedNote {
         let mut note = checkpoint.note().unwrap();
         for (now, signer) in (100..).zip(signers) {
-            signer.sign(&mut note, now);
+            signer.sign(&mut note, now).unwrap();
         }
         note
     }
@@ -219,7 +219,7 @@ mod tests {
         let other = Checkpoint { origin: "example.com/other".into(), ..checkpoint() };
         assert_eq!(code(trust.verify(&signed(&other, &[&log()]))), Some(Code::LogUntrusted));
         let mut text = SignedNote::new("example.com/log\nno checkpoint\n".into()).unwrap();
-        log().sign(&mut text, 0);
+        log().sign(&mut text, 0).unwrap();
         assert_eq!(code(trust.verify(&text)), Some(Code::Malformed));
     }
 

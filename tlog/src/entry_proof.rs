@@ -17,6 +17,8 @@ const HEADER: &str = "c2sp.org/tlog-proof@v1";
 pub struct EntryProof {
     /// The entry's number, from 0.
     pub index: u64,
+    /// What it carries beside the proof, if anything. Nobody vouches for it.
+    pub extra: Option<Vec<u8>>,
     /// The inclusion proof (RFC 9162 §2.1.3).
     pub path: Vec<Sha256>,
     /// The checkpoint of the tree that it is in.
@@ -24,7 +26,7 @@ pub struct EntryProof {
 }
 
 impl EntryProof {
-    /// Parses one. What it carries beside the proof (`extra`) is not signed, and skipped.
+    /// Parses one.
     ///
     /// # Errors
     /// `malformed`; `too-large`: longer than [`limits::NOTE`], or a path that no tree has.
@@ -39,8 +41,10 @@ impl EntryProof {
         if lines.next() != Some(HEADER) {
             return Err(wrong());
         }
-        if let Some(extra) = lines.next_if(|line| line.starts_with("extra ")) {
-            from_base64(extra.trim_start_matches("extra "), "extra data of a proof")?;
+        let extra = lines.peek().and_then(|line| line.strip_prefix("extra "));
+        let extra = extra.map(|extra| from_base64(extra, "extra data of a proof")).transpose()?;
+        if extra.is_some() {
+            lines.next();
         }
         let index = lines.next().and_then(|line| line.strip_prefix("index ")).and_then(decimal).ok_or_else(wrong)?;
         let mut path = Vec::new();
@@ -51,7 +55,7 @@ impl EntryProof {
             let hash: [u8; 32] = from_base64(line, "hash of a proof")?.try_into().map_err(|_| wrong())?;
             path.push(Sha256(hash));
         }
-        Ok(Self { index, path, checkpoint: SignedNote::parse(checkpoint.as_bytes())? })
+        Ok(Self { index, extra, path, checkpoint: SignedNote::parse(checkpoint.as_bytes())? })
     }
 
     /// Verifies that `entry` is in the log.
@@ -67,7 +71,9 @@ impl EntryProof {
 
 impl fmt::Display for EntryProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{HEADER}\nindex {}", self.index)?;
+        writeln!(f, "{HEADER}")?;
+        self.extra.iter().try_for_each(|extra| writeln!(f, "extra {}", to_base64(extra)))?;
+        writeln!(f, "index {}", self.index)?;
         self.path.iter().try_for_each(|hash| writeln!(f, "{}", to_base64(&hash.0)))?;
         write!(f, "\n{}", self.checkpoint)
     }
@@ -89,9 +95,12 @@ mod tests {
         }
         let origin = log.verifier().name().to_owned();
         let mut checkpoint = Checkpoint { origin, size: 6, root: root(6, &tiles).unwrap() }.note().unwrap();
-        log.sign(&mut checkpoint, 0);
+        log.sign(&mut checkpoint, 0).unwrap();
         let path = prove_inclusion(4, 6, &tiles).unwrap();
-        (EntryProof { index: 4, path, checkpoint }, Trust::new(log.verifier().clone(), Vec::new(), 0).unwrap())
+        (
+            EntryProof { index: 4, extra: None, path, checkpoint },
+            Trust::new(log.verifier().clone(), Vec::new(), 0).unwrap(),
+        )
     }
 
     #[test]
@@ -101,7 +110,9 @@ mod tests {
         assert!(text.starts_with("c2sp.org/tlog-proof@v1\nindex 4\n"), "{text}");
         assert_eq!(EntryProof::parse(text.as_bytes()).unwrap(), proof);
         let extra = text.replace("index", "extra AAAA\nindex");
-        assert_eq!(EntryProof::parse(extra.as_bytes()).unwrap(), proof);
+        let extra = EntryProof::parse(extra.as_bytes()).unwrap();
+        assert_eq!(extra, EntryProof { extra: Some(vec![0; 3]), ..proof.clone() });
+        assert_eq!(EntryProof::parse(extra.to_string().as_bytes()).unwrap(), extra);
         assert_eq!(proof.verify(&[4], &trust).unwrap().size(), 6);
         assert_eq!(proof.verify(&[5], &trust).unwrap_err().code, Code::LogProofInvalid);
         let elsewhere = EntryProof { index: 5, ..proof.clone() };
@@ -122,6 +133,8 @@ mod tests {
             ("index 4\n", "index 4\nAAAA\n"),
             ("index 4\n", "index 4\n%\n"),
             ("index 4", "extra %\nindex 4"),
+            ("index 4", "extra extra AAAA\nindex 4"),
+            ("index 4", "extra AAAA\nextra AAAA\nindex 4"),
             ("\n\n", "\n"),
         ] {
             let wrong = text.replace(from, to);

@@ -22,6 +22,11 @@ pub struct Signature {
     bytes: Vec<u8>,
 }
 
+/// What no part of a note holds: ASCII control characters but the end of a line.
+fn has_control(text: &str) -> bool {
+    text.contains(|c: char| c < ' ' && c != '\n')
+}
+
 const DASH: &str = "\u{2014} ";
 
 impl SignedNote {
@@ -33,7 +38,7 @@ impl SignedNote {
         if text.len() > limits::NOTE {
             return Err(Refusal::too_large("note", text.len(), limits::NOTE));
         }
-        if !text.ends_with('\n') || text.contains(|c: char| c < ' ' && c != '\n') {
+        if !text.ends_with('\n') || has_control(&text) {
             return Err(Refusal::new(Code::Malformed, "text of a note").want("lines without control characters"));
         }
         Ok(Self { text, signatures: Vec::new() })
@@ -53,14 +58,8 @@ impl SignedNote {
         let at = note.rfind("\n\n").ok_or_else(wrong)?;
         let (text, lines) = note.split_at_checked(at.saturating_add(1)).ok_or_else(wrong)?;
         let mut parsed = Self::new(text.to_owned())?;
-        let lines = lines.strip_prefix('\n').and_then(|lines| lines.strip_suffix('\n')).ok_or_else(wrong)?;
-        for line in lines.split('\n') {
-            if parsed.signatures.len() == limits::NOTE_SIGNATURES {
-                let most = limits::NOTE_SIGNATURES;
-                return Err(Refusal::too_large("signatures of a note", format!("more than {most}"), most));
-            }
-            parsed.signatures.push(Signature::parse(line)?);
-        }
+        let lines = lines.strip_prefix('\n').filter(|lines| lines.ends_with('\n')).ok_or_else(wrong)?;
+        parsed.add(lines)?;
         Ok(parsed)
     }
 
@@ -69,18 +68,27 @@ impl SignedNote {
         &self.text
     }
 
-    /// Adds signatures that were made elsewhere, one to a line, as a witness answers with.
+    /// Adds signatures that were made elsewhere, one to a line, as a witness answers with. All of them or none.
     ///
     /// # Errors
     /// `malformed`; `too-large`.
     pub fn add(&mut self, lines: &str) -> Result<()> {
-        for line in lines.lines() {
-            if self.signatures.len() >= limits::NOTE_SIGNATURES {
-                let most = limits::NOTE_SIGNATURES;
-                return Err(Refusal::too_large("signatures of a note", format!("more than {most}"), most));
-            }
-            self.signatures.push(Signature::parse(line)?);
+        let signatures = lines.split_terminator('\n').take(limits::NOTE_SIGNATURES + 1).map(Signature::parse);
+        self.extend(signatures.collect::<Result<_>>()?)
+    }
+
+    /// Adds signatures where what becomes of the note is one that [`Self::parse`] reads.
+    fn extend(&mut self, signatures: Vec<Signature>) -> Result<()> {
+        let count = self.signatures.len() + signatures.len();
+        if count > limits::NOTE_SIGNATURES {
+            return Err(Refusal::too_large("signatures of a note", count, limits::NOTE_SIGNATURES));
         }
+        let all = self.signatures.iter().chain(&signatures).map(|signature| signature.to_string().len() + 1);
+        let length = self.text.len() + 1 + all.sum::<usize>();
+        if length > limits::NOTE {
+            return Err(Refusal::too_large("note", length, limits::NOTE));
+        }
+        self.signatures.extend(signatures);
         Ok(())
     }
 
@@ -116,7 +124,8 @@ impl Signature {
         let bytes = from_base64(base64, "signature of a note")?;
         let mut cursor = Cursor::new(&bytes, "signature of a note");
         let id = cursor.array()?;
-        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '+') || cursor.rest().is_empty() {
+        let is_part = |c: char| !c.is_whitespace() && c != '+';
+        if name.is_empty() || !name.chars().all(is_part) || has_control(name) || cursor.rest().is_empty() {
             return Err(wrong());
         }
         Ok(Self { name: name.to_owned(), id, bytes: cursor.rest().to_vec() })
@@ -157,16 +166,16 @@ mod tests {
     fn signature_of_the_very_key_and_role_counts_and_no_other() {
         let (log, witness) = (signer("example.com/log", Role::Log), signer("example.com/log", Role::Witness));
         let mut note = SignedNote::new("text\n".into()).unwrap();
-        log.sign(&mut note, 5);
+        log.sign(&mut note, 5).unwrap();
         assert_eq!(note.verify(log.verifier()), Ok(None));
         assert_eq!(note.verify(witness.verifier()).unwrap_err().code, Code::LogUntrusted);
         assert_eq!(
             note.verify(signer("example.com/other", Role::Log).verifier()).unwrap_err().code,
             Code::LogUntrusted
         );
-        witness.sign(&mut note, 5);
-        witness.sign(&mut note, 9);
-        witness.sign(&mut note, 7);
+        witness.sign(&mut note, 5).unwrap();
+        witness.sign(&mut note, 9).unwrap();
+        witness.sign(&mut note, 7).unwrap();
         assert_eq!(note.verify(witness.verifier()), Ok(Some(9)));
         assert_eq!(SignedNote::parse(note.to_string().as_bytes()).unwrap(), note);
     }
@@ -175,7 +184,7 @@ mod tests {
     fn cosignature_of_another_time_refused() {
         let witness = signer("w", Role::Witness);
         let mut note = SignedNote::new("text\n".into()).unwrap();
-        witness.sign(&mut note, 5);
+        witness.sign(&mut note, 5).unwrap();
         note.signatures[0].bytes[7] = 6;
         assert_eq!(note.verify(witness.verifier()).unwrap_err().code, Code::SignatureInvalid);
         note.signatures[0].bytes.truncate(7);
@@ -183,10 +192,29 @@ mod tests {
     }
 
     #[test]
+    fn cosignature_of_63_bits_of_time_accepted_and_of_64_refused() {
+        let witness = signer("w", Role::Witness);
+        for (time, expected) in [(u64::MAX >> 1, Ok(Some(u64::MAX >> 1))), (1 << 63, Err(Code::SignatureInvalid))] {
+            let mut note = SignedNote::new("text\n".into()).unwrap();
+            witness.sign(&mut note, time).unwrap();
+            assert_eq!(note.verify(witness.verifier()).map_err(|refusal| refusal.code), expected);
+        }
+    }
+
+    #[test]
+    fn signatures_are_added_all_or_none() {
+        let mut note = SignedNote::new("text\n".into()).unwrap();
+        let refused = note.add("\u{2014} a AAAAAAA=\n- b AAAAAAA=\n").unwrap_err();
+        assert_eq!((refused.code, note.signatures.len()), (Code::Malformed, 0));
+        note.add("\u{2014} a AAAAAAA=\n").unwrap();
+        assert_eq!(note.signatures.len(), 1);
+    }
+
+    #[test]
     fn one_signature_that_does_not_hold_spoils_those_that_do() {
         let log = signer("l", Role::Log);
         let mut note = SignedNote::new("text\n".into()).unwrap();
-        log.sign(&mut note, 0);
+        log.sign(&mut note, 0).unwrap();
         let mut second = note.signatures[0].clone();
         second.bytes[0] ^= 1;
         note.signatures.push(second);
@@ -227,6 +255,7 @@ mod tests {
             "a\n\n- a AAAAAAA=\n".into(),
             "a\n\n\u{2014} a+b AAAAAAA=\n".into(),
             "a\n\n\u{2014} AAAAAAA=\n".into(),
+            "a\n\n\u{2014} a\u{1}b AAAAAAA=\n".into(),
             "a\n\n\u{2014} a AAAAAA==\n".into(),
             "a\n\n\u{2014} a %\n".into(),
         ] {
@@ -240,9 +269,13 @@ mod tests {
         let note = |count: usize| format!("a\n\n{}", "\u{2014} a AAAAAAA=\n".repeat(count));
         let mut most = SignedNote::parse(note(limits::NOTE_SIGNATURES).as_bytes()).unwrap();
         assert_eq!(SignedNote::parse(note(limits::NOTE_SIGNATURES + 1).as_bytes()).unwrap_err().code, Code::TooLarge);
+        let before = most.clone();
         assert_eq!(most.add("\u{2014} a AAAAAAA=\n").unwrap_err().code, Code::TooLarge);
+        assert_eq!(signer("l", Role::Log).sign(&mut most, 0).unwrap_err().code, Code::TooLarge);
+        assert_eq!(most, before);
         let long = "a".repeat(limits::NOTE - 1) + "\n";
-        assert!(SignedNote::new(long.clone()).is_ok());
+        let mut full = SignedNote::new(long.clone()).unwrap();
+        assert_eq!(signer("l", Role::Log).sign(&mut full, 0).unwrap_err().code, Code::TooLarge);
         assert_eq!(SignedNote::new(format!("a{long}")).unwrap_err().code, Code::TooLarge);
         assert_eq!(SignedNote::parse(&vec![b'a'; limits::NOTE + 1]).unwrap_err().code, Code::TooLarge);
     }

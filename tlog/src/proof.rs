@@ -50,33 +50,29 @@ const fn shift(at: u64, up: u32) -> u64 {
 /// Every log begins with the empty one.
 ///
 /// # Errors
-/// `log-inconsistent`: it does not, it is smaller, the two are of different logs, or the proof is another's.
+/// `log-inconsistent`: two roots of one size, which is all the proof that it takes of a log that shows different people
+/// different things; `log-proof-invalid`: the proof does not hold, or `new` is the older of the two, which proves nothing;
+/// `log-untrusted`: they are of two logs.
 pub fn verify_consistency(old: &VerifiedCheckpoint, new: &VerifiedCheckpoint, proof: &[Sha256]) -> Result<()> {
     if old.origin() != new.origin() {
-        return Err(Refusal::new(Code::LogInconsistent, "origin of the log").got(new.origin()).want(old.origin()));
+        return Err(Refusal::new(Code::LogUntrusted, "origin of the log").got(new.origin()).want(old.origin()));
     }
-    let what = || format!("log of {} entries as the beginning of one of {}", old.size(), new.size());
-    let want = || format!("roots {} and {}", old.root(), new.root());
-    let refused = |got: String| Err(Refusal::new(Code::LogInconsistent, what()).got(got).want(want()));
+    let what = format!("log of {} entries as the beginning of one of {}", old.size(), new.size());
+    let roots = format!("roots {} and {}", old.root(), new.root());
+    if old.size() == new.size() && old.root() != new.root() {
+        return Err(Refusal::new(Code::LogInconsistent, what).got(roots).want("one root"));
+    }
+    let invalid = |got: &str| Err(Refusal::new(Code::LogProofInvalid, &what).got(got).want(&roots));
     if old.size() > new.size() {
-        return refused("a smaller log".into());
+        return invalid("a smaller log");
     }
-    if old.size() == new.size() {
-        return if old.root() == new.root() && proof.is_empty() {
-            Ok(())
-        } else if proof.is_empty() {
-            refused("two roots of one size".into())
-        } else {
-            refused("a proof where none is needed".into())
-        };
-    }
-    if old.size() == 0 {
-        return if proof.is_empty() { Ok(()) } else { refused("a proof where none is needed".into()) };
+    if old.size() == 0 || old.size() == new.size() {
+        return if proof.is_empty() { Ok(()) } else { invalid("a proof where none is needed") };
     }
     match roots_by_consistency(old, new.size(), proof) {
         Some((before, after)) if before == old.root() && after == new.root() => Ok(()),
-        Some((before, after)) => refused(format!("roots {before} and {after}")),
-        None => refused("a proof of another length".into()),
+        Some((before, after)) => invalid(&format!("roots {before} and {after}")),
+        None => invalid("a proof of another length"),
     }
 }
 
@@ -134,7 +130,7 @@ mod tests {
     fn verified(origin: &str, size: u64, root: Sha256) -> VerifiedCheckpoint {
         let log = NoteSigner::new(origin, Role::Log, &Zeroizing::new([1; 32])).unwrap();
         let mut note = Checkpoint { origin: origin.into(), size, root }.note().unwrap();
-        log.sign(&mut note, 0);
+        log.sign(&mut note, 0).unwrap();
         Trust::new(log.verifier().clone(), Vec::new(), 0).unwrap().verify(&note).unwrap()
     }
 
@@ -178,14 +174,15 @@ mod tests {
                 let proof = prove_consistency(old, new, &tiles).unwrap();
                 assert_eq!(code(verify_consistency(&at(old, &tiles), &at(new, &tiles), &proof)), None, "{old} {new}");
                 if old > 0 {
+                    let expected = if old == new { Code::LogInconsistent } else { Code::LogProofInvalid };
                     let other = code(verify_consistency(&at(old, &others), &at(new, &tiles), &proof));
-                    assert_eq!(other, Some(Code::LogInconsistent), "{old} {new}");
+                    assert_eq!(other, Some(expected), "{old} {new}");
                     let other = code(verify_consistency(&at(old, &tiles), &at(new, &others), &proof));
-                    assert_eq!(other, Some(Code::LogInconsistent), "{old} {new}");
+                    assert_eq!(other, Some(expected), "{old} {new}");
                 }
                 if old < new {
                     let back = code(verify_consistency(&at(new, &tiles), &at(old, &tiles), &proof));
-                    assert_eq!(back, Some(Code::LogInconsistent), "{new} {old}");
+                    assert_eq!(back, Some(Code::LogProofInvalid), "{new} {old}");
                 }
             }
         }
@@ -196,7 +193,7 @@ mod tests {
         let tiles = tiles(2);
         let there = verified("m", 2, root(2, &tiles).unwrap());
         assert_eq!(code(verify_consistency(&at(2, &tiles), &at(2, &tiles), &[])), None);
-        assert_eq!(code(verify_consistency(&at(2, &tiles), &there, &[])), Some(Code::LogInconsistent));
+        assert_eq!(code(verify_consistency(&at(2, &tiles), &there, &[])), Some(Code::LogUntrusted));
     }
 
     #[test]
@@ -204,7 +201,7 @@ mod tests {
         let tiles = tiles(2);
         for (old, new) in [(0, 2), (2, 2)] {
             let outcome = verify_consistency(&at(old, &tiles), &at(new, &tiles), &[Sha256([0; 32])]);
-            assert_eq!(code(outcome), Some(Code::LogInconsistent));
+            assert_eq!(code(outcome), Some(Code::LogProofInvalid));
         }
     }
 
@@ -232,7 +229,7 @@ mod tests {
             let proof = prove_consistency(old, new, &tiles).unwrap();
             prop_assert_eq!(code(verify_consistency(&at(old, &tiles), &at(new, &tiles), &proof)), None);
             let outcome = verify_consistency(&at(old, &tiles), &at(new, &tiles), &changed(proof));
-            prop_assert_eq!(code(outcome), Some(Code::LogInconsistent));
+            prop_assert_eq!(code(outcome), Some(Code::LogProofInvalid));
         }
     }
 }

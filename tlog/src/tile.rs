@@ -7,8 +7,8 @@ use strongroom_wire::{Code, Refusal, Result};
 pub(crate) const WIDTH: u64 = 256;
 /// Levels of a perfect subtree that one tile has.
 pub(crate) const HEIGHT: u8 = 8;
-/// The highest level that the specification knows: 2^48 entries.
-const LEVELS: u8 = 5;
+/// The highest level of a tree whose entries 64 bits count.
+const TOP: u8 = 7;
 
 /// A tile: the hashes of `width` neighbouring perfect subtrees of `2^(8·level)` leaves each (c2sp.org/tlog-tiles, "Merkle tree").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,7 +27,7 @@ impl Tile {
         let hashes = size.checked_shr(u32::from(level) * u32::from(HEIGHT)).unwrap_or(0);
         let width = index.checked_mul(WIDTH).and_then(|before| hashes.checked_sub(before)).unwrap_or(0).min(WIDTH);
         match u16::try_from(width) {
-            Ok(width @ 1..) if level <= LEVELS => Ok(Self { level, index, width }),
+            Ok(width @ 1..) if level <= TOP => Ok(Self { level, index, width }),
             _ => Err(Refusal::new(Code::LogProofInvalid, format!("tile {index} of level {level}"))
                 .got(format!("a tree of {size} entries"))),
         }
@@ -64,7 +64,7 @@ impl Tile {
     /// `malformed`.
     pub fn parse_path(path: &str) -> Result<Self> {
         let parsed = path.strip_prefix("tile/").and_then(|rest| rest.split_once('/')).and_then(|(level, place)| {
-            let level = decimal(level).and_then(|level| u8::try_from(level).ok()).filter(|level| *level <= LEVELS)?;
+            let level = decimal(level).and_then(|level| u8::try_from(level).ok()).filter(|level| *level <= TOP)?;
             parse_place(level, place)
         });
         parsed.ok_or_else(|| Refusal::new(Code::Malformed, "tile").got(path).want("tile/<level>/<index>[.p/<width>]"))
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn tile_that_the_tree_does_not_have_refused() {
-        for (level, index, size) in [(0, 0, 0), (0, 1, 256), (1, 0, 255), (6, 0, u64::MAX), (0, u64::MAX, u64::MAX)] {
+        for (level, index, size) in [(0, 0, 0), (0, 1, 256), (1, 0, 255), (8, 0, u64::MAX), (0, u64::MAX, u64::MAX)] {
             let refusal = Tile::of_tree(level, index, size).unwrap_err();
             assert_eq!(refusal.code, Code::LogProofInvalid, "{level} {index} {size}");
         }
@@ -162,7 +162,7 @@ mod tests {
             "tile/0/x000/000",
             "tile/0/001/000",
             "tile/0/x001/x000",
-            "tile/6/000",
+            "tile/8/000",
             "tile/00/000",
             "tile/0/000.p/0",
             "tile/0/000.p/256",

@@ -339,6 +339,10 @@ codes! {
     NoPolicy = "no-policy", Refused, "write one with `strongroom policy set`: without a policy nothing is released";
     /// The policy is not a valid one.
     PolicyInvalid = "policy-invalid", Configuration, "";
+    /// No policy permits what was asked, or one forbids it.
+    PolicyDenied = "policy-denied", Refused, "see what each policy says of it with `strongroom policy explain`";
+    /// A policy could not be evaluated, so that what the others say does not count.
+    PolicyFailed = "policy-failed", Refused, "make the policy hold for every value: `strongroom policy explain` names it";
     /// There is no such key.
     KeyUnknown = "key-unknown", Refused, "list the keys with `strongroom key list`";
     /// The key is disabled.

@@ -28,6 +28,7 @@ mod refusal;
 mod root;
 pub mod snp;
 pub mod tdx;
+pub mod time;
 pub mod tpm;
 pub mod trust;
 

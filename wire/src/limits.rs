@@ -156,14 +156,20 @@ pub const MODEL_SETTINGS: usize = 1024 * 1024;
 pub const SEQUENCE: usize = 8192;
 /// Tokens of one embeddings request, all inputs together (OpenAI's own limit).
 pub const API_TOKENS: usize = 300_000;
-/// A signed note: a checkpoint of a few lines with a hundred cosignatures, or a proof with one.
-pub const NOTE: usize = 64 * 1024;
-/// Signatures of one note; c2sp.org/signed-note advises as many.
+/// Seconds since 1970 of the year 10000, the first that RFC 3339 has no text for.
+pub const TIME: u64 = 253_402_300_800;
+/// Cedar policies of one set: decisions are linear in them, and a thousand take 640 µs.
+pub const CEDAR_POLICIES: usize = 1_000;
+/// Bytes of a Cedar policy's id, which audit rows hold.
+pub const POLICY_ID: usize = 128;
+/// A signed note: a checkpoint of a few lines with a hundred cosignatures, of which those by ML-DSA-44 are 3.3 KiB each.
+pub const NOTE: usize = 512 * 1024;
+/// Signatures of one note: as many as Go's implementation reads.
 pub const NOTE_SIGNATURES: usize = 100;
 /// Bytes of the name that a note's key signs as: a host and a path.
 pub const NOTE_NAME: usize = 256;
-/// Hashes of one proof in a log: a tree of 2^48 entries, the most that tiles name, is so deep, and a consistency proof one longer.
-pub const LOG_DEPTH: usize = 49;
+/// Hashes of one inclusion proof: a tree whose entries 64 bits count is so deep.
+pub const LOG_DEPTH: usize = 64;
 /// A firmware image that is measured: OVMF's are 2 to 4 MiB, and QEMU's flash takes 8.
 pub const FIRMWARE: usize = 64 * 1024 * 1024;
 /// Sections that a firmware's metadata describes for one platform; OVMF's have five to seven.
@@ -250,10 +256,12 @@ mod tests {
             (MODEL_SETTINGS, 1_048_576),
             (SEQUENCE, 8192),
             (API_TOKENS, 300_000),
-            (NOTE, 65_536),
+            (CEDAR_POLICIES, 1_000),
+            (POLICY_ID, 128),
+            (NOTE, 524_288),
             (NOTE_SIGNATURES, 100),
             (NOTE_NAME, 256),
-            (LOG_DEPTH, 49),
+            (LOG_DEPTH, 64),
             (FIRMWARE, 67_108_864),
             (FIRMWARE_SECTIONS, 64),
             (GUEST_KERNEL, 1_073_741_824),
@@ -264,6 +272,7 @@ mod tests {
             assert_eq!(limit, number, "limit {at} of this list");
         }
         let numbers = [
+            (TIME, 253_402_300_800),
             (REFERENCE_VALUES_VALIDITY, 31_622_400),
             (INVENTORY_VALIDITY, 31_622_400),
             (PROMOTION_VALIDITY, 2_592_000),

@@ -4,9 +4,9 @@ use super::statement::Action;
 use super::{SignedStatement, Statement};
 use crate::ladder::match_up;
 use crate::signers::{Credential, Signers};
-use crate::time::rfc3339;
 use std::collections::BTreeMap;
 use strongroom_wire::digest::Sha256;
+use strongroom_wire::time::rfc3339;
 use strongroom_wire::trust::{Environment, PromotionRule, Rule, TrustFile};
 use strongroom_wire::{Code, Refusal, Result, limits};
 

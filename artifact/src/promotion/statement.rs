@@ -14,9 +14,9 @@ use crate::bundle::{Bundle, Hint};
 use crate::cosign::{STATEMENT_TYPE, is_statement_type};
 use crate::dsse::Envelope;
 use crate::keys::Sign;
-use crate::time::{parse_rfc3339, rfc3339};
 use serde::{Deserialize, Serialize};
 use strongroom_wire::digest::Sha256;
+use strongroom_wire::time::{parse_rfc3339, rfc3339};
 use strongroom_wire::trust::Environment;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 

@@ -97,7 +97,9 @@ impl NoteVerifier {
             Role::Log => (None, signature),
             Role::Witness => {
                 let (time, signature) = signature.split_first_chunk()?;
-                (Some(u64::from_be_bytes(*time)), signature)
+                // c2sp.org/tlog-cosignature: no more than 63 bits, which is also what keeps it from being later than any time.
+                let time = u64::from_be_bytes(*time);
+                (Some(i64::try_from(time).is_ok().then_some(time)?), signature)
             }
         };
         let message = message(time, text);
@@ -151,11 +153,14 @@ impl NoteSigner {
     }
 
     /// Adds its signature to a note. A witness says that the time is `now`, in seconds of Unix time; a log says none.
-    pub fn sign(&self, note: &mut SignedNote, now: u64) {
+    ///
+    /// # Errors
+    /// `too-large`: the note has as many signatures, or bytes, as one may have.
+    pub fn sign(&self, note: &mut SignedNote, now: u64) -> Result<()> {
         let time = (self.verifier.role == Role::Witness).then_some(now);
         let signature = self.pair.sign(message(time, &note.text).as_bytes());
         let bytes = [time.map(u64::to_be_bytes).as_ref().map_or(&[][..], |time| time), signature.as_ref()].concat();
-        note.signatures.push(Signature { name: self.verifier.name.clone(), id: self.verifier.id(), bytes });
+        note.extend(vec![Signature { name: self.verifier.name.clone(), id: self.verifier.id(), bytes }])
     }
 }
 

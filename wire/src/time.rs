@@ -1,7 +1,7 @@
 //! Unix time as RFC 3339 text, in UTC and whole seconds.
 
 /// `YYYY-MM-DDThh:mm:ssZ` of `seconds` since 1970, by the proleptic Gregorian calendar.
-pub(crate) fn rfc3339(seconds: u64) -> String {
+pub fn rfc3339(seconds: u64) -> String {
     let (mut days, clock) = (seconds / 86_400, seconds % 86_400);
     // Four centuries are 146,097 days; inside of them, years and months are walked.
     let mut year = 1970 + 400 * (days / 146_097);
@@ -28,7 +28,7 @@ pub(crate) fn rfc3339(seconds: u64) -> String {
 }
 
 /// The seconds of what [`rfc3339`] writes. `None` for all else: other zones, fractions, days that are none.
-pub(crate) fn parse_rfc3339(text: &str) -> Option<u64> {
+pub fn parse_rfc3339(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);

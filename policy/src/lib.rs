@@ -1,0 +1,19 @@
+//! Cedar policies over appraised workloads: who may have which key, identity or route.
+//!
+//! Appraisal says whether a guest is what its evidence claims, and a trust file whether a model is one that its owner signed.
+//! What such a guest may then have is the owner's to say, in Cedar, against the schema [`SCHEMA`]: [`Policies::parse`] once,
+//! [`Policies::decide`] for each [`Question`]. Nothing is permitted that no policy permits.
+//!
+//! Cedar skips a policy that fails while it is evaluated; a `forbid` that is skipped would permit. Here such a question is
+//! refused.
+//!
+//! This crate does not verify evidence, signatures or promotions, open a socket or a file, or read a clock: what it is told
+//! of a workload must have been verified by who tells it.
+
+mod decide;
+mod policies;
+mod question;
+
+pub use decide::{Allowed, Effect, Explained};
+pub use policies::{Policies, SCHEMA};
+pub use question::{Action, Key, Model, Promotion, Question, Snp, Tdx, Workload};

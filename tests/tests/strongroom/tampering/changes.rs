@@ -1,6 +1,6 @@
 //! How a model is changed.
 
-use super::stage::{Model, Stage, WEIGHTS, layer, point};
+use super::stage::{Model, SEQUENCE, Stage, WEIGHTS, layer, point};
 use crate::system::{bytes, strongroom, text};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 use strongroom_artifact::SigningKey;
 use strongroom_artifact::cosign::sign_manifest;
+use strongroom_artifact::promotion::Statement;
 use strongroom_devkit::registry::{Fault, Target, Times};
 use strongroom_wire::bytes::{from_base64, to_base64};
 
@@ -63,6 +64,15 @@ pub(super) fn statement(stage: &Stage, change: impl FnOnce(&mut Value, &mut Valu
     let size = content.len();
     let digest = stage.store(&stage.plain, content);
     stage.signed(&stage.plain, &stage.plain.with(|manifest| point(manifest, "model.sig", digest, size)))
+}
+
+/// The model that must be promoted, with a promotion that was changed before it was signed, or after.
+pub(super) fn promotion(stage: &Stage, before: impl FnOnce(&mut Statement), after: impl FnOnce(&mut Value)) -> String {
+    let mut statement = stage.promotion(&stage.promoted, SEQUENCE);
+    before(&mut statement);
+    let mut bundle = serde_json::from_slice(&statement.sign(&stage.promoter).unwrap()).unwrap();
+    after(&mut bundle);
+    stage.stated(&[bundle.to_string().into_bytes()])
 }
 
 /// A directory that was sealed and then changed.

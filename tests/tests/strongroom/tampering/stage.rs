@@ -10,15 +10,19 @@ use std::path::{Path, PathBuf};
 use strongroom_artifact::SigningKey;
 use strongroom_artifact::cosign::sign_manifest;
 use strongroom_artifact::manifest::OCI_MANIFEST;
+use strongroom_artifact::promotion::{Action, Statement};
 use strongroom_devkit::registry::{Config, Fault, RunningRegistry, Target, Times};
 use strongroom_registry_client::{Access, Blob, Reference, RegistryClient, attach_bundle};
 use strongroom_wire::digest::Sha256;
-use strongroom_wire::trust::{Identity, Rule, Signer, TrustFile};
+use strongroom_wire::trust::{Environment, Identity, PromotionRule, Rule, Signer, TrustFile};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// Length of each of the two files of weights: three segments of a sealed stream.
 pub(super) const WEIGHTS: usize = 2_100_000;
+
+/// The sequence of the promotion that counts.
+pub(super) const SEQUENCE: u64 = 5;
 
 /// A model in the registry, as it was pushed.
 pub(super) struct Model {
@@ -73,6 +77,11 @@ pub(super) struct Stage {
     pub(super) plain: Model,
     /// Not sealed, with other files of the same names and lengths.
     pub(super) other: Model,
+    /// One that must be promoted, with a sequence of at least [`SEQUENCE`].
+    pub(super) promoted: Model,
+    /// What was in its place before.
+    pub(super) older: Model,
+    pub(super) promoter: SigningKey,
 }
 
 impl Stage {
@@ -100,8 +109,12 @@ impl Stage {
         let push = |source, repository, flags| push(&runtime, &client, folder.path(), source, repository, flags);
         let [sealed, twin] = ["one", "two"].map(|source| push(source, "models/sealed", &seal));
         let [plain, other] = ["one", "two"].map(|source| push(source, "models/plain", &["--no-seal"]));
-        let sigstore = Sigstore::start(folder.path());
-        let stage = Self { runtime, registry, client, folder, sigstore, release, stranger, sealed, twin, plain, other };
+        let [promoted, older] = ["one", "two"].map(|source| push(source, "models/promoted", &["--no-seal"]));
+        let (sigstore, promoter) = (Sigstore::start(folder.path()), SigningKey::generate().unwrap());
+        #[rustfmt::skip]
+        let stage = Self {
+            runtime, registry, client, folder, sigstore, release, stranger, sealed, twin, plain, other, promoted, older, promoter,
+        };
         stage.write_trust();
         stage
     }
@@ -206,6 +219,35 @@ impl Stage {
         pinned
     }
 
+    /// A promotion of a model from a minute ago.
+    pub(super) fn promotion(&self, model: &Model, sequence: u64) -> Statement {
+        let issued = now() - 60;
+        Statement {
+            manifest: model.digest,
+            repository: self.at(model.repository, model.digest).name(),
+            environment: production(),
+            sequence,
+            issued,
+            action: Action::Promote { expires: issued + 3600, policy: None },
+        }
+    }
+
+    /// The model that must be promoted, with its signature and these statements.
+    pub(super) fn stated(&self, statements: &[Vec<u8>]) -> String {
+        self.present(
+            &self.promoted,
+            self.promoted.digest,
+            &[std::slice::from_ref(&self.promoted.bundle), statements].concat(),
+        )
+    }
+
+    /// The tag of the model that must be promoted, which leads to what was there before.
+    pub(super) fn rolled_back(&self) -> String {
+        let lie = Fault::AnswerWith(self.older.digest);
+        self.registry.faults().set(Target::Manifest("one".to_owned()), Times::Always, lie);
+        format!("{}/models/promoted:one", self.registry.addr())
+    }
+
     /// A signature over the sealed model as an identity, with an authority's timestamp.
     pub(super) fn identity_bundle(&self) -> Value {
         let url = &self.sigstore.as_ref().unwrap().url;
@@ -250,6 +292,8 @@ impl Stage {
         let changed = self.plain.with(|manifest| manifest["annotations"]["note"] = "x".into());
         self.verify(&self.signed(&self.plain, &changed)).ok();
         self.verify(&self.old_form(|_| ())).ok();
+        let promotion = self.promotion(&self.promoted, SEQUENCE).sign(&self.promoter).unwrap();
+        self.verify(&self.stated(&[promotion])).ok();
         if self.has_identity() {
             let bundle = self.identity_bundle().to_string().into_bytes();
             self.verify(&self.present(&self.sealed, self.sealed.digest, &[bundle])).ok();
@@ -264,9 +308,22 @@ impl Stage {
             signers.push(Signer::with_identity("ci", identity));
             fs::read_to_string(self.path("trusted_root.json")).unwrap()
         });
-        let rules = vec![Rule::new(format!("{}/models/*", self.registry.addr()), signers)];
+        let promoters = vec![Signer::with_key("operations", self.promoter.public().pem())];
+        let rule = PromotionRule { minimum_sequence: SEQUENCE, ..PromotionRule::new(production(), promoters) };
+        let repository = |rest: &str| format!("{}/models/{rest}", self.registry.addr());
+        let promoted = Rule { promotion: Some(rule), ..Rule::new(repository("promoted"), signers.clone()) };
+        let rules = vec![promoted, Rule::new(repository("*"), signers)];
         fs::write(self.path("trust.toml"), toml::to_string(&TrustFile { trusted_root, rules }).unwrap()).unwrap();
     }
+}
+
+fn production() -> Environment {
+    Environment::parse("production").unwrap()
+}
+
+/// Seconds of Unix time.
+pub(super) fn now() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()
 }
 
 /// Pushes the folder `source` with the release key.

@@ -2,12 +2,11 @@
 //! Intel TDX Virtual Firmware Design Guide, 344991, "TD Measurement"), as KVM and QEMU launch a TD with OVMF's firmware for
 //! TDX.
 //!
-//! 1. MRTD: the pages that the launcher adds before the TD runs, and of those that the firmware marks so their contents
-//!    ([`Tdvf::mrtd`]).
+//! 1. MRTD: the pages that the launcher adds before the TD runs, and of those that the firmware marks so their contents.
 //! 2. RTMR0 is extended by the firmware with what it got from its host: the list of memory, ACPI tables, boot variables. They
 //!    depend on the version of QEMU and on every device of the machine, so it is not computed.
-//! 3. RTMR1 is extended with the kernel and the steps of the boot ([`Registers::rtmr1`]).
-//! 4. RTMR2 is extended by the kernel's EFI stub, from Linux 6.10 on, with command line and initrd ([`Registers::rtmr2`]).
+//! 3. RTMR1 is extended by the firmware with the kernel's image, in the form in which it got it, and the steps of the boot.
+//! 4. RTMR2 is extended by the kernel's EFI stub, from Linux 6.10 on, with command line and initrd.
 //! 5. RTMR3 is the guest's own, zero until it extends it.
 
 mod authenticode;
@@ -17,9 +16,13 @@ mod mrtd;
 mod rtmr;
 
 pub use authenticode::authenticode;
-pub use metadata::Tdvf;
 pub use mrtd::PageOrder;
-pub use rtmr::{Register, Registers, extend, rtmr1, rtmr2};
+pub use rtmr::{Register, extend, rtmr1, rtmr2};
+
+use crate::chain::Sha384;
+use crate::{DirectBoot, Firmware};
+use metadata::Tdvf;
+use strongroom_wire::Result;
 
 /// In which form the firmware gets the kernel, and therefore measures it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +35,59 @@ pub enum KernelForm {
         /// Bytes of the guest's memory (`-m`), on machine type q35.
         memory: Option<u64>,
     },
+}
+
+/// The host that a TD is launched on.
+#[derive(Debug, Clone, Copy)]
+pub struct Host {
+    /// In which order its kernel adds and measures pages.
+    pub page_order: PageOrder,
+    /// In which form its QEMU gives the firmware a kernel.
+    pub kernel_form: KernelForm,
+}
+
+/// What a TD measures when its own programs begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measurements {
+    /// Firmware.
+    pub mrtd: Sha384,
+    /// What the firmware got from its host: never known.
+    pub rtmr0: Register,
+    /// Kernel and steps of the boot.
+    pub rtmr1: Register,
+    /// Command line and initrd.
+    pub rtmr2: Register,
+    /// The guest's own: never known.
+    pub rtmr3: Register,
+}
+
+/// The measurements of a TD that is launched on `host` with `firmware` and, where it is given, a kernel. Without one the disk
+/// says what is booted, and the registers of it are not known.
+///
+/// # Errors
+/// `firmware-not-measurable`: no TDVF metadata, or metadata that has contents measured that are not the image's. `malformed`,
+/// `version-unsupported`, `too-large`: metadata that no launcher would follow; a kernel that is no PE image, or none that QEMU
+/// would patch where it is to be patched; an initrd for which the memory has no room.
+pub fn measure(firmware: &Firmware<'_>, host: &Host, boot: Option<&DirectBoot<'_>>) -> Result<Measurements> {
+    // 1
+    let mrtd = Tdvf::parse(firmware)?.mrtd(host.page_order);
+
+    // 2
+    let rtmr0 =
+        Register::Unknown("it has the host's ACPI tables and memory map, which depend on QEMU and every device");
+
+    // 3, 4
+    let (rtmr1, rtmr2) = match boot {
+        Some(boot) => (rtmr::of_kernel(boot, host.kernel_form)?, Register::Known(rtmr::of_arguments(boot))),
+        None => {
+            let unknown = Register::Unknown("without --kernel the boot loader and its configuration decide it");
+            (unknown, unknown)
+        }
+    };
+
+    // 5
+    let rtmr3 = Register::Unknown("the guest extends it itself; until then it is zero");
+    Ok(Measurements { mrtd, rtmr0, rtmr1, rtmr2, rtmr3 })
 }
 
 #[cfg(test)]

@@ -11,16 +11,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use strongroom_measurement::DirectBoot;
 use strongroom_wire::digest::Sha256;
-use strongroom_wire::{Refusal, Result, limits};
+use strongroom_wire::{Result, limits};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Compute MEASUREMENT of an SEV-SNP guest.
     ///
-    /// It covers the firmware, the number and kind of the vCPUs and, where the firmware checks a kernel's hashes
-    /// (OVMF.amdsev), kernel, initrd and command line as QEMU is given them (`-machine kernel-hashes=on`). It does not cover
-    /// what a guest without --kernel boots from its disk, nor the deployment document, which HOST_DATA names. Each number of
-    /// vCPUs and each kind of them is another measurement: approve those that you launch.
+    /// It covers the firmware, the number and kind of the vCPUs and, where the firmware checks a kernel's hashes (OVMF.amdsev),
+    /// kernel, initrd and command line as QEMU is given them (`-object sev-snp-guest,kernel-hashes=on`). It does not cover what a
+    /// guest without --kernel boots from its disk, nor the deployment document, which HOST_DATA names. Each number of vCPUs and
+    /// each kind of them is another measurement: approve those that you launch.
     #[command(
         after_help = "Example:\n  strongroom measure snp --ovmf OVMF.amdsev.fd --vcpus 4 --vcpu-type EPYC-Milan \
                             --kernel vmlinuz --initrd initrd.img --append 'console=ttyS0'"
@@ -90,9 +90,4 @@ pub(crate) fn run(command: &Command, json: bool) -> Result<ExitCode> {
         Command::Tdx(arguments) => tdx::run(arguments, json)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Says which file a refusal is about.
-fn of_file(path: &Path) -> impl Fn(Refusal) -> Refusal {
-    move |refusal| refusal.within(format!("`{}`", path.display()))
 }

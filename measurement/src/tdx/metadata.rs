@@ -30,7 +30,7 @@ pub(super) struct Section<'a> {
 
 /// A firmware's TDVF metadata: its sections in the order of the table, which is the order in which they are added.
 #[derive(Debug)]
-pub struct Tdvf<'a> {
+pub(super) struct Tdvf<'a> {
     pub(super) sections: Vec<Section<'a>>,
 }
 
@@ -40,7 +40,7 @@ impl<'a> Tdvf<'a> {
     /// # Errors
     /// `firmware-not-measurable`: none, or contents are measured that are not the image's. `malformed`,
     /// `version-unsupported`, `too-large`: metadata that no launcher would follow.
-    pub fn parse(firmware: &Firmware<'a>) -> Result<Self> {
+    pub(super) fn parse(firmware: &Firmware<'a>) -> Result<Self> {
         let entry = firmware.entry(METADATA).ok_or_else(|| {
             Refusal::new(Code::FirmwareNotMeasurable, WHAT).got("no entry for it").want("OVMF built with TDX")
         })?;

@@ -20,7 +20,7 @@ pub enum PageOrder {
 
 impl Tdvf<'_> {
     /// MRTD of a TD that is launched with this firmware.
-    pub fn mrtd(&self, order: PageOrder) -> Sha384 {
+    pub(super) fn mrtd(&self, order: PageOrder) -> Sha384 {
         let mut digest = Hasher::new();
         for section in &self.sections {
             match order {

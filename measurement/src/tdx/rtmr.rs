@@ -35,44 +35,6 @@ impl Register {
     }
 }
 
-/// The RTMRs of a boot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Registers {
-    /// What the firmware got from its host: never known.
-    pub rtmr0: Register,
-    /// Kernel and steps of the boot.
-    pub rtmr1: Register,
-    /// Command line and initrd.
-    pub rtmr2: Register,
-    /// The guest's own: never known.
-    pub rtmr3: Register,
-}
-
-impl Registers {
-    /// The registers of `boot`, whose kernel the firmware gets in `form`. Without a direct boot the path is the disk's.
-    ///
-    /// # Errors
-    /// `malformed`: a kernel that is no PE image, or none that QEMU would patch. `too-large`: an initrd for which the memory
-    /// has no room.
-    pub fn of(boot: Option<&DirectBoot<'_>>, form: KernelForm) -> Result<Self> {
-        let (rtmr1, rtmr2) = match boot {
-            Some(boot) => (of_kernel(boot, form)?, Register::Known(of_arguments(boot))),
-            None => {
-                let unknown = Register::Unknown("without --kernel the boot loader and its configuration decide it");
-                (unknown, unknown)
-            }
-        };
-        Ok(Self {
-            rtmr0: Register::Unknown(
-                "it has the host's ACPI tables and memory map, which depend on QEMU and every device",
-            ),
-            rtmr1,
-            rtmr2,
-            rtmr3: Register::Unknown("the guest extends it itself; until then it is zero"),
-        })
-    }
-}
-
 /// A register after it was extended: SHA-384 of its value and the event's digest.
 pub fn extend(register: &Sha384, digest: &Sha384) -> Sha384 {
     let mut hasher = Hasher::new();
@@ -91,7 +53,8 @@ pub fn rtmr2(load_options: Option<&Sha384>, initrd: Option<&Sha384>) -> Sha384 {
     load_options.into_iter().chain(initrd).fold([0; 48], |register, digest| extend(&register, digest))
 }
 
-fn of_kernel(boot: &DirectBoot<'_>, form: KernelForm) -> Result<Register> {
+/// RTMR1 of a boot whose kernel the firmware gets in `form`.
+pub(super) fn of_kernel(boot: &DirectBoot<'_>, form: KernelForm) -> Result<Register> {
     match kernel::image(boot, form)? {
         kernel::Image::Known(image) => {
             let digest = authenticode(&image).map_err(|refusal| refusal.within("kernel"))?;
@@ -101,7 +64,8 @@ fn of_kernel(boot: &DirectBoot<'_>, form: KernelForm) -> Result<Register> {
     }
 }
 
-fn of_arguments(boot: &DirectBoot<'_>) -> Sha384 {
+/// RTMR2 of a boot.
+pub(super) fn of_arguments(boot: &DirectBoot<'_>) -> Sha384 {
     // An empty initrd is none to the firmware, and neither is an empty command line.
     let initrd = boot.initrd.filter(|initrd| !initrd.is_empty());
     let options = load_options(boot.command_line, initrd.is_some());

@@ -1,7 +1,7 @@
 //! `strongroom measure snp`.
 
 use super::reference_values::Destination;
-use super::{Boot, Inputs, of_file};
+use super::{Boot, Inputs};
 use crate::output;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -63,8 +63,8 @@ pub(super) fn run(arguments: &Snp, as_json: bool) -> Result<()> {
         (Vmm::Gce, _) => snp::Vmm::Gce,
     };
     let machine = snp::Machine { vmm, vcpus: arguments.vcpus, guest_features: arguments.guest_features };
-    let firmware = Firmware::parse(&inputs.firmware).map_err(of_file(&arguments.ovmf))?;
-    let measured = snp::measure(&firmware, &machine, inputs.boot()?.as_ref()).map_err(of_file(&arguments.ovmf))?;
+    let firmware = Firmware::parse(&inputs.firmware)?;
+    let measured = snp::measure(&firmware, &machine, inputs.boot()?.as_ref())?;
     let measurement = Hex(measured);
     arguments.destination.add_snp(|label| SnpGuest {
         label,

@@ -1,7 +1,7 @@
 //! `strongroom measure tdx`.
 
 use super::reference_values::Destination;
-use super::{Boot, Inputs, of_file};
+use super::{Boot, Inputs};
 use crate::output;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use strongroom_appraisal::{Hex, TdxGuest};
 use strongroom_measurement::Firmware;
-use strongroom_measurement::tdx::{KernelForm, PageOrder, Register, Registers, Tdvf};
+use strongroom_measurement::tdx::{Host, KernelForm, Measurements, PageOrder, Register, measure};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -63,18 +63,18 @@ struct Answer<'a> {
 
 pub(super) fn run(arguments: &Tdx, as_json: bool) -> Result<()> {
     let inputs = Inputs::read("firmware", &arguments.firmware, &arguments.boot)?;
-    let firmware = Firmware::parse(&inputs.firmware).map_err(of_file(&arguments.firmware))?;
-    let tdvf = Tdvf::parse(&firmware).map_err(of_file(&arguments.firmware))?;
-    let order = match arguments.page_order {
+    let firmware = Firmware::parse(&inputs.firmware)?;
+    let page_order = match arguments.page_order {
         Order::Page => PageOrder::PageByPage,
         Order::Section => PageOrder::SectionBySection,
     };
-    let form = match arguments.kernel_form {
+    let kernel_form = match arguments.kernel_form {
         Form::Patched => KernelForm::Patched { memory: arguments.memory.map(bytes).transpose()? },
         Form::AsGiven => KernelForm::AsGiven,
     };
-    let mrtd = Hex(tdvf.mrtd(order));
-    let Registers { rtmr0, rtmr1, rtmr2, rtmr3 } = Registers::of(inputs.boot()?.as_ref(), form)?;
+    let measured = measure(&firmware, &Host { page_order, kernel_form }, inputs.boot()?.as_ref())?;
+    let Measurements { mrtd, rtmr0, rtmr1, rtmr2, rtmr3 } = measured;
+    let mrtd = Hex(mrtd);
     let known = |register: &Register| register.known().copied().map(Hex);
     arguments.destination.add_tdx(|label| TdxGuest {
         label,

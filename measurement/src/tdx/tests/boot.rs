@@ -1,11 +1,13 @@
 //! RTMRs of a boot, and the kernel as QEMU gives it to the firmware.
 
 use super::image::Pe;
+use super::launch::{SECTIONS, sample};
 use crate::DirectBoot;
+use crate::Firmware;
 use crate::tdx::kernel::{Image, image};
-use crate::tdx::{KernelForm, Register, Registers, authenticode, extend, rtmr1, rtmr2};
+use crate::tdx::{Host, KernelForm, Measurements, PageOrder, Register, authenticode, extend, measure, rtmr1, rtmr2};
 use aws_lc_rs::digest::{SHA384, digest};
-use strongroom_wire::Code;
+use strongroom_wire::{Code, Result};
 
 const GIB: u64 = 1 << 30;
 const GIVEN: KernelForm = KernelForm::AsGiven;
@@ -38,6 +40,12 @@ fn given(boot: &DirectBoot<'_>, form: KernelForm) -> Vec<u8> {
         Image::Known(image) => image.into_owned(),
         Image::Unknown(because) => panic!("{because}"),
     }
+}
+
+/// What a small firmware measures of `boot`.
+fn measured(boot: Option<&DirectBoot<'_>>, kernel_form: KernelForm) -> Result<Measurements> {
+    let image = sample(&SECTIONS).image();
+    measure(&Firmware::parse(&image)?, &Host { page_order: PageOrder::PageByPage, kernel_form }, boot)
 }
 
 fn word(image: &[u8], at: usize) -> u32 {
@@ -102,8 +110,8 @@ fn kernel_that_qemu_would_not_patch_refused_where_it_is_to_be_patched() {
             other[0x207] = 2;
         }
         let boot = DirectBoot::new(&other, None, "").unwrap();
-        assert_eq!(Registers::of(Some(&boot), patched(GIB)).unwrap_err().code, Code::Malformed, "{at:#x}");
-        Registers::of(Some(&boot), GIVEN).unwrap();
+        assert_eq!(measured(Some(&boot), patched(GIB)).unwrap_err().code, Code::Malformed, "{at:#x}");
+        measured(Some(&boot), GIVEN).unwrap();
     }
     let boot = DirectBoot::new(&valid[..0x236], None, "").unwrap();
     assert_eq!(image(&boot, patched(GIB)).err().unwrap().code, Code::Malformed);
@@ -113,7 +121,7 @@ fn kernel_that_qemu_would_not_patch_refused_where_it_is_to_be_patched() {
 fn registers_are_known_as_far_as_the_inputs_reach() {
     let kernel = kernel(true);
     let known = |boot: Option<&DirectBoot<'_>>, form| {
-        let Registers { rtmr0, rtmr1, rtmr2, rtmr3 } = Registers::of(boot, form).unwrap();
+        let Measurements { rtmr0, rtmr1, rtmr2, rtmr3, .. } = measured(boot, form).unwrap();
         [rtmr0, rtmr1, rtmr2, rtmr3].map(|register| register.known().is_some())
     };
     let without = DirectBoot::new(&kernel, None, "quiet").unwrap();
@@ -144,7 +152,7 @@ fn rtmr1_is_the_kernel_and_the_steps_of_the_boot() {
         want = sha384(&[want, event].concat());
     }
     assert_eq!(rtmr1(&digest), want);
-    assert_eq!(Registers::of(Some(&boot), patched(GIB)).unwrap().rtmr1, Register::Known(want));
+    assert_eq!(measured(Some(&boot), patched(GIB)).unwrap().rtmr1, Register::Known(want));
 }
 
 #[test]
@@ -161,7 +169,7 @@ fn rtmr2_is_the_command_line_in_two_bytes_each_and_the_initrd() {
         (Some(b"initrd".as_slice()), "", extend(&event(wide(" initrd=initrd\0")), &initrd)),
     ] {
         let boot = DirectBoot::new(&kernel, file, command_line).unwrap();
-        assert_eq!(Registers::of(Some(&boot), GIVEN).unwrap().rtmr2, Register::Known(want), "{command_line}");
+        assert_eq!(measured(Some(&boot), GIVEN).unwrap().rtmr2, Register::Known(want), "{command_line}");
     }
     assert_eq!(rtmr2(None, None), [0; 48]);
 }

@@ -3,7 +3,7 @@
 use crate::Firmware;
 use crate::chain::PAGE;
 use crate::sample::{METADATA, Sample, TDVF, words};
-use crate::tdx::{PageOrder, Tdvf};
+use crate::tdx::{Host, KernelForm, PageOrder, measure};
 use aws_lc_rs::digest::{SHA384, digest};
 use proptest::prelude::*;
 use strongroom_wire::{Code, Result};
@@ -16,17 +16,17 @@ const MEASURED: u32 = 1;
 const ADDED_LATER: u32 = 2;
 
 /// Offset and length in the image, address and size in memory, type, attributes.
-type Section = [u32; 6];
+pub(super) type Section = [u32; 6];
 
 /// Two pages of the image, measured; one page of it that is not; memory; and memory that the TD adds itself.
-const SECTIONS: [Section; 4] = [
+pub(super) const SECTIONS: [Section; 4] = [
     [0x1000, 0x2000, 0xffff_e000, 0x2000, BOOT, MEASURED],
     [0x0000, 0x1000, 0xffff_d000, 0x1000, VARIABLES, 0],
     [0, 0, 0x80_9000, 0x1000, HANDOFF, 0],
     [0, 0, 0x100_0000, 0x1000, PERMANENT, ADDED_LATER],
 ];
 
-fn sample(sections: &[Section]) -> Sample {
+pub(super) fn sample(sections: &[Section]) -> Sample {
     let count = u32::try_from(sections.len()).unwrap();
     let mut metadata = words(&[u32::from_le_bytes(*b"TDVF"), 16 + 32 * count, 1, count]);
     for [offset, length, address, size, kind, attributes] in sections {
@@ -38,7 +38,8 @@ fn sample(sections: &[Section]) -> Sample {
 }
 
 fn mrtd(image: &[u8], order: PageOrder) -> Result<[u8; 48]> {
-    Ok(Tdvf::parse(&Firmware::parse(image)?)?.mrtd(order))
+    let host = Host { page_order: order, kernel_form: KernelForm::AsGiven };
+    Ok(measure(&Firmware::parse(image)?, &host, None)?.mrtd)
 }
 
 fn code(sections: &[Section]) -> Code {

@@ -7,7 +7,7 @@ use core::fmt;
 use serde::Deserialize;
 use sigstore_verify::bundle::Error as BundleError;
 use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot as Authorities};
-use sigstore_verify::types::{Bundle, Sha256Hash, SignatureContent};
+use sigstore_verify::types::{Bundle, LogKeyId, Sha256Hash, SignatureContent};
 use sigstore_verify::{
     CertificateError, Error, TimestampError, TransparencyLogError, VerificationPolicy, VerificationResult, Verifier,
 };
@@ -18,7 +18,11 @@ use strongroom_wire::{Code, Refusal, Result, limits};
 pub use sign::{CertificateRequest, Unlogged};
 
 /// Who vouches for identities, logs and times: Sigstore's `trusted_root.json`.
-pub struct TrustedRoot(Verifier);
+pub struct TrustedRoot {
+    verifier: Verifier,
+    /// The ids of the logs.
+    logs: Vec<LogKeyId>,
+}
 
 /// A payload, and whom a certificate vouches for having signed it.
 #[derive(Debug)]
@@ -43,7 +47,9 @@ impl TrustedRoot {
         if !kind || empty {
             return Err(invalid(&"no trusted root, or one without an authority, a certificate log or a log"));
         }
-        Verifier::new(&authorities).map(Self).map_err(|e| invalid(&e))
+        let verifier = Verifier::new(&authorities).map_err(|e| invalid(&e))?;
+        let logs = authorities.tlogs.into_iter().map(|log| log.log_id.key_id).collect();
+        Ok(Self { verifier, logs })
     }
 
     /// The root of Sigstore's public instance, as it was when `sigstore-verify` was released.
@@ -79,7 +85,7 @@ impl TrustedRoot {
         let payload = envelope.payload.as_bytes().to_vec();
         let about = Sha256Hash::from_hex(&subject_of(&payload)?.to_string())
             .map_err(|e| Refusal::new(Code::Internal, "digest").because(e))?;
-        let verified = self.0.verify(about, &bundle, &VerificationPolicy::any_identity());
+        let verified = self.verifier.verify(about, &bundle, &VerificationPolicy::any_identity());
         let verified = verified.map_err(|error| self.refusal(&error, about, &bundle))?;
         // What no policy of ours leaves out, and so holds; a change in `sigstore-verify` must not pass unseen.
         if !(verified.certificate_verified() && verified.sct_verified() && verified.tlog_verified()) {
@@ -98,9 +104,22 @@ impl TrustedRoot {
             Error::Certificate(CertificateError::ChainInvalid(_)) if self.had_expired(about, bundle) => {
                 Code::SignerCertificateExpired
             }
+            // The second version's entries name their log by their checkpoint alone.
+            Error::TransparencyLog(TransparencyLogError::Checkpoint(_)) if !self.knows_a_log_of(bundle) => {
+                Code::LogUntrusted
+            }
             other => code(other),
         };
         Refusal::new(code, "keyless signature").because(error)
+    }
+
+    /// Whether a trusted log's key, by its hint, is among those that a checkpoint of the bundle says to be signed with (C2SP
+    /// signed-note). Nothing is verified.
+    fn knows_a_log_of(&self, bundle: &Bundle) -> bool {
+        let proofs =
+            bundle.verification_material.tlog_entries.iter().filter_map(|entry| entry.inclusion_proof.as_ref());
+        let mut signed = proofs.filter_map(|proof| proof.checkpoint.checkpoint()).flat_map(|one| one.signatures());
+        signed.any(|signature| self.logs.iter().any(|log| log.as_bytes().starts_with(signature.key_id.as_ref())))
     }
 
     /// Whether the certificate was out of its time at a time of signing, all else being well.
@@ -112,7 +131,7 @@ impl TrustedRoot {
                 verified.verified_timestamps().iter().any(|time| !valid.contains(time))
             })
         };
-        self.0.verify(about, bundle, &unchained).is_ok_and(outside)
+        self.verifier.verify(about, bundle, &unchained).is_ok_and(outside)
     }
 }
 

@@ -271,17 +271,26 @@ impl Stage {
         strongroom(&[&pull[..], &["--no-cache", "--plain-http", "--json"]].concat())
     }
 
+    pub(super) fn open(&self, folder: &str, out: &str) -> Finished {
+        let (key, out) = (self.path("data.key"), self.path(out));
+        strongroom(&["model", "open", folder, text(&out), "--key-file", text(&key), "--json"])
+    }
+
+    /// That a folder has the files of another one, and removes it.
+    pub(super) fn assert_same(&self, folder: &str, source: &str, files: &[&str]) {
+        for file in files {
+            let [got, want] = [folder, source].map(|folder| fs::read(self.path(folder).join(file)).unwrap());
+            assert!(got == want, "`{file}` differs");
+        }
+        fs::remove_dir_all(self.path(folder)).unwrap();
+    }
+
     /// That the models, with nothing changed, are accepted, and so is what else a row could be refused for.
     pub(super) fn assert_untouched_accepted(&self) {
         for (model, source) in [(&self.sealed, "one"), (&self.twin, "two"), (&self.plain, "one"), (&self.other, "two")]
         {
             self.pull(&self.pinned(model), "untouched").ok();
-            for file in ["config.json", "a.bin", "b.bin"] {
-                let [pulled, pushed] =
-                    ["untouched", source].map(|folder| fs::read(self.path(folder).join(file)).unwrap());
-                assert!(pulled == pushed, "`{file}` differs");
-            }
-            fs::remove_dir_all(self.path("untouched")).unwrap();
+            self.assert_same("untouched", source, &["config.json", "a.bin", "b.bin"]);
         }
         // Of the config blob nothing is read.
         let config = Sha256::from_oci(self.plain.manifest["config"]["digest"].as_str().unwrap()).unwrap();

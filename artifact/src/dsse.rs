@@ -1,7 +1,9 @@
-//! Dead Simple Signing Envelope, protocol version 1.0.2, of one signature.
+//! Dead Simple Signing Envelope, protocol version 1.0.2, of one signature, as a member of Sigstore's bundles. Documents that are
+//! an envelope by themselves, of several signatures, are [`strongroom_wire::dsse`].
 
 use crate::keys::{PublicKey, Sign};
 use serde::{Deserialize, Serialize};
+use strongroom_wire::dsse::pre_authentication_encoding;
 use strongroom_wire::{Code, Refusal, Result, bytes};
 
 /// The payload type of in-toto statements.
@@ -70,23 +72,10 @@ impl Envelope {
     }
 }
 
-/// `"DSSEv1" SP LEN(type) SP type SP LEN(payload) SP payload`, lengths in decimal.
-fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut out = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
-    out.extend_from_slice(payload);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::keys::SigningKey;
-
-    #[test]
-    fn encoding_is_the_example_of_the_protocol() {
-        let encoded = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world");
-        assert_eq!(encoded, b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
-    }
 
     #[test]
     fn signed_payload_accepted_and_changed_payload_type_signature_or_key_refused() {

@@ -8,7 +8,7 @@ use strongroom_wire::{Refusal, Result};
 const WHAT: &str = "PE image";
 /// Offset of the PE header's offset in the DOS header.
 const PE_OFFSET: usize = 0x3c;
-/// Index of the certificate table among the data directories.
+/// Index of the certificate table among the data directories, each of eight bytes.
 const CERTIFICATES: u32 = 4;
 
 /// Authenticode digest of a PE image, by SHA-384.
@@ -95,14 +95,15 @@ impl Layout {
         cursor.take(12)?;
         let optional_size = usize::from(cursor.u16_le()?);
         let optional = after(pe, 24)?;
-        // In PE32+ ImageBase is four bytes longer where BaseOfData was, and four sizes of stack and heap are twice as long.
+        // NumberOfRvaAndSizes, and the directories after it. In PE32+ ImageBase is four bytes longer, where BaseOfData was, and four
+        // sizes of stack and heap are twice as long.
         let directories = match at(optional)?.u16_le()? {
-            0x10b => after(optional, 96)?,
-            0x20b => after(optional, 112)?,
+            0x10b => after(optional, 92)?,
+            0x20b => after(optional, 108)?,
             _ => return Err(malformed("an optional header of neither PE32 nor PE32+")),
         };
-        let entry = after(directories, 32)?;
-        let has_entry = at(after(directories, 0)?.saturating_sub(4))?.u32_le()? > CERTIFICATES;
+        let entry = after(directories, 4 + 8 * 4)?;
+        let has_entry = at(directories)?.u32_le()? > CERTIFICATES;
         let certificates = match has_entry {
             true => Some((entry, size(at(after(entry, 4)?)?.u32_le()?)?)),
             false => None,

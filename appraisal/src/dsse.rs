@@ -6,7 +6,7 @@ use strongroom_wire::digest::Sha256;
 use strongroom_wire::dsse::Envelope;
 use strongroom_wire::{Code, Refusal, Result, limits};
 
-/// Who must sign a document: at least [`Self::threshold`] of these distinct keys.
+/// Who must sign a document: at least so many of these distinct keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signers {
     keys: Vec<DocumentKey>,
@@ -37,11 +37,6 @@ impl Signers {
                 .want(format!("1 to {given}")));
         }
         Ok(Self { keys, threshold })
-    }
-
-    /// How many of the keys must have signed.
-    pub const fn threshold(&self) -> usize {
-        self.threshold
     }
 
     /// `SHA-256("strongroom/signers/v1\0" ‖ threshold, 8 bytes big-endian ‖ fingerprint of each key, ordered)`: by what it is

@@ -224,6 +224,18 @@ mod tests {
     }
 
     #[test]
+    fn remembering_a_number_again_does_not_forget_which_document_had_it() {
+        let mut seen = Seen::default();
+        let kind = SeenKind::ReferenceValues;
+        seen.check_and_raise_document(kind, "guest", 1, Sha256::of(b"first")).unwrap();
+        seen.remember(kind, "guest", 1);
+        let other = seen.check_and_raise_document(kind, "guest", 1, Sha256::of(b"second"));
+        assert_eq!(other.unwrap_err().code, Code::ReferenceValuesRolledBack);
+        seen.remember(kind, "guest", 2);
+        assert_eq!(seen.highest(kind, "guest"), Some(2));
+    }
+
+    #[test]
     fn names_of_kinds_are_those_persisted() {
         for kind in KINDS {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
@@ -251,9 +263,14 @@ mod tests {
 
     #[test]
     fn memory_that_could_not_be_read_again_is_not_written() {
-        let mut seen = Seen::default();
-        seen.check_and_raise(SeenKind::CrlNumber, &"x".repeat(limits::SEEN), 1).unwrap();
-        assert_eq!(seen.to_json().unwrap_err().code, Code::TooLarge);
+        let of = |subject: usize| {
+            let mut seen = Seen::default();
+            seen.check_and_raise(SeenKind::CrlNumber, &"x".repeat(subject), 1).unwrap();
+            seen.to_json().map_err(|refusal| refusal.code)
+        };
+        let longest = limits::SEEN - of(0).unwrap().len();
+        assert!(Seen::parse(&of(longest).unwrap()).is_ok());
+        assert_eq!(of(longest + 1), Err(Code::TooLarge));
     }
 
     proptest! {

@@ -74,7 +74,7 @@ impl Verifier {
     /// # Errors
     /// Of a claim whose VCEK is not given, what would be refused if it were authentic: `report-data-mismatch`,
     /// `deployment-mismatch`, `tcb-mismatch`, `chip-id-mismatch`; and where it is not kept, `no-policy`,
-    /// `measurement-not-approved`, `deployment-not-approved`, `platform-not-approved`, `tcb-too-old`; `busy`; of a chain those
+    /// `measurement-not-approved`, `deployment-not-approved`, `platform-not-approved`, `tcb-too-old`, or what the only policies lack; `busy`; of a chain those
     /// of [`verify_authorities`]; `endorsement-unavailable`, `endorsement-unknown`,
     /// `endorsement-not-cached`; of an answer `endorsement-mismatch`, `malformed`, `too-large`, `certificate-expired`; `io`.
     pub(crate) async fn supply(&self, claim: &mut Claim, peer: Option<IpAddr>, now: UnixTime) -> Result<Supplied> {
@@ -244,11 +244,12 @@ fn verify_made_for_session(claim: &Claim) -> Result<()> {
 /// That a report would be accepted as far as can be said before it is authentic: one release policy names what it says it
 /// is, and no TCB of it is below that policy's floors.
 fn verify_worth_asking(report: &Report, policies: &[PolicyInForce]) -> Result<()> {
-    let mut policies: Vec<&SnpPolicy> = policies
-        .iter()
-        .filter(|one| one.lacks.is_none())
-        .filter_map(|one| one.stored.policy.appraisal().snp())
-        .collect();
+    let lacks = policies.iter().find_map(|one| one.lacks.clone());
+    let whole = policies.iter().filter(|one| one.lacks.is_none());
+    let mut policies: Vec<&SnpPolicy> = whole.filter_map(|one| one.stored.policy.appraisal().snp()).collect();
+    if let (true, Some(refusal)) = (policies.is_empty(), lacks) {
+        return Err(refusal);
+    }
     let mut narrow = |code: Code, got: String, allows: &dyn Fn(&SnpPolicy) -> bool| {
         policies.retain(|policy| allows(policy));
         if policies.is_empty() {

@@ -310,6 +310,19 @@ mod tests {
     }
 
     #[test]
+    fn member_that_is_as_it_would_be_read_without_is_not_written_and_any_other_is() {
+        let written = |change: fn(&mut Rule)| {
+            let mut rule = Rule::new("h/a", vec![Signer::with_key("a", "k")]);
+            change(&mut rule);
+            let text = toml::to_string(&TrustFile::new(vec![rule])).unwrap();
+            (text.contains("forms"), text.contains("statement"))
+        };
+        assert_eq!(written(|_| ()), (false, false));
+        assert_eq!(written(|rule| rule.forms = vec![SignatureForm::Sig]), (true, false));
+        assert_eq!(written(|rule| rule.statement = StatementDemand::Optional), (false, true));
+    }
+
+    #[test]
     fn signer_with_key_or_identity_accepted_and_with_both_none_or_an_open_one_refused() {
         let signer = |by: &str| {
             let text = format!("[[rule]]\nrepository='h/a'\n[[rule.signer]]\nname='a'\n{by}\n");

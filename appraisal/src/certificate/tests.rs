@@ -93,3 +93,32 @@ fn validity_includes_its_first_and_its_last_second() {
     assert_eq!(code(authority.verify_validity(first - 1)), Some(Code::CertificateNotYetValid));
     assert_eq!(code(authority.verify_validity(last + 1)), Some(Code::CertificateExpired));
 }
+
+/// A certificate is a SEQUENCE, and as long as it says.
+#[test]
+fn outermost_tag_and_length_are_compared_with_what_follows() {
+    let sound = leaf();
+    let code = |at: usize, to: u8| {
+        let mut der = sound.clone();
+        der[at] = to;
+        Signed::split(&der, "certificate").err().map(|refusal| refusal.code)
+    };
+    // SEQUENCE, two bytes of length, the length.
+    assert_eq!(sound[..2], [0x30, 0x82]);
+    assert_eq!(code(0, 0x30), None);
+    assert_eq!(code(0, 0x31), Some(Code::Malformed));
+    assert_eq!([sound[3].wrapping_sub(1), sound[3].wrapping_add(1)].map(|to| code(3, to)), [Some(Code::Malformed); 2]);
+}
+
+#[test]
+fn algorithm_beside_a_signature_is_the_one_that_is_signed() {
+    let amd = strongroom_devkit::amd::Hierarchy::shared().unwrap();
+    let sound = amd.ark.certificate();
+    // RSASSA-PSS-params (RFC 8017, A.2.3): a salt of 48 bytes, stated inside and then beside the signature.
+    let salt = [0xa2, 0x03, 0x02, 0x01, 0x30];
+    let beside = sound.windows(salt.len()).rposition(|window| window == salt).unwrap();
+    let mut changed = sound.to_vec();
+    changed[beside + 4] = 0x20;
+    let code = |der: &[u8]| Certificate::parse(der).err().map(|refusal| refusal.code);
+    assert_eq!((code(sound), code(&changed)), (None, Some(Code::Malformed)));
+}

@@ -217,6 +217,14 @@ pub(crate) fn policy_pairs() -> Vec<Pair> {
         ),
         (Table::Pcr, "4", exactly("a4", 32), exactly("a5", 32), "pcr-4", measured),
         (Table::Own, "deployment", exactly("d0", 32), exactly("d1", 32), "deployment", Code::DeploymentNotApproved),
+        (
+            Table::Own,
+            "deployment",
+            format!("{{ one-of = [\"{}\", \"{}\"] }}", "d1".repeat(32), "d0".repeat(32)),
+            format!("{{ one-of = [\"{}\"] }}", "d1".repeat(32)),
+            "deployment",
+            Code::DeploymentNotApproved,
+        ),
     ];
     for (table, name, accepted, refused, check, code) in rows {
         let policy = |rule: &str| policy("azure-snp-vtpm", table, &format!("{name} = {rule}"));

@@ -5,7 +5,9 @@ use super::tdx_case;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use strongroom_appraisal::tdx::{self, AuthenticQuote, Collateral};
-use strongroom_appraisal::{Endorsements, Expected, Policy, Roots, Rule, Verdict, appraise, authenticate};
+use strongroom_appraisal::{
+    Abi, BitSet, Endorsements, Expected, Firmware, Hex, Policy, Roots, Rule, Verdict, appraise, authenticate,
+};
 use strongroom_devkit::amd::{ALWAYS, VekSpec};
 use strongroom_devkit::intel::{CollateralSpec, pem_chain, tcb_info};
 use strongroom_devkit::report::ReportSpec;
@@ -268,4 +270,33 @@ fn policy_that_names_manifest_or_signer_fixes_the_model_and_one_that_names_neith
     assert_eq!(of(&format!("[model]\nmanifest = {{ exactly = \"sha256:{hex}\" }}\n")), None);
     assert_eq!(of(&format!("[model]\nsigner = {{ one-of = [\"{hex}\"] }}\n")), None);
     assert_eq!((of(""), of("[model]\n")), (Some(Code::NoReferenceValues), Some(Code::NoReferenceValues)));
+}
+
+#[test]
+fn certificate_that_fits_the_report_is_found_among_others_and_the_first_is_named_where_none_does() {
+    let vek = HIERARCHY.issue(VekSpec::default()).unwrap();
+    let other_chip = VekSpec { hwid: Some(vec![9; 64]), ..VekSpec::default() };
+    let other_chip = HIERARCHY.issue(other_chip).unwrap().certificate;
+    let report = ReportSpec::default().sign(&vek).unwrap();
+    let with = |certificates: &[&[u8]]| {
+        let mut endorsements = Endorsements::new();
+        for certificate in certificates.iter().copied().chain([HIERARCHY.ask.certificate()]) {
+            endorsements.add(certificate).unwrap();
+        }
+        code(authenticate(&report, &endorsements, &ROOTS, NOW))
+    };
+    let own = vek.certificate.as_slice();
+    assert_eq!([with(&[own, &other_chip]), with(&[&other_chip, own])], [None; 2]);
+    assert_eq!(with(&[&other_chip]), Some(Code::EvidenceSignatureInvalid), "nor did that one's key sign it");
+}
+
+#[test]
+fn rule_and_value_are_shown_in_words() {
+    assert_eq!(Hex([0xab, 0x01]).to_string(), "ab01");
+    assert_eq!(Abi { major: 1, minor: 51 }.to_string(), "1.51");
+    assert_eq!(Firmware { major: 1, minor: 55, build: 7 }.to_string(), "1.55.7");
+    assert_eq!(serde_json::from_str::<BitSet>("[3, 3]").unwrap(), BitSet(8), "a bit named twice is the bit");
+    assert_eq!([BitSet(0), BitSet(1 | 1 << 2 | 1 << 63)].map(|set| set.to_string()), ["no bit", "bits 0 2 63"]);
+    let rule = Rule::<Hex<2>>::ReferenceValues("image".to_owned());
+    assert_eq!(rule.describe(Hex::to_string), "the value in reference values `image`, which were not taken");
 }

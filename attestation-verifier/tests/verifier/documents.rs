@@ -240,3 +240,18 @@ async fn list_that_revokes_is_remembered_though_its_guest_was_refused() {
     assert_eq!(bring(&revoking).await, "certificate-revoked");
     assert_eq!(bring(&before).await, "collateral-rolled-back");
 }
+
+#[tokio::test]
+async fn chip_is_asked_for_only_where_a_policy_has_what_it_takes() {
+    let (world, document) = World::ready_with_vendors(START + 10_000).await;
+    let publisher = Publisher::new();
+    world.put_policy(KEY, &publisher.policy(&world, &document)).await;
+    assert_eq!(world.attest_bare(&document).await.code(), "inventory-missing");
+    assert_eq!(put(&world, publisher.inventory(1, &chip())).await, done());
+    assert_eq!(put(&world, publisher.values(1, "4e")).await, done());
+    assert_eq!(world.attest_bare(&document).await.code(), "measurement-not-approved");
+    assert_eq!(world.vceks_asked(), 0);
+    assert_eq!(put(&world, publisher.values(2, "4d")).await, done());
+    assert_eq!(world.attest_bare(&document).await.status, 200);
+    assert_eq!(world.vceks_asked(), 1);
+}

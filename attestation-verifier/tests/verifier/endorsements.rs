@@ -29,7 +29,7 @@ fn bare(guest: &Guest<'_>) -> Value {
 
 impl World {
     /// A sound guest attests without any certificate.
-    async fn attest_bare(&self, document: &[u8]) -> Answer {
+    pub(crate) async fn attest_bare(&self, document: &[u8]) -> Answer {
         let guest = Guest::launch(self, document).await;
         guest.post(&bare(&guest)).await
     }
@@ -38,7 +38,7 @@ impl World {
         self.vendors().asked().iter().filter(|path| path.contains(part)).count()
     }
 
-    fn vceks_asked(&self) -> usize {
+    pub(crate) fn vceks_asked(&self) -> usize {
         self.asked("/vcek/v1/Milan/000102")
     }
 

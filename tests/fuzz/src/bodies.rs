@@ -7,6 +7,7 @@ pub mod messages;
 pub mod models;
 pub mod published;
 pub mod signed;
+pub mod signers;
 pub mod snp_verify;
 pub mod tdx_verify;
 pub mod tokens;

@@ -21,13 +21,14 @@ use std::path::Path;
 pub type Body = fn(&[u8]);
 
 /// Every target, by name.
-pub const TARGETS: [(&str, Body); 10] = [
+pub const TARGETS: [(&str, Body); 11] = [
     ("hardware", bodies::hardware::run),
     ("firmware", bodies::firmware::run),
     ("messages", bodies::messages::run),
     ("tokens", bodies::tokens::run),
     ("models", bodies::models::run),
     ("published", bodies::published::run),
+    ("signers", bodies::signers::run),
     ("endorsements", bodies::endorsements::run),
     ("signed", bodies::signed::run),
     ("snp_verify", bodies::snp_verify::run),

@@ -1,7 +1,7 @@
 //! What each target begins with: for every parser something that it accepts, for every whole verification the evidence
 //! unchanged and a few single changes.
 
-use super::bodies::{models, published, snp_verify, tdx_verify};
+use super::bodies::{models, published, signers, snp_verify, tdx_verify};
 use super::fixtures::{NONCE, SNP, file};
 use serde_json::{Value, json};
 use strongroom_appraisal::CorimPlatform;
@@ -25,6 +25,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "tokens" => tokens(),
         "models" => models(),
         "published" => published(),
+        "signers" => signers(),
         "endorsements" => endorsements(),
         "signed" => signed(),
         "snp_verify" => scripts(SNP.len(), &[&[0], &[1], &[2], &[3]], snp_verify::parts(SNP[0]).len()),
@@ -300,6 +301,28 @@ fn published() -> Vec<Vec<u8>> {
         (7, published::memory()),
         (8, text(set)),
         (8, text(published::inventory())),
+        (9, published::sound_corim(CorimPlatform::Snp)),
+        (10, vec![]),
+        (10, vec![0, 1, 0, 40, 0, 1]),
+        (10, vec![1, 1, 0, 40, 0, 1]),
+        (11, published::sound_parts()),
+    ])
+}
+
+fn signers() -> Vec<Vec<u8>> {
+    let [good, stamped] = signers::sound_bundles();
+    let authority = include_bytes!("../fixtures/authority.pem").to_vec();
+    chosen(vec![
+        (0, signers::sound_root()),
+        (1, vec![]),
+        (1, vec![1, 0, 100, 0, 1]),
+        (2, good.clone()),
+        (2, stamped),
+        (3, vec![0]),
+        (3, vec![1, 1, 0, 100, 0, 1]),
+        (4, authority),
+        (5, good),
+        (5, models::sound_statement()),
     ])
 }
 

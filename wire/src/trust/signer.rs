@@ -207,6 +207,14 @@ mod tests {
     }
 
     #[test]
+    fn identity_is_shown_with_subject_or_pattern_and_issuer() {
+        let (named, pattern) = (identity(Some("a@b.example"), None), identity(None, Some("*@b.example")));
+        assert_eq!([named.subject_text(), pattern.subject_text()], ["a@b.example", "*@b.example"]);
+        assert_eq!(named.to_string(), "a@b.example by https://issuer");
+        assert_eq!(pattern.to_string(), "*@b.example by https://issuer");
+    }
+
+    #[test]
     fn wildcards_stand_for_what_they_say_and_no_more() {
         let workflow = "https://github.com/acme/*/.github/workflows/release.yml@refs/tags/*";
         assert!(matches(workflow, "https://github.com/acme/models/.github/workflows/release.yml@refs/tags/v1"));

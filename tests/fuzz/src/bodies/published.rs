@@ -5,7 +5,9 @@ use super::super::fixtures::NOW;
 use super::super::mutation::Script;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
-use strongroom_appraisal::{CorimImport, CorimPlatform, Policy, ReferenceValues, Seen, SignedDocument as _};
+use strongroom_appraisal::{
+    CorimImport, CorimPlatform, CorimSigner, DocumentKey, Policy, ReferenceValues, Seen, SignedDocument as _,
+};
 use strongroom_artifact::SigningKey;
 use strongroom_wire::dsse::Envelope;
 use strongroom_wire::endorsements::EndorsementSet;
@@ -26,7 +28,20 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
 });
 
 pub fn run(input: &[u8]) {
-    let all = [envelope, changed_values, changed_inventory, any_values, any_inventory, corim, changed_corim, seen, set];
+    let all = [
+        envelope,
+        changed_values,
+        changed_inventory,
+        any_values,
+        any_inventory,
+        corim,
+        changed_corim,
+        seen,
+        set,
+        signed_corim,
+        changed_signed_corim,
+        any_signed_corim,
+    ];
     super::choose(input, &all);
 }
 
@@ -179,6 +194,88 @@ fn changed_corim(input: &[u8]) {
     let mut changed = [sound.clone()];
     script.change(&mut changed, &[&sound]);
     corim(&changed[0]);
+}
+
+/// The key, as documents are verified with it.
+static KEY: LazyLock<DocumentKey> =
+    LazyLock::new(|| DocumentKey::from_pem(PUBLISHER.public().pem().as_bytes()).unwrap());
+
+/// [`values`] as CoRIM of that platform, signed.
+pub fn sound_signed_corim(platform: CorimPlatform) -> Vec<u8> {
+    let values = ReferenceValues::parse(values().to_string().as_bytes()).unwrap();
+    values.to_signed_corim(platform, &KEY, "publisher", |message| PUBLISHER.sign(message)).unwrap()
+}
+
+/// What a signed CoRIM comes to before the publisher's key.
+fn read_signed(input: &[u8]) -> Option<(ReferenceValues, CorimSigner)> {
+    let import = CorimImport { name: "image", version: 7, validity: None, product: Some("Milan"), leave_out: &[] };
+    let keys = core::slice::from_ref(&*KEY);
+    ReferenceValues::from_signed_corim(input, keys, &import, NOW).ok()
+}
+
+fn signed_corim(input: &[u8]) {
+    assert!(read_signed(input).is_none(), "signed by nobody");
+}
+
+fn changed_signed_corim(input: &[u8]) {
+    let mut script = Script::new(input);
+    let platform = [CorimPlatform::Snp, CorimPlatform::Tdx][usize::from(script.byte() % 2)];
+    let sound = sound_signed_corim(platform);
+    let mut changed = [sound.clone()];
+    script.change(&mut changed, &[&sound]);
+    // `s` and `n - s` are signatures of one message.
+    assert!(
+        read_signed(&changed[0]).is_none_or(|read| Some(read) == read_signed(&sound)),
+        "taken after it was changed"
+    );
+}
+
+/// Header and content that say anything, well signed: the header first, whose length is the input's first byte.
+fn any_signed_corim(input: &[u8]) {
+    let Some((length, rest)) = input.split_first() else { return };
+    let (header, content) = rest.split_at(usize::from(*length).min(rest.len()));
+    let bytes = |bytes: &[u8]| {
+        let length = u32::try_from(bytes.len()).unwrap();
+        [&[0x5a][..], &length.to_be_bytes(), bytes].concat()
+    };
+    let short = |bytes: &[u8]| match u8::try_from(bytes.len()) {
+        Ok(length @ 0..24) => [&[0x40 | length][..], bytes].concat(),
+        Ok(length) => [&[0x58, length][..], bytes].concat(),
+        Err(_) => {
+            let length = u16::try_from(bytes.len()).unwrap();
+            [&[0x59][..], &length.to_be_bytes(), bytes].concat()
+        }
+    };
+    // RFC 9052 §4.4, in shortest form as it is made by who verifies.
+    let message = [&[0x84, 0x6a][..], b"Signature1", &short(header), &[0x40], &short(content)].concat();
+    let signature = fixed(&PUBLISHER.sign(&message).unwrap());
+    let signed = [&[0xd2, 0x84][..], &bytes(header), &[0xa0], &bytes(content), &bytes(&signature)].concat();
+    if let Some((values, signer)) = read_signed(&signed) {
+        assert!(!signer.name.is_empty() && signer.key == KEY.fingerprint());
+        assert_eq!(ReferenceValues::parse(&values.to_json().unwrap()).unwrap(), values);
+    }
+}
+
+/// `r ‖ s` of a signature on P-256 in DER.
+fn fixed(der: &[u8]) -> Vec<u8> {
+    let mut rest = &der[2..];
+    let mut number = || {
+        let (head, tail) = rest.split_at(2);
+        let (value, tail) = tail.split_at(usize::from(head[1]));
+        rest = tail;
+        let value = value.strip_prefix(&[0]).unwrap_or(value);
+        [vec![0; 32 - value.len()], value.to_vec()].concat()
+    };
+    [number(), number()].concat()
+}
+
+/// Header and content of the sound signed CoRIM, as [`any_signed_corim`] takes them.
+pub fn sound_parts() -> Vec<u8> {
+    let sound = sound_signed_corim(CorimPlatform::Snp);
+    // Tag, list of four, then a byte string whose length is one byte.
+    let length = usize::from(sound[3]);
+    let content = sound_corim(CorimPlatform::Snp);
+    [&sound[3..4 + length], &content].concat()
 }
 
 fn seen(input: &[u8]) {

@@ -6,7 +6,7 @@ mod subtree;
 use aws_lc_rs::digest;
 use blake2::Digest as _;
 use core::fmt;
-pub(crate) use lanes::FileHash;
+pub use lanes::FileHash;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// OMS v1.0's `hash_type`.

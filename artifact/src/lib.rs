@@ -28,7 +28,7 @@ mod signers;
 
 pub use bundle::BUNDLE_V0_3;
 pub use data_key::{ArtifactId, DataKey};
-pub use hash::{FileDigest, HashAlgorithm, Hasher};
+pub use hash::{FileDigest, FileHash, HashAlgorithm, Hasher};
 pub use keyless::{CertificateRequest, TrustedRoot, Unlogged};
 pub use keys::{PublicKey, SecretPem, Sign, SigningKey};
 pub use ladder::{

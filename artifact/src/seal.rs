@@ -20,7 +20,7 @@ use crate::ArtifactId;
 pub use sealer::{Sealed, Sealer};
 pub use segments::Segments;
 pub use stream::OpenStream;
-use strongroom_wire::{Code, Refusal, Result};
+use strongroom_wire::{Code, Refusal, Result, limits};
 
 /// What manifests and indices call this format.
 pub const SCHEME: &str = "tink-aes256-gcm-hkdf-1mb";
@@ -30,8 +30,10 @@ pub const SEGMENT: usize = 1 << 20;
 pub const HEADER: usize = 40;
 /// Length of a segment's tag.
 pub const TAG: usize = 16;
-/// Plaintext of one part of a file. Registries fail on blobs of more than about 10 GB.
-pub const PART_LEN: u64 = 4 << 30;
+/// Plaintext of one part of a file, where [`part_len`] allows it: so short that a model of one file keeps all cores busy, since
+/// one core hashes one blob, and long enough that a thousand of them are a large model. A power of two, so that parts are
+/// subtrees of BLAKE3. Registries fail on blobs of more than about 10 GB.
+pub const PART_LEN: u64 = 512 << 20;
 
 const SEGMENT_U64: u64 = 1 << 20;
 const HEADER_U64: u64 = 40;
@@ -62,7 +64,16 @@ pub fn plain_len(sealed: u64) -> Result<u64> {
     })
 }
 
-/// The lengths of the parts that a file of `len` bytes is split into, at most `part_len` each ([`PART_LEN`]): all full but
+/// The length of the parts of a file of `len` bytes: [`PART_LEN`], doubled until they are no more than [`limits::PARTS`].
+pub fn part_len(len: u64) -> u64 {
+    let mut length = PART_LEN;
+    while len.div_ceil(length) > u64::from(limits::PARTS) {
+        length = length.saturating_mul(2);
+    }
+    length
+}
+
+/// The lengths of the parts that a file of `len` bytes is split into, at most `part_len` each ([`part_len`]): all full but
 /// the last, and one empty part for an empty file.
 pub fn part_lengths(len: u64, part_len: u64) -> impl Iterator<Item = u64> {
     let part_len = part_len.max(1);
@@ -112,6 +123,14 @@ mod tests {
         assert_eq!(parts(4, 4), [4]);
         assert_eq!(parts(5, 4), [4, 1]);
         assert_eq!(parts(8, 4), [4, 4]);
+    }
+
+    #[test]
+    fn parts_of_a_long_file_are_longer_and_never_too_many() {
+        let most = PART_LEN * u64::from(limits::PARTS);
+        for (len, want) in [(0, PART_LEN), (most, PART_LEN), (most + 1, 2 * PART_LEN), (limits::MODEL, 16 << 30)] {
+            assert_eq!(part_len(len), want, "{len}");
+        }
     }
 
     proptest! {

@@ -4,21 +4,22 @@ use crate::client::RegistryClient;
 use crate::destination::Destination;
 use crate::publish::{SignBy, Signature, publish, verify_target};
 use crate::reference::Reference;
-use crate::store::{Seal, Store};
+use crate::store::{Seal, Source, Store};
 use core::fmt;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strongroom_artifact::directory::{ModelFile, Selection, list_files};
 use strongroom_artifact::manifest::{ManifestBuilder, NewLayer, Sealing};
 use strongroom_artifact::oms::statement;
-use strongroom_artifact::seal::PART_LEN;
+use strongroom_artifact::seal::part_len;
 use strongroom_artifact::{DataKey, FileDigest, HashAlgorithm};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Refusal, Result};
 use tokio::task::JoinSet;
 
-/// Files on their way at a time: while one is hashed and sealed, the other is sent.
+/// Files, or parts of one that can be hashed apart, on their way at a time: while one is hashed and sealed, the other is sent.
 pub(crate) const FILES: usize = 2;
 
 /// How a model is pushed.
@@ -92,7 +93,7 @@ impl fmt::Debug for PushOptions<'_> {
 ///
 /// 1. List the directory.
 /// 2. If it is to be sealed: draw an artifact id and commit to the data key.
-/// 3. Each file, part by part: hash it as the statement does, seal it into a scratch file, push the blob.
+/// 3. Each file, part by part, two at a time: hash it as the statement does, seal it into a scratch file, push the blob.
 /// 4. Sign the statement over the files and push it as one more file, sealed as the others are.
 /// 5. Push the config, and the manifest by its digest.
 /// 6. Sign the digest and attach the signature, in both forms of cosign where that is asked for.
@@ -107,7 +108,7 @@ pub async fn push_model(
     reference: &Reference,
     options: PushOptions<'_>,
 ) -> Result<Pushed> {
-    push_in_parts(client, directory, reference, options, PART_LEN).await
+    push_in_parts(client, directory, reference, options, part_len).await
 }
 
 async fn push_in_parts(
@@ -115,7 +116,7 @@ async fn push_in_parts(
     directory: &Path,
     reference: &Reference,
     options: PushOptions<'_>,
-    part_len: u64,
+    part_len: fn(u64) -> u64,
 ) -> Result<Pushed> {
     verify_target(client, reference)?;
     let name = directory.canonicalize().map_err(|e| Refusal::io(directory.display(), &e))?;
@@ -153,27 +154,44 @@ async fn push_in_parts(
     publish(client, reference, builder, sealing, signature).await
 }
 
-async fn push_files(store: &Arc<Store>, mut files: Vec<ModelFile>) -> Result<(Vec<FileDigest>, Vec<NewLayer>)> {
+async fn push_files(store: &Arc<Store>, files: Vec<ModelFile>) -> Result<(Vec<FileDigest>, Vec<NewLayer>)> {
     let (mut digests, mut layers) = (Vec::new(), Vec::new());
-    let mut running = JoinSet::new();
+    let (mut running, mut files) = (JoinSet::new(), files.into_iter());
+    let (mut waiting, mut sources) = (VecDeque::new(), Vec::new());
     loop {
-        while running.len() < FILES
-            && let Some(file) = files.pop()
-        {
-            running.spawn(Arc::clone(store).push_file(file));
-        }
-        let Some(ended) = running.join_next().await else { return Ok((digests, layers)) };
-        match ended.map_err(|e| Refusal::new(Code::Internal, "push of a file").because(e)).flatten() {
-            Ok((digest, pushed)) => {
-                digests.push(digest);
-                layers.extend(pushed);
+        while running.len() < FILES {
+            // A file is opened when its turn comes: a model has more of them than a process may have open.
+            if waiting.is_empty()
+                && let Some(file) = files.next()
+            {
+                let (source, runs) = store.plan(file)?;
+                sources.push(source);
+                waiting.extend(runs);
             }
+            let Some(run) = waiting.pop_front() else { break };
+            running.spawn(Arc::clone(store).push_run(run));
+        }
+        let Some(ended) = running.join_next().await else { break };
+        match ended.map_err(|e| Refusal::new(Code::Internal, "push of a file").because(e)).flatten() {
+            Ok(pushed) => layers.extend(pushed),
             Err(refusal) => {
                 running.shutdown().await;
                 return Err(refusal);
             }
         }
+        // What nobody pushes any more is whole, and need not stay open.
+        for source in sources.extract_if(.., |source| Arc::strong_count(source) == 1) {
+            digests.extend(finish(source)?);
+        }
     }
+    for source in sources {
+        digests.extend(finish(source)?);
+    }
+    Ok((digests, layers))
+}
+
+fn finish(source: Arc<Source>) -> Result<Vec<FileDigest>> {
+    Arc::into_inner(source).ok_or_else(|| Refusal::new(Code::Internal, "file is still being pushed"))?.finish()
 }
 
 #[cfg(test)]
@@ -218,7 +236,7 @@ mod tests {
                 progress: None,
             };
             let reference = Reference::parse(&format!("{host}/m")).unwrap();
-            let pushed = push_in_parts(&client, &source, &reference, options, PART).await.unwrap();
+            let pushed = push_in_parts(&client, &source, &reference, options, |_| PART).await.unwrap();
             let trusted = verify_model(&client, &pushed.reference, &trust, 0).await.unwrap();
             let parts = trusted.manifest().layers().iter().filter(|layer| !layer.is_statement()).count();
             assert_eq!(parts, 1 + 1 + 2 + 5);

@@ -3,15 +3,17 @@
 use crate::destination::{Destination, Ready};
 use crate::uploads::Blob;
 use aws_lc_rs::digest;
+use core::ops::Range;
 use std::fs::File;
-use std::io::{ErrorKind, Read as _, Write};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use strongroom_artifact::directory::{ModelFile, open_file};
 use strongroom_artifact::manifest::{NewLayer, Sealing};
 use strongroom_artifact::path::STATEMENT;
 use strongroom_artifact::seal::{Sealer, associated_data, part_lengths};
-use strongroom_artifact::{ArtifactId, DataKey, FileDigest, HashAlgorithm, Hasher};
+use strongroom_artifact::{ArtifactId, DataKey, FileDigest, FileHash, HashAlgorithm};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Refusal, Result, limits};
@@ -50,30 +52,54 @@ pub(crate) struct Store {
     pub(crate) to: Destination,
     pub(crate) directory: PathBuf,
     pub(crate) hash: HashAlgorithm,
-    /// The longest part of a file.
-    pub(crate) part_len: u64,
+    /// How long the parts of a file of so many bytes are.
+    pub(crate) part_len: fn(u64) -> u64,
     pub(crate) seal: Option<Seal>,
 }
 
+/// Parts of a file that are hashed one after the other; other runs of it at the same time.
+pub(crate) struct Run {
+    source: Arc<Source>,
+    parts: Vec<Part>,
+}
+
+/// A part of a file: its number, and its bytes.
+#[derive(Clone)]
+struct Part {
+    number: u32,
+    bytes: Range<u64>,
+}
+
 impl Store {
-    /// Pushes one file, part by part.
-    pub(crate) async fn push_file(self: Arc<Self>, file: ModelFile) -> Result<(FileDigest, Vec<NewLayer>)> {
-        let lengths: Vec<u64> = part_lengths(file.size, self.part_len).collect();
-        let parts = u32::try_from(lengths.len()).ok().filter(|parts| *parts <= limits::PARTS);
-        let parts = parts.ok_or_else(|| Refusal::too_large(&file.path, lengths.len(), limits::PARTS))?;
-        let mut source = Source::open(&self, file)?;
+    /// Opens one file, and says in which runs it is to be pushed.
+    pub(crate) fn plan(&self, file: ModelFile) -> Result<(Arc<Source>, Vec<Run>)> {
+        let lengths: Vec<u64> = part_lengths(file.size, (self.part_len)(file.size)).collect();
+        if u32::try_from(lengths.len()).ok().filter(|parts| *parts <= limits::PARTS).is_none() {
+            return Err(Refusal::too_large(&file.path, lengths.len(), limits::PARTS));
+        }
+        let parts: Vec<Part> = (1..)
+            .zip(&lengths)
+            .scan(0_u64, |at, (number, length)| {
+                let start = core::mem::replace(at, at.saturating_add(*length));
+                Some(Part { number, bytes: start..*at })
+            })
+            .collect();
+        let source = Arc::new(Source::open(self, file, &lengths)?);
+        let runs = parts.chunk_by(|_, next| !source.hash.is_cut_at(next.bytes.start));
+        let runs = runs.map(|parts| Run { source: Arc::clone(&source), parts: parts.to_vec() }).collect();
+        Ok((source, runs))
+    }
+
+    /// Pushes one run, part by part.
+    pub(crate) async fn push_run(self: Arc<Self>, run: Run) -> Result<Vec<NewLayer>> {
         let mut layers = Vec::new();
-        for (part, length) in (1..).zip(lengths) {
-            let store = Arc::clone(&self);
-            let prepared = spawn_blocking(move || {
-                let ready = store.prepare(&mut source, part, parts, length)?;
-                Ok((source, ready))
-            });
-            let (read, ready) = prepared.await.map_err(|e| Refusal::new(Code::Internal, "sealing").because(e))??;
-            source = read;
+        for part in run.parts {
+            let (store, source) = (Arc::clone(&self), Arc::clone(&run.source));
+            let prepared = spawn_blocking(move || store.prepare(&source, &part)).await;
+            let ready = prepared.map_err(|e| Refusal::new(Code::Internal, "sealing").because(e))??;
             layers.push(self.to.send(ready).await?);
         }
-        Ok((source.finish()?, layers))
+        Ok(layers)
     }
 
     /// Pushes the bundle with the signed statement.
@@ -98,59 +124,61 @@ impl Store {
         self.to.send(Ready { layer, blob, scratch: None }).await
     }
 
-    /// Makes the blob of the next `length` bytes of a file. A plain one is the file's own bytes.
-    fn prepare(&self, source: &mut Source, part: u32, parts: u32, length: u64) -> Result<Ready> {
-        let path = source.path.clone();
-        let layer = |digest, size| NewLayer { path: path.clone(), part, parts, plain_size: length, digest, size };
+    /// Makes the blob of a part. A plain one is the file's own bytes.
+    fn prepare(&self, source: &Source, part: &Part) -> Result<Ready> {
+        let (path, length) = (&source.path, part.bytes.end.saturating_sub(part.bytes.start));
+        let (number, parts) = (part.number, source.parts);
+        let layer =
+            |digest, size| NewLayer { path: path.clone(), part: number, parts, plain_size: length, digest, size };
         let Some(seal) = &self.seal else {
-            let offset = source.offset;
             let mut hash = digest::Context::new(&digest::SHA256);
-            source.read(length, |chunk| {
+            source.read(&part.bytes, |chunk| {
                 hash.update(chunk);
                 Ok(())
             })?;
             let digest = Sha256::from_finished(&hash.finish());
-            let blob = Blob::file(self.directory.join(&path), offset, length, digest);
+            let blob = Blob::file(self.directory.join(path), part.bytes.start, length, digest);
             return Ok(Ready { layer: layer(digest, length), blob, scratch: None });
         };
-        let (mut sealer, scratch) = self.to.scratch(|out| seal.sealer(&path, part, parts, out))?;
-        source.read(length, |chunk| sealer.write(chunk))?;
+        let (mut sealer, scratch) = self.to.scratch(|out| seal.sealer(path, number, parts, out))?;
+        source.read(&part.bytes, |chunk| sealer.write(chunk))?;
         let (blob, scratch) = self.to.sealed(sealer, scratch)?;
         Ok(Ready { layer: layer(blob.digest(), blob.size()), blob, scratch: Some(scratch) })
     }
 }
 
-/// A file of the model, read once from its start to its end and hashed as the statement does.
-struct Source {
+/// A file of the model, each byte of which is read once and hashed as the statement does.
+pub(crate) struct Source {
     path: String,
     file: File,
     size: u64,
-    offset: u64,
-    algorithm: HashAlgorithm,
-    hasher: Hasher,
+    parts: u32,
+    hash: FileHash,
 }
 
 impl Source {
-    fn open(store: &Store, file: ModelFile) -> Result<Self> {
+    fn open(store: &Store, file: ModelFile, lengths: &[u64]) -> Result<Self> {
         let ModelFile { path, size } = file;
         let file = open_file(&store.directory, &path)?;
-        Ok(Self { path, file, size, offset: 0, algorithm: store.hash, hasher: store.hash.hasher() })
+        let parts = u32::try_from(lengths.len()).unwrap_or(u32::MAX);
+        let hash = FileHash::new(&path, lengths, store.hash, None);
+        Ok(Self { path, file, size, parts, hash })
     }
 
-    /// Gives the next `length` bytes to `take`.
-    fn read(&mut self, length: u64, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    /// Gives those bytes to `take`, in their order.
+    fn read(&self, bytes: &Range<u64>, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         // Zeroised: a model's files may be secret.
         let mut buffer = Zeroizing::new(vec![0; CHUNK]);
-        let end = self.offset.saturating_add(length);
-        while self.offset < end {
-            let wanted = usize::try_from(end - self.offset).unwrap_or(CHUNK).min(CHUNK);
-            match self.file.read(buffer.get_mut(..wanted).unwrap_or_default()) {
-                Ok(0) => return Err(self.changed(self.offset)),
+        let mut at = bytes.start;
+        while at < bytes.end {
+            let wanted = usize::try_from(bytes.end - at).unwrap_or(CHUNK).min(CHUNK);
+            match self.file.read_at(buffer.get_mut(..wanted).unwrap_or_default(), at) {
+                Ok(0) => return Err(self.changed(at)),
                 Ok(read) => {
                     let chunk = buffer.get(..read).unwrap_or_default();
-                    self.hasher.update(chunk);
+                    self.hash.add(at, chunk);
                     take(chunk)?;
-                    self.offset = self.offset.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+                    at = at.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(Refusal::io(&self.path, &error)),
@@ -160,12 +188,12 @@ impl Source {
     }
 
     /// The file's digest. A file that grew is not the one that was listed.
-    fn finish(self) -> Result<FileDigest> {
+    pub(crate) fn finish(self) -> Result<Vec<FileDigest>> {
         let length = self.file.metadata().map_err(|e| Refusal::io(&self.path, &e))?.len();
         if length != self.size {
             return Err(self.changed(length));
         }
-        Ok(FileDigest { path: self.path, algorithm: self.algorithm, digest: self.hasher.finish() })
+        self.hash.finish()
     }
 
     fn changed(&self, got: u64) -> Refusal {

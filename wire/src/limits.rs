@@ -134,7 +134,7 @@ pub const CONFIGURATION: usize = 256 * 1024;
 pub const KEY_FILE: usize = 64 * 1024;
 /// A path inside a model; Linux' own limit is 4096, and annotations repeat it.
 pub const PATH: usize = 1024;
-/// Parts that one file of a model is split into: 4 TiB at 4 GiB a part.
+/// Parts that one file of a model is split into: 512 GiB at 512 MiB a part, and parts of longer files are longer.
 pub const PARTS: u32 = 1024;
 /// The plaintext of a whole model, in bytes.
 pub const MODEL: u64 = 16 << 40;

@@ -11,7 +11,7 @@ use strongroom_wire::{Code, Refusal, Result};
 ///
 /// A lane is a shard where the statement is over shards, a subtree where it is over BLAKE3 and the file's parts are subtrees, and
 /// else the whole file: SHA-256 and BLAKE2b have no other order than that of the bytes.
-pub(crate) struct FileHash {
+pub struct FileHash {
     path: String,
     algorithm: HashAlgorithm,
     shards: bool,
@@ -35,7 +35,7 @@ struct Turn {
 impl FileHash {
     /// The file at `path` of as many bytes as its `parts` have together, under a statement over whole files, or over ranges of
     /// `shard_len`.
-    pub(crate) fn new(path: &str, parts: &[u64], algorithm: HashAlgorithm, shard_len: Option<u64>) -> Self {
+    pub fn new(path: &str, parts: &[u64], algorithm: HashAlgorithm, shard_len: Option<u64>) -> Self {
         let size = parts.iter().copied().fold(0, u64::saturating_add);
         let subtree = subtree::length_of(parts).filter(|_| algorithm == HashAlgorithm::Blake3);
         let lanes = match (shard_len, subtree) {
@@ -51,18 +51,18 @@ impl FileHash {
     }
 
     /// Whether what comes before `offset` and what comes from there on can be hashed at the same time.
-    pub(crate) fn is_cut_at(&self, offset: u64) -> bool {
+    pub fn is_cut_at(&self, offset: u64) -> bool {
         self.lanes.binary_search_by_key(&offset, |lane| lane.range.start).is_ok()
     }
 
     /// Whether the byte at `offset` is the next one of its lane.
-    pub(crate) fn is_next(&self, offset: u64) -> bool {
+    pub fn is_next(&self, offset: u64) -> bool {
         self.lanes_from(offset).next().is_none_or(|lane| lane.turn().at == offset)
     }
 
     /// Adds the bytes at `offset`, once all before them in their lanes were added: waits for who adds those. Says whether they
     /// were added; not, once the file was [given up](Self::give_up).
-    pub(crate) fn add(&self, offset: u64, bytes: &[u8]) -> bool {
+    pub fn add(&self, offset: u64, bytes: &[u8]) -> bool {
         let (mut at, mut rest) = (offset, bytes);
         for lane in self.lanes_from(offset) {
             if rest.is_empty() {
@@ -77,7 +77,7 @@ impl FileHash {
     }
 
     /// Lets nobody wait for bytes that will not come.
-    pub(crate) fn give_up(&self) {
+    pub fn give_up(&self) {
         for lane in &self.lanes {
             lane.turn().hasher = None;
             lane.moved.notify_all();
@@ -85,7 +85,7 @@ impl FileHash {
     }
 
     /// The file's digest, or those of its shards. Refuses with `statement-mismatch` a file that did not come whole.
-    pub(crate) fn finish(self) -> Result<Vec<FileDigest>> {
+    pub fn finish(self) -> Result<Vec<FileDigest>> {
         let Self { path, algorithm, shards, lanes } = self;
         let missing = || Refusal::new(Code::StatementMismatch, format!("bytes of `{path}`")).got("fewer than it has");
         let named = |path, digest| FileDigest { path, algorithm, digest };

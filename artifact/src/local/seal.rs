@@ -5,7 +5,7 @@ use super::staging::Staging;
 use crate::data_key::{ArtifactId, DataKey};
 use crate::directory::{ModelFile, Selection, list_files, open_file};
 use crate::parallel;
-use crate::seal::{PART_LEN, Segments, part_lengths};
+use crate::seal::{Segments, part_len, part_lengths};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -14,18 +14,19 @@ use zeroize::Zeroizing;
 
 /// Seals every file of `directory` into the new directory `out`, under a fresh artifact id, on all cores.
 ///
-/// Files over [`PART_LEN`] become several parts. Refuses as [`list_files`] does, an `out` that is not empty with `usage`,
+/// Files over [`PART_LEN`](crate::seal::PART_LEN) become several parts. Refuses as [`list_files`] does, an `out` that is not empty with `usage`,
 /// and a file that changes its length meanwhile with `io`.
 pub fn seal_directory(directory: &Path, out: &Path, key: DataKey) -> Result<Index> {
-    seal_in_parts(directory, out, key, PART_LEN)
+    seal_in_parts(directory, out, key, part_len)
 }
 
-pub(super) fn seal_in_parts(directory: &Path, out: &Path, key: DataKey, part_len: u64) -> Result<Index> {
+pub(super) fn seal_in_parts(directory: &Path, out: &Path, key: DataKey, part_len: fn(u64) -> u64) -> Result<Index> {
     let files = list_files(directory, Selection::Everything)?;
     let staging = Staging::create(out)?;
     let id = ArtifactId::generate()?;
-    let describe =
-        |file: &ModelFile| SealedFile::new(&id, &file.path, &part_lengths(file.size, part_len).collect::<Vec<_>>());
+    let describe = |file: &ModelFile| {
+        SealedFile::new(&id, &file.path, &part_lengths(file.size, part_len(file.size)).collect::<Vec<_>>())
+    };
     let files = files.iter().map(describe).collect::<Result<Vec<_>>>()?;
     for file in &files {
         let source = open_file(directory, &file.path)?;

@@ -33,7 +33,7 @@ impl Sealed {
         }
         fs::write(model.join("sub/a.json"), "{}").unwrap();
         fs::write(model.join("sub/b.json"), "[]").unwrap();
-        let part_len = u64::try_from(2 * SEGMENT + 5).unwrap();
+        let part_len = |_| u64::try_from(2 * SEGMENT + 5).unwrap();
         let index = seal_in_parts(&model, &root.path().join("sealed"), key(), part_len).unwrap();
         Self { root, index }
     }

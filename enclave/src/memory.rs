@@ -1,15 +1,19 @@
 //! Files that exist in the guest's memory only: memfds, sealed once they are written (`memfd_create(2)`, `F_ADD_SEALS`).
 //!
 //! The runtimes that read models want paths. A memfd has one, `/proc/self/fd/N`, with no disk behind it, and a sealed one
-//! cannot be changed between the moment it was verified and the moment it is read.
+//! cannot be changed between the moment it was verified and the moment it is read. The external data of a graph, which must have
+//! a name, is in a [`Folder`] of a tmpfs.
 
+mod folder;
+
+pub use folder::Folder;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use strongroom_registry_client::{FileSink, Filled, ModelSink};
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -18,6 +22,9 @@ use strongroom_wire::{Code, Refusal, Result};
 pub struct MemoryFile {
     file: Arc<File>,
     len: u64,
+    /// The kernel lets one thread at a time write to a file. Who waits there spins, which took as much time again as writing;
+    /// who waits here leaves the core to others.
+    turn: Arc<Mutex<()>>,
 }
 
 /// A file in memory that can no longer be changed.
@@ -37,7 +44,11 @@ impl MemoryFile {
             .map_err(|e| Refusal::new(Code::Io, "memfd").because(e))?;
         let file = File::from(fd);
         file.set_len(len).map_err(|e| Refusal::io("memfd", &e))?;
-        Ok(Self { file: Arc::new(file), len })
+        Ok(Self::of(file, len))
+    }
+
+    fn of(file: File, len: u64) -> Self {
+        Self { file: Arc::new(file), len, turn: Arc::default() }
     }
 
     /// Seals the file for every clone: neither its bytes, its length nor its seals change from here on.
@@ -59,6 +70,7 @@ impl FileSink for MemoryFile {
                 .got(format!("{} bytes at {offset}", bytes.len()))
                 .want(format!("within {}", self.len)));
         }
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.file.write_all_at(bytes, offset).map_err(|e| Refusal::io("memfd", &e))
     }
 }
@@ -84,21 +96,38 @@ impl SealedFile {
     }
 }
 
+/// The graph of a model. Files whose names are longer, `model.onnx_data` or `model.onnx.data`, are its external data.
+pub const GRAPH: &str = "model.onnx";
+
 /// The files of a model that is being opened, by path.
 #[derive(Debug, Default)]
-pub struct OpeningFiles(BTreeMap<String, MemoryFile>);
+pub struct OpeningFiles {
+    files: BTreeMap<String, MemoryFile>,
+    external: Option<Folder>,
+}
 
 /// The files of an opened model, by path.
 #[derive(Debug)]
-pub struct ModelFiles(BTreeMap<String, SealedFile>);
+pub struct ModelFiles {
+    files: BTreeMap<String, SealedFile>,
+    external: Option<Folder>,
+}
 
 impl ModelSink for OpeningFiles {
     type File = MemoryFile;
     type Kept = ModelFiles;
 
     fn create(&mut self, path: &str, size: u64) -> Result<MemoryFile> {
+        if path.strip_prefix(GRAPH).is_some_and(|rest| !rest.is_empty() && !rest.contains('/')) {
+            let folder = match self.external.take() {
+                Some(folder) => folder,
+                None => Folder::create()?,
+            };
+            let file = self.external.insert(folder).file(path, size)?;
+            return Ok(MemoryFile::of(file, size));
+        }
         let file = MemoryFile::create(size)?;
-        match self.0.insert(path.to_owned(), file.clone()) {
+        match self.files.insert(path.to_owned(), file.clone()) {
             None => Ok(file),
             Some(_) => Err(Refusal::new(Code::PathUnsafe, "path twice in one model").got(path)),
         }
@@ -111,8 +140,8 @@ impl ModelSink for OpeningFiles {
 
 impl OpeningFiles {
     fn seal(self) -> Result<ModelFiles> {
-        let sealed = self.0.into_iter().map(|(path, file)| Ok((path, file.seal()?)));
-        sealed.collect::<Result<_>>().map(ModelFiles)
+        let sealed = self.files.into_iter().map(|(path, file)| Ok((path, file.seal()?)));
+        Ok(ModelFiles { files: sealed.collect::<Result<_>>()?, external: self.external })
     }
 
     /// Seals files that a test wrote, and that no model has.
@@ -125,7 +154,12 @@ impl OpeningFiles {
 impl ModelFiles {
     /// The file at `path` of the model.
     pub fn get(&self, path: &str) -> Option<&SealedFile> {
-        self.0.get(path)
+        self.files.get(path)
+    }
+
+    /// Where the graph's external data is, if it has any.
+    pub fn external(&self) -> Option<&Path> {
+        self.external.as_ref().map(Folder::path)
     }
 }
 
@@ -178,6 +212,25 @@ mod tests {
         assert_eq!(sealed.get("a/b.json").unwrap().read(4, "file").unwrap(), b"abcd");
         assert!(sealed.get("a").is_none());
         assert_eq!(file.write_at(0, b"x").unwrap_err().code, Code::Io);
+    }
+
+    #[test]
+    fn external_data_of_the_graph_has_a_name_in_a_folder_and_nothing_else_has() {
+        let mut files = OpeningFiles::default();
+        for path in ["model.onnx", "model.onnx_data", "model.onnx.data", "sub/model.onnx_data", "other"] {
+            files.create(path, 2).unwrap().write_at(0, b"ab").unwrap();
+        }
+        assert_eq!(files.create("model.onnx_data", 2).unwrap_err().code, Code::Io);
+        let sealed = files.seal().unwrap();
+        let folder = sealed.external().unwrap().to_owned();
+        for name in ["model.onnx_data", "model.onnx.data"] {
+            assert_eq!(std::fs::read(folder.join(name)).unwrap(), b"ab");
+            assert!(sealed.get(name).is_none());
+        }
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+        assert!(["model.onnx", "sub/model.onnx_data", "other"].iter().all(|path| sealed.get(path).is_some()));
+        drop(sealed);
+        assert!(!folder.exists());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::encoder::Sequence;
 use super::pooling::Pooling;
 use super::worker::Vectors;
-use crate::memory::ModelFiles;
+use crate::memory::{GRAPH, ModelFiles};
 use crate::runtime::Runtime;
 use core::fmt;
 use ndarray::{Array2, Axis, Ix2, Ix3};
@@ -17,6 +17,10 @@ const MASK: &str = "attention_mask";
 const SEGMENTS: &str = "token_type_ids";
 const POOLED: &str = "sentence_embedding";
 const HIDDEN: &str = "last_hidden_state";
+/// ONNX Runtime, `onnxruntime_session_options_config_keys.h`: where the external data is of a graph that has no path.
+const EXTERNAL_FOLDER: &str = "session.model_external_initializers_file_folder_path";
+/// The longest protocol buffer, which a graph is.
+const PROTOBUF: usize = (1 << 31) - 1;
 
 /// A loaded graph.
 #[derive(Debug)]
@@ -43,22 +47,29 @@ enum Output {
 }
 
 impl Graph {
-    /// Loads `model.onnx` of an opened model out of sealed memory, to run on every core.
+    /// Loads `model.onnx` of an opened model out of sealed memory, with its external data if it has any, to run on every core.
     ///
     /// # Errors
     /// `model-unsupported` there is none, or it is no text encoder; `runtime-failed` the runtime does not take it, for one
-    /// because its weights are in further files.
+    /// because its external data is in files of other names than its own and an ending.
     pub(super) fn load(runtime: &Runtime, files: &ModelFiles) -> Result<Self> {
         let unsupported = |what: &str| Refusal::new(Code::ModelUnsupported, what);
-        let file = files.get("model.onnx").ok_or_else(|| unsupported("model.onnx").because("missing"))?;
+        let file = files.get(GRAPH).ok_or_else(|| unsupported(GRAPH).because("missing"))?;
         let failed = |e: &dyn fmt::Display| Refusal::new(Code::RuntimeFailed, "loading model.onnx").because(e);
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        let session = Session::builder(runtime.environment())
+        let mut builder = Session::builder(runtime.environment())
             .map_err(|e| failed(&e))?
             .with_intra_threads(threads)
-            .map_err(|e| failed(&e))?
-            .commit_from_file(file.path())
             .map_err(|e| failed(&e))?;
+        let session = match files.external() {
+            None => builder.commit_from_file(file.path()).map_err(|e| failed(&e))?,
+            // The runtime maps the data; the graph, which has few weights of its own, is all that is copied.
+            Some(folder) => builder
+                .with_config_entry(EXTERNAL_FOLDER, folder.display().to_string())
+                .map_err(|e| failed(&e))?
+                .commit_from_memory(&file.read(PROTOBUF, GRAPH)?)
+                .map_err(|e| failed(&e))?,
+        };
         let inputs = session.inputs().iter().map(|input| match (input.name(), input.dtype().tensor_type()) {
             (IDS, Some(TensorElementType::Int64)) => Ok(Feed::Ids),
             (MASK, Some(TensorElementType::Int64)) => Ok(Feed::Mask),

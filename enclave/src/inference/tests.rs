@@ -1,5 +1,7 @@
 #![allow(clippy::as_conversions)]
 
+mod external;
+
 use super::*;
 use crate::api::tests::caller;
 use crate::memory::OpeningFiles;

@@ -9,8 +9,6 @@ mod cases;
 mod figure;
 mod peers;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_ASN1_SIGNING,
@@ -22,8 +20,6 @@ use peers::Peer;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use strongroom_artifact::DataKey;
-use strongroom_artifact::seal::{OpenStream, Sealer};
 
 const ROUNDS: usize = 7;
 
@@ -31,7 +27,6 @@ fn main() {
     let peers = figure::arguments().nth(1).map(PathBuf::from);
     let mut figures = snp(peers.as_deref());
     figures.extend(quotes(peers.as_deref()));
-    figures.extend(opening());
     figure::publish(&figures);
 }
 
@@ -118,44 +113,4 @@ fn quotes(peers: Option<&Path>) -> Vec<Figure> {
     let peers = Peer::start(peers, "dcap-qvl", &files).into_iter().collect();
     figures.extend(beside_peers("tdx-verify-from-scratch", "quotes/s", || case.verify_from_scratch(), peers));
     figures
-}
-
-/// A sealed stream hashed and opened on one core, against the slower of SHA-256 and AES-256-GCM.
-fn opening() -> Vec<Figure> {
-    const LEN: usize = 64 << 20;
-    const MIB: f64 = (LEN >> 20) as f64;
-    let key = DataKey::generate().unwrap();
-    let mut sealer = Sealer::new(&key, b"bench", Vec::with_capacity(LEN + (1 << 20))).unwrap();
-    sealer.write(&vec![0x5a; LEN]).unwrap();
-    let stream = sealer.finish().unwrap().out;
-    let open = || {
-        let mut hash = digest::Context::new(&digest::SHA256);
-        let mut opener = OpenStream::new(&key, b"bench", stream.len() as u64).unwrap();
-        let mut opened = 0;
-        for chunk in stream.chunks(256 << 10) {
-            hash.update(chunk);
-            opener
-                .push(chunk, &mut |plain| {
-                    opened += black_box(plain).len();
-                    Ok(())
-                })
-                .unwrap();
-        }
-        opener.finish().unwrap();
-        assert_eq!(opened, LEN);
-        black_box(hash.finish());
-    };
-    let (value, hashing) = beside(open, || {
-        black_box(digest::digest(&digest::SHA256, &stream));
-    });
-    let gcm = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[7; 32]).unwrap());
-    let mut segment = vec![0; 1 << 20];
-    let encryption = rate(|| {
-        for _ in 0..LEN >> 20 {
-            let nonce = Nonce::assume_unique_for_key([0; 12]);
-            let _ = black_box(gcm.seal_in_place_separate_tag(nonce, Aad::empty(), &mut segment).unwrap());
-        }
-    });
-    let limit = hashing.min(encryption);
-    vec![Figure::new("open-sealed-one-core", value * MIB, "MiB/s", limit * MIB)]
 }

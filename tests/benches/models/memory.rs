@@ -106,7 +106,8 @@ impl Stored {
         let rule = Rule::new(REPOSITORY, vec![Signer::with_key("a", self.signer.public().pem())]);
         let trust = TrustFile::new(vec![Rule { statement: StatementDemand::Optional, ..rule }]);
         let signature = cosign::sign_manifest(&digest, &self.signer, &BTreeMap::new()).unwrap().into();
-        let trusted = verify_manifest(&self.manifest, &digest, REPOSITORY, &[signature], &trust).unwrap();
+        let trusted =
+            verify_manifest(&self.manifest, &digest, REPOSITORY, &[signature], &trust).unwrap().promoted(0).unwrap();
         let openable = trusted.with_key(Some(DataKey::from_file_bytes(&self.key).unwrap())).unwrap();
         openable.with_statement(&self.statement).unwrap()
     }

@@ -89,7 +89,7 @@ async fn pull(folder: &Path, reference: &str, keep: bool) {
     let access = Access { plain_http: ca.is_none(), ca, ..Access::default() };
     let client = RegistryClient::new(reference.host(), access).unwrap();
     let trust = std::fs::read(folder.join("trust.toml")).unwrap();
-    let trusted = verify_model(&client, &reference, &TrustFile::parse(&trust).unwrap()).await.unwrap();
+    let trusted = verify_model(&client, &reference, &TrustFile::parse(&trust).unwrap(), 0).await.unwrap();
     let model = trusted.with_key(Some(DataKey::from_file_bytes(&KEY).unwrap())).unwrap();
     let began = Instant::now();
     let held = match keep {

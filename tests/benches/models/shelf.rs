@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 use strongroom_artifact::{DataKey, HashAlgorithm, SigningKey};
-use strongroom_registry_client::{Access, PushOptions, Reference, RegistryClient, push_model, verify_model};
+use strongroom_registry_client::{Access, PushOptions, Reference, RegistryClient, SignBy, push_model, verify_model};
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::trust::{Rule, Signer, TrustFile};
 use tempfile::TempDir;
@@ -72,12 +72,13 @@ impl Shelf {
         let trust = toml::to_string(&TrustFile::new(rules.collect())).unwrap();
         fs::write(folder.path().join("trust.toml"), &trust).unwrap();
         let options = PushOptions {
-            sign_key: &signer,
+            sign: SignBy::Key(&signer),
             sign_simple: false,
-            statement_key: &signer,
+            sign_statement: SignBy::Key(&signer),
             statement_hash: HashAlgorithm::Blake3,
             seal: Some((ResourcePath::parse("a/b/c").unwrap(), DataKey::from_file_bytes(&KEY).unwrap())),
             created: 0,
+            mount_from: None,
             scratch: folder.path().to_owned(),
             progress: None,
         };
@@ -88,7 +89,7 @@ impl Shelf {
         let trust = TrustFile::parse(trust.as_bytes()).unwrap();
         let (pushed, trusted) = runtime.block_on(async {
             let pushed = push_model(&client, &source, &reference, options).await.unwrap();
-            let trusted = verify_model(&client, &pushed.reference, &trust).await.unwrap();
+            let trusted = verify_model(&client, &pushed.reference, &trust, 0).await.unwrap();
             (pushed, trusted)
         });
         fs::remove_dir_all(&source).unwrap();

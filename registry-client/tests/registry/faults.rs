@@ -203,13 +203,15 @@ async fn place(shelf: &Shelf, place: Place) -> (Target, Vec<u8>) {
 }
 
 /// A client as a process has it that starts now.
-fn fresh(shelf: &Shelf, wrong: Wrong, cached: bool) -> RegistryClient {
+fn fresh(shelf: &Shelf, wrong: Wrong, times: Times, cached: bool) -> RegistryClient {
     let root = shelf.peer.folder.path().join("cache");
     drop(std::fs::remove_dir_all(&root));
     let cache = cached.then(|| Cache::open(&root, CacheLimits { blobs: 1 << 30, partial: 1 << 30 }).unwrap());
     let mut access = Access { cache, ..Access::default() };
     if wrong.is_silence() {
-        access.patience = Patience { attempts: 2, answer: Duration::from_millis(400), ..PATIENCE };
+        // A busy machine may be silent too, and only what lasts is to be given up.
+        let attempts = if times == Times::Always { 2 } else { 6 };
+        access.patience = Patience { attempts, answer: Duration::from_millis(400), ..PATIENCE };
         access.pace = Pace { patience: Duration::from_millis(400), bytes_per_second: 1 };
         access.plain_http = true;
         return RegistryClient::new(&shelf.peer.registry.addr().to_string(), access).unwrap();
@@ -228,7 +230,7 @@ async fn try_rows(shelf: &Shelf, places: &[Place], cached: bool, context: &str) 
             let gate = Gate::closed();
             let faults = shelf.peer.registry.faults();
             faults.set(target.clone(), times, wrong.fault(&content, &gate));
-            let client = fresh(shelf, *wrong, cached);
+            let client = fresh(shelf, *wrong, times, cached);
             let got = shelf.pull_with(&client, shelf.key()).await.err().map(|refusal| refusal.code);
             let met = times == Times::Always || faults.armed() == 0;
             faults.clear();

@@ -5,7 +5,7 @@
 //!
 //! This crate does not open a socket or ask for a key, reads no clock (but `sigstore-verify` does, to refuse log entries of the
 //! future), and touches a disk only to read and write the
-//! directories that it is handed ([`directory`], [`local`]).
+//! directories that it is handed ([`directory`], [`local`], [`import`]).
 
 mod bundle;
 pub mod cosign;
@@ -13,6 +13,7 @@ mod data_key;
 pub mod directory;
 mod dsse;
 mod hash;
+pub mod import;
 mod keyless;
 mod keys;
 pub mod ladder;

@@ -1,5 +1,6 @@
-//! The JOSE that key release needs, and no more: JWE that carries a resource to an attested key ([`encrypt`],
-//! [`TeeKey::decrypt`]), JWK thumbprints ([`thumbprint`]) and ES256 tokens ([`TokenSigner`], [`TokenVerifier`]).
+//! The JOSE that key release and imports need, and no more: JWE that carries a resource to an attested key ([`encrypt`],
+//! [`TeeKey::decrypt`]), JWK thumbprints ([`thumbprint`]), ES256 tokens ([`TokenSigner`], [`TokenVerifier`]) and files that others
+//! encrypted ([`open_compact`]).
 //!
 //! RFC 7515 (JWS), 7516 (JWE), 7517 (JWK), 7518 (JWA), 7519 (JWT) and 7638 (thumbprints), each cut down to what the KBS
 //! attestation protocol 0.4.0 uses. Algorithms are pinned by the caller's types; no header chooses one.
@@ -7,12 +8,14 @@
 //! This crate does not decide who gets a key, judge a claim beyond `aud`, `iat` and `exp`, open a socket or a file, or
 //! read a clock. It knows neither `none` nor any symmetric signature, PKCS#1 v1.5 encryption, compression or `crit`.
 
+mod compact;
 mod jwe;
 mod jwk;
 mod jws;
 mod kdf;
 mod tee_key;
 
+pub use compact::{COMPACT_MAGIC, FileKey, open_compact};
 pub use jwe::{RecipientKey, encrypt};
 pub use jwk::thumbprint;
 pub use jws::{SKEW, TokenSigner, TokenVerifier};

@@ -4,7 +4,7 @@
 //! made of its requests: [`push_model`] seals, signs and pushes a directory; [`reseal_model`] gives a model another data key;
 //! [`sign_model`] adds another signer's signature, [`attach_bundle`] a signature or promotion that was made elsewhere;
 //! [`verify_model`] fetches a manifest with its signatures and promotions and judges them by a trust file; [`open_model`] streams,
-//! verifies and opens every layer into a [`ModelSink`].
+//! verifies and opens every layer into a [`ModelSink`]; [`import_model`] fetches what other tools pushed.
 //!
 //! Long blobs come in [`Ranges`] side by side; what a [`Cache`] has is not fetched, and what was interrupted goes on from it;
 //! a [`Mirror`] may give what has a digest.
@@ -27,6 +27,7 @@ mod content;
 mod destination;
 mod directory_sink;
 mod docker_config;
+mod import;
 mod manifests;
 mod mirror;
 mod publish;
@@ -48,6 +49,7 @@ pub use blobs::{BlobStream, Ranges};
 pub use cache::{Cache, CacheLimits, Collected};
 pub use client::{BlobListener, RegistryClient};
 pub use directory_sink::DirectorySink;
+pub use import::import_model;
 pub use manifests::{FetchedManifest, PushedManifest};
 pub use mirror::Mirror;
 pub use publish::{SignAsIdentity, SignBy, Signing};

@@ -1,6 +1,7 @@
 //! `strongroom model …`: what ML ops do with a model before it is served.
 
 mod countersign;
+mod import;
 mod key_file;
 mod keygen;
 mod keyless;
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Pull(pull::Pull),
     /// Verify who signed a model in a registry. Its layers are not fetched.
     Verify(pull::Verify),
+    /// Make a plain directory of a model that another tool packed or encrypted, to be signed and sealed like any other.
+    Import(import::Arguments),
     /// Seal the files of a directory, without a registry.
     Seal(local::Seal),
     /// Open a directory that was sealed.
@@ -48,6 +51,7 @@ pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
         Command::Reseal(arguments) => reseal::run(&arguments, json)?,
         Command::Pull(arguments) => pull::pull(&arguments, json)?,
         Command::Verify(arguments) => pull::verify(&arguments, json)?,
+        Command::Import(arguments) => import::run(&arguments, json)?,
         Command::Seal(arguments) => local::seal(&arguments, json)?,
         Command::Open(arguments) => local::open(&arguments, json)?,
         Command::Sign(arguments) => sign::sign(&arguments, json)?,

@@ -140,6 +140,10 @@ pub const PARTS: u32 = 1024;
 pub const MODEL: u64 = 16 << 40;
 /// The index of a sealed directory (`strongroom-seal.json`): about 600 bytes for each of [`LAYERS`] files, and room for long paths.
 pub const SEAL_INDEX: usize = 16 * 1024 * 1024;
+/// The plaintext of one file that is imported from a JWE, whose one tag wants all of it in memory at once.
+pub const JWE_FILE: u64 = 32 << 30;
+/// The header of such a file in base64url: algorithms, and what a tool says of the key.
+pub const JWE_HEADER: u64 = 4 * 1024;
 /// scrypt's N of an encrypted key file. 128·N·r bytes are allocated before the password is known to be right; cosign uses 65,536.
 pub const SCRYPT_N: u64 = 1 << 17;
 /// scrypt's r of an encrypted key file.
@@ -279,6 +283,8 @@ mod tests {
             (PROMOTION_SEQUENCE, 9_007_199_254_740_991),
             (PROMOTION_SKEW, 300),
             (MODEL, 17_592_186_044_416),
+            (JWE_FILE, 34_359_738_368),
+            (JWE_HEADER, 4096),
             (SCRYPT_N, 131_072),
             (RUNTIME_LIBRARY, 536_870_912),
             (FIRMWARE_MEMORY, 268_435_456),

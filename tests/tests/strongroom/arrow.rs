@@ -26,7 +26,17 @@ const GRAPH: [(&str, &[&str]); 17] = [
     ("client", &["wire", "appraisal", "transport"]),
     (
         "tools",
-        &["wire", "artifact", "appraisal", "endorsements", "registry-client", "client", "measurement", "transport"],
+        &[
+            "wire",
+            "artifact",
+            "appraisal",
+            "endorsements",
+            "jose",
+            "registry-client",
+            "client",
+            "measurement",
+            "transport",
+        ],
     ),
     ("devkit", &["wire", "artifact", "transport"]),
     ("dev", &["wire", "artifact", "appraisal", "jose", "registry-client", "client", "transport", "devkit"]),

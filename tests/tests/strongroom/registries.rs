@@ -1,8 +1,9 @@
 //! Models in registries that have the referrers API (the devkit's) and that have it not (Debian's docker-registry 2.8):
 //! `oras` fetches them, `cosign` verifies them, and so do our own tools; `oras` and `skopeo` copy them from one to the other
-//! ([`copies`]).
+//! ([`copies`]); what `oras` pushed is imported ([`imports`]).
 
 mod copies;
+mod imports;
 mod place;
 
 use crate::model_signing::{ISSUER, SUBJECT, Sigstore};

@@ -7,6 +7,7 @@ mod deployment;
 mod enclave;
 mod evidence;
 mod fetch;
+mod import;
 mod inventory;
 mod model;
 mod publishing;

@@ -16,7 +16,8 @@ use tokio::runtime::Runtime;
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const FILES: [(&str, usize); 4] = [("config.json", 40), ("empty.txt", 0), ("model.onnx", 2_100_000), ("sub/a.md", 9)];
+pub(super) const FILES: [(&str, usize); 4] =
+    [("config.json", 40), ("empty.txt", 0), ("model.onnx", 2_100_000), ("sub/a.md", 9)];
 
 /// What answers on the socket.
 enum Running {

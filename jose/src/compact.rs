@@ -76,10 +76,12 @@ struct Header {
 /// `too-large`: the plaintext would be over [`limits::JWE_FILE`]; `malformed`: not a JWE in the compact serialization;
 /// `model-unsupported`: other algorithms than the key's and `A256GCM`, or a header that wants more; `seal-invalid`: it does not
 /// authenticate; `io`.
-pub fn open_compact(mut source: impl BufRead, length: u64, key: FileKey<'_>) -> Result<Zeroizing<Vec<u8>>> {
+pub fn open_compact(source: impl BufRead, length: u64, key: FileKey<'_>) -> Result<Zeroizing<Vec<u8>>> {
     if length / 4 > limits::JWE_FILE / 3 {
         return Err(Refusal::too_large("jwe", format!("{length} bytes"), limits::JWE_FILE));
     }
+    // However long it has become since: memory was asked for by this length.
+    let mut source = source.take(length);
     let protected = part(&mut source, "header", limits::JWE_HEADER)?;
     verify_header(&decode(&protected, "header")?, key)?;
     let content_key = key.content_key(&decode(&part(&mut source, "encrypted key", 64)?, "encrypted key")?)?;

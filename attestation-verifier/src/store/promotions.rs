@@ -187,6 +187,7 @@ fn authentic(row: &SqliteRow, master: &MasterKey) -> Result<StoredPromotion> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
     use crate::store::Store;
     use std::path::Path;
     use strongroom_artifact::SigningKey;
@@ -248,6 +249,25 @@ mod tests {
         assert_eq!((kept.rows[0].created, kept.rows[0].bundle.as_slice()), (6, said[0].bundle()));
         let staging = Environment::parse("staging").unwrap();
         assert_eq!(store.begin().await.unwrap().promotions(REPOSITORY, &staging).await.unwrap(), Kept::default());
+    }
+
+    #[tokio::test]
+    async fn statements_are_the_same_under_another_master_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await.unwrap();
+        let mut transaction = store.begin().await.unwrap();
+        transaction.keep_promotions(&said(1..=2), 6).await.unwrap();
+        transaction.sql.commit().await.unwrap();
+        let kept = async |store: &Store| {
+            let kept = store.begin().await.unwrap().promotions(REPOSITORY, &production()).await.unwrap();
+            kept.rows.into_iter().map(|row| (row.sequence, row.created, row.bundle)).collect::<Vec<_>>()
+        };
+        let before = kept(&store).await;
+        let new = || MasterKey::from_file_bytes(&[2; 32]).unwrap();
+        store.rewrap(&new(), &Clock::of(|| 6)).await.unwrap();
+        let store = Store::open_under(&folder.path().join("verifier.sqlite"), new(), Realm::Vendor).await.unwrap();
+        let after = kept(&store).await;
+        assert_eq!((after.len(), after), (2, before));
     }
 
     #[tokio::test]

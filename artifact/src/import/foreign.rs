@@ -14,7 +14,7 @@ const PATHS: [&str; 3] = ["org.cncf.model.filepath", "org.cnai.model.filepath", 
 const ORAS_UNPACK: &str = "io.deis.oras.content.unpack";
 /// Ours: the layer is a part of a file.
 const PART: &str = "org.strongroom.part";
-/// Whose layers are archives where their type ends in `.tar`. An image's are not: they take files away too.
+/// Whose layers are archives where their type ends in `.tar`.
 const ARCHIVES: [&str; 3] =
     ["application/vnd.cncf.model.", "application/vnd.cnai.model.", "application/vnd.kitops.modelkit."];
 
@@ -95,9 +95,8 @@ fn layer(descriptor: Descriptor) -> Result<ForeignLayer> {
     }
     let content = if kind.ends_with(".tar") && ARCHIVES.iter().any(|known| kind.starts_with(known)) {
         LayerContent::Archive
-    } else if kind.ends_with(".tar") {
-        return Err(unsupported("layer", kind).want("a file, or an archive of ModelPack's or KitOps'"));
     } else {
+        // ORAS calls a file, of whatever kind, a layer of an image; one of an image has no path.
         let path = PATHS.iter().find_map(|name| annotations.get(*name));
         let path = path.ok_or_else(|| unsupported("layer without a path", kind).want(PATHS.join(" or ")))?;
         LayerContent::File(parse_path(path)?.to_owned())
@@ -132,6 +131,7 @@ mod tests {
             ("application/vnd.cncf.model.weight.v1.raw", json!({"org.cncf.model.filepath": "a/b"}), file("a/b")),
             ("application/vnd.cnai.model.doc.v1.raw", json!({"org.cnai.model.filepath": "a"}), file("a")),
             ("application/octet-stream", json!({"org.opencontainers.image.title": "t"}), file("t")),
+            ("application/vnd.oci.image.layer.v1.tar", json!({"org.opencontainers.image.title": "t"}), file("t")),
             (
                 "application/vnd.cncf.model.weight.v1.raw",
                 json!({"org.opencontainers.image.title": "t", "org.cncf.model.filepath": "p"}),
@@ -151,7 +151,8 @@ mod tests {
             ("application/octet-stream", json!({}), Code::ModelUnsupported),
             ("application/vnd.cncf.model.weight.v1.tar+gzip", titled.clone(), Code::ModelUnsupported),
             ("application/vnd.cncf.model.weight.v1.raw+encrypted", titled.clone(), Code::ModelUnsupported),
-            ("application/vnd.oci.image.layer.v1.tar", titled.clone(), Code::ModelUnsupported),
+            ("application/vnd.oci.image.layer.v1.tar", json!({}), Code::ModelUnsupported),
+            ("application/vnd.oci.image.layer.v1.tar+gzip", titled.clone(), Code::ModelUnsupported),
             (
                 "application/octet-stream",
                 json!({"org.opencontainers.image.title": "t", "io.deis.oras.content.unpack": "true"}),

@@ -1,6 +1,7 @@
 //! Archives that `tar` made, archives that nobody should have made, and what becomes of both.
 
 use super::*;
+use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -171,6 +172,24 @@ fn sizes_are_read_as_each_tool_writes_them_and_held_to_the_model_s_limit() {
     assert!(matches!(code(&sized(&binary)), Some(Code::Malformed | Code::TooLarge)));
     let long = entry("l", &[b'a'; 70_000], b'L');
     assert_eq!(code(&[long, end()].concat()), Some(Code::TooLarge));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn archive_with_anything_changed_is_unpacked_within_its_directory_or_refused(
+        changes in proptest::collection::vec((0_usize..5000, any::<u8>()), 0..12),
+    ) {
+        let mut archive =
+            [pax("path", "a/b"), entry("x", &[1; 700], b'0'), entry("l", b"c/d\0", b'L'), entry("y", b"z", b'0'), end()].concat();
+        for (at, byte) in changes {
+            let length = archive.len();
+            archive[at % length] = byte;
+        }
+        // It looks that there is nothing beside the directory.
+        drop(unpack(&archive));
+    }
 }
 
 #[test]

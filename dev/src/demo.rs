@@ -6,7 +6,7 @@ mod refusals;
 
 use crate::guest::{Guest, Launch};
 use crate::process;
-use crate::world::{Inputs, World, random_hex, text};
+use crate::world::{Inputs, PRODUCTION, World, random_hex, text};
 use print::Steps;
 use serde_json::Value;
 use std::path::Path;
@@ -26,18 +26,20 @@ pub(crate) struct Published {
 /// 1. Surroundings: a fresh test root, a registry, a verifier.
 /// 2. Publish: sign and seal the model, push it; its key goes to the verifier alone.
 /// 3. Approve: which measurement and which deployment document may have the key.
-/// 4. Boot: the guest verifies signatures, attests, gets the key, opens and serves. Its host gives it no certificates: the
-///    verifier asks the vendor's service for them.
-/// 5. Verify: a client checks the evidence itself.
-/// 6. Call: three sentences through the local proxy.
-/// 7. Audit: the release stands in the verifier's log.
-/// 8. Every refusal, beside its accepted twin.
-/// 9. With `keep`, everything stays up until somebody stops it.
+/// 4. Promote: operations say that the model is for production, to the registry and the verifier.
+/// 5. Boot: the guest verifies signatures and promotion, attests, gets the key, opens and serves. Its host gives it no
+///    certificates: the verifier asks the vendor's service for them.
+/// 6. Verify: a client checks the evidence itself.
+/// 7. Call: three sentences through the local proxy.
+/// 8. Audit: the release stands in the verifier's log.
+/// 9. Every refusal, beside its accepted twin.
+/// 10. With `keep`, everything stays up until somebody stops it.
 pub(crate) fn run(inputs: Inputs, keep: bool) -> Result<()> {
     let mut steps = Steps::start();
     let world = World::start(inputs)?;
     process::clean_up_on_signal(world.path().to_owned())?;
     world.signer("release")?;
+    world.signer("operations")?;
     steps.done(
         "surroundings",
         &format!("test root {}, registry {}, verifier {}", world.root()?, world.registry, world.verifier.url),
@@ -50,12 +52,15 @@ pub(crate) fn run(inputs: Inputs, keep: bool) -> Result<()> {
     world.allow(&world.verifier, "demo/all-minilm-l6-v2/v1", &[&document])?;
     steps.done("approve", &format!("measurement {}…, deployment {}", short(&world.measurement), Sha256::of(&document)));
 
+    let sequence = world.promote(&model.reference)?;
+    steps.done("promote", &format!("{} to {PRODUCTION} with sequence {sequence}, for 30 days", model.name));
+
     let launch = Launch { certificates: false, ..Launch::honest(&world, &document) };
     let guest = launch.boot(&world, "enclave")?;
     asked_once(&world)?;
     steps.done(
         "boot",
-        "HOST_DATA names the document; signatures held; attested, the chip's certificate asked for once; key released; \
+        "HOST_DATA names the document; signatures and promotion held; attested, the chip's certificate asked for once; key released; \
          opened in memory; serving",
     );
 

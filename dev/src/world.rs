@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 use strongroom_devkit::amd::{Hierarchy, VekSpec};
 use strongroom_wire::deployment::{self, Attester, Deployment, Settings};
 use strongroom_wire::digest::Sha256;
-use strongroom_wire::trust::{Rule, Signer, TrustFile};
+use strongroom_wire::trust::{Environment, PromotionRule, Rule, Signer, TrustFile};
 use strongroom_wire::{Code, Refusal, Result, Root};
 use tempfile::TempDir;
 
 /// The bearer key of the demo's only caller.
 pub(crate) const API_KEY: &str = "demo-key-c0ffee-0123456789abcdef";
+
+/// What models are promoted to.
+pub(crate) const PRODUCTION: &str = "production";
 
 /// What the demo needs from set-up.
 pub(crate) struct Inputs {
@@ -126,12 +129,35 @@ impl World {
         Ok(prefix.with_extension("key"))
     }
 
-    /// A trust file that lets the release key sign everything under `models/`.
+    /// A trust file that lets the release key sign everything under `models/`, where operations promote it to production.
     pub(crate) fn trust(&self) -> Result<TrustFile> {
-        let key = String::from_utf8_lossy(&read(&self.path().join("release.pub"))?).into_owned();
-        let signer = Signer::with_key("release", key);
-        let repository = format!("{}/models/*", self.registry);
-        Ok(TrustFile::new(vec![Rule::new(repository, vec![signer])]))
+        let signer = |name: &str| {
+            let key = read(&self.path().join(name).with_extension("pub"))?;
+            Ok::<_, Refusal>(Signer::with_key(name, String::from_utf8_lossy(&key)))
+        };
+        let promotion = PromotionRule::new(Environment::parse(PRODUCTION)?, vec![signer("operations")?]);
+        let rule = Rule::new(format!("{}/models/*", self.registry), vec![signer("release")?]);
+        Ok(TrustFile::new(vec![Rule { promotion: Some(promotion), ..rule }]))
+    }
+
+    /// `strongroom model promote`, to registry and verifier; gives the sequence.
+    pub(crate) fn promote(&self, reference: &str) -> Result<u64> {
+        let said = self.say(&["model", "promote", reference, "--to", PRODUCTION])?;
+        Ok(said.get("sequence").and_then(Value::as_u64).unwrap_or_default())
+    }
+
+    /// `strongroom model demote`; gives the digest of what was attached in the registry.
+    pub(crate) fn demote(&self, reference: &str) -> Result<String> {
+        let said = self.say(&["model", "demote", reference, "--from", PRODUCTION, "--reason", "a demonstration"])?;
+        Ok(said.get("attached").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
+    fn say(&self, what: &[&str]) -> Result<Value> {
+        let key = self.path().join("operations.key");
+        let mut arguments = [what, &["--sign-key", text(&key)?, "--plain-http", "--json"]].concat();
+        let admin = self.verifier.admin()?;
+        arguments.extend(admin.iter().map(String::as_str));
+        self.strongroom(&arguments)
     }
 
     /// The deployment document of a guest that serves one model and asks `verifier` for its key.

@@ -3,6 +3,7 @@
 mod channel;
 mod hosts;
 mod models;
+mod promotions;
 
 use super::print::Steps;
 use super::{Published, client_policy, publish};
@@ -54,6 +55,27 @@ const ADVERSARIES: &[Adversary] = &[
         by: "opener",
         twin: "the same ciphertext with the key that its publisher committed to",
         act: models::two_keys,
+    },
+    Adversary {
+        title: "a host that boots a model which nobody promoted",
+        code: Code::PromotionMissing,
+        by: "enclave",
+        twin: "the same model, promoted",
+        act: promotions::not_promoted,
+    },
+    Adversary {
+        title: "a registry that hides a demotion",
+        code: Code::PromotionDemoted,
+        by: "verifier",
+        twin: "the same model, promoted again since",
+        act: promotions::hidden_demotion,
+    },
+    Adversary {
+        title: "a host that goes on with the older of two promoted models",
+        code: Code::PromotionSuperseded,
+        by: "verifier",
+        twin: "the same model, promoted again since",
+        act: promotions::older_model,
     },
     Adversary {
         title: "a host that boots other software",
@@ -160,6 +182,7 @@ impl<'a> Stage<'a> {
         let model = publish(world, &world.inputs.small_model, "models/tiny", KEY, "release")?;
         let document = world.document(&model.name, &model.reference, &world.verifier)?;
         world.allow(&world.verifier, KEY, &[&document])?;
+        world.promote(&model.reference)?;
         let guest = Launch::honest(world, &document).boot(world, "tiny")?;
         let policy = client_policy(world, &document, &model)?;
         Ok(Self { world, runtime, model, document, guest, policy })

@@ -38,6 +38,7 @@ pub(super) fn unsigned(stage: &Stage<'_>) -> Result<Refusal> {
     let model = publish(world, &world.inputs.small_model, "models/unsigned", "demo/unsigned/v1", "release")?;
     let document = world.document(&model.name, &model.reference, &world.verifier)?;
     world.allow(&world.verifier, "demo/unsigned/v1", &[&document])?;
+    world.promote(&model.reference)?;
     let launch = Launch::honest(world, &document);
     stage.serves(&launch, "signed")?;
     let referrers = get(stage, &format!("models/unsigned/referrers/{}", model.manifest.oci()))?;
@@ -57,6 +58,7 @@ pub(super) fn stranger(stage: &Stage<'_>) -> Result<Refusal> {
         let model = publish(world, &world.inputs.small_model, "models/contested", key, signer)?;
         let document = world.document(&model.name, &model.reference, &world.verifier)?;
         world.allow(&world.verifier, key, &[&document])?;
+        world.promote(&model.reference)?;
         Ok(Launch::honest(world, &document))
     };
     stage.serves(&launch("release", "demo/contested/v1")?, "signed-by-release")?;
@@ -139,7 +141,7 @@ fn get(stage: &Stage<'_>, path: &str) -> Result<Value> {
     serde_json::from_slice(&body).map_err(|e| Refusal::malformed("registry", e))
 }
 
-fn request(stage: &Stage<'_>, method: Method, path: &str) -> Result<Vec<u8>> {
+pub(super) fn request(stage: &Stage<'_>, method: Method, path: &str) -> Result<Vec<u8>> {
     let World { registry, .. } = stage.world;
     let request = Request::builder().method(method).uri(format!("http://{registry}/v2/{path}")).body(body::empty());
     let request = request.map_err(|e| Refusal::malformed("request", e))?;

@@ -12,7 +12,7 @@ use strongroom_devkit::vendors::Vendors;
 use strongroom_wire::Root;
 use strongroom_wire::deployment::{self, Attester, Deployment, Settings};
 use strongroom_wire::digest::{Sha256, sha384};
-use strongroom_wire::trust::{Rule, Signer, TrustFile};
+use strongroom_wire::trust::{PromotionRule, Rule, Signer, TrustFile};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -47,13 +47,16 @@ pub(crate) struct World {
     pub(crate) verifier: Verifier,
     pub(crate) registry: String,
     pub(crate) hierarchy: Hierarchy,
+    /// What the trust file demands of promotions.
+    pub(crate) promotion: Option<PromotionRule>,
     /// AMD's service, where the verifier may ask one.
     pub(crate) vendors: Option<Vendors>,
     /// What the operator keeps elsewhere: signing and data keys.
-    office: TempDir,
+    pub(crate) office: TempDir,
     folder: TempDir,
     /// Serves the registry as long as it lives.
-    _registry: (RunningRegistry, Runtime),
+    pub(crate) shelves: RunningRegistry,
+    _runtime: Runtime,
 }
 
 impl World {
@@ -75,7 +78,9 @@ impl World {
         let verifier = Verifier::start(folder.path(), &address, vendors.as_ref());
         let office = tempfile::tempdir().unwrap();
         strongroom(&["model", "keygen", text(&office.path().join("release"))]).ok();
-        Self { verifier, registry: address, hierarchy, vendors, office, folder, _registry: (registry, runtime) }
+        let promotion = None;
+        let (shelves, _runtime) = (registry, runtime);
+        Self { verifier, registry: address, hierarchy, promotion, vendors, office, folder, shelves, _runtime }
     }
 
     /// The folder of everything that runs.
@@ -163,11 +168,11 @@ impl World {
     }
 
     /// Lets the release key sign what is under `models/`.
-    fn trust(&self) -> TrustFile {
+    pub(crate) fn trust(&self) -> TrustFile {
         let key = fs::read_to_string(self.office.path().join("release.pub")).unwrap();
         let signers = vec![Signer::with_key("release", key)];
         let repository = format!("{}/models/*", self.registry);
-        TrustFile::new(vec![Rule::new(repository, signers)])
+        TrustFile::new(vec![Rule { promotion: self.promotion.clone(), ..Rule::new(repository, signers) }])
     }
 
     fn snp_policy(&self, document: &[u8]) -> String {

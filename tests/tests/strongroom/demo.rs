@@ -7,11 +7,14 @@ use std::process::Command;
 use strongroom_wire::Code;
 
 /// What the demo promises to show refused: with which code, by whom, and words that name the adversary.
-const REFUSED: [(Code, &str, &str); 14] = [
+const REFUSED: [(Code, &str, &str); 17] = [
     (Code::LayerDigestMismatch, "enclave", "flips one bit in a sealed layer"),
     (Code::ModelUnsigned, "enclave", "without its signature"),
     (Code::SignerUntrusted, "enclave", "a stranger who signs"),
     (Code::KeyCommitmentMismatch, "opener", "opens under two keys"),
+    (Code::PromotionMissing, "enclave", "a model which nobody promoted"),
+    (Code::PromotionDemoted, "verifier", "hides a demotion"),
+    (Code::PromotionSuperseded, "verifier", "the older of two promoted models"),
     (Code::MeasurementNotApproved, "verifier", "boots other software"),
     (Code::DebugEnabled, "verifier", "can debug the guest"),
     (Code::DeploymentMismatch, "enclave", "hands over another deployment document"),

@@ -159,7 +159,7 @@ mod tests {
             return command.get_subcommands().for_each(assert_examples);
         }
         let example = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        assert!(example.starts_with("Example:\n  strongroom "), "{}: `{example}`", command.get_name());
+        assert!(example.contains("Example:\n  strongroom "), "{}: `{example}`", command.get_name());
     }
 
     #[test]

@@ -116,6 +116,11 @@ impl<D: SignedDocument> Source<D> {
         }
     }
 
+    /// What the signers are: versions are compared of what the same keys and threshold signed alone.
+    pub fn signed_by(&self) -> Sha256 {
+        self.signers.digest()
+    }
+
     /// Refuses versions that nobody could have.
     pub(crate) fn is_sound(&self) -> bool {
         self.version.is_sound()
@@ -127,6 +132,11 @@ impl<D: SignedDocument> Source<D> {
 }
 
 impl<D: SignedDocument> Verified<D> {
+    /// [`Source::signed_by`] of the source that it was verified for.
+    pub const fn signed_by(&self) -> Sha256 {
+        self.signers
+    }
+
     /// What it says.
     pub const fn document(&self) -> &D {
         &self.document

@@ -33,6 +33,7 @@ use crate::promotions::{Held, Known};
 use crate::store::{Recorded, StoredKey, StoredPolicy, Transaction};
 use crate::token;
 use crate::trail::Trail;
+use crate::vendors::Supplied;
 
 /// What step 4 approved by.
 struct Approved {
@@ -106,25 +107,47 @@ impl Verifier {
         trail.note("chip", hex::encode(claim.report.chip_id));
 
         let supplied = self.supply(&mut claim, peer, now).await?;
+        let authentic = match self.judge_claim(&claim, &supplied, now, trail).await {
+            // A newer list was seen than is kept here or by the guest's host: that is no guest's fault.
+            Err(refusal) if refusal.code == Code::CollateralRolledBack => {
+                match self.renew_list(&mut claim, peer, now).await? {
+                    true => self.judge_claim(&claim, &supplied, now, trail).await?,
+                    false => return Err(refusal),
+                }
+            }
+            outcome => outcome?,
+        };
+        Ok((claim, authentic, supplied.without_list))
+    }
+
+    /// Step 2 by what the claim has by now, and its revocation list against those that were seen.
+    async fn judge_claim(
+        &self,
+        claim: &Claim,
+        supplied: &Supplied,
+        now: u64,
+        trail: &mut Trail,
+    ) -> Result<AuthenticReport> {
         let (mut checks, mut sightings) = (Vec::new(), Sightings::default());
         let (report, roots) = (claim.report.raw(), &self.roots);
         let authentic = authenticate_recording(report, &claim.endorsements, roots, now, &mut checks, &mut sightings); // 2
         trail.checks("authentication", &checks);
-        let authentic = match authentic {
-            Ok(authentic) => authentic,
+        match authentic {
+            Ok(authentic) => {
+                self.store.compare(|seen| authentic.verify_newest(seen)).await?;
+                Ok(authentic)
+            }
             Err(refusal) => {
-                self.doubt(&claim, &supplied, &refusal);
+                self.doubt(claim, supplied, &refusal);
                 // The list that revokes counts from now on, for whatever older one is brought next.
                 let remember = |seen: &mut Seen| {
                     sightings.remember(seen);
                     Ok(())
                 };
                 self.store.compare(remember).await?;
-                return Err(refusal);
+                Err(refusal)
             }
-        };
-        self.store.compare(|seen| authentic.verify_newest(seen)).await?;
-        Ok((claim, authentic, supplied.without_list))
+        }
     }
 
     async fn appraise(&self, claim: &Claim, authentic: &AuthenticReport, trail: &mut Trail) -> Result<Accepted> {
@@ -188,6 +211,8 @@ impl Verifier {
         drop(store);
         trail.note("policy", stored.metadata.digest.oci());
         trail.note("policy-version", stored.metadata.version);
+        // With what it takes of signed documents.
+        trail.note("policy-in-force", stored.policy.digest().oci());
 
         let appraisal = appraise(&attested.authentic, stored.policy.appraisal(), &attested.expected); // 3
         trail.checks("appraisal", appraisal.checks());

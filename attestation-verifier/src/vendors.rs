@@ -118,6 +118,26 @@ impl Verifier {
         Ok(supplied)
     }
 
+    /// Adds to `claim` the vendor's revocation list as it is now, whatever is kept: for a guest that was judged by an older one than
+    /// was seen. Says whether one came.
+    pub(crate) async fn renew_list(&self, claim: &mut Claim, peer: Option<IpAddr>, now: UnixTime) -> Result<bool> {
+        let (Some(vendors), Ok(kind)) = (&self.vendors, Kind::of(&claim.report)) else { return Ok(false) };
+        let asking = Asking { peer, now, until: Instant::now() + PATIENCE };
+        let mut renewed = false;
+        for product in Product::candidates(&claim.report, None)? {
+            let fetcher = Arc::clone(&vendors.fetcher);
+            let work = async move { fetcher.renew_list(kind, product, now).await };
+            match vendors.ask(Question::List(kind, product), 1, asking, work).await {
+                Ok(list) => {
+                    claim.endorsements.add(&list.value)?;
+                    renewed = true;
+                }
+                Err(refusal) => tracing::warn!(%refusal, "no newer revocation list could be had"),
+            }
+        }
+        Ok(renewed)
+    }
+
     /// Forgets what was kept for `claim` where that is what `refusal` is about: a service that lies once, or a damaged file,
     /// must not keep a chip out for ever.
     pub(crate) fn doubt(&self, claim: &Claim, supplied: &Supplied, refusal: &Refusal) {

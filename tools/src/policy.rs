@@ -48,8 +48,8 @@ pub(crate) enum Command {
     },
     /// Give the verifier a signed document that its release policies name: reference values, or an inventory.
     ///
-    /// It is kept where the signers that such a policy names signed it, in place of an older one of its name, and counts at
-    /// once. An older one than is kept is refused.
+    /// It is kept where the signers that such a policy names signed it, in place of an older one of its name and signers, and
+    /// counts at once. An older one than is kept is refused.
     #[command(after_help = "Example:\n  strongroom policy give fleet.dsse \\\n    \
         --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
     Give {
@@ -90,6 +90,7 @@ struct Metadata {
 struct Document {
     kind: String,
     name: String,
+    signers: Sha256,
     version: u64,
     digest: Sha256,
     created: u64,
@@ -139,8 +140,8 @@ pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
             let envelope = files::read(&file, limits::STORED_DOCUMENT)?;
             Envelope::parse(&envelope).map_err(|refusal| refusal.within(format!("`{}`", file.display())))?;
             let client = service.client()?;
-            let kept: Document = block_on(client.send_json(Method::PUT, "documents", body::full(envelope)))?;
-            if json { output::json(&kept)? } else { output::line(&documents(&[kept]))? }
+            let kept: Vec<Document> = block_on(client.send_json(Method::PUT, "documents", body::full(envelope)))?;
+            if json { output::json(&kept)? } else { output::line(&documents(&kept))? }
         }
         Command::Given { service } => {
             let client = service.client()?;

@@ -9,7 +9,9 @@ use crate::master_key::MasterKey;
 use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
-use strongroom_appraisal::{Policy, ReferenceValues, SignedDocument, Source, UnixTime};
+use std::collections::BTreeMap;
+use strongroom_appraisal::{Policy, ReferenceValues, SignedDocument, Source, UnixTime, Verified};
+use strongroom_wire::bytes::hex_array;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::dsse::Envelope;
 use strongroom_wire::inventory::Inventory;
@@ -18,8 +20,8 @@ use strongroom_wire::{Refusal, Result, limits};
 
 pub(super) const TABLE: Table = Table {
     name: "documents",
-    names: "SELECT kind || ' ' || name, version, mac, rowid FROM documents ORDER BY kind, name",
-    select: "SELECT kind, name, version, envelope, created, mac FROM documents WHERE rowid = ?1",
+    names: "SELECT kind || ' ' || signers || ' ' || name, version, mac, rowid FROM documents ORDER BY kind, name, signers",
+    select: "SELECT kind, name, signers, version, envelope, created, mac FROM documents WHERE rowid = ?1",
     update: "UPDATE documents SET mac = ?2 WHERE rowid = ?1",
     rewrap: |row, old, new| {
         let (metadata, envelope) = authentic(row, old)?;
@@ -34,6 +36,8 @@ pub(crate) struct DocumentMetadata {
     pub kind: String,
     /// By what policies name it.
     pub name: String,
+    /// Whose versions it is compared with: of which keys and threshold, as policies name them.
+    pub signers: Sha256,
     /// Its own.
     pub version: u64,
     /// SHA-256 of what was signed.
@@ -52,13 +56,14 @@ pub(crate) struct PolicyInForce {
 }
 
 impl Transaction<'_> {
-    /// Keeps a signed document in place of an older one of its kind and name.
+    /// Keeps a signed document in place of an older one of its kind, name and signers, for each set of signers that a release
+    /// policy in force names and that signed it.
     ///
     /// # Errors
     /// `malformed`, `too-large`: no envelope of such a document; those of [`Source::verify`], where no release policy in force
     /// that names it takes it; `reference-values-invalid`, `inventory-invalid`: none names it; `reference-values-rolled-back`,
     /// `inventory-rolled-back`: older than the one that is kept, or another of its version; `store-failed`; `store-tampered`.
-    pub(crate) async fn put_document(&mut self, envelope: &[u8], now: UnixTime) -> Result<DocumentMetadata> {
+    pub(crate) async fn put_document(&mut self, envelope: &[u8], now: UnixTime) -> Result<Vec<DocumentMetadata>> {
         if envelope.len() > limits::STORED_DOCUMENT {
             return Err(Refusal::too_large("signed document", envelope.len(), limits::STORED_DOCUMENT));
         }
@@ -76,7 +81,7 @@ impl Transaction<'_> {
         envelope: &[u8],
         sources: impl Fn(&Policy) -> &[Source<D>],
         now: UnixTime,
-    ) -> Result<DocumentMetadata> {
+    ) -> Result<Vec<DocumentMetadata>> {
         // The name is not verified yet. It only chooses whose keys are asked, and is compared again under their signature.
         let name = D::parse(&parsed.payload)?.name().to_owned();
         let policies = self.policies().await?;
@@ -84,11 +89,29 @@ impl Transaction<'_> {
         let named: Vec<_> =
             named.filter(|source| source.name == name).map(|source| source.verify(envelope, now)).collect();
         let unnamed = || Refusal::new(D::CODES.invalid, format!("{} that no release policy names", D::WHAT)).got(&name);
-        let verified = named.into_iter().reduce(Result::or).ok_or_else(unnamed)??;
+        let (held, refused): (Vec<_>, Vec<_>) = named.into_iter().partition(Result::is_ok);
+        let held: BTreeMap<_, _> =
+            held.into_iter().flatten().map(|verified| (verified.signed_by().0, verified)).collect();
+        if held.is_empty() {
+            return Err(refused.into_iter().find_map(Result::err).unwrap_or_else(unnamed));
+        }
+        let mut kept = Vec::new();
+        for verified in held.values() {
+            kept.push(self.keep(verified, envelope, now).await?);
+        }
+        self.authenticate_rows().await?;
+        Ok(kept)
+    }
 
-        let (version, digest) = (verified.document().version(), verified.digest());
-        let kind = D::SEEN.as_str();
-        if let Some((before, _)) = self.document(kind, &name).await? {
+    async fn keep<D: SignedDocument>(
+        &mut self,
+        verified: &Verified<D>,
+        envelope: &[u8],
+        now: UnixTime,
+    ) -> Result<DocumentMetadata> {
+        let (version, digest, signers) = (verified.document().version(), verified.digest(), verified.signed_by());
+        let (kind, name) = (D::SEEN.as_str(), verified.document().name().to_owned());
+        if let Some((before, _)) = self.document(kind, &name, signers).await? {
             let back = || Refusal::new(D::SEEN.code(), format!("{} `{name}`", D::WHAT));
             if version < before.version {
                 return Err(back().got(version).want(format!("at least {}, which is kept", before.version)));
@@ -97,15 +120,15 @@ impl Transaction<'_> {
                 return Err(back().got(format!("another document of version {version}")).want(before.digest));
             }
         }
-        let metadata = DocumentMetadata { kind: kind.to_owned(), name, version, digest, created: now };
-        let insert = "INSERT INTO documents (kind, name, version, envelope, created, mac) VALUES (?, ?, ?, ?, ?, ?)
-             ON CONFLICT (kind, name) DO UPDATE SET version = excluded.version, envelope = excluded.envelope,
+        let metadata = DocumentMetadata { kind: kind.to_owned(), name, signers, version, digest, created: now };
+        let insert =
+            "INSERT INTO documents (kind, name, signers, version, envelope, created, mac) VALUES (?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (kind, name, signers) DO UPDATE SET version = excluded.version, envelope = excluded.envelope,
              created = excluded.created, mac = excluded.mac";
-        let insert = sqlx::query(insert).bind(&metadata.kind).bind(&metadata.name).bind(to_integer(version)?);
-        let insert = insert.bind(envelope).bind(to_integer(now)?);
+        let insert = sqlx::query(insert).bind(&metadata.kind).bind(&metadata.name).bind(signers.to_string());
+        let insert = insert.bind(to_integer(version)?).bind(envelope).bind(to_integer(now)?);
         let insert = insert.bind(self.master.mac(content(&metadata, envelope).bytes()));
         insert.execute(&mut *self.sql).await.map_err(failed("documents"))?;
-        self.authenticate_rows().await?;
         Ok(metadata)
     }
 
@@ -115,7 +138,8 @@ impl Transaction<'_> {
     /// `store-failed`; `store-tampered`.
     pub(crate) async fn documents(&mut self) -> Result<Vec<DocumentMetadata>> {
         self.verify_rows().await?;
-        let select = "SELECT kind, name, version, envelope, created, mac FROM documents ORDER BY kind, name";
+        let select =
+            "SELECT kind, name, signers, version, envelope, created, mac FROM documents ORDER BY kind, name, signers";
         let rows = sqlx::query(select).fetch_all(&mut *self.sql).await.map_err(failed("documents"))?;
         rows.iter().map(|row| authentic(row, self.master).map(|(metadata, _)| metadata)).collect()
     }
@@ -159,15 +183,24 @@ impl Transaction<'_> {
     async fn kept<D: SignedDocument>(&mut self, sources: &[Source<D>]) -> Result<Vec<Vec<u8>>> {
         let mut kept = Vec::new();
         for source in sources {
-            kept.extend(self.document(D::SEEN.as_str(), &source.name).await?.map(|(_, envelope)| envelope));
+            kept.extend(
+                self.document(D::SEEN.as_str(), &source.name, source.signed_by()).await?.map(|(_, envelope)| envelope),
+            );
         }
         Ok(kept)
     }
 
-    async fn document(&mut self, kind: &str, name: &str) -> Result<Option<(DocumentMetadata, Vec<u8>)>> {
+    async fn document(
+        &mut self,
+        kind: &str,
+        name: &str,
+        signers: Sha256,
+    ) -> Result<Option<(DocumentMetadata, Vec<u8>)>> {
         self.verify_rows().await?;
-        let select = "SELECT kind, name, version, envelope, created, mac FROM documents WHERE kind = ? AND name = ?";
-        let row = sqlx::query(select).bind(kind).bind(name).fetch_optional(&mut *self.sql).await;
+        let select = "SELECT kind, name, signers, version, envelope, created, mac FROM documents
+             WHERE kind = ? AND name = ? AND signers = ?";
+        let row =
+            sqlx::query(select).bind(kind).bind(name).bind(signers.to_string()).fetch_optional(&mut *self.sql).await;
         row.map_err(failed("documents"))?.map(|row| authentic(&row, self.master)).transpose()
     }
 }
@@ -179,7 +212,8 @@ fn slices(all: &[Vec<u8>]) -> Vec<&[u8]> {
 /// What a row is authenticated by.
 fn content(metadata: &DocumentMetadata, envelope: &[u8]) -> Content {
     let content = Content::of("strongroom/stored-document-row/v1").field(metadata.kind.as_bytes());
-    content.field(metadata.name.as_bytes()).number(metadata.version).number(metadata.created).field(envelope)
+    let content = content.field(metadata.name.as_bytes()).field(&metadata.signers.0);
+    content.number(metadata.version).number(metadata.created).field(envelope)
 }
 
 /// A row that is what was put.
@@ -190,6 +224,7 @@ fn authentic(row: &SqliteRow, master: &MasterKey) -> Result<(DocumentMetadata, V
     let mut metadata = DocumentMetadata {
         kind: row.try_get("kind").map_err(&error)?,
         name: row.try_get("name").map_err(&error)?,
+        signers: Sha256(hex_array(&row.try_get::<String, _>("signers").map_err(&error)?, "signers")?),
         version: from_integer(row.try_get("version").map_err(&error)?)?,
         digest: Sha256([0; 32]),
         created: from_integer(row.try_get("created").map_err(&error)?)?,
@@ -236,7 +271,7 @@ mod tests {
 
         store.rewrap(&key(2), &Clock::of(|| 6)).await.unwrap();
         let store = Store::open_under(&path, key(2), Realm::Vendor).await.unwrap();
-        assert_eq!(store.begin().await.unwrap().documents().await.unwrap(), [kept]);
+        assert_eq!(store.begin().await.unwrap().documents().await.unwrap(), kept);
         assert!(store.begin().await.unwrap().policies_in_force(5).await.unwrap()[0].lacks.is_none());
         let back = store.compare(|seen| seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", 6)).await;
         assert_eq!(back.unwrap_err().code, Code::CollateralRolledBack);

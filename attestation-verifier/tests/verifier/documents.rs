@@ -6,6 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 use strongroom_appraisal::{ReferenceValues, SignedDocument as _};
 use strongroom_artifact::SigningKey;
+use strongroom_devkit::vendors::Answer as Sent;
 use strongroom_wire::dsse::Envelope;
 use strongroom_wire::inventory::Inventory;
 use strongroom_wire::limits;
@@ -254,4 +255,36 @@ async fn chip_is_asked_for_only_where_a_policy_has_what_it_takes() {
     assert_eq!(put(&world, publisher.values(2, "4d")).await, done());
     assert_eq!(world.attest_bare(&document).await.status, 200);
     assert_eq!(world.vceks_asked(), 1);
+}
+
+#[tokio::test]
+async fn guest_without_a_list_is_judged_by_the_newest_though_an_older_one_is_kept() {
+    let (world, document) = World::ready_with_vendors(START + 10_000).await;
+    let list = |number| world.hierarchy.ark.numbered_crl(&[], START - 10..START + 10_000, Some(number)).unwrap();
+    assert_eq!(world.attest_bare(&document).await.status, 200);
+    // A guest's host has a newer one than is kept, and AMD's service has it too.
+    world.vendors().answer("/vcek/v1/Milan/crl", Sent::of(&list(9)));
+    let guest = Guest::launch(&world, &document).await;
+    assert_eq!(guest.post(&with_list(&guest.attestation(), &list(9))).await.status, 200);
+    assert_eq!(world.attest_bare(&document).await.status, 200);
+    assert_eq!(world.attest_bare(&document).await.status, 200);
+    assert_eq!(world.asked("/crl"), 2, "renewed once");
+}
+
+#[tokio::test]
+async fn documents_of_one_name_are_kept_for_each_policy_s_signers() {
+    let (world, document) = World::ready().await;
+    let (one, other) = (Publisher::new(), Publisher::new());
+    world.put_policy(KEY, &one.policy(&world, &document)).await;
+    world.put_policy("a/b/c", &other.policy(&world, &document)).await;
+    assert_eq!(put(&world, one.values(7, "4d")).await, done());
+    assert_eq!(put(&world, one.inventory(7, &chip())).await, done());
+    // Neither takes the other's place, nor raises its versions.
+    assert_eq!(put(&world, other.values(9, "4e")).await, done());
+    assert_eq!(put(&world, other.inventory(1, &chip())).await, done());
+    assert_eq!(put(&world, one.values(8, "4d")).await, done());
+    assert_eq!(world.admin(Method::GET, "documents", vec![]).await.json().as_array().unwrap().len(), 4);
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    assert_eq!(guest.key(KEY).await, KEY_VALUE);
 }

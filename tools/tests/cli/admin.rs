@@ -74,7 +74,7 @@ impl Service {
 
 /// What a verifier says of a document that it keeps.
 fn document() -> Value {
-    json!({ "kind": "inventory", "name": "fleet", "version": 7, "digest": "ab".repeat(32), "created": 1_767_225_600 })
+    json!({ "kind": "inventory", "name": "fleet", "signers": "cd".repeat(32), "version": 7, "digest": "ab".repeat(32), "created": 1_767_225_600 })
 }
 
 async fn answer(State(kept): State<Arc<Kept>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
@@ -112,7 +112,7 @@ async fn answer(State(kept): State<Arc<Kept>>, method: Method, uri: Uri, headers
         }
         ("PUT", "documents") => {
             kept.documents.lock().unwrap().push(body.to_vec());
-            document()
+            json!([document()])
         }
         ("GET", "documents") => json!([document()]),
         ("PUT", "policies") => {
@@ -218,7 +218,7 @@ fn signed_document_is_given_as_it_was_signed_and_what_is_none_is_not_sent() {
     strongroom(["inventory", "sign", text(&fleet), "--key", &key, "--out", text(&signed)]).done();
     service.run(&["policy", "give", text(&fleet)]).refused(1, "malformed");
     assert!(service.state.documents.lock().unwrap().is_empty());
-    assert_eq!(service.run(&["policy", "give", text(&signed)]).done().json()["name"], "fleet");
+    assert_eq!(service.run(&["policy", "give", text(&signed)]).done().json()[0]["name"], "fleet");
     assert_eq!(*service.state.documents.lock().unwrap(), [std::fs::read(&signed).unwrap()]);
     assert_eq!(service.run(&["policy", "given"]).done().json(), json!([document()]));
 }

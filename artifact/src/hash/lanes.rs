@@ -55,9 +55,9 @@ impl FileHash {
         self.lanes.binary_search_by_key(&offset, |lane| lane.range.start).is_ok()
     }
 
-    /// Whether the byte at `offset` is the next one of its lane.
+    /// Whether the byte at `offset` is the next one of its lane, or the file was given up and has none.
     pub fn is_next(&self, offset: u64) -> bool {
-        self.lanes_from(offset).next().is_none_or(|lane| lane.turn().at == offset)
+        self.lanes_from(offset).next().is_none_or(|lane| lane.turn().is_at(offset))
     }
 
     /// Adds the bytes at `offset`, once all before them in their lanes were added: waits for who adds those. Says whether they
@@ -125,6 +125,13 @@ impl fmt::Debug for FileHash {
     }
 }
 
+impl Turn {
+    /// Whether nothing is waited for before the byte at `offset`.
+    const fn is_at(&self, offset: u64) -> bool {
+        self.at == offset || self.hasher.is_none()
+    }
+}
+
 impl Lane {
     fn new(range: Range<u64>, hasher: Hasher) -> Self {
         let turn = Mutex::new(Turn { at: range.start, hasher: Some(hasher) });
@@ -138,7 +145,7 @@ impl Lane {
 
     /// Adds the bytes at `offset` when it is their turn; gives where they end.
     fn add(&self, offset: u64, bytes: &[u8]) -> Option<u64> {
-        let waiting = |turn: &mut Turn| turn.at != offset && turn.hasher.is_some();
+        let waiting = |turn: &mut Turn| !turn.is_at(offset);
         let mut turn = self.moved.wait_while(self.turn(), waiting).unwrap_or_else(PoisonError::into_inner);
         turn.hasher.as_mut()?.update(bytes);
         turn.at = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
@@ -239,6 +246,7 @@ mod tests {
             assert!(!waits.join().unwrap());
         });
         assert!(!hash.add(0, b"abcde"));
+        assert!(hash.is_next(5), "whoever comes later says what is wrong with its own bytes");
         assert_eq!(hash.finish().unwrap_err().code, Code::StatementMismatch);
     }
 

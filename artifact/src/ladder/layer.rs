@@ -129,11 +129,12 @@ where
     /// The next piece, counted and hashed.
     fn take(&self) -> Result<Option<(u32, Vec<C>)>> {
         let mut front = lock(&self.front);
-        let piece = if front.ended { None } else { (front.next)()? };
-        let Some(piece) = piece else {
-            front.ended = true;
+        if front.ended {
             return Ok(None);
-        };
+        }
+        // Until a piece came and is one of this layer: nobody asks again after a refusal.
+        front.ended = true;
+        let Some(piece) = (front.next)()? else { return Ok(None) };
         let length = piece.iter().map(|fragment| fragment.as_ref().len()).fold(0, usize::saturating_add);
         let received = u64::try_from(length).ok().and_then(|length| front.received.checked_add(length));
         let received = received
@@ -143,7 +144,7 @@ where
         if length > PIECE || front.received != u64::from(index).saturating_mul(PIECE_U64) {
             return Err(Refusal::new(Code::Internal, "piece of a blob").got(length).want(PIECE));
         }
-        (front.received, front.index) = (received, index.saturating_add(1));
+        (front.received, front.index, front.ended) = (received, index.saturating_add(1), false);
         piece.iter().for_each(|fragment| front.hash.update(fragment.as_ref()));
         if index == 0 {
             self.begin(&piece);

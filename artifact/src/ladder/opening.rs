@@ -133,6 +133,12 @@ impl fmt::Debug for Shared {
 
 /// Refuses a statement over other numbers of files or shards than the manifest has: before there is a lane for each of them.
 fn verify_count(statement: &SignedStatement, layers: &[&Layer]) -> Result<()> {
+    // Ranges say nothing of a file that has none: whoever signs the manifest could add it, or leave it out.
+    let unstated = layers.iter().find(|layer| statement.shard_len().is_some() && layer.file_size == 0);
+    if let Some(layer) = unstated {
+        let refusal = Refusal::new(Code::StatementMismatch, format!("empty file `{}`", layer.path));
+        return Err(refusal.got("a statement over shards, which has no word of it").want("one over files"));
+    }
     let first_parts = layers.iter().filter(|layer| layer.part == 1);
     let count = |layer: &&Layer| statement.shard_len().map_or(1, |length| shard::count(layer.file_size, length));
     let count = first_parts.map(count).fold(0, u64::saturating_add);

@@ -4,7 +4,7 @@ use super::panicked;
 use crate::blobs::BlobStream;
 use crate::cache::CachedBlob;
 use crate::sink::FileSink;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use core::num::NonZero;
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -18,7 +18,11 @@ use tokio::task::spawn_blocking;
 /// Pieces between the connection and the threads that open them: enough that neither waits for the other's hiccups.
 const WAITING: usize = 2;
 
-/// The pieces of a blob that is being received. Nothing is copied: a piece is the chunks that it came in.
+/// A fragment that is shorter shares a buffer with its neighbours: each holds the whole buffer that it was received in, however
+/// little of it is its own.
+const FRAGMENT: usize = 64 * 1024;
+
+/// The pieces of a blob that is being received: the chunks that they came in, where those are no crumbs.
 pub(super) struct Pieces {
     blob: BlobStream,
     /// What came of the next piece.
@@ -31,7 +35,7 @@ impl Pieces {
     }
 
     async fn next(&mut self) -> Result<Option<Vec<Bytes>>> {
-        let (mut piece, mut room) = (Vec::new(), PIECE);
+        let (mut piece, mut crumbs, mut room) = (Vec::new(), BytesMut::new(), PIECE);
         while room > 0 {
             if self.rest.is_empty() {
                 match self.blob.next().await? {
@@ -41,9 +45,28 @@ impl Pieces {
             }
             let fragment = self.rest.split_to(self.rest.len().min(room));
             room = room.saturating_sub(fragment.len());
-            piece.push(fragment);
+            gather(fragment, &mut crumbs, &mut piece);
+        }
+        if !crumbs.is_empty() {
+            piece.push(crumbs.freeze());
         }
         Ok((!piece.is_empty()).then_some(piece))
+    }
+}
+
+/// Adds a fragment to a piece, by way of `crumbs` where it is short.
+fn gather(fragment: Bytes, crumbs: &mut BytesMut, piece: &mut Vec<Bytes>) {
+    if fragment.len() < FRAGMENT {
+        crumbs.extend_from_slice(&fragment);
+        if crumbs.len() < FRAGMENT {
+            return;
+        }
+        piece.push(crumbs.split().freeze());
+    } else {
+        if !crumbs.is_empty() {
+            piece.push(crumbs.split().freeze());
+        }
+        piece.push(fragment);
     }
 }
 
@@ -112,4 +135,29 @@ fn open<C: AsRef<[u8]>, F: FileSink>(
 ) -> Result<()> {
     let file = files.get(&opener.layer().path);
     opener.open(threads, next, |offset, plain| file.map_or(Ok(()), |file| file.write_at(offset, plain)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A piece of `length` bytes that came in chunks of `chunk`.
+    fn gathered(length: usize, chunk: usize) -> Vec<Bytes> {
+        let bytes: Vec<u8> = (0..length).map(|at| (at % 251).to_le_bytes()[0]).collect();
+        let (mut piece, mut crumbs) = (Vec::new(), BytesMut::new());
+        bytes.chunks(chunk).for_each(|chunk| gather(Bytes::copy_from_slice(chunk), &mut crumbs, &mut piece));
+        piece.extend((!crumbs.is_empty()).then(|| crumbs.freeze()));
+        assert!(piece.concat() == bytes, "{chunk}");
+        piece
+    }
+
+    #[test]
+    fn piece_in_crumbs_is_a_few_fragments_and_in_long_chunks_is_those() {
+        for chunk in [1, 7, 1000, FRAGMENT - 1] {
+            assert!(gathered(PIECE, chunk).len() <= PIECE / FRAGMENT, "{chunk}");
+        }
+        for chunk in [FRAGMENT, 400 * 1024, PIECE] {
+            assert_eq!(gathered(PIECE, chunk).len(), PIECE.div_ceil(chunk));
+        }
+    }
 }

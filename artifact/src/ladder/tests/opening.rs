@@ -130,9 +130,12 @@ fn layers_of_many_pieces_open_on_several_threads_under_each_statement() {
 
 #[test]
 fn statement_over_shards_that_misses_adds_or_changes_one_refused() {
-    let files = vec![("a", vec![1; 250]), ("empty", Vec::new())];
+    let files = vec![("a", vec![1; 250])];
     let storing = || Storing { shard_len: Some(100), ..Storing::default() };
     assert!(storing().store(&files, &files).open().is_ok());
+    // Which the statement cannot tell from one that the registry's signer added.
+    let empty = [files.clone(), vec![("empty", Vec::new())]].concat();
+    assert_eq!(storing().store(&empty, &empty).refused(), Code::StatementMismatch);
     let mut changed = files.clone();
     changed[0].1[249] = 2;
     let shorter = vec![("a", vec![1; 200])];
@@ -191,9 +194,13 @@ fn refusal_of_the_sink_and_of_the_source_come_through_on_every_number_of_threads
         for source_fails in [true, false] {
             let mut model = stored.opening(stored.trusted().unwrap()).unwrap();
             let opener = model.take_runs().into_iter().flat_map(Run::into_openers).next().unwrap();
-            let mut pieces = stored.blob(opener.layer()).chunks(PIECE);
+            let (mut pieces, mut refused) = (stored.blob(opener.layer()).chunks(PIECE), false);
             let next = || match pieces.next() {
-                Some(_) if source_fails && pieces.len() == 1 => Err(Refusal::new(Code::Network, "source")),
+                _ if refused => panic!("asked again after it refused"),
+                Some(_) if source_fails && pieces.len() == 1 => {
+                    refused = true;
+                    Err(Refusal::new(Code::Network, "source"))
+                }
                 piece => Ok(piece.map(|piece| vec![piece])),
             };
             let sink = |offset, _: &[u8]| match offset {
@@ -204,4 +211,21 @@ fn refusal_of_the_sink_and_of_the_source_come_through_on_every_number_of_threads
             assert_eq!(opener.open(threads, next, sink).unwrap_err().code, want);
         }
     }
+}
+
+#[test]
+fn run_beside_one_that_failed_says_what_is_wrong_with_its_own_layer() {
+    let long = long_files();
+    let stored = Storing { part_len: 1 << 20, hash: HashAlgorithm::Blake3, ..Storing::default() }.store(&long, &long);
+    let mut model = stored.opening(stored.trusted().unwrap()).unwrap();
+    let runs = model.take_runs().into_iter().flat_map(Run::into_openers);
+    let codes = runs.filter(|opener| opener.layer().parts > 1).map(|opener| {
+        let mut blob = stored.blob(opener.layer()).to_vec();
+        blob[100] ^= 1;
+        let mut pieces = blob.chunks(PIECE);
+        let opened = opener.open(NonZero::<usize>::MIN, || Ok(pieces.next().map(|piece| vec![piece])), |_, _| Ok(()));
+        opened.unwrap_err().code
+    });
+    let codes: Vec<Code> = codes.collect();
+    assert!(codes.len() > 2 && codes.iter().all(|code| *code == Code::LayerDigestMismatch), "{codes:?}");
 }

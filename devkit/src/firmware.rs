@@ -4,16 +4,17 @@
 use std::sync::LazyLock;
 
 /// One page, that ends at 4 GiB: SEV metadata with a page of memory and a page for a kernel's hashes, TDVF metadata that
-/// measures the page itself, and the table that says where they are.
+/// measures the page itself and has memory for the hand-off block, and the table that says where they are.
 pub static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut image = vec![0; 4096];
     let memory = [0x80_0000, 0x1000, 1];
     let hashes = [0x80_1000, 0x1000, 0x10];
     let own_page = [0, 4096, 0xffff_f000, 0, 4096, 0, 0, 1];
+    let hand_off = [0, 0, 0x80_2000, 0, 4096, 0, 2, 0];
     put(&mut image, 0, b"ASEV");
     put(&mut image, 4, &words(&[&[40, 1, 2][..], &memory, &hashes].concat()));
     put(&mut image, 128, b"TDVF");
-    put(&mut image, 132, &words(&[&[48, 1, 1][..], &own_page].concat()));
+    put(&mut image, 132, &words(&[&[80, 1, 2][..], &own_page, &hand_off].concat()));
     let entries: [(&[u32], &[u8; 16]); 4] = [
         (&[0x0080_b004], b"\xde\x71\xf7\x00\x7e\x1a\xcb\x4f\x89\x0e\x68\xc7\x7e\x2f\xb4\x4e"),
         (&[0x80_1c00, 0x400], b"\x1f\x37\x55\x72\x3b\x3a\x04\x4b\x92\x7b\x1d\xa6\xef\xa8\xd4\x54"),

@@ -17,7 +17,7 @@ mod rtmr;
 
 pub use authenticode::authenticode;
 pub use mrtd::PageOrder;
-pub use rtmr::{Register, extend, rtmr1, rtmr2};
+pub use rtmr::{InitrdArgument, Register, extend, rtmr1, rtmr2};
 
 use crate::chain::Sha384;
 use crate::{DirectBoot, Firmware};
@@ -27,23 +27,27 @@ use strongroom_wire::Result;
 /// In which form the firmware gets the kernel, and therefore measures it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KernelForm {
-    /// As the file has it: firmware of edk2-stable202505 or newer, under QEMU 10.0 or newer, loads `etc/boot/kernel`.
+    /// As the file has it. QEMU 10.2 and newer gives a confidential guest no other; 10.0 and 10.1 offer it as
+    /// `etc/boot/kernel`, which firmware of edk2-stable202505 and newer takes.
     AsGiven,
-    /// With the setup header as QEMU fills it in for older firmware. Where there is an initrd, its address is in it, which
-    /// follows from the guest's memory.
+    /// With the setup header as QEMU up to 10.1 fills it in for older firmware, and QEMU before 10.0 for any. Where there is an
+    /// initrd, its address is in it, which follows from the guest's memory.
     Patched {
         /// Bytes of the guest's memory (`-m`), on machine type q35.
         memory: Option<u64>,
     },
 }
 
-/// The host that a TD is launched on.
+/// What the files of a launch do not say: the ways of its host and of its firmware. One that is not known leaves the registers
+/// unknown that depend on it.
 #[derive(Debug, Clone, Copy)]
-pub struct Host {
-    /// In which order its kernel adds and measures pages.
+pub struct Launch {
+    /// In which order the host's kernel adds and measures pages.
     pub page_order: PageOrder,
-    /// In which form its QEMU gives the firmware a kernel.
-    pub kernel_form: KernelForm,
+    /// In which form the firmware gets a kernel. RTMR1 depends on it.
+    pub kernel_form: Option<KernelForm>,
+    /// Where the firmware names the initrd to the kernel. RTMR2 depends on it where there is an initrd.
+    pub initrd_argument: Option<InitrdArgument>,
 }
 
 /// What a TD measures when its own programs begin.
@@ -61,16 +65,16 @@ pub struct Measurements {
     pub rtmr3: Register,
 }
 
-/// The measurements of a TD that is launched on `host` with `firmware` and, where it is given, a kernel. Without one the disk
-/// says what is booted, and the registers of it are not known.
+/// The measurements of a TD that is launched as `launch` says with `firmware` and, where it is given, a kernel. Without one the
+/// disk says what is booted, and the registers of it are not known.
 ///
 /// # Errors
-/// `firmware-not-measurable`: no TDVF metadata, or metadata that has contents measured that are not the image's. `malformed`,
-/// `version-unsupported`, `too-large`: metadata that no launcher would follow; a kernel that is no PE image, or none that QEMU
-/// would patch where it is to be patched; an initrd for which the memory has no room.
-pub fn measure(firmware: &Firmware<'_>, host: &Host, boot: Option<&DirectBoot<'_>>) -> Result<Measurements> {
+/// `firmware-not-measurable`: no TDVF metadata, metadata that QEMU does not launch or not as it says, or contents measured that
+/// are not the image's. `malformed`, `version-unsupported`, `too-large`: metadata that no launcher would follow; a kernel that is
+/// no PE image, or none that QEMU would patch where it is to be patched; an initrd for which the memory has no room.
+pub fn measure(firmware: &Firmware<'_>, launch: &Launch, boot: Option<&DirectBoot<'_>>) -> Result<Measurements> {
     // 1
-    let mrtd = Tdvf::parse(firmware)?.mrtd(host.page_order);
+    let mrtd = Tdvf::parse(firmware)?.mrtd(launch.page_order);
 
     // 2
     let rtmr0 =
@@ -78,7 +82,7 @@ pub fn measure(firmware: &Firmware<'_>, host: &Host, boot: Option<&DirectBoot<'_
 
     // 3, 4
     let (rtmr1, rtmr2) = match boot {
-        Some(boot) => (rtmr::of_kernel(boot, host.kernel_form)?, Register::Known(rtmr::of_arguments(boot))),
+        Some(boot) => (rtmr::of_kernel(boot, launch.kernel_form)?, rtmr::of_arguments(boot, launch.initrd_argument)),
         None => {
             let unknown = Register::Unknown("without --kernel the boot loader and its configuration decide it");
             (unknown, unknown)

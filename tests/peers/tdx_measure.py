@@ -3,17 +3,20 @@
 
 It goes other ways where there are any: the TDVF descriptor is found by the GUID before it instead of through the table at
 the image's end, and a PE image is hashed by cutting out what does not count. Where the kernel is signed, the SHA-256 digest
-that its signature states must be the one that this computes.
+that its signature states must be the one that this computes. Where a firmware names the initrd, and whether it takes the
+kernel's own file, is read from its code.
 """
 
 import argparse
 import hashlib
 import json
+import lzma
 import struct
 import uuid
 from pathlib import Path
 
 TDVF = uuid.UUID("e9eaf9f3-168e-44d5-a8eb-7f4d8738f6ae").bytes_le
+LZMA = uuid.UUID("ee4e5898-3914-4259-9d6e-dc7bd79403cf").bytes_le
 PAGE, CHUNK = 0x1000, 0x100
 
 
@@ -42,6 +45,23 @@ def mrtd(image, by_section):
         else:
             transcript += [part for pair in zip(added, measured, strict=True) for part in pair]
     return hashlib.sha384(b"".join(transcript)).digest()
+
+
+def code(image):
+    """The volumes that the image has as one compressed section (UEFI PI 1.8, volume 3, EFI_SECTION_GUID_DEFINED)."""
+    at = image.index(LZMA)
+    # After the section's GUID: where its data begins, from four bytes before the GUID where its size has 24 bits, from eight
+    # where it has 32.
+    header = 8 if image[at - 8 : at - 5] == b"\xff\xff\xff" else 4
+    start = at - header + struct.unpack_from("<H", image, at + 16)[0]
+    return lzma.LZMADecompressor(format=lzma.FORMAT_ALONE).decompress(image[start:])
+
+
+def habits(image):
+    volumes = code(image)
+    places = {"first": b"initrd=initrd \0", "last": b" initrd=initrd\0"}
+    [place] = [place for place, text in places.items() if text in volumes]
+    return {"initrd": place, "takes_file": b"etc/boot/" in volumes}
 
 
 def counted(image):
@@ -87,9 +107,12 @@ def main():
     parser.add_argument("--initrd", type=Path)
     parser.add_argument("--append", default="")
     parser.add_argument("--memory", type=int, default=0, help="MiB")
+    parser.add_argument("--habits", action="store_true")
     options = parser.parse_args()
     firmware = options.firmware.read_bytes()
     answer = {"page": mrtd(firmware, False).hex(), "section": mrtd(firmware, True).hex()}
+    if options.habits:
+        answer["habits"] = habits(firmware)
     if options.kernel:
         sha384 = lambda data: hashlib.sha384(data).digest()
         kernel = options.kernel.read_bytes()
@@ -100,9 +123,10 @@ def main():
         steps = [sha384(step) for step in [*steps, b"Exit Boot Services Returned with Success"]]
         answer["as-given"] = replay(sha384(content), *steps)
         answer["patched"] = replay(sha384(counted(patched(kernel, initrd, options.memory << 20))[0]), *steps)
-        line = options.append + (" initrd=initrd" if initrd else "")
-        events = [sha384((line + "\0").encode("utf-16-le"))] if line else []
-        answer["rtmr2"] = replay(*events, *([sha384(initrd)] if initrd else []))
+        before, after = ("initrd=initrd ", " initrd=initrd") if initrd else ("", "")
+        for place, line in (("first", before + options.append), ("last", options.append + after)):
+            events = [sha384((line + "\0").encode("utf-16-le"))] if line else []
+            answer[place] = replay(*events, *([sha384(initrd)] if initrd else []))
     print(json.dumps(answer))
 
 

@@ -29,10 +29,12 @@ pub(crate) enum Command {
     /// Compute MRTD of a TDX guest and, of the RTMRs, those that are known beforehand.
     ///
     /// MRTD covers the firmware; RTMR1 the kernel that QEMU is given, RTMR2 its command line and initrd, as a kernel from
-    /// Linux 6.10 on measures them. RTMR0 has ACPI tables and more of the host's and is not computed: approve one that you
-    /// saw, or let a policy say why not. The deployment document is in none of them: MRCONFIGID names it.
+    /// Linux 6.10 on measures them. Versions of QEMU and of the firmware differ in both: say with --kernel-form and
+    /// --initrd-argument which you have, or the register is unknown. RTMR0 has ACPI tables and more of the host's and is not
+    /// computed: approve one that you saw, or let a policy say why not. The deployment document is in none of them: MRCONFIGID
+    /// names it.
     #[command(after_help = "Example:\n  strongroom measure tdx --firmware OVMF.inteltdx.fd --kernel vmlinuz \
-                            --initrd initrd.img --append 'console=ttyS0' --kernel-form as-given")]
+                            --initrd initrd.img --append 'console=ttyS0' --kernel-form as-given --initrd-argument first")]
     Tdx(tdx::Tdx),
 }
 

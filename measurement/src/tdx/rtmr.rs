@@ -13,8 +13,15 @@ const STEPS: [&[u8]; 4] = [
     b"Exit Boot Services Invocation",
     b"Exit Boot Services Returned with Success",
 ];
-/// What the firmware appends to the command line where there is an initrd (edk2, OvmfPkg/Library/GenericQemuLoadImageLib).
-const INITRD: &str = " initrd=initrd";
+
+/// Where the firmware names the initrd in the load options, if there is one (edk2, OvmfPkg/Library/GenericQemuLoadImageLib).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InitrdArgument {
+    /// `initrd=initrd ` before the command line: edk2-stable202508 and newer.
+    First,
+    /// ` initrd=initrd` after the command line: older firmware.
+    Last,
+}
 
 /// A register, or why it cannot be said beforehand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +61,10 @@ pub fn rtmr2(load_options: Option<&Sha384>, initrd: Option<&Sha384>) -> Sha384 {
 }
 
 /// RTMR1 of a boot whose kernel the firmware gets in `form`.
-pub(super) fn of_kernel(boot: &DirectBoot<'_>, form: KernelForm) -> Result<Register> {
+pub(super) fn of_kernel(boot: &DirectBoot<'_>, form: Option<KernelForm>) -> Result<Register> {
+    let Some(form) = form else {
+        return Ok(Register::Unknown("without --kernel-form the versions of QEMU and firmware decide it"));
+    };
     match kernel::image(boot, form)? {
         kernel::Image::Known(image) => {
             let digest = authenticode(&image).map_err(|refusal| refusal.within("kernel"))?;
@@ -64,18 +74,22 @@ pub(super) fn of_kernel(boot: &DirectBoot<'_>, form: KernelForm) -> Result<Regis
     }
 }
 
-/// RTMR2 of a boot.
-pub(super) fn of_arguments(boot: &DirectBoot<'_>) -> Sha384 {
-    // An empty initrd is none to the firmware, and neither is an empty command line.
+/// RTMR2 of a boot whose initrd the firmware names at `argument`.
+pub(super) fn of_arguments(boot: &DirectBoot<'_>, argument: Option<InitrdArgument>) -> Register {
+    // An empty initrd is none to the firmware, and an empty text is no load options.
     let initrd = boot.initrd.filter(|initrd| !initrd.is_empty());
-    let options = load_options(boot.command_line, initrd.is_some());
-    rtmr2((!options.is_empty()).then(|| sha384(&options)).as_ref(), initrd.map(sha384).as_ref())
+    let text = match (initrd, argument) {
+        (None, _) => boot.command_line.to_owned(),
+        (Some(_), Some(InitrdArgument::First)) => ["initrd=initrd ", boot.command_line].concat(),
+        (Some(_), Some(InitrdArgument::Last)) => [boot.command_line, " initrd=initrd"].concat(),
+        (Some(_), None) => return Register::Unknown("without --initrd-argument the firmware's version decides it"),
+    };
+    let options = (!text.is_empty()).then(|| sha384(&load_options(&text)));
+    Register::Known(rtmr2(options.as_ref(), initrd.map(sha384).as_ref()))
 }
 
-/// The load options of the image: each byte of the command line as two, `initrd=initrd`, and a NUL. Without either, nothing.
-fn load_options(command_line: &str, initrd: bool) -> Vec<u8> {
-    let text = [command_line, if initrd { INITRD } else { "" }].concat();
-    let Some(_) = text.bytes().next() else { return Vec::new() };
+/// The load options of the image: each byte of the text as two, and a NUL.
+fn load_options(text: &str) -> Vec<u8> {
     text.bytes().chain([0]).flat_map(|byte| [byte, 0]).collect()
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use strongroom_appraisal::{Hex, TdxGuest};
 use strongroom_measurement::Firmware;
-use strongroom_measurement::tdx::{Host, KernelForm, Measurements, PageOrder, Register, measure};
+use strongroom_measurement::tdx::{InitrdArgument, KernelForm, Launch, Measurements, PageOrder, Register, measure};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -26,10 +26,17 @@ pub(crate) struct Tdx {
     /// How many vCPUs (-smp). RTMR0 alone depends on it, which is not computed.
     #[arg(long, value_name = "N")]
     vcpus: Option<u32>,
-    /// How the firmware gets the kernel, and so what it measures into RTMR1. `patched`: with the setup header as QEMU fills it
-    /// in. `as-given`: as the file has it, by firmware of edk2-stable202505 or newer under QEMU 10.0 or newer.
-    #[arg(long, value_name = "FORM", default_value = "patched")]
-    kernel_form: Form,
+    /// How the firmware gets the kernel, and so what it measures into RTMR1, which is unknown without it. `as-given`: as the
+    /// file has it, with any firmware under QEMU 10.2 or newer, and with edk2-stable202505 or newer under QEMU 10.0 and 10.1.
+    /// `patched`: with the setup header as QEMU fills it in, with older firmware under QEMU up to 10.1, and with any under
+    /// QEMU before 10.0.
+    #[arg(long, value_name = "FORM", requires = "kernel")]
+    kernel_form: Option<Form>,
+    /// Where the firmware puts the `initrd=initrd` that it adds to the command line, and so what RTMR2 has, which is unknown
+    /// without it where there is an initrd. `first`: before --append, as edk2-stable202508 and newer. `last`: after it, as older
+    /// firmware.
+    #[arg(long, value_name = "PLACE", requires = "initrd")]
+    initrd_argument: Option<Place>,
     /// The order in which the host adds and measures the firmware's pages. `page`: each by itself, as Linux does from 6.16 on.
     /// `section`: all of a section are added before they are measured, as some kernels did before.
     #[arg(long, value_name = "ORDER", default_value = "page")]
@@ -42,6 +49,12 @@ pub(crate) struct Tdx {
 enum Form {
     Patched,
     AsGiven,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Place {
+    First,
+    Last,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -64,15 +77,7 @@ struct Answer<'a> {
 pub(super) fn run(arguments: &Tdx, as_json: bool) -> Result<()> {
     let inputs = Inputs::read("firmware", &arguments.firmware, &arguments.boot)?;
     let firmware = Firmware::parse(&inputs.firmware)?;
-    let page_order = match arguments.page_order {
-        Order::Page => PageOrder::PageByPage,
-        Order::Section => PageOrder::SectionBySection,
-    };
-    let kernel_form = match arguments.kernel_form {
-        Form::Patched => KernelForm::Patched { memory: arguments.memory.map(bytes).transpose()? },
-        Form::AsGiven => KernelForm::AsGiven,
-    };
-    let measured = measure(&firmware, &Host { page_order, kernel_form }, inputs.boot()?.as_ref())?;
+    let measured = measure(&firmware, &launch(arguments)?, inputs.boot()?.as_ref())?;
     let Measurements { mrtd, rtmr0, rtmr1, rtmr2, rtmr3 } = measured;
     let mrtd = Hex(mrtd);
     let known = |register: &Register| register.known().copied().map(Hex);
@@ -100,6 +105,24 @@ pub(super) fn run(arguments: &Tdx, as_json: bool) -> Result<()> {
     rows.extend(registers.iter().map(|(name, register)| vec![(*name).to_owned(), for_people(register)]));
     rows.extend(inputs.digests.iter().map(|(name, digest)| vec![name.clone(), digest.oci()]));
     output::line(&output::table(&["WHAT", "VALUE"], &rows))
+}
+
+fn launch(arguments: &Tdx) -> Result<Launch> {
+    let memory = arguments.memory.map(bytes).transpose()?;
+    Ok(Launch {
+        page_order: match arguments.page_order {
+            Order::Page => PageOrder::PageByPage,
+            Order::Section => PageOrder::SectionBySection,
+        },
+        kernel_form: arguments.kernel_form.map(|form| match form {
+            Form::Patched => KernelForm::Patched { memory },
+            Form::AsGiven => KernelForm::AsGiven,
+        }),
+        initrd_argument: arguments.initrd_argument.map(|place| match place {
+            Place::First => InitrdArgument::First,
+            Place::Last => InitrdArgument::Last,
+        }),
+    })
 }
 
 fn bytes(mebibytes: u64) -> Result<u64> {

@@ -5,7 +5,9 @@ use super::launch::{SECTIONS, sample};
 use crate::DirectBoot;
 use crate::Firmware;
 use crate::tdx::kernel::{Image, image};
-use crate::tdx::{Host, KernelForm, Measurements, PageOrder, Register, authenticode, extend, measure, rtmr1, rtmr2};
+use crate::tdx::{
+    InitrdArgument, KernelForm, Launch, Measurements, PageOrder, Register, authenticode, extend, measure, rtmr1, rtmr2,
+};
 use aws_lc_rs::digest::{SHA384, digest};
 use strongroom_wire::{Code, Result};
 
@@ -42,10 +44,19 @@ fn given(boot: &DirectBoot<'_>, form: KernelForm) -> Vec<u8> {
     }
 }
 
-/// What a small firmware measures of `boot`.
-fn measured(boot: Option<&DirectBoot<'_>>, kernel_form: KernelForm) -> Result<Measurements> {
+/// What a small firmware measures of `boot` whose kernel it gets in a form and whose initrd it names at a place.
+fn measured(
+    boot: Option<&DirectBoot<'_>>,
+    kernel_form: impl Into<Option<KernelForm>>,
+    initrd_argument: impl Into<Option<InitrdArgument>>,
+) -> Result<Measurements> {
     let image = sample(&SECTIONS).image();
-    measure(&Firmware::parse(&image)?, &Host { page_order: PageOrder::PageByPage, kernel_form }, boot)
+    let launch = Launch {
+        page_order: PageOrder::PageByPage,
+        kernel_form: kernel_form.into(),
+        initrd_argument: initrd_argument.into(),
+    };
+    measure(&Firmware::parse(&image)?, &launch, boot)
 }
 
 fn word(image: &[u8], at: usize) -> u32 {
@@ -110,8 +121,8 @@ fn kernel_that_qemu_would_not_patch_refused_where_it_is_to_be_patched() {
             other[0x207] = 2;
         }
         let boot = DirectBoot::new(&other, None, "").unwrap();
-        assert_eq!(measured(Some(&boot), patched(GIB)).unwrap_err().code, Code::Malformed, "{at:#x}");
-        measured(Some(&boot), GIVEN).unwrap();
+        assert_eq!(measured(Some(&boot), patched(GIB), None).unwrap_err().code, Code::Malformed, "{at:#x}");
+        measured(Some(&boot), GIVEN, None).unwrap();
     }
     let boot = DirectBoot::new(&valid[..0x236], None, "").unwrap();
     assert_eq!(image(&boot, patched(GIB)).err().unwrap().code, Code::Malformed);
@@ -120,20 +131,41 @@ fn kernel_that_qemu_would_not_patch_refused_where_it_is_to_be_patched() {
 #[test]
 fn registers_are_known_as_far_as_the_inputs_reach() {
     let kernel = kernel(true);
-    let known = |boot: Option<&DirectBoot<'_>>, form| {
-        let Measurements { rtmr0, rtmr1, rtmr2, rtmr3, .. } = measured(boot, form).unwrap();
+    let known = |boot: Option<&DirectBoot<'_>>, form: Option<KernelForm>, argument| {
+        let Measurements { rtmr0, rtmr1, rtmr2, rtmr3, .. } = measured(boot, form, argument).unwrap();
         [rtmr0, rtmr1, rtmr2, rtmr3].map(|register| register.known().is_some())
     };
     let without = DirectBoot::new(&kernel, None, "quiet").unwrap();
+    let empty = DirectBoot::new(&kernel, Some(b""), "quiet").unwrap();
     let with = DirectBoot::new(&kernel, Some(b"initrd"), "quiet").unwrap();
     let vga = DirectBoot::new(&kernel, None, "quiet vga=ask").unwrap();
-    let unknown_memory = KernelForm::Patched { memory: None };
-    assert_eq!(known(None, GIVEN), [false; 4]);
-    assert_eq!(known(Some(&without), unknown_memory), [false, true, true, false]);
-    assert_eq!(known(Some(&with), unknown_memory), [false, false, true, false]);
-    assert_eq!(known(Some(&with), patched(GIB)), [false, true, true, false]);
-    assert_eq!(known(Some(&vga), patched(GIB)), [false, false, true, false]);
-    assert_eq!(known(Some(&vga), GIVEN), [false, true, true, false]);
+    let (given, patched) = (Some(GIVEN), Some(patched(GIB)));
+    let unknown_memory = Some(KernelForm::Patched { memory: None });
+    let last = Some(InitrdArgument::Last);
+    for (boot, form, argument, want) in [
+        (None, given, last, [false; 4]),
+        (Some(&without), None, None, [false, false, true, false]),
+        (Some(&without), unknown_memory, None, [false, true, true, false]),
+        (Some(&empty), given, None, [false, true, true, false]),
+        (Some(&with), given, None, [false, true, false, false]),
+        (Some(&with), given, last, [false, true, true, false]),
+        (Some(&with), None, last, [false, false, true, false]),
+        (Some(&with), unknown_memory, last, [false, false, true, false]),
+        (Some(&with), patched, last, [false, true, true, false]),
+        (Some(&vga), patched, None, [false, false, true, false]),
+        (Some(&vga), given, None, [false, true, true, false]),
+    ] {
+        assert_eq!(known(boot, form, argument), want, "{form:?} {argument:?}");
+    }
+}
+
+#[test]
+fn register_that_is_not_known_says_what_decides_it() {
+    let kernel = kernel(true);
+    let with = DirectBoot::new(&kernel, Some(b"initrd"), "quiet").unwrap();
+    let Measurements { rtmr1, rtmr2, .. } = measured(Some(&with), None, None).unwrap();
+    assert_eq!(rtmr1, Register::Unknown("without --kernel-form the versions of QEMU and firmware decide it"));
+    assert_eq!(rtmr2, Register::Unknown("without --initrd-argument the firmware's version decides it"));
 }
 
 #[test]
@@ -152,7 +184,7 @@ fn rtmr1_is_the_kernel_and_the_steps_of_the_boot() {
         want = sha384(&[want, event].concat());
     }
     assert_eq!(rtmr1(&digest), want);
-    assert_eq!(measured(Some(&boot), patched(GIB)).unwrap().rtmr1, Register::Known(want));
+    assert_eq!(measured(Some(&boot), patched(GIB), None).unwrap().rtmr1, Register::Known(want));
 }
 
 #[test]
@@ -161,15 +193,21 @@ fn rtmr2_is_the_command_line_in_two_bytes_each_and_the_initrd() {
     let wide = |text: &str| sha384(&text.bytes().flat_map(|byte| [byte, 0]).collect::<Vec<_>>());
     let initrd = sha384(b"initrd");
     let event = |digest| extend(&[0; 48], &digest);
-    for (file, command_line, want) in [
-        (None, "", [0; 48]),
-        (None, "quiet", event(wide("quiet\0"))),
-        (Some(b"".as_slice()), "quiet", event(wide("quiet\0"))),
-        (Some(b"initrd".as_slice()), "quiet", extend(&event(wide("quiet initrd=initrd\0")), &initrd)),
-        (Some(b"initrd".as_slice()), "", extend(&event(wide(" initrd=initrd\0")), &initrd)),
+    let (one, none) = (Some(b"initrd".as_slice()), Some(b"".as_slice()));
+    let (first, last) = (Some(InitrdArgument::First), Some(InitrdArgument::Last));
+    for (file, command_line, argument, want) in [
+        (None, "", None, [0; 48]),
+        (None, "quiet", None, event(wide("quiet\0"))),
+        (None, "quiet", first, event(wide("quiet\0"))),
+        (none, "quiet", last, event(wide("quiet\0"))),
+        (one, "quiet", first, extend(&event(wide("initrd=initrd quiet\0")), &initrd)),
+        (one, "quiet", last, extend(&event(wide("quiet initrd=initrd\0")), &initrd)),
+        (one, "", first, extend(&event(wide("initrd=initrd \0")), &initrd)),
+        (one, "", last, extend(&event(wide(" initrd=initrd\0")), &initrd)),
     ] {
         let boot = DirectBoot::new(&kernel, file, command_line).unwrap();
-        assert_eq!(measured(Some(&boot), GIVEN).unwrap().rtmr2, Register::Known(want), "{command_line}");
+        let rtmr2 = measured(Some(&boot), GIVEN, argument).unwrap().rtmr2;
+        assert_eq!(rtmr2, Register::Known(want), "{command_line} {argument:?}");
     }
     assert_eq!(rtmr2(None, None), [0; 48]);
 }

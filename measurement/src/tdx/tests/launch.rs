@@ -3,14 +3,15 @@
 use crate::Firmware;
 use crate::chain::PAGE;
 use crate::sample::{METADATA, Sample, TDVF, words};
-use crate::tdx::{Host, KernelForm, PageOrder, measure};
+use crate::tdx::{Launch, PageOrder, measure};
 use aws_lc_rs::digest::{SHA384, digest};
 use proptest::prelude::*;
-use strongroom_wire::{Code, Result};
+use strongroom_wire::{Code, Result, limits};
 
 const BOOT: u32 = 0;
 const VARIABLES: u32 = 1;
 const HANDOFF: u32 = 2;
+const MEMORY: u32 = 3;
 const PERMANENT: u32 = 4;
 const MEASURED: u32 = 1;
 const ADDED_LATER: u32 = 2;
@@ -18,12 +19,12 @@ const ADDED_LATER: u32 = 2;
 /// Offset and length in the image, address and size in memory, type, attributes.
 pub(super) type Section = [u32; 6];
 
-/// Two pages of the image, measured; one page of it that is not; memory; and memory that the TD adds itself.
+/// Two pages of the image, measured; one page of it that is not; and memory.
 pub(super) const SECTIONS: [Section; 4] = [
     [0x1000, 0x2000, 0xffff_e000, 0x2000, BOOT, MEASURED],
     [0x0000, 0x1000, 0xffff_d000, 0x1000, VARIABLES, 0],
     [0, 0, 0x80_9000, 0x1000, HANDOFF, 0],
-    [0, 0, 0x100_0000, 0x1000, PERMANENT, ADDED_LATER],
+    [0, 0, 0x100_0000, 0x1000, MEMORY, 0],
 ];
 
 pub(super) fn sample(sections: &[Section]) -> Sample {
@@ -38,12 +39,19 @@ pub(super) fn sample(sections: &[Section]) -> Sample {
 }
 
 fn mrtd(image: &[u8], order: PageOrder) -> Result<[u8; 48]> {
-    let host = Host { page_order: order, kernel_form: KernelForm::AsGiven };
-    Ok(measure(&Firmware::parse(image)?, &host, None)?.mrtd)
+    let launch = Launch { page_order: order, kernel_form: None, initrd_argument: None };
+    Ok(measure(&Firmware::parse(image)?, &launch, None)?.mrtd)
 }
 
 fn code(sections: &[Section]) -> Code {
     mrtd(&sample(sections).image(), PageOrder::PageByPage).unwrap_err().code
+}
+
+/// The sections with one instead of that at `at`.
+fn with(at: usize, section: Section) -> [Section; 4] {
+    let mut sections = SECTIONS;
+    sections[at] = section;
+    sections
 }
 
 /// One block of the specification's: name, address.
@@ -69,7 +77,7 @@ fn mrtd_is_the_transcript_of_the_specification_in_either_order() {
     let image = sample(&SECTIONS).image();
     let [first, second] = [0xffff_e000, 0xffff_f000];
     let [one, other] = [measured(&image, 0x1000, first), measured(&image, 0x2000, second)];
-    let rest = [added(0xffff_d000), added(0x80_9000)].concat();
+    let rest = [added(0xffff_d000), added(0x80_9000), added(0x100_0000)].concat();
     let by_page = [added(first), one.clone(), added(second), other.clone(), rest.clone()].concat();
     let by_section = [added(first), added(second), one, other, rest].concat();
     for (order, transcript) in [(PageOrder::PageByPage, by_page), (PageOrder::SectionBySection, by_section)] {
@@ -99,35 +107,76 @@ fn firmware_without_metadata_is_not_measurable() {
 
 #[test]
 fn measured_contents_that_are_not_the_images_are_not_measurable() {
-    let [_, _, handoff, _] = SECTIONS;
-    let with = |attributes| [[handoff[0], handoff[1], handoff[2], handoff[3], HANDOFF, attributes]];
-    mrtd(&sample(&with(0)).image(), PageOrder::PageByPage).unwrap();
-    assert_eq!(code(&with(MEASURED)), Code::FirmwareNotMeasurable);
-    assert_eq!(code(&[[0, 0, 0xffff_e000, 0x1000, BOOT, MEASURED]]), Code::FirmwareNotMeasurable);
-    assert_eq!(code(&[[0, 0x1000, 0xffff_e000, 0x1000, HANDOFF, MEASURED]]), Code::FirmwareNotMeasurable);
+    mrtd(&sample(&SECTIONS).image(), PageOrder::PageByPage).unwrap();
+    for at in [2, 3] {
+        let [offset, length, address, size, kind, _] = SECTIONS[at];
+        assert_eq!(code(&with(at, [offset, length, address, size, kind, MEASURED])), Code::FirmwareNotMeasurable);
+    }
+}
+
+#[test]
+fn section_of_a_type_that_qemu_does_not_launch_is_not_measurable() {
+    let of = |kind| with(3, [0, 0, 0x100_0000, 0x1000, kind, 0]);
+    for kind in [HANDOFF, MEMORY] {
+        mrtd(&sample(&of(kind)).image(), PageOrder::PageByPage).unwrap();
+    }
+    for kind in PERMANENT..=8 {
+        assert_eq!(code(&of(kind)), Code::FirmwareNotMeasurable, "{kind}");
+    }
+    // As firmware for other launchers has it.
+    assert_eq!(code(&with(3, [0, 0, 0x100_0000, 0x1000, PERMANENT, ADDED_LATER])), Code::FirmwareNotMeasurable);
+}
+
+#[test]
+fn section_that_the_guest_adds_itself_is_not_measurable_because_qemu_adds_it() {
+    for (at, mut section) in SECTIONS.into_iter().enumerate() {
+        section[5] = 0;
+        mrtd(&sample(&with(at, section)).image(), PageOrder::PageByPage).unwrap();
+        section[5] = ADDED_LATER;
+        let refusal = mrtd(&sample(&with(at, section)).image(), PageOrder::PageByPage).unwrap_err();
+        assert_eq!((refusal.code, refusal.got.as_deref()), (Code::FirmwareNotMeasurable, Some("PAGE_AUG")));
+    }
+}
+
+#[test]
+fn fewer_sections_than_two_and_none_for_the_hand_off_block_are_not_measurable() {
+    let [boot, variables, handoff, _] = SECTIONS;
+    mrtd(&sample(&[boot, handoff]).image(), PageOrder::PageByPage).unwrap();
+    for sections in [&[][..], &[boot], &[handoff], &[boot, variables]] {
+        assert_eq!(code(sections), Code::FirmwareNotMeasurable, "{sections:?}");
+    }
 }
 
 #[test]
 fn section_that_no_launcher_would_follow_refused() {
-    let valid = SECTIONS[0];
-    mrtd(&sample(&[valid]).image(), PageOrder::PageByPage).unwrap();
-    for (field, to, want) in [
-        (0, 0x1001, Code::Malformed),
-        (0, u32::MAX, Code::Malformed),
-        (1, 0x1000, Code::Malformed),
-        (1, 0x3000, Code::Malformed),
-        (2, 0xffff_e001, Code::Malformed),
-        (3, 0x1fff, Code::Malformed),
-        (4, 8, Code::Malformed),
-        (5, 3, Code::Malformed),
-        (5, 4, Code::Malformed),
+    mrtd(&sample(&SECTIONS).image(), PageOrder::PageByPage).unwrap();
+    for (at, field, to) in [
+        (0, 0, 0x1001),
+        (0, 0, u32::MAX),
+        (0, 1, 0),
+        (0, 1, 0x1000),
+        (0, 1, 0x3000),
+        (0, 2, 0xffff_e001),
+        (0, 3, 0x1fff),
+        (0, 5, 3),
+        (0, 5, 4),
+        (1, 1, 0),
+        (2, 1, 0x1000),
+        (3, 1, 0x1000),
     ] {
-        let mut section = valid;
-        section[field] = to;
-        assert_eq!(code(&[section]), want, "field {field} as {to:#x}");
+        let mut sections = SECTIONS;
+        sections[at][field] = to;
+        assert_eq!(code(&sections), Code::Malformed, "field {field} of section {at} as {to:#x}");
     }
-    assert_eq!(code(&[[0, 0, 0, 0x1000_1000, PERMANENT, 0]]), Code::TooLarge);
-    mrtd(&sample(&[[0, 0, 0, 0x1000_0000, PERMANENT, ADDED_LATER]]).image(), PageOrder::PageByPage).unwrap();
+}
+
+#[test]
+fn memory_at_its_limit_accepted_and_a_page_more_refused() {
+    let limit = u32::try_from(limits::FIRMWARE_MEMORY).unwrap();
+    let of = |size| with(3, [0, 0, 0x100_0000, size, MEMORY, 0]);
+    // Four pages are the other sections'.
+    mrtd(&sample(&of(limit - 0x4000)).image(), PageOrder::PageByPage).unwrap();
+    assert_eq!(code(&of(limit - 0x3000)), Code::TooLarge);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::choose;
 use strongroom_devkit::firmware::{IMAGE, KERNEL};
-use strongroom_measurement::tdx::{Host, KernelForm, PageOrder, authenticode};
+use strongroom_measurement::tdx::{InitrdArgument, KernelForm, Launch, PageOrder, authenticode};
 use strongroom_measurement::{DirectBoot, Firmware, snp, tdx};
 
 pub fn run(input: &[u8]) {
@@ -29,8 +29,12 @@ fn launch(input: &[u8]) {
     assert_ne!(of(&image, None).ok(), Some(measurement));
 }
 
-fn host(page_order: PageOrder) -> Host {
-    Host { page_order, kernel_form: KernelForm::Patched { memory: Some(1 << 30) } }
+fn ordered(page_order: PageOrder) -> Launch {
+    Launch {
+        page_order,
+        kernel_form: Some(KernelForm::Patched { memory: Some(1 << 30) }),
+        initrd_argument: Some(InitrdArgument::First),
+    }
 }
 
 /// The order of pages changes MRTD alone.
@@ -38,7 +42,7 @@ fn domain(input: &[u8]) {
     let image = image(input);
     let Ok(firmware) = Firmware::parse(&image) else { return };
     let boot = DirectBoot::new(&KERNEL, None, "quiet").unwrap();
-    let of = |order| tdx::measure(&firmware, &host(order), Some(&boot));
+    let of = |order| tdx::measure(&firmware, &ordered(order), Some(&boot));
     let [one, other] = [PageOrder::PageByPage, PageOrder::SectionBySection].map(of);
     let Ok(one) = one else { return };
     assert_eq!(tdx::Measurements { mrtd: one.mrtd, ..other.unwrap() }, one);
@@ -58,7 +62,7 @@ fn patched(input: &[u8]) {
     let firmware = Firmware::parse(&IMAGE).unwrap();
     let of = |kernel: &[u8]| {
         let boot = DirectBoot::new(kernel, Some(&KERNEL), "quiet")?;
-        tdx::measure(&firmware, &host(PageOrder::PageByPage), Some(&boot))
+        tdx::measure(&firmware, &ordered(PageOrder::PageByPage), Some(&boot))
     };
     let Ok(known) = of(input) else { return };
     let mut changed = input.to_vec();

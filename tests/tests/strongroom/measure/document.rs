@@ -113,3 +113,17 @@ fn machine_that_qemu_would_not_launch_is_wrong_usage() {
     assert_eq!(strongroom(&[&arguments[..], &["--vcpu-type", "Milan"]].concat()).refused(), Code::Usage);
     assert_eq!(desk.tdx(&["--append", "quiet"]).refused(), Code::Usage);
 }
+
+#[test]
+fn ways_of_a_launch_without_the_file_that_they_are_of_are_wrong_usage() {
+    let desk = Desk::new();
+    let kernel = desk.path("vmlinuz");
+    fs::write(&kernel, firmware::KERNEL.as_slice()).unwrap();
+    let (form, place) = (["--kernel-form", "as-given"], ["--initrd-argument", "first"]);
+    let (kernel, initrd) = (["--kernel", text(&kernel)], ["--initrd", text(&kernel)]);
+    desk.tdx(&[kernel, form].concat()).ok();
+    desk.tdx(&[kernel, initrd, place].concat()).ok();
+    for arguments in [form.to_vec(), place.to_vec(), [kernel, place].concat()] {
+        assert_eq!(desk.tdx(&arguments).refused(), Code::Usage, "{arguments:?}");
+    }
+}

@@ -89,10 +89,29 @@ fn registers_of_a_signed_kernel_are_those_of_a_second_implementation() {
         let Some(theirs) = independent(&firmware, &more) else { return };
         // The digest is the one that Debian signed, which nobody here computed.
         assert_eq!(theirs["signed"], signed);
-        for form in ["patched", "as-given"] {
-            let ours = measure(&firmware, &[&more[..], &["--kernel-form", form]].concat());
-            assert_eq!([&ours["rtmr1"], &ours["rtmr2"]], [&theirs[form], &theirs["rtmr2"]], "{more:?} {form}");
+        for (form, place) in [("patched", "first"), ("as-given", "last")] {
+            let named = ["--kernel-form", form, "--initrd-argument", place];
+            let named = if more.contains(&"--initrd") { &named[..] } else { &named[..2] };
+            let ours = measure(&firmware, &[&more[..], named].concat());
+            assert_eq!([&ours["rtmr1"], &ours["rtmr2"]], [&theirs[form], &theirs[place]], "{more:?} {form} {place}");
         }
+        // Where there is no initrd, its place makes no difference.
+        assert_eq!(theirs["first"] != theirs["last"], more.contains(&"--initrd"));
+    }
+}
+
+#[test]
+fn where_a_firmware_names_the_initrd_and_whether_it_takes_the_kernels_file_is_what_the_documents_say() {
+    for (variable, file, place, takes_file) in [
+        ("OVMF_BOOKWORM", "ovmf/OVMF.fd", "last", false),
+        ("OVMF_TRIXIE", "ovmf/OVMF.fd", "last", true),
+        ("OVMF_AMDSEV", "ovmf/OVMF.amdsev.fd", "first", true),
+        ("OVMF_INTELTDX", "ovmf/OVMF.inteltdx.ms.fd", "first", true),
+    ] {
+        let Some(path) = firmware(variable, file) else { return };
+        let Some(theirs) = independent(&path, &["--habits"]) else { return };
+        let want = serde_json::json!({ "initrd": place, "takes_file": takes_file });
+        assert_eq!(theirs["habits"], want, "{variable}");
     }
 }
 
@@ -110,9 +129,16 @@ fn what_cannot_be_known_is_null_with_its_reason() {
     };
     let (kernel, any) = (text(&kernel), text(&firmware));
     assert_eq!(unknown(&[]), ["rtmr0", "rtmr1", "rtmr2", "rtmr3"]);
-    assert_eq!(unknown(&["--kernel", kernel]), ["rtmr0", "rtmr3"]);
-    assert_eq!(unknown(&["--kernel", kernel, "--initrd", any]), ["rtmr0", "rtmr1", "rtmr3"]);
-    assert_eq!(unknown(&["--kernel", kernel, "--initrd", any, "--memory", "4096"]), ["rtmr0", "rtmr3"]);
+    let with = |more: &[&str]| unknown(&[&["--kernel", kernel][..], more].concat());
+    let (given, patched) = (["--kernel-form", "as-given"], ["--kernel-form", "patched"]);
+    let (initrd, last) = (["--initrd", any], ["--initrd-argument", "last"]);
+    assert_eq!(with(&[]), ["rtmr0", "rtmr1", "rtmr3"]);
+    assert_eq!(with(&given), ["rtmr0", "rtmr3"]);
+    assert_eq!(with(&patched), ["rtmr0", "rtmr3"]);
+    assert_eq!(with(&[given, initrd].concat()), ["rtmr0", "rtmr2", "rtmr3"]);
+    assert_eq!(with(&[given, initrd, last].concat()), ["rtmr0", "rtmr3"]);
+    assert_eq!(with(&[patched, initrd, last].concat()), ["rtmr0", "rtmr1", "rtmr3"]);
+    assert_eq!(with(&[patched, initrd, last, ["--memory", "4096"]].concat()), ["rtmr0", "rtmr3"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use super::cbor::Item;
 use super::read::refused;
-use super::{COSE_SIGN1, CorimImport, CorimPlatform, EPOCH};
+use super::{CORIM, COSE_SIGN1, CorimImport, CorimPlatform, EPOCH};
 use crate::window::Window;
 use crate::{DocumentKey, ReferenceValues, UnixTime};
 use strongroom_wire::digest::Sha256;
@@ -37,7 +37,8 @@ impl ReferenceValues {
     /// 1. Take header, content and signature apart, and read the algorithm.
     /// 2. Verify the signature over header and content, by a key whose algorithm it is.
     /// 3. Read the rest of the header: what is signed is a CoRIM, who signed, and that the signature is valid at `now`.
-    /// 4. Read the content, as [`Self::from_corim`] does.
+    /// 4. Read the content, as [`Self::from_corim`] does. It must be valid at `now` too, and what is made of it is valid within
+    ///    both: where the caller states no validity, as long as both.
     ///
     /// # Errors
     /// `malformed`, `too-large`; `signature-invalid`; `reference-values-invalid`: the header is of something else, names no
@@ -76,9 +77,22 @@ impl ReferenceValues {
                 .want("by one of them"));
         };
         // 3
-        let signer = read_signer(&header, key, now)?;
+        let (signer, window) = read_signer(&header, key, now)?;
         // 4
-        Ok((Self::from_corim(content, import)?, signer))
+        let window =
+            window.and(read_validity(Item::parse(content, "CoRIM")?.untagged(CORIM).and_then(|corim| corim.at(4)))?);
+        verify_window(window, "CoRIM", now)?;
+        let (begins, ends) = window.bounds();
+        let (issued, expires) = import.validity.unwrap_or((begins, ends));
+        if issued < begins || expires > ends {
+            return Err(refused(
+                "validity of what is imported",
+                &format!("within {begins} to {ends}, which was signed"),
+            )
+            .got(format!("{issued} to {expires}")));
+        }
+        let import = CorimImport { validity: Some((issued, expires)), ..import.clone() };
+        Ok((Self::from_corim(content, &import)?, signer))
     }
 
     /// [`Self::to_corim`], signed by `key`, whose holder goes by the name of `signer`, and valid for as long as the values.
@@ -134,7 +148,7 @@ fn signature_structure(protected: &[u8], content: &[u8]) -> Vec<u8> {
 }
 
 /// Who signed, from a header whose signature held.
-fn read_signer(header: &Item, key: &DocumentKey, now: UnixTime) -> Result<CorimSigner> {
+fn read_signer(header: &Item, key: &DocumentKey, now: UnixTime) -> Result<(CorimSigner, Window)> {
     if header.at(CRIT).is_some() {
         return Err(refused("header of a signed CoRIM", "nothing critical that is not known here").got("crit"));
     }
@@ -150,21 +164,30 @@ fn read_signer(header: &Item, key: &DocumentKey, now: UnixTime) -> Result<CorimS
     };
     let claims = header.at(CWT_CLAIMS);
     // Where both are given both count: the draft wants them to agree.
-    let window = Window::ALWAYS.and(meta_validity(meta.as_ref())?).and(claims_validity(claims)?);
-    let (early, late) = (Code::ReferenceValuesNotYetValid, Code::ReferenceValuesExpired);
-    window.verify("signature of a CoRIM", now, early, late)?;
+    let window = Window::ALWAYS.and(read_validity(meta.as_ref().and_then(|meta| meta.at(1)))?);
+    let window = window.and(claims_validity(claims)?);
+    verify_window(window, "signature of a CoRIM", now)?;
     let name = meta.as_ref().map_or_else(|| claims.and_then(|claims| claims.at(1)), |meta| meta.at(0)?.at(0));
     let name = name.and_then(Item::string).ok_or_else(|| refused("signer of a CoRIM", "a name"))?;
     verify_name(name)?;
-    Ok(CorimSigner { key: key.fingerprint(), name: name.to_owned() })
+    if claims.is_some_and(|claims| claims.at(1).and_then(Item::string) != Some(name)) {
+        return Err(refused("issuer of a CoRIM's claims", name));
+    }
+    Ok((CorimSigner { key: key.fingerprint(), name: name.to_owned() }, window))
 }
 
 /// `validity-map` (§7.3): not-before where it begins somewhere, and not-after, the last second.
-fn meta_validity(meta: Option<&Item>) -> Result<(UnixTime, UnixTime)> {
-    let Some(validity) = meta.and_then(|meta| meta.at(1)) else { return Ok((0, UnixTime::MAX)) };
+fn read_validity(validity: Option<&Item>) -> Result<(UnixTime, UnixTime)> {
+    let Some(validity) = validity else { return Ok((0, UnixTime::MAX)) };
     let moment = |item: &Item| item.untagged(EPOCH).and_then(Item::unsigned);
     let begins = validity.at(0).map_or(Some(0), moment);
-    begins.zip(validity.at(1).and_then(moment)).ok_or_else(|| refused("signature-validity", "moments as epoch times"))
+    begins
+        .zip(validity.at(1).and_then(moment))
+        .ok_or_else(|| refused("validity of a signed CoRIM", "moments as epoch times"))
+}
+
+fn verify_window(window: Window, what: &str, now: UnixTime) -> Result<()> {
+    window.verify(what, now, Code::ReferenceValuesNotYetValid, Code::ReferenceValuesExpired)
 }
 
 /// `nbf` and `exp` (RFC 8392 §3.1), which is the first second that is too late.

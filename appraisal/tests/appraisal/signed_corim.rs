@@ -61,7 +61,8 @@ fn written(by: &Signer) -> Vec<u8> {
 fn read(corim: &[u8], keys: &[&Signer], now: u64) -> Result<String> {
     let keys: Vec<_> = keys.iter().map(|signer| signer.key.clone()).collect();
     let (read, signer) = ReferenceValues::from_signed_corim(corim, &keys, &import(&[]), now)?;
-    assert_eq!(read, ReferenceValues { tdx: None, ..values() });
+    let (issued, expires) = (read.issued, read.expires);
+    assert_eq!(read, ReferenceValues { tdx: None, issued, expires, ..values() });
     assert!(keys.iter().any(|key| key.fingerprint() == signer.key));
     Ok(signer.name)
 }
@@ -144,12 +145,40 @@ fn signature_accepted_within_its_validity_and_refused_a_second_outside() {
     let both = |claims: CwtClaims| {
         of_another(CoseAlgorithm::Es256, |builder| builder.set_corim_meta(meta()).set_cwt_claims(claims))
     };
-    assert_eq!(refusal(&both(CwtClaims::new("issuer").with_exp(1_001)), NOW), None);
-    assert_eq!(refusal(&both(CwtClaims::new("issuer").with_exp(1_000)), NOW), Some(Code::ReferenceValuesExpired));
+    assert_eq!(refusal(&both(CwtClaims::new("another").with_exp(1_001)), NOW), None);
+    assert_eq!(refusal(&both(CwtClaims::new("another").with_exp(1_000)), NOW), Some(Code::ReferenceValuesExpired));
     for odd in [0, -1] {
-        let odd = both(CwtClaims::new("issuer").with_exp(odd));
+        let odd = both(CwtClaims::new("another").with_exp(odd));
         assert_eq!(refusal(&odd, NOW), Some(Code::ReferenceValuesInvalid));
     }
+}
+
+#[test]
+fn what_is_imported_is_valid_within_content_and_signature_and_no_longer_whatever_the_caller_says() {
+    let keys = [PUBLISHER.key.clone()];
+    let signed = of_another(CoseAlgorithm::Es256, |builder| {
+        builder.set_cwt_claims(CwtClaims::new("issuer").with_nbf(995).with_exp(2_000))
+    });
+    let read = |validity, now| {
+        let import = strongroom_appraisal::CorimImport { validity, ..import(&[]) };
+        let read = ReferenceValues::from_signed_corim(&signed, &keys, &import, now);
+        read.map(|(values, _)| (values.issued, values.expires)).map_err(|refusal| refusal.code)
+    };
+    assert_eq!([read(None, NOW), read(Some((995, 1_010)), NOW)], [Ok((995, 1_010)); 2]);
+    for beyond in [(994, 1_010), (995, 1_011)] {
+        assert_eq!(read(Some(beyond), NOW), Err(Code::ReferenceValuesInvalid));
+    }
+    // The content ends before its signature.
+    assert_eq!(read(Some((995, 1_010)), 1_011), Err(Code::ReferenceValuesExpired));
+}
+
+#[test]
+fn header_that_names_two_signers_refused() {
+    let both = |issuer: &str| {
+        let claims = CwtClaims::new(issuer);
+        refusal(&of_another(CoseAlgorithm::Es256, |builder| builder.set_corim_meta(meta()).set_cwt_claims(claims)), NOW)
+    };
+    assert_eq!((both("another"), both("issuer")), (None, Some(Code::ReferenceValuesInvalid)));
 }
 
 #[test]

@@ -104,13 +104,13 @@ pub(super) async fn open_cached<F: FileSink>(
     opening.await.map_err(|e| panicked(&e))?
 }
 
-/// All of a layer's blob, out of the cache.
+/// All of a layer's blob, out of the cache. Who collects waits for the layers that are opened after it: they may be what there
+/// would be no more room for.
 pub(super) async fn read_cached(mut blob: CachedBlob, layer: &Layer) -> Result<Bytes> {
     let room = layer.size.saturating_add(1);
     let reading = spawn_blocking(move || {
         let mut bytes = Vec::new();
         blob.file().take(room).read_to_end(&mut bytes).map_err(|e| failed(&e))?;
-        blob.release();
         Ok(bytes.into())
     });
     reading.await.map_err(|e| panicked(&e))?

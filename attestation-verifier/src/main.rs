@@ -23,8 +23,9 @@ struct Arguments {
     /// Print what a deployment document names this verifier by, as JSON, and exit; makes the identity at first start
     #[arg(long)]
     identity: bool,
-    /// Put the store under the master key in FILE, which is made where it is absent, and exit. Stop the service first. Once it is
-    /// done, name FILE as `master-key` in the configuration and destroy the old one. Interrupted, it goes on when run again
+    /// Put the store under the master key in FILE, which is made where it is absent, and exit. Stop the service first. Once it
+    /// said that it is done, name FILE as `master-key` in the configuration and destroy the old one. Interrupted, or where it
+    /// failed, it goes on when run again. The key that the store is under is refused
     #[arg(long, value_name = "FILE", conflicts_with_all = ["check", "identity"])]
     rewrap: Option<PathBuf>,
 }
@@ -61,7 +62,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         let done = runtime.block_on(rewrap(&config, new, &Clock::system()))?;
         let which = match done {
             Rewrap::Done(seq) => format!("rewrapped, row {seq} of the audit log"),
-            Rewrap::Unchanged => "unchanged, it was rewrapped before".to_owned(),
+            Rewrap::Unchanged => {
+                "rewrapped before, and what was left of the old key is out of its files now".to_owned()
+            }
         };
         let (old, new) = (config.master_key.display(), new.display());
         say(&format!("{which}: the store opens with the master key `{new}` alone"));

@@ -61,6 +61,11 @@ impl MasterKey {
         Ok(Self { sealing: sealing.map_err(|_| invalid())?, mac: mac.map_err(|_| invalid())? })
     }
 
+    /// Whether it is the same key as `other`.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.verify("master key", b"which", &other.mac(b"which")).is_ok()
+    }
+
     /// What authenticates `content`, in which every field's end must be plain.
     pub(crate) fn mac(&self, content: &[u8]) -> Vec<u8> {
         hmac::sign(&self.mac, content).as_ref().to_vec()
@@ -129,6 +134,11 @@ mod tests {
             assert_eq!(key(1).open("a/b/c", &sealed[..at]).unwrap_err().code, Code::StoreFailed, "{at} bytes");
         }
         assert_ne!(sealed, key(1).seal("a/b/c", b"secret").unwrap());
+    }
+
+    #[test]
+    fn key_is_itself_and_no_other() {
+        assert!(key(1).is(&key(1)) && !key(1).is(&key(2)));
     }
 
     #[test]

@@ -86,6 +86,18 @@ fn publish(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     sync_folder(path)
 }
 
+/// Puts a file that is there already on the disk, and its name too: whoever wrote it may not have.
+///
+/// # Errors
+/// `io`.
+pub(crate) fn sync(path: &Path) -> Result<()> {
+    let io = |e| Refusal::io(path.display(), &e);
+    // The one that a symbolic link names, and the link.
+    let file = path.canonicalize().map_err(io)?;
+    let synced = File::open(&file).and_then(|file| file.sync_all());
+    synced.and_then(|()| sync_folder(&file)).and_then(|()| sync_folder(path)).map_err(io)
+}
+
 /// Makes a folder that only its owner may enter, unless it is there.
 pub(crate) fn create_folder(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| Refusal::io(path.display(), &e))
@@ -167,6 +179,20 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(create(&path, b"another").unwrap_err().code, Code::Io);
         assert_eq!(load(&path).unwrap(), kept);
+    }
+
+    #[test]
+    fn file_that_is_there_is_synced_and_one_that_is_not_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, link] = ["secret", "link"].map(|name| folder.path().join(name));
+        std::os::unix::fs::symlink("secret", &link).unwrap();
+        for path in [&path, &link] {
+            assert_eq!(sync(path).unwrap_err().code, Code::Io);
+        }
+        create(&path, b"secret").unwrap();
+        for path in [&path, &link] {
+            sync(path).unwrap();
+        }
     }
 
     #[test]

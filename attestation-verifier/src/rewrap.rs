@@ -4,6 +4,7 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::master_key::MasterKey;
+use crate::private_file;
 use crate::service::store_path;
 use crate::state_lock::StateLock;
 use crate::store::Store;
@@ -15,7 +16,7 @@ use strongroom_wire::{Code, Refusal, Result};
 pub enum Rewrap {
     /// The store is under the new key now. The number of the row in the audit log that says so.
     Done(u64),
-    /// It was already, from an earlier run.
+    /// It was already, from an earlier run, whose old values are out of its files now.
     Unchanged,
 }
 
@@ -23,15 +24,17 @@ pub enum Rewrap {
 /// opens with that key alone, and `master-key` in the configuration has to name it.
 ///
 /// 1. Lock the state: no service runs on it, and none starts.
-/// 2. Load the new key, or make it; it is on the disk before anything hangs on it.
+/// 2. Load the new key, or make it: another one, and on the disk before anything hangs on it.
 /// 3. If the store opens with it, an earlier run got that far.
 /// 4. Else open the store with the old key, and carry everything over in one transaction.
+/// 5. Take what was encrypted under the old key out of the store's files.
 ///
 /// Interrupted at any point, the store is under one of the two keys, and the same call goes on.
 ///
 /// # Errors
-/// `configuration-invalid`: a service runs on the state, or there is no store; `key-invalid`: the store is under neither key;
-/// `store-tampered`, `store-failed`: nothing was changed; `key-missing`, `file-mode-unsafe`, `realm-mismatch`, `io`.
+/// `configuration-invalid`: a service runs on the state, or there is no store; `key-invalid`: the store is under neither key, or
+/// they are the same; `store-tampered`, `store-failed`, `key-missing`, `file-mode-unsafe`, `realm-mismatch`, `io`. The store is
+/// then under the old key, except where a `store-failed` says that only the last step is missing.
 pub async fn rewrap(config: &Config, new: &Path, clock: &Clock) -> Result<Rewrap> {
     let (path, realm) = (store_path(&config.state), config.roots()?.realm());
     if !path.try_exists().map_err(|e| Refusal::io(path.display(), &e))? {
@@ -42,18 +45,28 @@ pub async fn rewrap(config: &Config, new: &Path, clock: &Clock) -> Result<Rewrap
     // 1.
     let _lock = StateLock::serving(&config.state)?;
     // 2.
+    let same = || Refusal::new(Code::KeyInvalid, "new master key").got("the one in the configuration").want("another");
+    let current = MasterKey::load(&config.master_key, false);
+    if *new == *config.master_key {
+        return Err(same());
+    }
     let key = MasterKey::load(new, true)?;
+    if current.as_ref().is_ok_and(|current| current.is(&key)) {
+        return Err(same());
+    }
+    private_file::sync(new)?;
     // 3.
     match Store::open_under(&path, key, realm).await {
         Ok(store) => {
-            store.flush().await?;
+            store.clean().await?; // 5.
             return Ok(Rewrap::Unchanged);
         }
         Err(refusal) if refusal.code == Code::KeyInvalid => {}
         Err(refusal) => return Err(refusal),
     }
     // 4.
-    let store = Store::open(&path, &config.master_key, realm).await?;
+    let store = Store::open_under(&path, current?, realm).await?;
+    // With 5.
     let recorded = store.rewrap(&MasterKey::load(new, false)?, clock).await?;
     Ok(Rewrap::Done(recorded.seq()))
 }

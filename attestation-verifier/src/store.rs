@@ -12,6 +12,7 @@ mod keys;
 mod policies;
 mod promotions;
 mod rewrap;
+mod schema;
 mod seen;
 mod tables;
 
@@ -23,6 +24,7 @@ pub(crate) use promotions::{Kept, StoredPromotion};
 
 use crate::master_key::MasterKey;
 use crate::private_file;
+use schema::Schema;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Row as _, SqlSafeStr as _, Sqlite};
@@ -36,6 +38,7 @@ pub(crate) struct Store {
     /// Read alone, beside the transactions: for whom nothing is decided yet.
     reading: SqlitePool,
     master: MasterKey,
+    schema: Schema,
 }
 
 /// Everything that is read and written goes through one of these. What it changed is in force, and on record, once
@@ -55,7 +58,7 @@ impl Store {
     ///
     /// # Errors
     /// `realm-mismatch`: it was made in another realm; `key-invalid`: another master key, or the stamp was changed;
-    /// `key-missing`; `store-failed`: no such database; `store-tampered`: its audit log, keys or policies were changed;
+    /// `key-missing`; `store-failed`: no such database; `store-tampered`: its audit log, keys, policies or schema were changed;
     /// `file-mode-unsafe`; `io`.
     pub(crate) async fn open(path: &Path, master_key: &Path, realm: Realm) -> Result<Self> {
         let first_start = !path.try_exists().map_err(|e| Refusal::io(path.display(), &e))?;
@@ -64,14 +67,23 @@ impl Store {
             // SQLite gives its other files the mode of this one.
             private_file::create(path, b"")?;
         }
-        Self::open_under(path, master, realm).await
+        let store = Self::connect(path, master).await?;
+        store.stamp(realm).await?;
+        store.verify(realm).await?;
+        Ok(store)
     }
 
-    /// [`Self::open`] of a store that is there, under this master key.
+    /// [`Self::open`] of a store that is there and has its stamp, under this master key.
     ///
     /// # Errors
-    /// As there; `store-failed` also where there is none.
+    /// As there; `store-failed` also where there is none; `store-tampered` also where it has no stamp.
     pub(crate) async fn open_under(path: &Path, master: MasterKey, realm: Realm) -> Result<Self> {
+        let store = Self::connect(path, master).await?;
+        store.verify(realm).await?;
+        Ok(store)
+    }
+
+    async fn connect(path: &Path, master: MasterKey) -> Result<Self> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -80,28 +92,40 @@ impl Store {
         let pool =
             SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(failed("opening"))?;
         let options = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
-        let store =
-            Self { pool, reading: SqlitePoolOptions::new().max_connections(2).connect_lazy_with(options), master };
-        migrations().run(&store.pool).await.map_err(|e| failed("migrations")(e.into()))?;
-        store.stamp(realm).await?;
-        let mut transaction = store.begin().await?;
-        transaction.verify_audit().await?;
-        transaction.verify_rows().await?;
-        drop(transaction);
-        Ok(store)
+        let reading = SqlitePoolOptions::new().max_connections(2).connect_lazy_with(options);
+        migrations().run(&pool).await.map_err(|e| failed("migrations")(e.into()))?;
+        Ok(Self { pool, reading, master, schema: Schema::expected().await? })
     }
 
     /// Begins the next transaction; waits for the one before to end.
+    ///
+    /// # Errors
+    /// `store-tampered`: a table, an index, a view or a trigger is not one that the migrations made; `store-failed`.
     pub(crate) async fn begin(&self) -> Result<Transaction<'_>> {
         let sql = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed("transaction"))?;
-        Ok(Transaction { sql, master: &self.master })
+        self.transaction(sql).await
     }
 
     /// What was committed last, for reading alone. It waits for no transaction and holds up none: what anybody may cause to
     /// be read goes through here. By what it says nothing is decided.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
     pub(crate) async fn begin_reading(&self) -> Result<Transaction<'_>> {
         let sql = self.reading.begin().await.map_err(failed("reading"))?;
+        self.transaction(sql).await
+    }
+
+    /// No other transaction changes the schema before this one ends.
+    async fn transaction(&self, mut sql: sqlx::Transaction<'static, Sqlite>) -> Result<Transaction<'_>> {
+        self.schema.verify(&mut sql).await?;
         Ok(Transaction { sql, master: &self.master })
+    }
+
+    /// Executes a statement as no transaction of the service does.
+    #[cfg(test)]
+    pub(crate) async fn execute(&self, statement: &'static str) {
+        sqlx::query(statement).execute(&self.pool).await.unwrap();
     }
 
     /// Answers only where the database does.
@@ -109,26 +133,31 @@ impl Store {
         sqlx::query("SELECT 1").execute(&self.pool).await.map(drop).map_err(failed("ping"))
     }
 
+    /// Stamps a store that has no stamp, because it is new.
     async fn stamp(&self, realm: Realm) -> Result<()> {
-        let realm = realm.to_string();
         let mut transaction = self.begin().await?;
-        match transaction.meta(STAMP).await? {
-            None => {
-                transaction.set_meta(STAMP, &self.master.seal(STAMP, realm.as_bytes())?).await?;
-                transaction.authenticate_nothing().await?;
-            }
-            Some(sealed) => {
-                let stamped = self.master.open(STAMP, &sealed).map_err(|_| {
-                    Refusal::new(Code::KeyInvalid, "master key")
-                        .got("not the one that this store was made with, or its stamp was changed")
-                })?;
-                if stamped.as_slice() != realm.as_bytes() {
-                    let stamped = String::from_utf8_lossy(&stamped);
-                    return Err(Refusal::new(Code::RealmMismatch, "store").got(stamped).want(realm));
-                }
-            }
+        if transaction.meta(STAMP).await?.is_some() {
+            return Ok(());
         }
+        transaction.set_meta(STAMP, &self.master.seal(STAMP, realm.to_string().as_bytes())?).await?;
+        transaction.authenticate_nothing().await?;
         transaction.sql.commit().await.map_err(failed("meta"))
+    }
+
+    /// Verifies the stamp, then all of the log and which rows there are.
+    async fn verify(&self, realm: Realm) -> Result<()> {
+        let mut transaction = self.begin().await?;
+        let stamped = self.master.open(STAMP, &transaction.sealed_stamp().await?).map_err(|_| {
+            Refusal::new(Code::KeyInvalid, "master key")
+                .got("not the one that this store was made with, or its stamp was changed")
+        })?;
+        let realm = realm.to_string();
+        if stamped.as_slice() != realm.as_bytes() {
+            let stamped = String::from_utf8_lossy(&stamped);
+            return Err(Refusal::new(Code::RealmMismatch, "store").got(stamped).want(realm));
+        }
+        transaction.verify_audit().await?;
+        transaction.verify_rows().await
     }
 }
 
@@ -136,6 +165,11 @@ impl Transaction<'_> {
     async fn meta(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
         let row = sqlx::query("SELECT value FROM meta WHERE name = ?").bind(name).fetch_optional(&mut *self.sql).await;
         row.and_then(|row| row.map(|row| row.try_get(0)).transpose()).map_err(failed("meta"))
+    }
+
+    async fn sealed_stamp(&mut self) -> Result<Vec<u8>> {
+        let stamp = self.meta(STAMP).await?;
+        stamp.ok_or_else(|| Refusal::new(Code::StoreTampered, "store: it has no stamp"))
     }
 
     async fn set_meta(&mut self, name: &str, value: &[u8]) -> Result<()> {

@@ -133,7 +133,6 @@ impl Verifier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
     use strongroom_wire::Realm;
 
     const KIND: Kind = Kind::Attestation;
@@ -183,7 +182,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("verifier.sqlite");
         let store = Store::open(&path, &folder.path().join("master"), Realm::Vendor).await.unwrap();
-        let outside = SqlitePool::connect_with(SqliteConnectOptions::new().filename(&path)).await.unwrap();
         let (unproven, clock) = (Unproven::default(), Clock::of(|| 100 + WINDOW));
         let codes = [Code::EndorsementMissing, Code::RootUntrusted];
         for code in codes {
@@ -191,12 +189,13 @@ mod tests {
                 unproven.note(KIND, code, 100);
             }
         }
-        let fails = "CREATE TRIGGER fails BEFORE INSERT ON audit WHEN new.code = 'endorsement-missing'
+        // Of this connection alone: nothing of it is in the file.
+        let fails = "CREATE TEMP TRIGGER fails BEFORE INSERT ON audit WHEN new.code = 'endorsement-missing'
             BEGIN SELECT RAISE(ABORT, 'disk full'); END";
-        sqlx::query(fails).execute(&outside).await.unwrap();
+        store.execute(fails).await;
         assert_eq!(unproven.summarise(&store, &clock, false).await.unwrap_err().code, Code::StoreFailed);
         assert_eq!(summaries(&store).await, [("root-untrusted".to_owned(), 2)]);
-        sqlx::query("DROP TRIGGER fails").execute(&outside).await.unwrap();
+        store.execute("DROP TRIGGER fails").await;
         // What comes after it is counted with it.
         unproven.give_back(KIND, codes[0], Seen { since: 101, unrecorded: 5 });
         unproven.summarise(&store, &clock, false).await.unwrap();

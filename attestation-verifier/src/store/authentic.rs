@@ -142,6 +142,7 @@ mod tests {
     use crate::audit::{Event, Kind};
     use crate::store::Store;
     use crate::store::policies::tests::policy_text;
+    use crate::store::schema::tests::{put_back, take_triggers};
     use std::path::Path;
     use strongroom_wire::kbs::ResourcePath;
     use strongroom_wire::{Code, Realm, Result};
@@ -190,10 +191,9 @@ mod tests {
     async fn codes_after(statement: &'static str) -> [Option<Code>; 4] {
         let folder = tempfile::tempdir().unwrap();
         let store = filled(folder.path()).await;
-        for trigger in ["DROP TRIGGER keys_are_immutable", "DROP TRIGGER keys_stay_disabled"] {
-            execute(&store, trigger).await;
-        }
+        let triggers = take_triggers(&store).await;
         execute(&store, statement).await;
+        put_back(&store, triggers).await;
         let mut transaction = store.begin().await.unwrap();
         let [on, off] = ["a/b/on", "a/b/off"].map(|id| ResourcePath::parse(id).unwrap());
         let keys = [transaction.key(&off).await.err(), transaction.keys().await.err()];
@@ -247,7 +247,7 @@ mod tests {
         for put_back in [false, true] {
             let folder = tempfile::tempdir().unwrap();
             let store = filled(folder.path()).await;
-            execute(&store, "CREATE TABLE kept AS SELECT * FROM meta WHERE name = 'rows'").await;
+            execute(&store, "CREATE TEMP TABLE kept AS SELECT * FROM meta WHERE name = 'rows'").await;
             let mut transaction = store.begin().await.unwrap();
             let other = ResourcePath::parse("a/b/other").unwrap();
             transaction.put_policy(&other, policy_text(4).as_bytes(), 5).await.unwrap();

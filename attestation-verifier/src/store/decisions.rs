@@ -130,6 +130,7 @@ fn hash(row: &SqliteRow, name: &str) -> Result<Sha256> {
 mod tests {
     use super::*;
     use crate::audit::Kind;
+    use crate::store::schema::tests::{put_back, take_triggers};
     use std::path::Path;
     use strongroom_wire::Realm;
 
@@ -174,8 +175,9 @@ mod tests {
             let refused = sqlx::query(statement).execute(&store.pool).await.unwrap_err();
             assert!(refused.to_string().contains("append-only"), "{refused}");
         }
-        sqlx::query("DROP TRIGGER audit_is_append_only_update").execute(&store.pool).await.unwrap();
+        let triggers = take_triggers(&store).await;
         sqlx::query("UPDATE audit SET subject = 'x' WHERE seq = 2").execute(&store.pool).await.unwrap();
+        put_back(&store, triggers).await;
         drop(store);
         assert_eq!(open(folder.path()).await.unwrap_err().code, Code::StoreTampered);
     }
@@ -183,7 +185,9 @@ mod tests {
     /// Hashes the log again from the row of this number on, so that its chain holds.
     async fn chain_again(store: &Store, from: u64) {
         let mut last = Link::START;
-        for mut row in rows(store, 0, 100).await {
+        let rows = rows(store, 0, 100).await;
+        let triggers = take_triggers(store).await;
+        for mut row in rows {
             if row.seq >= from {
                 row.previous = last.hash;
                 row.hash = row.compute_hash();
@@ -193,6 +197,7 @@ mod tests {
             }
             last = row.verify_after(last).unwrap();
         }
+        put_back(store, triggers).await;
     }
 
     #[tokio::test]
@@ -214,11 +219,9 @@ mod tests {
             for n in 1..=3 {
                 store.record(&at(n), &event(n)).await.unwrap();
             }
-            for statement in
-                ["DROP TRIGGER audit_is_append_only_update", "DROP TRIGGER audit_is_append_only_delete", statement]
-            {
-                sqlx::query(statement).execute(&store.pool).await.unwrap();
-            }
+            let triggers = take_triggers(&store).await;
+            sqlx::query(statement).execute(&store.pool).await.unwrap();
+            put_back(&store, triggers).await;
             chain_again(&store, 1).await;
             let before = rows(&store, 0, 100).await.len();
             let expected = tampered.then_some(Code::StoreTampered);
@@ -227,6 +230,28 @@ mod tests {
             assert_eq!(rows(&store, 0, 100).await.len() > before, !tampered, "{statement}");
             drop(store);
             assert_eq!(open(folder.path()).await.err().map(|refusal| refusal.code), expected, "{statement}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_recorded_has_no_effect() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await.unwrap();
+        let id = strongroom_wire::kbs::ResourcePath::parse("a/b/c").unwrap();
+        for full in [true, false] {
+            if full {
+                // Of this connection alone: nothing of it is in the file.
+                let trigger =
+                    "CREATE TEMP TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk full'); END";
+                store.execute(trigger).await;
+            } else {
+                store.execute("DROP TRIGGER full").await;
+            }
+            let mut transaction = store.begin().await.unwrap();
+            transaction.put_key(&id, b"value", 5).await.unwrap();
+            let recorded = transaction.commit(6, &event(1)).await;
+            assert_eq!(recorded.err().map(|refusal| refusal.code), full.then_some(Code::StoreFailed));
+            assert_eq!(store.begin().await.unwrap().keys().await.unwrap().is_empty(), full);
         }
     }
 }

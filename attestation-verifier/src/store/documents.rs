@@ -250,9 +250,10 @@ mod tests {
     async fn documents_and_memory_are_the_same_under_another_master_key() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("verifier.sqlite");
+        private_file::create(&folder.path().join("master"), &[1; 32]).unwrap();
         private_file::create(&path, b"").unwrap();
         let key = |byte| MasterKey::from_file_bytes(&[byte; 32]).unwrap();
-        let store = Store::open_under(&path, key(1), Realm::Vendor).await.unwrap();
+        let store = Store::open(&path, &folder.path().join("master"), Realm::Vendor).await.unwrap();
 
         let publisher = SigningKey::generate().unwrap();
         let pem = publisher.public().pem();

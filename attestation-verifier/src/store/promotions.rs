@@ -189,6 +189,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::store::Store;
+    use crate::store::schema::tests::{put_back, take_triggers};
     use std::path::Path;
     use strongroom_artifact::SigningKey;
     use strongroom_artifact::promotion::{Action, Statement, Statements};
@@ -310,9 +311,9 @@ mod tests {
                 let refused = sqlx::query(statement).execute(&store.pool).await.unwrap_err();
                 assert!(refused.to_string().contains("a promotion statement stays"), "{refused}");
             }
-            for statement in ["DROP TRIGGER promotions_stay_update", "DROP TRIGGER promotions_stay_delete", statement] {
-                sqlx::query(statement).execute(&store.pool).await.unwrap();
-            }
+            let triggers = take_triggers(&store).await;
+            sqlx::query(statement).execute(&store.pool).await.unwrap();
+            put_back(&store, triggers).await;
             let expected = tampered.then_some(Code::StoreTampered);
             assert_eq!(sequences(&store).await.err().map(|refusal| refusal.code), expected, "{statement}");
         }

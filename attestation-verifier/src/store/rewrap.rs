@@ -2,7 +2,7 @@
 //! or all of it under the other.
 
 use super::authentic::{HEAD, ROWS};
-use super::tables::{Name, OTHERS, Rewrapped, TABLES, Table};
+use super::tables::{Name, Rewrapped, TABLES, Table};
 use super::{Recorded, STAMP, Store, Transaction, failed};
 use crate::audit::{Event, Kind};
 use crate::clock::Clock;
@@ -12,29 +12,36 @@ use sqlx::Row as _;
 use strongroom_wire::{Code, Refusal, Result};
 
 impl Store {
-    /// Puts everything under `new`; this store is then of no use any more. What was encrypted under the old key is overwritten
-    /// in the file.
+    /// Puts everything under `new`; this store is then of no use any more.
     ///
     /// # Errors
     /// `store-tampered`: a row, or which rows there are, or the end of the audit log, is not as it was left; `store-failed`: the
-    /// database, or a table that this program does not know. Nothing was changed.
+    /// database, or an entry that this program does not know. Nothing was changed, except where [`Self::clean`] says so.
     pub(crate) async fn rewrap(self, new: &MasterKey, clock: &Clock) -> Result<Recorded> {
-        // Else the old value stays readable in what SQLite counts as free.
-        sqlx::query("PRAGMA secure_delete = ON").execute(&self.pool).await.map_err(failed("rewrap"))?;
         let recorded = self.begin().await?.rewrap(new, clock).await?;
-        self.flush().await?;
+        self.clean().await?;
         Ok(recorded)
     }
 
-    /// Moves everything from the write-ahead log, in which old values are too, into the file, and empties the log.
-    pub(crate) async fn flush(&self) -> Result<()> {
-        let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await;
-        checkpoint.map(drop).map_err(failed("rewrap"))
+    /// Takes out of the files what is in no row any more: out of the pages of the database, which are all written anew, and then
+    /// out of the write-ahead log, which is emptied.
+    ///
+    /// # Errors
+    /// `store-failed`: the store is under its new key, and what was encrypted under the old one may be in its files still.
+    pub(crate) async fn clean(&self) -> Result<()> {
+        let left = || {
+            Refusal::new(Code::StoreFailed, "store: under the new master key, but old values may be left in its files")
+                .want("run again")
+        };
+        sqlx::query("VACUUM").execute(&self.pool).await.map_err(|e| left().because(e))?;
+        let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.pool).await;
+        let busy: i64 = checkpoint.and_then(|row| row.try_get(0)).map_err(|e| left().because(e))?;
+        if busy == 0 { Ok(()) } else { Err(left().because("something else reads it")) }
     }
 }
 
 impl Transaction<'_> {
-    /// 1. Refuse tables and entries that nobody here knows: they may hang on the old key.
+    /// 1. Refuse entries that nobody here knows: they may hang on the old key. Tables are those of the migrations.
     /// 2. Verify the set of rows and the end of the log under the old key.
     /// 3. Carry over the rows, each verified and opened under the old key; then read each back under the new.
     /// 4. The same for the stamp, the set and the end of the log.
@@ -46,8 +53,7 @@ impl Transaction<'_> {
         self.verify_rows().await?;
         let last = self.last().await?;
         self.verify_head(last).await?;
-        let stamp = self.meta(STAMP).await?.ok_or_else(|| Refusal::new(Code::StoreTampered, "store: no stamp"))?;
-        let stamp = self.master.open(STAMP, &stamp)?;
+        let stamp = self.master.open(STAMP, &self.sealed_stamp().await?)?;
         // 3.
         let mut counts = Map::new();
         for table in &TABLES {
@@ -65,19 +71,13 @@ impl Transaction<'_> {
     }
 
     async fn verify_known(&mut self) -> Result<()> {
-        let known = TABLES.iter().map(|table| table.name).chain(OTHERS).collect::<Vec<_>>();
-        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'sqlite_*'";
-        for (select, known, what) in
-            [(tables, known.as_slice(), "table"), ("SELECT name FROM meta", &[STAMP, ROWS, HEAD], "entry of `meta`")]
-        {
-            let rows = sqlx::query(select).fetch_all(&mut *self.sql).await.map_err(failed("rewrap"))?;
-            for row in rows {
-                let name: String = row.try_get(0).map_err(failed("rewrap"))?;
-                if !known.contains(&name.as_str()) {
-                    return Err(Refusal::new(Code::StoreFailed, format!("store: {what}"))
-                        .got(name)
-                        .want(known.join(", ")));
-                }
+        let known = [STAMP, ROWS, HEAD];
+        let rows = sqlx::query("SELECT name FROM meta").fetch_all(&mut *self.sql).await.map_err(failed("rewrap"))?;
+        for row in rows {
+            let name: String = row.try_get(0).map_err(failed("rewrap"))?;
+            if !known.contains(&name.as_str()) {
+                let unknown = Refusal::new(Code::StoreFailed, "store: entry of `meta`");
+                return Err(unknown.got(name).want(known.join(", ")));
             }
         }
         Ok(())
@@ -119,6 +119,8 @@ mod tests {
 
     const OLD: [u8; 32] = [1; 32];
     const NEW: [u8; 32] = [2; 32];
+    const PLANTED: &str =
+        "CREATE TRIGGER planted AFTER INSERT ON keys BEGIN DELETE FROM policies WHERE version = 2; END";
 
     fn key(bytes: [u8; 32]) -> MasterKey {
         MasterKey::from_file_bytes(&bytes).unwrap()
@@ -138,10 +140,12 @@ mod tests {
 
     /// A store under [`OLD`] with keys, one of them disabled, and policies in several versions.
     async fn filled(folder: &Path) -> Store {
-        private_file::create(&folder.join("verifier.sqlite"), b"").unwrap();
-        let store = open(folder, OLD).await.unwrap();
+        private_file::create(&folder.join("master"), &OLD).unwrap();
+        let path = folder.join("verifier.sqlite");
+        private_file::create(&path, b"").unwrap();
+        let store = Store::open(&path, &folder.join("master"), Realm::Vendor).await.unwrap();
         let mut transaction = store.begin().await.unwrap();
-        for n in 0..20_u8 {
+        for n in 0..150_u8 {
             transaction.put_key(&id(&format!("a/b/{n}")), &[n; 32], 5).await.unwrap();
         }
         transaction.disable_key(&id("a/b/7")).await.unwrap();
@@ -201,16 +205,41 @@ mod tests {
             let is_in = |value: &&Vec<u8>| files.iter().any(|f| f.windows(16).any(|w| w == &value[12..28]));
             old.iter().filter(is_in).count()
         };
-        assert_eq!(found(), 20);
+        assert_eq!(found(), 150);
         store.rewrap(&key(NEW), &clock()).await.unwrap();
         assert_eq!(found(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_an_interrupted_run_left_is_cleaned_by_the_next_and_who_reads_the_store_keeps_it_from_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = filled(folder.path()).await;
+        let path = folder.path().join("verifier.sqlite");
+        let rows = sqlx::query("SELECT sealed FROM keys").fetch_all(&store.pool).await.unwrap();
+        let old: Vec<Vec<u8>> = rows.iter().map(|row| row.get(0)).collect();
+        store.begin().await.unwrap().rewrap(&key(NEW), &clock()).await.unwrap();
+        drop(store);
+
+        let store = open(folder.path(), NEW).await.unwrap();
+        sqlx::query("PRAGMA busy_timeout = 1").execute(&store.pool).await.unwrap();
+        let reader = Store::open_under(&path, key(NEW), Realm::Vendor).await.unwrap();
+        let reading = reader.begin_reading().await.unwrap();
+        let refused = store.clean().await.unwrap_err();
+        assert_eq!(refused.code, Code::StoreFailed);
+        assert!(refused.to_string().contains("under the new master key"), "{refused}");
+        drop(reading);
+        drop(reader);
+        store.clean().await.unwrap();
+        let file = std::fs::read(&path).unwrap();
+        assert!(!old.iter().any(|value| file.windows(16).any(|w| w == &value[12..28])));
+        assert_eq!(std::fs::metadata(folder.path().join("verifier.sqlite-wal")).unwrap().len(), 0);
     }
 
     #[tokio::test]
     async fn crash_after_any_write_leaves_the_store_under_exactly_one_of_the_keys() {
         let folder = tempfile::tempdir().unwrap();
         let store = filled(folder.path()).await;
-        store.flush().await.unwrap();
+        store.clean().await.unwrap();
         let new = key(NEW);
         // As `Store::rewrap`, without the flush that takes the log of writes away.
         store.begin().await.unwrap().rewrap(&new, &clock()).await.unwrap();
@@ -244,7 +273,9 @@ mod tests {
             ("UPDATE policies SET created = 7", Some(Code::StoreTampered)),
             ("UPDATE meta SET value = x'00' WHERE name = 'audit-head'", Some(Code::StoreTampered)),
             ("DELETE FROM policies", Some(Code::StoreTampered)),
-            ("CREATE TABLE more (id TEXT, mac BLOB)", Some(Code::StoreFailed)),
+            ("CREATE TABLE more (id TEXT, mac BLOB)", Some(Code::StoreTampered)),
+            (PLANTED, Some(Code::StoreTampered)),
+            ("DELETE FROM meta WHERE name = 'stamp'", Some(Code::StoreTampered)),
             ("INSERT INTO meta VALUES ('more', x'00')", Some(Code::StoreFailed)),
         ] {
             let folder = tempfile::tempdir().unwrap();
@@ -275,7 +306,8 @@ mod tests {
         let rows = sqlx::query(select).fetch_all(&store.pool).await.unwrap();
         let tables: Vec<(String, bool)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         let mut known: Vec<_> = TABLES.iter().map(|table| (table.name.to_owned(), true)).collect();
-        known.extend(OTHERS.iter().map(|name| ((*name).to_owned(), false)));
+        // In these, nothing but what `meta` holds hangs on the master key.
+        known.extend(["_sqlx_migrations", "audit", "meta"].map(|name| (name.to_owned(), false)));
         known.sort();
         assert_eq!(tables, known);
     }

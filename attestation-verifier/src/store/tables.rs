@@ -9,9 +9,6 @@ use strongroom_wire::Result;
 /// All of them, in an order that does not change.
 pub(super) const TABLES: [Table; 5] = [keys::TABLE, policies::TABLE, seen::TABLE, documents::TABLE, promotions::TABLE];
 
-/// The other tables, in which nothing but what `meta` holds hangs on the master key.
-pub(super) const OTHERS: [&str; 3] = ["meta", "audit", "_sqlx_migrations"];
-
 /// A table, each row of which its column `mac` authenticates. Statements are SQL.
 pub(super) struct Table {
     /// What it is called.

@@ -75,10 +75,9 @@ async fn nothing_is_released_where_the_log_takes_no_row() {
     let guest = Guest::launch(&world, &document).await;
     guest.attest().await;
     let store = world.open_store().await;
-    let full = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk full'); END";
-    sqlx::query(full).execute(&store).await.unwrap();
+    let writing = store.begin_with("BEGIN IMMEDIATE").await.unwrap();
     assert_eq!(refused(&guest, KEY).await, pair("store-failed", "PluginInternalError"));
-    sqlx::query("DROP TRIGGER full").execute(&store).await.unwrap();
+    drop(writing);
     assert_eq!(guest.key(KEY).await, KEY_VALUE);
 }
 
@@ -214,8 +213,10 @@ async fn row_that_was_changed_without_the_master_key_releases_nothing() {
     world.admin(Method::POST, &format!("keys/{KEY}/disable"), vec![]).await;
     assert_eq!(refused(&guest, KEY).await, pair("key-disabled", "PolicyDeny"));
     let store = world.open_store().await;
-    for statement in ["DROP TRIGGER keys_stay_disabled", "UPDATE keys SET state = 'enabled'"] {
-        sqlx::query(statement).execute(&store).await.unwrap();
+    let select = "SELECT sql FROM sqlite_schema WHERE name = 'keys_stay_disabled'";
+    let trigger: String = sqlx::query_scalar(select).fetch_one(&store).await.unwrap();
+    for statement in ["DROP TRIGGER keys_stay_disabled", "UPDATE keys SET state = 'enabled'", &trigger] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&store).await.unwrap();
     }
     assert_eq!(refused(&guest, KEY).await, pair("store-tampered", "PolicyDeny"));
 }

@@ -25,6 +25,15 @@ async fn guest_gets_the_same_key_after_a_rewrap_and_the_old_master_key_opens_not
     let done = rewrap(&config, &new, &Clock::system()).await.unwrap();
     assert!(matches!(done, Rewrap::Done(_)));
     assert_eq!(rewrap(&config, &new, &Clock::system()).await.unwrap(), Rewrap::Unchanged);
+    let copy = world.folder.path().join("copy");
+    std::fs::copy(&new, &copy).unwrap();
+    for same in [&new, &copy] {
+        let refused = rewrap(&world.config_with("new-master-key"), same, &Clock::system()).await;
+        assert_eq!(refused.unwrap_err().code, Code::KeyInvalid, "the key that it is under");
+    }
+    let absent = rewrap(&world.config_with("absent"), &world.folder.path().join("absent"), &Clock::system()).await;
+    assert_eq!(absent.unwrap_err().code, Code::KeyInvalid);
+    assert!(!world.folder.path().join("absent").exists(), "no key is made where the store's own should be");
     let refused = Service::start(&config, Clock::system()).await;
     assert_eq!(refused.err().map(|refusal| refusal.code), Some(Code::KeyInvalid));
     let stranger = world.folder.path().join("neither");

@@ -1,0 +1,157 @@
+//! What the file says of its own shape: what the migrations made, and nothing else. A trigger that somebody planted would run inside
+//! this program's own transactions, between what they verify and what they authenticate.
+
+use super::{failed, migrations};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
+use strongroom_wire::{Code, Refusal, Result};
+
+/// All tables, indices, views and triggers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Schema(Vec<Entry>);
+
+/// Its type, its name, its table, and the statement that made it; an index that a table needs has none.
+type Entry = (String, String, String, Option<String>);
+
+impl Schema {
+    /// What the migrations make, found out in a database in memory.
+    pub(super) async fn expected() -> Result<Self> {
+        let error = failed("schema");
+        let options = SqliteConnectOptions::new().in_memory(true).disable_statement_logging();
+        let mut empty = SqliteConnection::connect_with(&options).await.map_err(&error)?;
+        migrations().run(&mut empty).await.map_err(|e| error(e.into()))?;
+        Self::of(&mut empty).await
+    }
+
+    /// Verifies that this is all that there is.
+    ///
+    /// # Errors
+    /// `store-tampered`; `store-failed`.
+    pub(super) async fn verify(&self, database: &mut SqliteConnection) -> Result<()> {
+        let found = Self::of(database).await?;
+        if found == *self {
+            return Ok(());
+        }
+        let differs = |entry: &&Entry| !(found.0.contains(entry) && self.0.contains(entry));
+        let entry = found.0.iter().chain(&self.0).find(differs).map(|(kind, name, ..)| format!("{kind} `{name}`"));
+        Err(Refusal::new(Code::StoreTampered, "store: tables and triggers are not those that it was made with")
+            .got(entry.unwrap_or_else(|| "one twice".to_owned())))
+    }
+
+    async fn of(database: &mut SqliteConnection) -> Result<Self> {
+        let select = "SELECT type, name, tbl_name, sql FROM main.sqlite_schema ORDER BY type, name, tbl_name, sql";
+        sqlx::query_as(select).fetch_all(database).await.map(Self).map_err(failed("schema"))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::store::policies::tests::policy_text;
+    use sqlx::{AssertSqlSafe, SqlitePool};
+    use std::path::Path;
+    use strongroom_wire::Realm;
+    use strongroom_wire::kbs::ResourcePath;
+
+    /// Takes all triggers away, so that nothing but what authenticates the rows notices what happens to them.
+    pub(in crate::store) async fn take_triggers(store: &Store) -> Vec<String> {
+        let triggers: Vec<(String, String)> =
+            sqlx::query_as("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
+                .fetch_all(&store.pool)
+                .await
+                .unwrap();
+        for (name, _) in &triggers {
+            sqlx::query(AssertSqlSafe(format!("DROP TRIGGER {name}"))).execute(&store.pool).await.unwrap();
+        }
+        triggers.into_iter().map(|(_, sql)| sql).collect()
+    }
+
+    /// Puts them back.
+    pub(in crate::store) async fn put_back(store: &Store, triggers: Vec<String>) {
+        for trigger in triggers {
+            sqlx::query(AssertSqlSafe(trigger)).execute(&store.pool).await.unwrap();
+        }
+    }
+
+    /// A store with a key and two versions of a policy.
+    async fn filled(folder: &Path) -> Store {
+        let store = open(folder).await.unwrap();
+        let mut transaction = store.begin().await.unwrap();
+        transaction.put_key(&id("a/b/c"), b"one", 5).await.unwrap();
+        for first in [1, 2] {
+            transaction.put_policy(&id("a/b/c"), policy_text(first).as_bytes(), 5).await.unwrap();
+        }
+        transaction.sql.commit().await.unwrap();
+        store
+    }
+
+    async fn open(folder: &Path) -> Result<Store> {
+        Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), Realm::Vendor).await
+    }
+
+    fn id(text: &str) -> ResourcePath {
+        ResourcePath::parse(text).unwrap()
+    }
+
+    async fn put_key(store: &Store) -> Result<()> {
+        let mut transaction = store.begin().await?;
+        transaction.put_key(&id("a/b/new"), b"two", 5).await?;
+        transaction.sql.commit().await.map_err(failed("test"))
+    }
+
+    const PLANTED: &str =
+        "CREATE TRIGGER planted AFTER INSERT ON keys BEGIN DELETE FROM policies WHERE version = 2; END";
+
+    #[tokio::test]
+    async fn planted_trigger_works_in_no_transaction_and_what_it_would_delete_stays() {
+        for (statement, expected) in [
+            ("SELECT 1", None),
+            (PLANTED, Some(Code::StoreTampered)),
+            ("CREATE VIEW planted AS SELECT 1", Some(Code::StoreTampered)),
+            ("CREATE INDEX planted ON keys (created)", Some(Code::StoreTampered)),
+            ("CREATE TABLE planted (id TEXT)", Some(Code::StoreTampered)),
+            ("ALTER TABLE keys ADD COLUMN planted TEXT", Some(Code::StoreTampered)),
+            ("DROP TRIGGER keys_are_immutable", Some(Code::StoreTampered)),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = filled(folder.path()).await;
+            sqlx::query(statement).execute(&store.pool).await.unwrap();
+            assert_eq!(put_key(&store).await.err().map(|refusal| refusal.code), expected, "{statement}");
+            let reading = store.begin_reading().await.err().map(|refusal| refusal.code);
+            assert_eq!(reading, expected, "{statement}");
+            let path = folder.path().join("verifier.sqlite");
+            drop(store);
+            assert_eq!(open(folder.path()).await.err().map(|refusal| refusal.code), expected, "{statement}");
+            let pool = SqlitePool::connect_with(SqliteConnectOptions::new().filename(path)).await.unwrap();
+            let versions: Vec<(i64,)> = sqlx::query_as("SELECT version FROM policies").fetch_all(&pool).await.unwrap();
+            assert_eq!(versions, [(1,), (2,)], "{statement}");
+        }
+    }
+
+    #[tokio::test]
+    async fn trigger_that_is_gone_again_is_no_trigger() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = filled(folder.path()).await;
+        let triggers = take_triggers(&store).await;
+        assert_eq!((triggers.len() > 5, put_key(&store).await.unwrap_err().code), (true, Code::StoreTampered));
+        put_back(&store, triggers).await;
+        put_key(&store).await.unwrap();
+    }
+
+    /// Stores outlive the version of sqlx that made this table: with other words for it, none of them would open.
+    #[tokio::test]
+    async fn table_of_the_migrations_is_made_with_the_words_that_stores_have() {
+        let Schema(entries) = Schema::expected().await.unwrap();
+        let table = entries.into_iter().find(|entry| entry.0 == "table" && entry.1 == "_sqlx_migrations");
+        let words = "CREATE TABLE _sqlx_migrations (
+    version BIGINT PRIMARY KEY,
+    description TEXT NOT NULL,
+    installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    success BOOLEAN NOT NULL,
+    checksum BLOB NOT NULL,
+    execution_time BIGINT NOT NULL
+)";
+        assert_eq!(table.unwrap().3.unwrap(), words);
+    }
+}

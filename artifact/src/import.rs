@@ -8,7 +8,7 @@ mod foreign;
 
 use crate::directory::ModelFile;
 use crate::local::Staging;
-use crate::path::parse_path;
+use crate::path::{STATEMENT, parse_path};
 pub use foreign::{ForeignLayer, LayerContent, parse_foreign};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -40,10 +40,15 @@ impl Import {
     /// A new file of the model, of `size` bytes, to be written.
     ///
     /// # Errors
-    /// `path-unsafe`: the path leaves, is not portable, comes twice or is a directory's too; `too-large`: more files than
+    /// `path-unsafe`: the path leaves, is not portable, comes twice or is a directory's too, or is one that no signature over a
+    /// model covers (`.git…` and `model.sig` at the top, in whatever case); `too-large`: more files than
     /// [`limits::LAYERS`] or more bytes than [`limits::MODEL`]; `io`.
     pub fn create(&mut self, path: &str, size: u64) -> Result<File> {
         let full = self.staging.path().join(parse_path(path)?);
+        if is_left_out(path) {
+            let unsigned = Refusal::new(Code::PathUnsafe, "path that no signature over a model covers");
+            return Err(unsigned.got(path));
+        }
         self.bytes = self.bytes.saturating_add(size);
         if self.files.len() >= limits::LAYERS {
             return Err(Refusal::too_large("files of a model", "more", limits::LAYERS));
@@ -83,6 +88,13 @@ impl Import {
         self.files.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
         Ok(self.files)
     }
+}
+
+/// Whether a statement over a model leaves it out ([`crate::oms::GIT_PATHS`], and the statement itself), or would on a disk that
+/// does not tell `.GIT` from `.git`. Who works in the directory would run what stands in it, vouched for by nobody.
+fn is_left_out(path: &str) -> bool {
+    let top = path.split('/').next().unwrap_or(path).to_ascii_lowercase();
+    top.starts_with(".git") || top == STATEMENT
 }
 
 #[cfg(test)]

@@ -132,6 +132,18 @@ fn names_that_leave_clash_or_are_not_portable_refused_however_they_are_given() {
 }
 
 #[test]
+fn names_that_no_signature_covers_refused_at_the_top_in_whatever_case() {
+    for name in
+        [".git/config", ".GIT/hooks/post-checkout", ".gitattributes", ".Github/x", "model.sig", "Model.SIG", "./.git/x"]
+    {
+        assert_eq!(code(&[entry(name, b"x", b'0'), end()].concat()), Some(Code::PathUnsafe), "{name}");
+    }
+    for name in ["a/.git/config", "a/model.sig", ".gi", "git/x", "model.signature"] {
+        assert_eq!(code(&[entry(name, b"x", b'0'), end()].concat()), None, "{name}");
+    }
+}
+
+#[test]
 fn archive_that_is_cut_changed_or_goes_on_behind_its_end_refused() {
     let whole = [entry("a", &[1; 700], b'0'), end()].concat();
     assert_eq!(code(&whole), None);

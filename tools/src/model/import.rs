@@ -19,8 +19,10 @@ const CHUNK: usize = 256 * 1024;
 #[command(
     after_help = "What comes from a registry is signed by nobody whom this command knows: name it by its digest, and sign it with\n\
     `strongroom model push` only once you know that it is what you want. Encrypted files are KServe's: one JWE for each\n\
-    (A256KW or dir, A256GCM), which is held in memory until its end authenticated it. Files that are not encrypted are taken\n\
-    along as they are, and said so: their key's owner does not vouch for them.\n\n\
+    (A256KW or dir, A256GCM), which is held in memory until its end authenticated it. The key vouches for the content of each,\n\
+    not for its name nor for which files there are: who writes to the directory can rename, exchange and take away. Files\n\
+    that are not encrypted are taken along as they are, and said so: the key vouches for nothing of them. Paths that no\n\
+    signature over a model covers (`.git…` and `model.sig` at the top) are refused.\n\n\
     Example:\n  strongroom model import ./embed --from registry.example/models/embed@sha256:…\n  \
     strongroom model import ./embed --jwe ./embed-encrypted --key-file model.key\n  \
     strongroom model push ./embed registry.example/models/embed:v1 --sign-key release.key --seal --key-id models/embed/v1 \\\n    \
@@ -62,7 +64,7 @@ struct Answer {
 struct File {
     path: String,
     size: u64,
-    /// Whether the key authenticated it.
+    /// Whether the key authenticated its content; its name it never does, nor which files there are.
     authenticated: bool,
 }
 
@@ -75,11 +77,12 @@ pub(super) fn run(arguments: &Arguments, json: bool) -> Result<()> {
     if json {
         return output::json(&answer);
     }
-    let known = |file: &File| if file.authenticated { "authenticated by its key" } else { "vouched for by nobody" };
+    let known = |file: &File| if file.authenticated { "content by its key, name not" } else { "vouched for by nobody" };
     let row = |file: &File| vec![file.path.clone(), output::bytes(file.size), known(file).to_owned()];
     let table = output::table(&["FILE", "SIZE", "WHOSE"], &answer.files.iter().map(row).collect::<Vec<_>>());
     let from = answer.from.map(|from| format!("from {from}\n")).unwrap_or_default();
-    output::line(&format!("{table}{from}no signature was verified\n"))
+    let names = if arguments.jwe.is_some() { "; nobody vouches for names, nor for which files there are" } else { "" };
+    output::line(&format!("{table}{from}no signature was verified{names}\n"))
 }
 
 fn fetch(arguments: &Arguments, reference: &Reference) -> Result<Answer> {

@@ -14,7 +14,7 @@ pub(super) fn read_or_create(file: Option<&Path>) -> Result<DataKey> {
         return files::read_data_key(path);
     }
     if path.try_exists().map_err(|e| Refusal::io(path.display(), &e))? {
-        tracing::warn!(key = %path.display(), "an existing data key is used; no two artifacts should share one");
+        tracing::warn!(key = %path.display(), "an existing data key is used: right to go on with what was interrupted, else no two artifacts should share one");
         return files::read_data_key(path);
     }
     let key = DataKey::generate()?;

@@ -16,7 +16,7 @@ use strongroom_wire::kbs::ResourcePath;
     after_help = "The old artifact stays where it is, and whoever has its key can open it: delete it from the registry, and\n\
     disable the old key with `strongroom key disable`. Signatures, promotions and approvals of the old manifest are not of\n\
     the new one. The signed statement over the files comes along as it is. Run again with the same --new-key-file after an\n\
-    interruption, it fetches and sends only what is missing.\n\n\
+    interruption, it sends only what is missing, and warns that the key is there already; it fetches again what no --cache has.\n\n\
     Example:\n  strongroom model reseal registry.example/models/embed:v1 registry.example/models/embed:v1-resealed \\\n    \
     --trust trust.toml --key-file embed.key --key-id models/embed/v2 --new-key-file embed-2.key --sign-key release.key"
 )]

@@ -179,6 +179,22 @@ fn encrypted_files_open_with_their_key_and_say_which_of_them_it_vouches_for() {
 }
 
 #[test]
+fn what_the_key_does_not_vouch_for_is_said() {
+    let place = Encrypted::new(WRAPPED);
+    let [out, from, key] = ["out", "in", "key"].map(|name| place.path(name));
+    let import = ["model", "import", text(&out), "--jwe", text(&from), "--key-file", text(&key)];
+    let said = strongroom(import).done().stdout;
+    for (file, whose) in [("weights.bin", "content by its key, name not"), ("config.json", "vouched for by nobody")] {
+        assert!(said.lines().any(|line| line.starts_with(file) && line.ends_with(whose)), "{said}");
+    }
+    assert!(said.ends_with("nobody vouches for names, nor for which files there are\n"), "{said}");
+    // What no signature will cover is not taken along, whatever the key says.
+    let place = Encrypted::new(WRAPPED);
+    std::fs::write(place.path("in/.gitattributes.jwe"), WRAPPED).unwrap();
+    place.import("key", &[]).refused(1, "path-unsafe");
+}
+
+#[test]
 fn encrypted_files_that_do_not_authenticate_leave_nothing() {
     let changed = WRAPPED.replace(".tTHU", ".tTHV");
     for (jwe, key, more, code) in [

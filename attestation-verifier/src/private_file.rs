@@ -2,8 +2,8 @@
 //! 0600, and never half written or written twice.
 
 use aws_lc_rs::rand;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::retry_on_intr;
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::geteuid;
 use std::fs::{DirBuilder, File, OpenOptions, hard_link, remove_file};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -79,11 +79,22 @@ fn publish(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     name.push(format!(".{}.new", hex::encode(random)));
     let temporary = Path::new(&name);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
-    // A link is never made over an existing file, which a renamed one would replace.
-    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| hard_link(temporary, path));
-    remove_file(temporary)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| rename(temporary, path));
+    if written.is_err() {
+        remove_file(temporary)?;
+    }
     written?;
     sync_folder(path)
+}
+
+/// Renames a file, but never over an existing one. It has one name at any time: a second would outlive a process that is killed,
+/// and with it a secret its file's end.
+fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Some filesystems, such as NFS, cannot: there it is two steps.
+        Err(Errno::INVAL | Errno::NOSYS) => hard_link(from, to).and_then(|()| remove_file(from)),
+        renamed => Ok(renamed?),
+    }
 }
 
 /// Puts a file that is there already on the disk, and its name too: whoever wrote it may not have.
@@ -145,7 +156,7 @@ mod tests {
     fn pipe_in_place_of_a_file_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
-        rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        rustix::fs::mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
         let (sent, loaded) = std::sync::mpsc::channel();
         std::thread::spawn(move || sent.send(load(&path).unwrap_err().code));
         assert_eq!(loaded.recv_timeout(std::time::Duration::from_secs(10)), Ok(Code::FileModeUnsafe));
@@ -179,6 +190,24 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(create(&path, b"another").unwrap_err().code, Code::Io);
         assert_eq!(load(&path).unwrap(), kept);
+    }
+
+    #[test]
+    fn file_never_has_a_second_name_that_a_kill_would_leave() {
+        use rustix::fs::inotify;
+        let folder = tempfile::tempdir().unwrap();
+        let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+        let seen = inotify::WatchFlags::CREATE | inotify::WatchFlags::DELETE | inotify::WatchFlags::MOVED_TO;
+        inotify::add_watch(&watch, folder.path(), seen).unwrap();
+        create(&folder.path().join("secret"), b"secret").unwrap();
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(&watch, &mut buffer);
+        let mut happened = Vec::new();
+        while let Ok(event) = events.next() {
+            let name = event.file_name().unwrap().to_str().unwrap();
+            happened.push((event.events(), name == "secret"));
+        }
+        assert_eq!(happened, [(inotify::ReadFlags::CREATE, false), (inotify::ReadFlags::MOVED_TO, true)]);
     }
 
     #[test]

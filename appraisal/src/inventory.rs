@@ -13,7 +13,7 @@
 //! ```
 
 use crate::seen::{Seen, SeenKind};
-use crate::signed_document::{DocumentCodes, SignedDocument, Source, Verified, verify_each};
+use crate::signed_document::{DocumentCodes, SignedDocument, Source, Verified, judge_each, verify_each};
 use crate::{Hex, Policy, UnixTime};
 use core::ops::RangeInclusive;
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub type InventorySource = Source<Inventory>;
 pub type VerifiedInventory = Verified<Inventory>;
 
 /// Verified inventories by name.
-pub(crate) type Inventories = BTreeMap<String, VerifiedInventory>;
+pub(crate) type Inventories<'a> = BTreeMap<&'a str, &'a VerifiedInventory>;
 
 impl SignedDocument for Inventory {
     const PAYLOAD_TYPE: &'static str = Self::PAYLOAD_TYPE;
@@ -84,14 +84,23 @@ impl Policy {
     pub fn with_inventories(&self, envelopes: &[&[u8]], seen: &mut Seen, now: UnixTime) -> Result<Self> {
         let mut raised = seen.clone();
         let given = verify_each(self.inventory_sources(), envelopes, &mut raised, now)?;
-        let given: Inventories = given.into_iter().map(|one| (one.document().name.clone(), one)).collect();
-        let policy = if given.is_empty() { self.clone() } else { self.listing(&given, self.digest_with(&given)) };
+        let policy = self.of_inventories(given.iter());
         *seen = raised;
         Ok(policy)
     }
 
+    /// [`Self::with_inventories`] of inventories that were verified before.
+    pub(crate) fn with_verified_inventories(&self, given: &[&VerifiedInventory], now: UnixTime) -> Result<Self> {
+        Ok(self.of_inventories(judge_each(self.inventory_sources(), given, now)?.into_iter()))
+    }
+
+    fn of_inventories<'a>(&self, given: impl Iterator<Item = &'a VerifiedInventory>) -> Self {
+        let given: Inventories<'_> = given.map(|one| (one.document().name.as_str(), one)).collect();
+        if given.is_empty() { self.clone() } else { self.listing(&given, self.digest_with(&given)) }
+    }
+
     /// `SHA-256("strongroom/policy-with-inventories/v1\0" ‖ policy digest ‖ digest of each document, in the order of names)`.
-    fn digest_with(&self, inventories: &Inventories) -> Sha256 {
+    fn digest_with(&self, inventories: &Inventories<'_>) -> Sha256 {
         let mut bytes = b"strongroom/policy-with-inventories/v1\0".to_vec();
         bytes.extend_from_slice(&self.digest().0);
         inventories.values().for_each(|inventory| bytes.extend_from_slice(&inventory.digest().0));

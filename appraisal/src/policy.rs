@@ -49,7 +49,7 @@ use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Check, Code, Refusal, Result, document, limits};
 
 use crate::UnixTime;
-use crate::inventory::{Inventories, InventorySource, VerifiedInventory};
+use crate::inventory::{Inventories, InventorySource};
 use crate::reference_values::{Bundles, ReferenceSource, unnamed};
 use crate::window::Validity;
 pub use azure::{AzurePolicy, Pcr};
@@ -201,11 +201,11 @@ impl Policy {
     }
 
     /// The policy with the machines of `inventories`, under a digest that covers them.
-    pub(crate) fn listing(&self, inventories: &Inventories, digest: Sha256) -> Self {
+    pub(crate) fn listing(&self, inventories: &Inventories<'_>, digest: Sha256) -> Self {
         let mut document = self.document.clone();
         document.list(inventories);
         document.inventory.clear();
-        let taken = self.taken.iter().cloned().chain(inventories.values().map(VerifiedInventory::validity)).collect();
+        let taken = self.taken.iter().cloned().chain(inventories.values().map(|one| one.validity())).collect();
         Self { document, digest, taken }
     }
 
@@ -286,7 +286,7 @@ impl Document {
         }
     }
 
-    fn list(&mut self, inventories: &Inventories) {
+    fn list(&mut self, inventories: &Inventories<'_>) {
         let azure_snp = self.azure_snp_vtpm.iter_mut().map(|section| &mut section.hardware);
         for snp in self.snp.iter_mut().chain(azure_snp) {
             snp.chip.list(|name| Some(inventories.get(name)?.ids(|machine| machine.chip)));

@@ -32,7 +32,7 @@ pub use document::{Label, ReferenceValues, SnpGuest, SnpReferenceValues, TdxGues
 pub(crate) use take::{Bundles, unnamed};
 
 use crate::seen::{Seen, SeenKind};
-use crate::signed_document::{DocumentCodes, SignedDocument, Source, Verified, verify_each};
+use crate::signed_document::{DocumentCodes, SignedDocument, Source, Verified, judge_each, verify_each};
 use crate::{Policy, UnixTime};
 use strongroom_wire::{Code, Result};
 
@@ -85,8 +85,13 @@ impl Policy {
     pub fn with_reference_values(&self, envelopes: &[&[u8]], seen: &mut Seen, now: UnixTime) -> Result<Self> {
         let mut raised = seen.clone();
         let bundles = verify_each(self.reference_sources(), envelopes, &mut raised, now)?;
-        let policy = if bundles.is_empty() { self.clone() } else { self.taking(&bundles)? };
+        let policy = self.taking(&bundles.iter().collect::<Vec<_>>())?;
         *seen = raised;
         Ok(policy)
+    }
+
+    /// [`Self::with_reference_values`] of bundles that were verified before.
+    pub(crate) fn with_verified_values(&self, given: &[&VerifiedReferenceValues], now: UnixTime) -> Result<Self> {
+        self.taking(&judge_each(self.reference_sources(), given, now)?)
     }
 }

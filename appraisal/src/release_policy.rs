@@ -18,10 +18,10 @@
 //!
 //! It has no section `[model]`: which models count is decided by their signers.
 
-use crate::inventory::InventorySource;
+use crate::UnixTime;
+use crate::inventory::{InventorySource, VerifiedInventory};
 use crate::policy::{Policy, SnpPolicy, TdxPolicy};
-use crate::reference_values::ReferenceSource;
-use crate::{Seen, UnixTime};
+use crate::reference_values::{ReferenceSource, VerifiedReferenceValues};
 use serde::Deserialize;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::trust::TrustFile;
@@ -77,10 +77,21 @@ impl ReleasePolicy {
     }
 
     /// The release policy with every value and machine that it takes from signed documents
-    /// ([`Policy::with_reference_values`], [`Policy::with_inventories`]). Which versions were seen is for the caller to compare.
-    pub fn with_documents(&self, reference_values: &[&[u8]], inventories: &[&[u8]], now: UnixTime) -> Result<Self> {
-        let appraisal = self.appraisal.with_inventories(inventories, &mut Seen::default(), now)?;
-        let appraisal = appraisal.with_reference_values(reference_values, &mut Seen::default(), now)?;
+    /// ([`Policy::with_reference_values`], [`Policy::with_inventories`]): those of `reference_values` and `inventories` that
+    /// were verified for sources of the same names and signers as its own. Dates and versions are judged at `now`, whenever
+    /// they were verified. Which versions were seen is for the caller to compare.
+    ///
+    /// # Errors
+    /// [`crate::SignedDocument::CODES`]: one is not given, not yet or no longer valid; the code of
+    /// [`crate::SignedDocument::SEEN`]: below the policy's version; `policy-invalid`: the values make no sound policy.
+    pub fn with_documents(
+        &self,
+        reference_values: &[&VerifiedReferenceValues],
+        inventories: &[&VerifiedInventory],
+        now: UnixTime,
+    ) -> Result<Self> {
+        let appraisal = self.appraisal.with_verified_inventories(inventories, now)?;
+        let appraisal = appraisal.with_verified_values(reference_values, now)?;
         Ok(Self { appraisal, trust: self.trust.clone() })
     }
 

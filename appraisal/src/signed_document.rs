@@ -106,14 +106,22 @@ impl<D: SignedDocument> Source<D> {
             let refusal = Refusal::new(D::CODES.invalid, format!("name of {}", D::WHAT));
             return Err(refusal.got(document.name()).want(&self.name));
         }
-        validity(&document).verify(now)?;
-        let version = document.version();
+        let verified = Verified { document, digest: Sha256::of(&payload), signers: self.signers.digest() };
+        self.judge(&verified, now)?;
+        Ok(verified)
+    }
+
+    /// Dates and version, of a document that is this source's.
+    fn judge(&self, verified: &Verified<D>, now: UnixTime) -> Result<()> {
+        verified.validity().verify(now)?;
+        let version = verified.document.version();
         let newest =
             self.version.check(&format!("version of {}", self.what()), D::SEEN.code(), Some(&version), u64::ge);
-        match newest.refusal() {
-            Some(refusal) => Err(refusal),
-            None => Ok(Verified { document, digest: Sha256::of(&payload), signers: self.signers.digest() }),
-        }
+        newest.refusal().map_or(Ok(()), Err)
+    }
+
+    fn missing(&self) -> Refusal {
+        Refusal::new(D::CODES.missing, self.what()).got("not given").want("the signed document of that name")
     }
 
     /// What the signers are: versions are compared of what the same keys and threshold signed alone.
@@ -185,10 +193,23 @@ pub(crate) fn verify_each<D: SignedDocument>(
             return Err(Refusal::new(D::CODES.invalid, source.what()).got("given twice").want("once"));
         }
     }
-    let missing = |source: &Source<D>| {
-        Refusal::new(D::CODES.missing, source.what()).got("not given").want("the signed document of that name")
+    sources.iter().zip(given).map(|(source, given)| given.ok_or_else(|| source.missing())).collect()
+}
+
+/// The document of each of `sources`, in their order, from those that were verified before, whenever that was: dates and
+/// version are judged at `now`.
+pub(crate) fn judge_each<'a, D: SignedDocument>(
+    sources: &[Source<D>],
+    verified: &[&'a Verified<D>],
+    now: UnixTime,
+) -> Result<Vec<&'a Verified<D>>> {
+    let judge = |source: &Source<D>| {
+        let (name, signers) = (source.name.as_str(), source.signed_by());
+        let own = verified.iter().find(|one| one.document.name() == name && one.signers == signers);
+        let own = *own.ok_or_else(|| source.missing())?;
+        source.judge(own, now).map(|()| own)
     };
-    sources.iter().zip(given).map(|(source, given)| given.ok_or_else(|| missing(source))).collect()
+    sources.iter().map(judge).collect()
 }
 
 fn validity<D: SignedDocument>(document: &D) -> Validity {

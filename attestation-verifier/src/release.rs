@@ -152,7 +152,7 @@ impl Verifier {
 
     async fn appraise(&self, claim: &Claim, authentic: &AuthenticReport, trail: &mut Trail) -> Result<Accepted> {
         trail.note("root", authentic.root());
-        let policies = self.store.begin().await?.policies_in_force(self.clock.now()).await?;
+        let policies = self.store.begin_reading().await?.policies_in_force(self.clock.now()).await?;
         let Judgement { accepted, checks } = judge(authentic, &claim.expected, &policies).map_err(|refused| {
             trail.checks("appraisal", &refused.1);
             refused.0
@@ -204,7 +204,7 @@ impl Verifier {
         trail.note("key", &attested.thumbprint);
         trail.note("deployment", attested.deployment.digest().oci());
 
-        let mut store = self.store.begin().await?;
+        let mut store = self.store.begin_reading().await?;
         enabled_key(&mut store, id).await?;
         let stored = store.policy_in_force(id, self.clock.now()).await?;
         *known = Known::load(&mut store, &attested.deployment, &stored).await?;

@@ -15,6 +15,7 @@ mod rewrap;
 mod schema;
 mod seen;
 mod tables;
+mod verified;
 
 pub(crate) use decisions::Recorded;
 pub(crate) use documents::PolicyInForce;
@@ -30,6 +31,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{ConnectOptions as _, Row as _, SqlSafeStr as _, Sqlite};
 use std::path::Path;
 use strongroom_wire::{Code, Realm, Refusal, Result};
+use verified::VerifiedDocuments;
 
 /// The store of one verifier.
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub(crate) struct Store {
     reading: SqlitePool,
     master: MasterKey,
     schema: Schema,
+    documents: VerifiedDocuments,
 }
 
 /// Everything that is read and written goes through one of these. What it changed is in force, and on record, once
@@ -47,6 +50,9 @@ pub(crate) struct Store {
 pub(crate) struct Transaction<'a> {
     sql: sqlx::Transaction<'static, Sqlite>,
     master: &'a MasterKey,
+    documents: &'a VerifiedDocuments,
+    /// Whether the set of rows is the one that was authenticated, of which nobody else changes any meanwhile.
+    verified: bool,
 }
 
 /// The name in `meta` of the realm, which only the store's own master key opens. No key id, since it has no slashes.
@@ -94,7 +100,7 @@ impl Store {
         let options = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
         let reading = SqlitePoolOptions::new().max_connections(2).connect_lazy_with(options);
         migrations().run(&pool).await.map_err(|e| failed("migrations")(e.into()))?;
-        Ok(Self { pool, reading, master, schema: Schema::expected().await? })
+        Ok(Self { pool, reading, master, schema: Schema::expected().await?, documents: VerifiedDocuments::default() })
     }
 
     /// Begins the next transaction; waits for the one before to end.
@@ -107,7 +113,8 @@ impl Store {
     }
 
     /// What was committed last, for reading alone. It waits for no transaction and holds up none: what anybody may cause to
-    /// be read goes through here. By what it says nothing is decided.
+    /// be read goes through here. By what it says no key is released: that is
+    /// looked at again by who writes.
     ///
     /// # Errors
     /// As [`Self::begin`].
@@ -119,7 +126,7 @@ impl Store {
     /// No other transaction changes the schema before this one ends.
     async fn transaction(&self, mut sql: sqlx::Transaction<'static, Sqlite>) -> Result<Transaction<'_>> {
         self.schema.verify(&mut sql).await?;
-        Ok(Transaction { sql, master: &self.master })
+        Ok(Transaction { sql, master: &self.master, documents: &self.documents, verified: false })
     }
 
     /// Executes a statement as no transaction of the service does.

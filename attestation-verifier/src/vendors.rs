@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::store::PolicyInForce;
 use admission::{Admission, Question};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use strongroom_appraisal::{Floor, Hex, Roots, SnpPolicy, UnixTime, verify_authorities, verify_revocation_list};
 use strongroom_endorsements::{Dated, Fetcher, Kind, Offered, Product, Published};
@@ -37,15 +37,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How many may wait for a vendor at one time: each holds its claim. Beyond them, `busy`.
 const WAITING: usize = 128;
 
-/// Endorsement sets that a peer may ask for: a guest asks a few times a day, and many may be behind one address.
-const SETS: Rate = Rate { burst: 60, interval: 1 };
+/// What a peer may ask that proved nothing: endorsement sets, and what the release policies say of a report without its VCEK.
+/// A guest asks a few times a day, and many may be behind one address.
+const UNPROVEN: Rate = Rate { burst: 60, interval: 1 };
 
 /// Where endorsements come from.
 #[derive(Debug)]
 pub(crate) struct Vendors {
     fetcher: Arc<Fetcher>,
     admission: Arc<Admission>,
-    sets: Mutex<PeerBudgets>,
+    unproven: Mutex<PeerBudgets>,
     waiting: Semaphore,
 }
 
@@ -88,10 +89,9 @@ impl Verifier {
             let (product, vcek) = match vendors.fetcher.kept_vcek(&claim.report, now)? {
                 Some(kept) => kept,
                 None => {
-                    verify_worth_asking(
-                        &claim.report,
-                        &self.store.begin_reading().await?.policies_in_force(now).await?,
-                    )?;
+                    vendors.admit_unproven("reports without their VCEK", peer, now)?;
+                    let policies = self.store.begin_reading().await?.policies_in_force(now).await?;
+                    verify_worth_asking(&claim.report, &policies)?;
                     vendors.vcek(&claim.report, asking).await?
                 }
             };
@@ -160,8 +160,8 @@ impl Vendors {
     pub(crate) fn new(fetcher: Fetcher, roots: Roots, clock: Clock, peer_questions: u32) -> Self {
         let fetcher = fetcher.judged_by(move |offered| judge(offered, &roots));
         let admission = Arc::new(Admission::new(clock, peer_questions));
-        let (sets, waiting) = (Mutex::new(PeerBudgets::new(SETS)), Semaphore::new(WAITING));
-        Self { fetcher: Arc::new(fetcher), admission, sets, waiting }
+        let (unproven, waiting) = (Mutex::new(PeerBudgets::new(UNPROVEN)), Semaphore::new(WAITING));
+        Self { fetcher: Arc::new(fetcher), admission, unproven, waiting }
     }
 
     async fn vcek(&self, report: &Report, asking: Asking) -> Result<(Product, Dated<bytes::Bytes>)> {
@@ -215,6 +215,17 @@ impl Vendors {
                 .got("no answer yet")
                 .want(format!("one within {PATIENCE:?}"))),
         }
+    }
+
+    /// Lets `peer` ask for what costs something here, though it proved nothing.
+    fn admit_unproven(&self, what: &str, peer: Option<IpAddr>, now: UnixTime) -> Result<()> {
+        // A panic between two map operations leaves the map whole.
+        let mut budgets = self.unproven.lock().unwrap_or_else(PoisonError::into_inner);
+        if !budgets.has(peer, 1, now) {
+            return Err(Refusal::new(Code::Busy, format!("{what} of one peer")));
+        }
+        budgets.spend(peer, 1, now);
+        Ok(())
     }
 
     fn forget(&self, report: &Report, refusal: &Refusal) {

@@ -12,16 +12,18 @@ pub(crate) type Bundles<'a> = dyn Fn(&str) -> Result<Option<&'a ReferenceValues>
 
 impl Policy {
     /// The policy whose fields took their values from `bundles`, which are all that it names.
-    pub(super) fn taking(&self, bundles: &[VerifiedReferenceValues]) -> Result<Self> {
-        let mut digests: Vec<_> = bundles.iter().map(VerifiedReferenceValues::digest).collect();
+    pub(super) fn taking(&self, bundles: &[&VerifiedReferenceValues]) -> Result<Self> {
+        if bundles.is_empty() {
+            return Ok(self.clone());
+        }
+        let mut digests: Vec<_> = bundles.iter().map(|bundle| bundle.digest()).collect();
         digests.sort_unstable();
         let label: [&[u8]; 2] = [b"strongroom/policy-with-reference-values/v1\0", &self.digest().0];
         let parts: Vec<&[u8]> = label.into_iter().chain(digests.iter().map(|digest| digest.0.as_slice())).collect();
         let digest = Sha256::of_parts(&parts);
-        let find =
-            |name: &str| bundles.iter().map(VerifiedReferenceValues::document).find(|values| values.name == name);
+        let find = |name: &str| bundles.iter().map(|bundle| bundle.document()).find(|values| values.name == name);
         let find = |name: &str| find(name).map(Some).ok_or_else(|| unnamed(name));
-        self.taking_from(&find, bundles.iter().map(VerifiedReferenceValues::validity), digest)
+        self.taking_from(&find, bundles.iter().map(|bundle| bundle.validity()), digest)
     }
 }
 

@@ -260,10 +260,25 @@ fn release_policy_takes_the_same_values() {
     let signer = "[[release.trust.rule]]\nrepository = \"r:1/models/*\"\n\
                   [[release.trust.rule.signer]]\nname = \"a\"\nkey = \"k\"\n";
     let policy = ReleasePolicy::parse(format!("{}{signer}", policy_text(1)).as_bytes()).unwrap();
-    let envelope = signed(&bundle());
-    let taken = policy.with_documents(&[&envelope], &[], NOW).unwrap();
+    let source = &policy.appraisal().reference_sources()[0];
+    let verified = source.verify(&signed(&bundle()), NOW).unwrap();
+    let taken = policy.with_documents(&[&verified], &[], NOW).unwrap();
     assert_eq!(taken.appraisal().snp().unwrap().deployment, Rule::Exactly(Hex([0xdd; 32])));
     assert_ne!(taken.digest(), policy.digest());
+
+    // What was verified once is judged by the policy and the time that it is taken at.
+    let code = |policy: &ReleasePolicy, verified: &[_], at| {
+        policy.with_documents(verified, &[], at).err().map(|refusal| refusal.code)
+    };
+    let ends = verified.document().expires;
+    assert_eq!(code(&policy, &[&verified], ends), None);
+    assert_eq!(code(&policy, &[&verified], ends + 1), Some(Code::ReferenceValuesExpired));
+    assert_eq!(code(&policy, &[], NOW), Some(Code::ReferenceValuesMissing));
+    let newer = policy_text(1).replace("at-least = 7", "at-least = 8");
+    let newer = ReleasePolicy::parse(format!("{newer}{signer}").as_bytes()).unwrap();
+    assert_eq!(code(&newer, &[&verified], NOW), Some(Code::ReferenceValuesRolledBack));
+    let others = ReleasePolicy::parse(format!("{}{signer}", policy_text(2)).as_bytes()).unwrap();
+    assert_eq!(code(&others, &[&verified], NOW), Some(Code::ReferenceValuesMissing), "of other signers");
 }
 
 #[test]

@@ -65,16 +65,21 @@ impl Transaction<'_> {
         self.authenticate_head(Link::START).await
     }
 
-    /// Verifies the set of rows: before every use of one. The rows themselves are verified as they are read.
+    /// Verifies the set of rows: before the first use of one. The rows themselves are verified as they are read.
     ///
     /// # Errors
     /// `store-tampered`; `store-failed`.
     pub(super) async fn verify_rows(&mut self) -> Result<()> {
+        if self.verified {
+            return Ok(());
+        }
         let content = self.rows().await?;
         let mac = self.meta(ROWS).await?;
         let mac =
             mac.ok_or_else(|| Refusal::new(Code::StoreTampered, "store: keys and policies are not authenticated"))?;
-        self.master.verify("store: the set of keys and policies", content.bytes(), &mac)
+        self.master.verify("store: the set of keys and policies", content.bytes(), &mac)?;
+        self.verified = true;
+        Ok(())
     }
 
     /// Authenticates `last` as the end of the audit log: after every append.

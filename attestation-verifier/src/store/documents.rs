@@ -4,12 +4,14 @@
 use super::authentic::Content;
 use super::policies::StoredPolicy;
 use super::tables::{Rewrapped, Table};
+use super::verified::{Memory, Outcome};
 use super::{Transaction, failed, from_integer, to_integer};
 use crate::master_key::MasterKey;
 use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use strongroom_appraisal::{Policy, ReferenceValues, SignedDocument, Source, UnixTime, Verified};
 use strongroom_wire::bytes::hex_array;
 use strongroom_wire::digest::Sha256;
@@ -168,9 +170,11 @@ impl Transaction<'_> {
 
     async fn taking(&mut self, stored: StoredPolicy, now: UnixTime) -> Result<PolicyInForce> {
         let appraisal = stored.policy.appraisal();
-        let values = self.kept(appraisal.reference_sources()).await?;
-        let inventories = self.kept(appraisal.inventory_sources()).await?;
-        Ok(match stored.policy.with_documents(&slices(&values), &slices(&inventories), now) {
+        let documents = self.documents;
+        let values = self.kept(appraisal.reference_sources(), &documents.reference_values).await?;
+        let inventories = self.kept(appraisal.inventory_sources(), &documents.inventories).await?;
+        let taken = all(&values).and_then(|values| stored.policy.with_documents(&values, &all(&inventories)?, now));
+        Ok(match taken {
             Ok(policy) => PolicyInForce { stored: StoredPolicy { policy, ..stored }, lacks: None },
             Err(refusal) => {
                 let refusal = refusal.within(format!("release policy `{}`", stored.metadata.id));
@@ -180,14 +184,35 @@ impl Transaction<'_> {
     }
 
     /// What is kept of `sources`.
-    async fn kept<D: SignedDocument>(&mut self, sources: &[Source<D>]) -> Result<Vec<Vec<u8>>> {
+    async fn kept<D: SignedDocument>(&mut self, sources: &[Source<D>], memory: &Memory<D>) -> Result<Vec<Outcome<D>>> {
         let mut kept = Vec::new();
         for source in sources {
-            kept.extend(
-                self.document(D::SEEN.as_str(), &source.name, source.signed_by()).await?.map(|(_, envelope)| envelope),
-            );
+            kept.extend(self.verified_once(source, memory).await?);
         }
         Ok(kept)
+    }
+
+    /// What is kept of `source`, of any date and version.
+    async fn verified_once<D: SignedDocument>(
+        &mut self,
+        source: &Source<D>,
+        memory: &Memory<D>,
+    ) -> Result<Option<Outcome<D>>> {
+        let (kind, name, signers) = (D::SEEN.as_str(), &source.name, source.signed_by());
+        self.verify_rows().await?;
+        let select = "SELECT mac FROM documents WHERE kind = ? AND name = ? AND signers = ?";
+        let select = sqlx::query_scalar(select).bind(kind).bind(name).bind(signers.to_string());
+        let mac: Option<Vec<u8>> = select.fetch_optional(&mut *self.sql).await.map_err(failed("documents"))?;
+        let Some(mac) = mac else { return Ok(None) };
+        if let Some(outcome) = memory.get(name, signers, &mac) {
+            return Ok(Some(outcome));
+        }
+        let Some((metadata, envelope)) = self.document(kind, name, signers).await? else { return Ok(None) };
+        let any_version = Source::<D>::new(name.clone(), source.signers.clone());
+        // It was valid when it was put.
+        let outcome = Arc::new(any_version.verify(&envelope, metadata.created));
+        memory.put(name, signers, mac, Arc::clone(&outcome));
+        Ok(Some(outcome))
     }
 
     async fn document(
@@ -205,8 +230,8 @@ impl Transaction<'_> {
     }
 }
 
-fn slices(all: &[Vec<u8>]) -> Vec<&[u8]> {
-    all.iter().map(Vec::as_slice).collect()
+fn all<D>(outcomes: &[Outcome<D>]) -> Result<Vec<&Verified<D>>> {
+    outcomes.iter().map(|outcome| outcome.as_ref().as_ref().map_err(Clone::clone)).collect()
 }
 
 /// What a row is authenticated by.
@@ -242,9 +267,92 @@ mod tests {
     use crate::private_file;
     use crate::store::Store;
     use crate::store::policies::tests::policy_text;
+    use std::path::Path;
     use strongroom_appraisal::SeenKind;
     use strongroom_artifact::SigningKey;
     use strongroom_wire::{Code, Realm};
+
+    async fn open(folder: &Path) -> Store {
+        Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), Realm::Vendor).await.unwrap()
+    }
+
+    /// An inventory of no machines that is valid from 0 to 9.
+    fn inventory(publisher: &SigningKey, version: u64) -> Vec<u8> {
+        let payload = format!(r#"{{"v":1,"name":"fleet","version":{version},"issued":0,"expires":9,"machines":[]}}"#);
+        let payload_type = Inventory::PAYLOAD_TYPE.to_owned();
+        let mut envelope = Envelope { payload_type, payload: payload.into_bytes(), signatures: Vec::new() };
+        envelope.signatures.push(publisher.sign(&envelope.signed_bytes()).unwrap());
+        envelope.to_json().unwrap()
+    }
+
+    /// A policy that takes that inventory, of some version.
+    fn policy_of(publisher: &SigningKey, version: u64) -> String {
+        let (pem, at_least) = (publisher.public().pem(), format!("version = {{ at-least = {version} }}"));
+        let source =
+            format!("[[inventory]]\nname = \"fleet\"\n{at_least}\nsigners = {{ keys = [\"\"\"{pem}\"\"\"] }}\n");
+        policy_text(1).replace("version = 1\n", &format!("version = 1\n{source}"))
+    }
+
+    #[tokio::test]
+    async fn document_is_read_and_verified_once_and_judged_each_time_for_each_policy() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, publisher) = (open(folder.path()).await, SigningKey::generate().unwrap());
+        let put = async |store: &Store, envelope: &[u8]| {
+            let mut transaction = store.begin().await.unwrap();
+            transaction.put_document(envelope, 5).await.unwrap();
+            transaction.sql.commit().await.unwrap();
+        };
+        let mut transaction = store.begin().await.unwrap();
+        for (id, version) in [("a/b/any", 1), ("a/b/newer", 8)] {
+            let id = ResourcePath::parse(id).unwrap();
+            transaction.put_policy(&id, policy_of(&publisher, version).as_bytes(), 5).await.unwrap();
+        }
+        transaction.sql.commit().await.unwrap();
+        let lacks = async |store: &Store, now| {
+            let in_force = store.begin_reading().await.unwrap().policies_in_force(now).await?;
+            Ok::<_, Refusal>(in_force.into_iter().map(|one| one.lacks.map(|lack| lack.code)).collect::<Vec<_>>())
+        };
+        let (missing, old, late) = (Code::InventoryMissing, Code::InventoryRolledBack, Code::InventoryExpired);
+        assert_eq!(lacks(&store, 5).await.unwrap(), [Some(missing); 2]);
+        put(&store, &inventory(&publisher, 7)).await;
+        assert_eq!(lacks(&store, 5).await.unwrap(), [None, Some(old)]);
+
+        // What is not read again is not noticed: there is one copy in memory, which was authenticated.
+        let tamper = sqlx::query("UPDATE documents SET envelope = x'00'").execute(&store.pool).await.unwrap();
+        assert_eq!(tamper.rows_affected(), 1);
+        assert_eq!(lacks(&store, 9).await.unwrap(), [None, Some(old)]);
+        assert_eq!(lacks(&store, 10).await.unwrap(), [Some(late); 2]);
+        assert_eq!(lacks(&store, 9).await.unwrap(), [None, Some(old)]);
+        drop(store);
+        let store = open(folder.path()).await;
+        assert_eq!(lacks(&store, 5).await.unwrap_err().code, Code::StoreTampered);
+    }
+
+    #[tokio::test]
+    async fn document_that_is_put_takes_the_place_of_the_one_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, publisher) = (open(folder.path()).await, SigningKey::generate().unwrap());
+        let id = ResourcePath::parse("a/b/c").unwrap();
+        let mut transaction = store.begin().await.unwrap();
+        transaction.put_policy(&id, policy_of(&publisher, 1).as_bytes(), 5).await.unwrap();
+        transaction.sql.commit().await.unwrap();
+        let mut digests = Vec::new();
+        for (version, keep) in [(7, true), (8, false), (8, true)] {
+            let mut transaction = store.begin().await.unwrap();
+            transaction.put_document(&inventory(&publisher, version), 5).await.unwrap();
+            digests.push(transaction.policy_in_force(&id, 5).await.unwrap().policy.digest());
+            if keep {
+                transaction.sql.commit().await.unwrap();
+            } else {
+                drop(transaction);
+            }
+            let mut transaction = store.begin_reading().await.unwrap();
+            digests.push(transaction.policy_in_force(&id, 5).await.unwrap().policy.digest());
+        }
+        let [seven, eight] = [digests[0], digests[2]];
+        assert_ne!(seven, eight);
+        assert_eq!(digests, [seven, seven, eight, seven, eight, eight]);
+    }
 
     #[tokio::test]
     async fn documents_and_memory_are_the_same_under_another_master_key() {
@@ -256,17 +364,12 @@ mod tests {
         let store = Store::open(&path, &folder.path().join("master"), Realm::Vendor).await.unwrap();
 
         let publisher = SigningKey::generate().unwrap();
-        let pem = publisher.public().pem();
-        let source =
-            format!("version = 1\n[[inventory]]\nname = \"fleet\"\nsigners = {{ keys = [\"\"\"{pem}\"\"\"] }}\n");
-        let policy = policy_text(1).replace("version = 1\n", &source);
-        let payload = br#"{"v":1,"name":"fleet","version":7,"issued":0,"expires":9,"machines":[]}"#.to_vec();
-        let mut envelope =
-            Envelope { payload_type: Inventory::PAYLOAD_TYPE.to_owned(), payload, signatures: Vec::new() };
-        envelope.signatures.push(publisher.sign(&envelope.signed_bytes()).unwrap());
         let mut transaction = store.begin().await.unwrap();
-        transaction.put_policy(&ResourcePath::parse("a/b/c").unwrap(), policy.as_bytes(), 5).await.unwrap();
-        let kept = transaction.put_document(&envelope.to_json().unwrap(), 5).await.unwrap();
+        transaction
+            .put_policy(&ResourcePath::parse("a/b/c").unwrap(), policy_of(&publisher, 1).as_bytes(), 5)
+            .await
+            .unwrap();
+        let kept = transaction.put_document(&inventory(&publisher, 7), 5).await.unwrap();
         transaction.sql.commit().await.unwrap();
         store.compare(|seen| seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", 7)).await.unwrap();
 

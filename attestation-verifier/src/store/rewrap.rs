@@ -61,7 +61,7 @@ impl Transaction<'_> {
             counts.insert(table.name.to_owned(), json!(rows));
         }
         // 4.
-        let mut renewed = Transaction { sql: self.sql, master: new };
+        let mut renewed = Transaction { master: new, verified: false, ..self };
         renewed.set_meta(STAMP, &new.seal(STAMP, &stamp)?).await?;
         renewed.authenticate_all(last).await?;
         // 5.

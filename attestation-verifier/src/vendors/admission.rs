@@ -4,6 +4,7 @@
 //! chips, and each would be a question to AMD, who shuts out who asks too much. Nobody can be stopped from inventing; what
 //! it costs is bounded:
 //!
+//! 0. Whether it is worth asking is looked at 60 times at once for one peer and once a second (`vendors.rs`).
 //! 1. A chip is asked for only where its report was made for the session that it came in, names the document that came with
 //!    it, and some release policy approves measurement, document, chip and TCBs (`vendors.rs`); and only by the one name that
 //!    its key has. A policy that names its chips leaves their TCBs to invent, of which eight are kept a chip.

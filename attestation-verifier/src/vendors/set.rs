@@ -7,7 +7,6 @@
 use super::{Asking, PATIENCE, Vendors};
 use crate::Verifier;
 use std::net::IpAddr;
-use std::sync::PoisonError;
 use strongroom_appraisal::{Endorsements, UnixTime, authenticate};
 use strongroom_endorsements::{Dated, Kind, Product};
 use strongroom_wire::endorsements::EndorsementSet;
@@ -28,7 +27,7 @@ impl Verifier {
         let vendors = self.vendors.as_ref().ok_or_else(|| {
             Refusal::new(Code::EndorsementNotCached, "endorsements").got("none are kept").want("`[endorsements]`")
         })?;
-        vendors.admit_set(peer, now)?;
+        vendors.admit_unproven("endorsement sets", peer, now)?;
         let asking = Asking { peer, now, until: Instant::now() + PATIENCE };
         let report = Report::parse(evidence)?;
         let kind = Kind::of(&report)?;
@@ -77,17 +76,5 @@ impl Verifier {
                 Ok(None)
             }
         }
-    }
-}
-
-impl Vendors {
-    fn admit_set(&self, peer: Option<IpAddr>, now: UnixTime) -> Result<()> {
-        // A panic between two map operations leaves the map whole.
-        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        if !sets.has(peer, 1, now) {
-            return Err(Refusal::new(Code::Busy, "endorsement sets of one peer"));
-        }
-        sets.spend(peer, 1, now);
-        Ok(())
     }
 }

@@ -106,6 +106,24 @@ async fn report_that_no_policy_would_accept_makes_nobody_ask() {
     assert_eq!(world.vendors().asked(), [""; 0]);
 }
 
+#[tokio::test]
+async fn peer_that_invents_reports_without_a_vcek_is_busy_before_policies_are_read_and_the_known_chip_is_served() {
+    let (world, document) = World::ready_with_vendors(ENDS).await;
+    assert_eq!(world.attest_bare(&document).await.status, 200);
+    let invented = async || {
+        let mut guest = Guest::launch(&world, &document).await;
+        (guest.report.chip_id, guest.report.measurement) = (Some([1; 64]), [1; 48]);
+        guest.post(&bare(&guest)).await.code()
+    };
+    for _ in 1..60 {
+        assert_eq!(invented().await, "measurement-not-approved");
+    }
+    assert_eq!(invented().await, "busy");
+    assert_eq!(world.attest_bare(&document).await.status, 200);
+    world.pass(1);
+    assert_eq!(invented().await, "measurement-not-approved");
+}
+
 fn chips() -> String {
     format!("exactly = \"{}\"", "cc".repeat(64))
 }

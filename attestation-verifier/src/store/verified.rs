@@ -1,0 +1,85 @@
+//! What verifying the stored documents came to, in memory: each is read, verified and parsed once, however often anybody makes
+//! this verifier look at its policies. Which document is the one of a name and its signers, the rows alone say; whether it
+//! counts is judged each time.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use strongroom_appraisal::{ReferenceValues, Verified};
+use strongroom_wire::Result;
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::inventory::Inventory;
+
+/// Documents of one kind that are remembered, of up to [`strongroom_wire::limits::STORED_DOCUMENT`] bytes each.
+const DOCUMENTS: usize = 128;
+
+/// What verifying a document under its signers came to, whatever its dates are.
+pub(super) type Outcome<D> = Arc<Result<Verified<D>>>;
+
+/// All kinds.
+#[derive(Debug, Default)]
+pub(super) struct VerifiedDocuments {
+    pub(super) reference_values: Memory<ReferenceValues>,
+    pub(super) inventories: Memory<Inventory>,
+}
+
+/// Documents of one kind.
+#[derive(Debug)]
+pub(super) struct Memory<D>(Mutex<BTreeMap<(String, Sha256), Remembered<D>>>);
+
+#[derive(Debug)]
+struct Remembered<D> {
+    /// The code of the row, which covers kind, name, signers and envelope.
+    mac: Vec<u8>,
+    outcome: Outcome<D>,
+}
+
+impl<D> Memory<D> {
+    /// What the document of `name` by `signers` came to, if it was in a row of this code.
+    pub(super) fn get(&self, name: &str, signers: Sha256, mac: &[u8]) -> Option<Outcome<D>> {
+        let documents = self.lock();
+        let remembered = documents.get(&(name.to_owned(), signers)).filter(|remembered| remembered.mac == mac)?;
+        Some(Arc::clone(&remembered.outcome))
+    }
+
+    /// Remembers it in the place of what was of that name and signers; where there is no room, in that of any other.
+    pub(super) fn put(&self, name: &str, signers: Sha256, mac: Vec<u8>, outcome: Outcome<D>) {
+        let mut documents = self.lock();
+        documents.insert((name.to_owned(), signers), Remembered { mac, outcome });
+        if documents.len() > DOCUMENTS {
+            documents.pop_first();
+        }
+    }
+
+    /// No entry is ever half changed.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, Sha256), Remembered<D>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<D> Default for Memory<D> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_wire::{Code, Refusal};
+
+    #[test]
+    fn outcome_is_of_one_row_and_no_more_are_remembered_than_there_is_room_for() {
+        let memory = Memory::<Inventory>::default();
+        let outcome = || Arc::new(Err(Refusal::new(Code::SignatureInvalid, "test")));
+        let [one, other] = [Sha256([1; 32]), Sha256([2; 32])];
+        memory.put("fleet", one, vec![7], outcome());
+        assert!(memory.get("fleet", one, &[7]).is_some());
+        for (name, signers, mac) in [("fleet", one, [8]), ("fleet", other, [7]), ("image", one, [7])] {
+            assert!(memory.get(name, signers, &mac).is_none());
+        }
+        memory.put("fleet", one, vec![8], outcome());
+        assert!(memory.get("fleet", one, &[7]).is_none() && memory.get("fleet", one, &[8]).is_some());
+        (0..2 * DOCUMENTS).for_each(|n| memory.put(&n.to_string(), one, vec![7], outcome()));
+        assert_eq!(memory.lock().len(), DOCUMENTS);
+    }
+}

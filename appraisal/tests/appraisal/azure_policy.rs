@@ -228,9 +228,10 @@ pub(crate) fn policy_pairs() -> Vec<Pair> {
     ];
     for (table, name, accepted, refused, check, code) in rows {
         let policy = |rule: &str| policy("azure-snp-vtpm", table, &format!("{name} = {rule}"));
+        let several = if accepted.contains("one-of") { ", one of several" } else { "" };
         let (accepted, refused) = (policy(&accepted), policy(&refused));
         pairs.push(Pair::new(
-            format!("{name}, SNP"),
+            format!("{name}{several}, SNP"),
             move || judge_snp(Guest::sound(), &accepted),
             move || judge_snp(Guest::sound(), &refused),
             check,

@@ -211,7 +211,11 @@ async fn administer(
         Call::ListKeys => json(json!(store.keys().await?)),
         Call::ShowKey(id) => json(json!(store.key(&id).await?.metadata)),
         Call::DisableKey(id) => json(json!(store.disable_key(&id).await?)),
-        Call::PutPolicy(id) => json(json!(store.put_policy(&id, body, now).await?)),
+        Call::PutPolicy(id) => {
+            let policy = store.put_policy(&id, body, now).await?;
+            promotions::learn_under(store, &id, now).await?;
+            json(json!(policy))
+        }
         Call::ListPolicies => json(store.policies().await?.iter().map(|stored| json!(stored.metadata)).collect()),
         Call::ShowPolicy(id) => Ok(Answer::Toml(store.policy(&id).await?.toml)),
         Call::PutDocument => json(json!(store.put_document(body, now).await?)),

@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use strongroom_appraisal::{ReleasePolicy, UnixTime};
+use strongroom_artifact::Manifest;
+use strongroom_artifact::promotion::Statements;
 use strongroom_registry_client::{Reference, RegistryClient, verify_signed};
 use strongroom_wire::deployment::{Deployment, Model};
 use strongroom_wire::digest::Sha256;
@@ -65,8 +67,9 @@ impl Models {
     /// The first model of the deployment that is signed, and promoted at `now`, as the policy demands and sealed with this key.
     /// Whatever comes of it, what registries show of promotions is added to what is known of them.
     ///
-    /// A model that cannot be judged does not stand in the way of another that can. Where none is found and some could
-    /// not be judged, the reason of the first such one is the answer.
+    /// All that are sealed with this key must be: one key opens all of them. A model that cannot be judged does not stand in the way
+    /// of another that can, where it is sealed with another key. Where none is found and some could not be judged, the reason of the
+    /// first such one is the answer.
     ///
     /// # Errors
     /// `key-not-in-deployment`: every model was judged, none is sealed with this key; `registry-not-allowed`;
@@ -93,17 +96,41 @@ impl Models {
         known: &mut Known,
         now: UnixTime,
     ) -> Result<Fact> {
-        let mut unjudged = None;
+        let (mut found, mut unjudged, mut untrusted) = (None, None, None);
         for model in &deployment.settings().models {
             match self.judge(model, policy, known, now).await {
-                Ok(fact) if fact.key.as_ref() == Some(key) => return Ok(fact),
+                Ok(fact) if fact.key.as_ref() == Some(key) => drop(found.get_or_insert(fact)),
                 Ok(_) => {}
                 Err(refusal) => {
-                    unjudged.get_or_insert(refusal.within(format!("model `{}`", model.name)));
+                    let refusal = refusal.within(format!("model `{}`", model.name));
+                    if self.may_be_sealed_with(model, key, policy).await {
+                        untrusted.get_or_insert_with(|| refusal.clone());
+                    }
+                    unjudged.get_or_insert(refusal);
                 }
             }
         }
-        Err(unjudged.unwrap_or_else(|| Refusal::new(Code::KeyNotInDeployment, "key").got(key)))
+        match (found, untrusted) {
+            (_, Some(refusal)) => Err(refusal),
+            (Some(fact), None) => Ok(fact),
+            (None, None) => Err(unjudged.unwrap_or_else(|| Refusal::new(Code::KeyNotInDeployment, "key").got(key))),
+        }
+    }
+
+    /// Whether the key of a model that is not trusted is this one, by its manifest, which the document names by digest. What it is
+    /// sealed with where the manifest cannot be had is not known: that counts where its promotion is demanded, since the guest may
+    /// be shown what is hidden from here.
+    async fn may_be_sealed_with(&self, model: &Model, key: &ResourcePath, policy: &ReleasePolicy) -> bool {
+        let Ok(reference) = Reference::parse(&model.reference) else { return false };
+        let manifest = match self.clients.get(reference.host()) {
+            Some(client) => client.manifest(&reference).await.ok(),
+            None => None,
+        };
+        let demanded = || policy.trust().rule_for(&reference.name()).is_ok_and(|rule| rule.promotion.is_some());
+        manifest.map_or_else(demanded, |fetched| {
+            Manifest::parse(&fetched.bytes)
+                .is_ok_and(|manifest| manifest.sealing().is_some_and(|sealing| sealing.key == *key))
+        })
     }
 
     async fn judge(&self, model: &Model, policy: &ReleasePolicy, known: &mut Known, now: UnixTime) -> Result<Fact> {
@@ -119,9 +146,16 @@ impl Models {
         // Nobody's signature counts in a repository without a rule, so nothing is fetched from it.
         let repository = reference.name();
         policy.trust().rule_for(&repository)?;
-        let (mut signed, attached) = verify_signed(client, &reference, policy.trust()).await?;
-        if let Some(statements) = signed.promotions() {
-            known.add_to(statements, &repository, &attached);
+        let shown = verify_signed(client, &reference, policy.trust()).await?;
+        // Kept first, whatever is refused below: a demotion is shown once, perhaps.
+        let mut statements = Statements::demanded(policy.trust(), &repository)?;
+        if let Some(statements) = &mut statements {
+            known.add_to(statements, &repository, &shown.statements);
+        }
+        let mut signed = shown.signed?;
+        if let (Some(demanded), Some(statements)) = (signed.promotions(), statements) {
+            shown.unread.map_or(Ok(()), |unread| Err(unread.within("promotions of the model")))?;
+            *demanded = statements;
         }
         let trusted = signed.promoted(now)?;
         let fact = Fact {

@@ -3,26 +3,36 @@
 
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use strongroom_appraisal::{ReleasePolicy, UnixTime};
-use strongroom_artifact::promotion::{Action, Promotion, SignedStatement, Statement, Statements, parse_attached};
+use strongroom_appraisal::UnixTime;
+use strongroom_artifact::promotion::{Action, Fact, Promotion, SignedStatement, Statement, Statements, parse_attached};
 use strongroom_registry_client::Reference;
 use strongroom_wire::bytes::to_base64;
 use strongroom_wire::deployment::Deployment;
 use strongroom_wire::digest::Sha256;
+use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::trust::Environment;
 use strongroom_wire::{Code, Refusal, Result, limits};
 
-use crate::store::{Kept, StoredPolicy, StoredPromotion, Transaction};
+use crate::store::{Kept, Place, StoredPolicy, StoredPromotion, Transaction};
 
 /// What is known of promotions while one release is decided.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     /// By repository: a rule names one environment.
-    kept: BTreeMap<String, Kept>,
+    kept: BTreeMap<String, OfRepository>,
     /// SHA-256 of the policy's document.
     policy: Option<Sha256>,
     /// What registries showed, by promoters of the policy.
     found: Vec<SignedStatement>,
+}
+
+/// What was kept about a repository.
+#[derive(Debug)]
+struct OfRepository {
+    kept: Kept,
+    facts: Vec<Fact>,
+    /// Those whose statements counted when it was judged.
+    promoters: BTreeSet<String>,
 }
 
 /// A promotion that a release hangs on.
@@ -32,6 +42,8 @@ pub(crate) struct Held {
     promotion: Promotion,
     /// The statements that were looked at.
     judged: BTreeSet<Told>,
+    /// Those whose statements counted.
+    promoters: BTreeSet<String>,
 }
 
 /// Which statement by whom.
@@ -54,8 +66,9 @@ impl Known {
             let Ok(repository) = Reference::parse(&model.reference).map(|reference| reference.name()) else { continue };
             let Ok(rule) = trust.rule_for(&repository) else { continue };
             if let (Some(demand), false) = (&rule.promotion, kept.contains_key(&repository)) {
-                let known = store.promotions(&repository, &demand.environment).await?;
-                kept.insert(repository, known);
+                let rows = store.promotions(&repository, &demand.environment).await?;
+                let facts = store.promotion_facts(&place(policy, &repository, &demand.environment)).await?;
+                kept.insert(repository, OfRepository { kept: rows, facts, promoters: BTreeSet::new() });
             }
         }
         Ok(Self { kept, policy: Some(policy.metadata.digest), found: Vec::new() })
@@ -69,29 +82,89 @@ impl Known {
         // What is by nobody who is a promoter, or is not any more, is nobody's.
         let shown = attached.iter().filter_map(|bundle| statements.add(bundle).ok().cloned());
         self.found.extend(shown.collect::<Vec<_>>());
-        if let Some(kept) = self.kept.get(repository) {
+        if let Some(OfRepository { kept, facts, promoters }) = self.kept.get_mut(repository) {
             kept.rows.iter().for_each(|row| drop(statements.add(&row.bundle)));
-            statements.raise_floor(kept.floor);
+            promoters.extend(statements.all().iter().map(|signed| signed.credential().to_string()));
+            statements.raise_floor(kept.floor(|promoter| promoters.contains(promoter)));
+            // What spoke against a promotion once still does, whoever is a promoter today.
+            facts.iter().for_each(|fact| statements.remember(*fact));
         }
     }
 
     /// What the release hangs on, for a promotion that was judged by all that [`Self::add_to`] added.
     pub(crate) fn held(&self, repository: &str, promotion: &Promotion) -> Held {
-        let kept = self.kept.get(repository).into_iter().flat_map(|kept| kept.rows.iter().map(told));
+        let of = self.kept.get(repository);
+        let kept = of.into_iter().flat_map(|of| of.kept.rows.iter().map(told));
         let found = self.found.iter().map(|signed| (signed.payload(), signed.credential().to_string()));
-        Held { repository: repository.to_owned(), promotion: promotion.clone(), judged: kept.chain(found).collect() }
+        Held {
+            repository: repository.to_owned(),
+            promotion: promotion.clone(),
+            judged: kept.chain(found).collect(),
+            promoters: of.map(|of| of.promoters.clone()).unwrap_or_default(),
+        }
     }
 
     /// Keeps what registries showed, whatever came of it.
     ///
     /// # Errors
-    /// `store-failed`, `store-tampered`.
+    /// `store-failed`, `store-tampered`; those of the stored policies.
     pub(crate) async fn keep(&self, store: &mut Transaction<'_>, now: UnixTime) -> Result<()> {
         match self.found.is_empty() {
             true => Ok(()),
-            false => store.keep_promotions(&self.found, now).await.map(drop),
+            false => keep(store, &self.found, now).await,
         }
     }
+}
+
+/// Keeps statements, and what they speak against, under every policy that is in force.
+async fn keep(store: &mut Transaction<'_>, statements: &[SignedStatement], now: UnixTime) -> Result<()> {
+    if !store.keep_promotions(statements, now).await? {
+        return Ok(());
+    }
+    let of = |signed: &SignedStatement| (signed.statement().repository.clone(), signed.statement().environment.clone());
+    let policies = store.policies().await?;
+    for (repository, environment) in statements.iter().map(of).collect::<BTreeSet<_>>() {
+        for policy in &policies {
+            learn(store, policy, &repository, &environment, statements, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps what all that is known by now speaks against under a policy, before anybody is a promoter no more: once it is put.
+///
+/// # Errors
+/// `store-failed`, `store-tampered`; those of the stored policy.
+pub(crate) async fn learn_under(store: &mut Transaction<'_>, id: &ResourcePath, now: UnixTime) -> Result<()> {
+    let policy = store.policy(id).await?;
+    for (repository, environment) in store.promotion_places().await? {
+        learn(store, &policy, &repository, &environment, &[], now).await?;
+    }
+    Ok(())
+}
+
+async fn learn(
+    store: &mut Transaction<'_>,
+    policy: &StoredPolicy,
+    repository: &str,
+    environment: &Environment,
+    new: &[SignedStatement],
+    now: UnixTime,
+) -> Result<()> {
+    let mut statements = match Statements::demanded(policy.policy.trust(), repository) {
+        Err(refusal) if refusal.code == Code::RepositoryUntrusted => return Ok(()),
+        Ok(Some(statements)) if statements.environment() == environment => statements,
+        demanded => return demanded.map(drop),
+    };
+    // What is by none of its promoters, or about another place, is nothing to it.
+    let kept = store.promotions(repository, environment).await?;
+    kept.rows.iter().for_each(|row| drop(statements.add(&row.bundle)));
+    new.iter().for_each(|signed| drop(statements.add(signed.bundle())));
+    store.keep_promotion_facts(&place(policy, repository, environment), &statements.facts(now)).await
+}
+
+fn place(policy: &StoredPolicy, repository: &str, environment: &Environment) -> Place {
+    Place { policy: policy.metadata.id.clone(), repository: repository.to_owned(), environment: environment.clone() }
 }
 
 fn told(row: &StoredPromotion) -> Told {
@@ -109,7 +182,8 @@ impl Held {
             return Err(refusal.want(format!("{now} or later")));
         }
         let kept = store.promotions(&self.repository, self.promotion.environment()).await?;
-        match kept.rows.iter().all(|row| self.judged.contains(&told(row))) {
+        let floor = kept.floor(|promoter| self.promoters.contains(promoter));
+        match kept.rows.iter().all(|row| self.judged.contains(&told(row))) && floor <= self.promotion.sequence() {
             true => Ok(()),
             false => Err(Refusal::new(Code::Busy, "promotions of the model changed meanwhile")),
         }
@@ -132,6 +206,7 @@ impl Held {
 /// 2. A release policy demands promotions of that repository to that environment, and the signature is one of its promoters'.
 /// 3. A promotion has begun and has not ended.
 /// 4. It is known already, or has a higher sequence than all that this promoter said before.
+/// 5. A demotion has at least the sequence of every promotion that it is to end.
 ///
 /// # Errors
 /// `promotion-invalid`; `repository-untrusted`, or the refusal of the signature; `promotion-not-yet-valid`,
@@ -141,8 +216,7 @@ pub(crate) async fn put(store: &mut Transaction<'_>, bundle: &[u8], now: UnixTim
     let none = || Refusal::new(Code::PromotionInvalid, "body").want("the bundle of a promotion or demotion");
     let claimed = parse_attached(bundle).ok_or_else(none)??;
     // 2.
-    let signed =
-        verify(&store.policies().await?.iter().map(|stored| &stored.policy).collect::<Vec<_>>(), &claimed, bundle)?;
+    let (signed, mut demanding) = verify(&store.policies().await?, &claimed, bundle)?;
     // 3.
     if let Action::Promote { expires, .. } = signed.statement().action {
         let issued = signed.statement().issued;
@@ -154,44 +228,58 @@ pub(crate) async fn put(store: &mut Transaction<'_>, bundle: &[u8], now: UnixTim
         }
     }
     // 4.
-    let highest = store.highest_promotion(&signed).await?;
     let kept = store.promotions(&claimed.repository, &claimed.environment).await?;
     let is_it = |row: &&StoredPromotion| told(row) == (signed.payload(), signed.credential().to_string());
-    if let Some(row) = kept.rows.iter().find(is_it) {
-        return Ok((shown(row)?, false));
+    let known = kept.rows.iter().any(|row| is_it(&row));
+    let superseded = || Refusal::new(Code::PromotionSuperseded, "sequence of this promoter").got(claimed.sequence);
+    let highest = store.highest_promotion(&signed).await?;
+    if let (false, Some(highest)) = (known, highest.filter(|highest| claimed.sequence <= *highest)) {
+        return Err(superseded().want(format!("more than {highest}")));
     }
-    if let Some(highest) = highest.filter(|highest| claimed.sequence <= *highest) {
-        let refusal = Refusal::new(Code::PromotionSuperseded, "sequence of this promoter").got(claimed.sequence);
-        return Err(refusal.want(format!("more than {highest}")));
+    // 5.
+    for statements in &mut demanding {
+        kept.rows.iter().for_each(|row| drop(statements.add(&row.bundle)));
     }
-    store.keep_promotions([&signed], now).await?;
+    let promotes = |of: &Statement| of.promotes() && of.manifest == claimed.manifest;
+    let promotions = demanding.iter().flat_map(Statements::all).map(SignedStatement::statement);
+    let highest = promotions.filter(|of| promotes(of)).map(|of| of.sequence).max();
+    if let (false, false, Some(least)) = (known, claimed.promotes(), highest.filter(|least| claimed.sequence < *least))
+    {
+        let refusal = Refusal::new(Code::PromotionSuperseded, "sequence of the demotion").got(claimed.sequence);
+        return Err(refusal.want(format!("at least {least}, which the model is promoted with")));
+    }
+    keep(store, core::slice::from_ref(&signed), now).await?;
     let kept = store.promotions(&claimed.repository, &claimed.environment).await?;
-    let row = kept.rows.iter().find(is_it).ok_or_else(|| {
-        let refusal = Refusal::new(Code::PromotionSuperseded, "sequence").got(claimed.sequence);
-        refusal.want(format!("at least {}", kept.floor))
-    })?;
-    Ok((shown(row)?, true))
+    let row = kept.rows.iter().find(is_it).ok_or_else(superseded)?;
+    Ok((shown(row)?, !known))
 }
 
-fn verify(policies: &[&ReleasePolicy], claimed: &Statement, bundle: &[u8]) -> Result<SignedStatement> {
-    let mut closest = None;
+/// The statement, and what the policies demand whose promoter signed it.
+fn verify(policies: &[StoredPolicy], claimed: &Statement, bundle: &[u8]) -> Result<(SignedStatement, Vec<Statements>)> {
+    let (mut signed, mut demanding, mut closest) = (None, Vec::new(), None);
     for policy in policies {
-        let demanded = match Statements::demanded(policy.trust(), &claimed.repository) {
+        let demanded = match Statements::demanded(policy.policy.trust(), &claimed.repository) {
             Err(refusal) if refusal.code == Code::RepositoryUntrusted => continue,
             demanded => demanded?,
         };
         let ours = |statements: &Statements| *statements.environment() == claimed.environment;
         let Some(mut statements) = demanded.filter(ours) else { continue };
         match statements.add(bundle) {
-            Ok(signed) => return Ok(signed.clone()),
+            Ok(added) => {
+                signed.get_or_insert_with(|| added.clone());
+                demanding.push(statements);
+            }
             Err(refusal) => closest = Some(refusal),
         }
     }
-    Err(closest.unwrap_or_else(|| {
-        Refusal::new(Code::RepositoryUntrusted, "release policies that demand this promotion")
-            .got("none")
-            .want(format!("one for {} and `{}`", claimed.repository, claimed.environment))
-    }))
+    let signed = signed.ok_or_else(|| {
+        closest.unwrap_or_else(|| {
+            Refusal::new(Code::RepositoryUntrusted, "release policies that demand this promotion")
+                .got("none")
+                .want(format!("one for {} and `{}`", claimed.repository, claimed.environment))
+        })
+    })?;
+    Ok((signed, demanding))
 }
 
 /// What is known of a repository, in one environment or in all, the newest first in each.

@@ -1,5 +1,5 @@
 //! Everything that outlives a restart, in one SQLite file: keys (encrypted), release policies, the documents that these take
-//! something from, promotion statements, the newest revocation lists, the audit log, and the stamp of its realm, sealed under
+//! something from, promotion statements and what they speak against, the newest revocation lists, the audit log, and the stamp of its realm, sealed under
 //! its master key.
 //!
 //! Write-ahead log with `synchronous = FULL`: what was committed survives a power cut. One connection that writes, so that one
@@ -10,6 +10,7 @@ mod decisions;
 mod documents;
 mod keys;
 mod policies;
+mod promotion_facts;
 mod promotions;
 mod rewrap;
 mod schema;
@@ -21,6 +22,7 @@ pub(crate) use decisions::Recorded;
 pub(crate) use documents::PolicyInForce;
 pub(crate) use keys::{Put, StoredKey};
 pub(crate) use policies::StoredPolicy;
+pub(crate) use promotion_facts::Place;
 pub(crate) use promotions::{Kept, StoredPromotion};
 
 use crate::master_key::MasterKey;
@@ -199,6 +201,7 @@ fn migrations() -> Migrator {
         (1, "store", include_str!("../migrations/0001_store.sql")),
         (2, "provenance", include_str!("../migrations/0002_provenance.sql")),
         (3, "promotions", include_str!("../migrations/0003_promotions.sql")),
+        (4, "promotion facts", include_str!("../migrations/0004_promotion_facts.sql")),
     ];
     Migrator::with_migrations(all.map(migration).to_vec())
 }

@@ -63,4 +63,4 @@ pub use sink::{FileSink, Filled, ModelSink};
 pub use strongroom_transport::pace::Pace;
 pub use strongroom_transport::{Patience, Proxies};
 pub use uploads::Blob;
-pub use verify::{fetch_promotions, verify_model, verify_signed};
+pub use verify::{Shown, fetch_promotions, verify_model, verify_signed};

@@ -82,7 +82,7 @@ pub const SIGNATURES: usize = 64;
 /// Referrers that are looked at for one manifest: its signatures, and its promotions, of which several promoters and
 /// environments make some hundred in years.
 pub const REFERRERS: usize = 256;
-/// Promotion statements of one repository and environment that a judgement hangs on, the newest by sequence.
+/// Promotion statements of one promoter about one repository and environment that a judgement hangs on, the newest by sequence.
 pub const PROMOTIONS: usize = 256;
 /// Seconds for which a promotion may be valid, 30 days: a registry that hides what came later gains no more than that.
 pub const PROMOTION_VALIDITY: u64 = 30 * 24 * 60 * 60;

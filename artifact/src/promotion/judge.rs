@@ -1,7 +1,7 @@
 //! Whether a manifest is promoted, by all statements that are known.
 
 use super::statement::Action;
-use super::{SignedStatement, Statement};
+use super::{Fact, SignedStatement, Statement};
 use crate::ladder::match_up;
 use crate::signers::{Credential, Signers};
 use std::collections::BTreeMap;
@@ -17,6 +17,8 @@ pub struct Statements {
     repository: String,
     promoters: Signers,
     all: Vec<SignedStatement>,
+    /// What is known beside them.
+    remembered: Vec<Fact>,
     /// Why the first that is none of theirs was not taken.
     passed_over: Option<Refusal>,
     /// What is below counts as little as what is below the rule's minimum.
@@ -69,6 +71,7 @@ impl Statements {
             rule: rule.clone(),
             repository: repository.to_owned(),
             all: Vec::new(),
+            remembered: Vec::new(),
             passed_over: None,
             floor: 0,
             asked: None,
@@ -83,6 +86,27 @@ impl Statements {
     /// Also demands that the sequence is at least this: of what is below, not all is known any more.
     pub fn raise_floor(&mut self, sequence: u64) {
         self.floor = self.floor.max(sequence);
+    }
+
+    /// Also judges by a fact that was known before, of this repository and environment.
+    pub fn remember(&mut self, fact: Fact) {
+        self.remembered.push(fact);
+    }
+
+    /// What is to be remembered of these statements at `now`, in seconds of Unix time.
+    pub fn facts(&self, now: u64) -> Vec<Fact> {
+        let (present, _) = self.votes(now.saturating_add(limits::PROMOTION_SKEW));
+        let reached = present.iter().filter(|(_, votes)| self.enough(votes));
+        let reached = reached
+            .map(|(Content { manifest, sequence, .. }, _)| Fact::Reached { manifest: *manifest, sequence: *sequence });
+        let mut facts: Vec<Fact> = Vec::new();
+        for fact in reached.chain(self.demotions(now).map(|(fact, _)| fact)) {
+            match facts.iter_mut().find_map(|known| known.with(fact).map(|both| (known, both))) {
+                Some((known, both)) => *known = both,
+                None => facts.push(fact),
+            }
+        }
+        facts
     }
 
     /// Takes the statement in a bundle, once.
@@ -129,7 +153,7 @@ impl Statements {
     /// 1. Who promoted what; a statement of the future says nothing yet.
     /// 2. What of it enough distinct promoters said.
     /// 3. Of that, what has the highest sequence is about this manifest alone, and not below a minimum.
-    /// 4. No promoter demoted it since.
+    /// 4. No promoter demoted it since: neither with that sequence or a higher one, nor after enough of them promoted it.
     /// 5. It names the policy that it must name.
     /// 6. As many still stand by it.
     ///
@@ -141,8 +165,8 @@ impl Statements {
         // 1.
         let (present, future) = self.votes(now.saturating_add(limits::PROMOTION_SKEW));
         // 2.
-        let reached = |votes: &[Vote<'_>]| self.distinct(votes).len() >= self.rule.threshold.max(1);
-        let mut reached: Vec<_> = present.iter().filter(|(_, votes)| reached(votes)).collect();
+        let reached = present.iter().filter(|(_, votes)| self.enough(votes));
+        let mut reached: Vec<_> = reached.map(|(content, votes)| (*content, votes.clone())).collect();
         let own = reached.iter().filter(|(content, _)| content.manifest == *manifest);
         let Some(sequence) = own.map(|(content, _)| content.sequence).max() else {
             if future.iter().any(|content| content.manifest == *manifest) {
@@ -153,8 +177,14 @@ impl Statements {
         };
         // 3.
         reached.retain(|(content, _)| content.sequence >= sequence);
-        if let Some((other, _)) = reached.iter().find(|(content, _)| content.manifest != *manifest) {
-            let want = format!("{} with sequence {}", other.manifest.oci(), other.sequence);
+        let reached_now = reached.iter().map(|(content, _)| (content.manifest, content.sequence));
+        let reached_once = self.remembered.iter().filter_map(|fact| match fact {
+            Fact::Reached { manifest, sequence } => Some((*manifest, *sequence)),
+            Fact::Demoted { .. } => None,
+        });
+        let since = |(other, highest): &(Sha256, u64)| other != manifest && *highest >= sequence;
+        if let Some((other, highest)) = reached_now.chain(reached_once).find(since) {
+            let want = format!("{} with sequence {highest}", other.oci());
             return Err(refused(Code::PromotionSuperseded).got(format!("sequence {sequence}")).want(want));
         }
         let least = self.rule.minimum_sequence.max(self.floor);
@@ -163,15 +193,23 @@ impl Statements {
             return Err(refused(Code::PromotionSuperseded).got(format!("sequence {sequence}")).want(want));
         }
         // 4.
-        if let Some((by, since, reason)) = self.demotion(manifest, sequence) {
-            let got = format!("demoted with sequence {since} by {by}: {reason}");
-            return Err(refused(Code::PromotionDemoted).got(got).want(format!("a promotion with more than {since}")));
+        let mut demotions: Vec<_> = self.demotions(now).filter(|(fact, _)| fact.manifest() == *manifest).collect();
+        demotions.sort_by(|a, b| b.cmp(a));
+        for (fact, by) in demotions {
+            let Fact::Demoted { sequence: since, issued, .. } = fact else { continue };
+            reached.iter_mut().for_each(|(_, votes)| votes.retain(|(vote, _)| vote.statement().issued >= issued));
+            reached.retain(|(_, votes)| self.enough(votes));
+            if since >= sequence || reached.is_empty() {
+                let got = format!("demoted with sequence {since} at {}{by}", rfc3339(issued));
+                let want = format!("a promotion with more than {since} and not made before that");
+                return Err(refused(Code::PromotionDemoted).got(got).want(want));
+            }
         }
         // 5.
         let policies: Vec<_> = reached.iter().map(|(content, _)| content.policy).collect();
         reached.retain(|(content, _)| self.fits(content.policy));
         // 6.
-        let until = |(content, votes): &(&Content, &Vec<Vote<'_>>)| Some((self.until(votes)?, content.policy));
+        let until = |(content, votes): &(Content, Vec<Vote<'_>>)| Some((self.until(votes)?, content.policy));
         let Some((expires, policy)) = reached.iter().filter_map(until).max() else {
             let shown = |policy: &Option<Sha256>| policy.map_or_else(|| "none".to_owned(), |policy| policy.oci());
             let got = policies.iter().map(shown).collect::<Vec<_>>().join(", ");
@@ -223,21 +261,25 @@ impl Statements {
         ends.sort_unstable_by(|a, b| b.cmp(a));
         ends.into_iter().find(|end| {
             let standing: Vec<Vote<'_>> = votes.iter().filter(|(_, until)| until >= end).copied().collect();
-            self.distinct(&standing).len() >= self.rule.threshold.max(1)
+            self.enough(&standing)
         })
     }
 
-    /// Who took `manifest` out with at least this sequence, with which, and why; the highest, if there are several.
-    fn demotion(&self, manifest: &Sha256, sequence: u64) -> Option<(String, u64, &str)> {
-        let demotes = |signed: &'_ SignedStatement| signed.statement().sequence >= sequence;
-        let ours = self.all.iter().filter(|signed| signed.statement().manifest == *manifest && demotes(signed));
-        let demotions = ours.filter_map(|signed| match &signed.statement().action {
-            Action::Demote { reason } => {
-                Some((signed.promoters().join(" or "), signed.statement().sequence, reason.as_str()))
-            }
-            Action::Promote { .. } => None,
+    fn enough(&self, votes: &[Vote<'_>]) -> bool {
+        self.distinct(votes).len() >= self.rule.threshold.max(1)
+    }
+
+    /// What was taken out, and by whom and why where that is known. None is of later than `now`, so that a promoter's clock cannot
+    /// stop what is promoted after.
+    fn demotions(&self, now: u64) -> impl Iterator<Item = (Fact, String)> {
+        let stated = self.all.iter().filter_map(move |signed| {
+            let Statement { manifest, sequence, issued, .. } = *signed.statement();
+            let Action::Demote { reason } = &signed.statement().action else { return None };
+            let by = format!(" by {}: {reason}", signed.promoters().join(" or "));
+            Some((Fact::Demoted { manifest, sequence, issued: issued.min(now) }, by))
         });
-        demotions.max_by_key(|(_, sequence, _)| *sequence)
+        let known = self.remembered.iter().filter(|fact| matches!(fact, Fact::Demoted { .. }));
+        stated.chain(known.map(|fact| (*fact, String::new())))
     }
 
     fn fits(&self, named: Option<Sha256>) -> bool {

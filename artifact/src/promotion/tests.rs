@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use strongroom_wire::digest::Sha256;
+use strongroom_wire::time::rfc3339;
 use strongroom_wire::trust::{Environment, PromotionRule, Rule, Signer, TrustFile};
 use strongroom_wire::{Code, Result, limits};
 
@@ -220,7 +221,7 @@ fn demotion_by_one_promoter_since_refused_and_earlier_by_a_stranger_or_of_anothe
     let future = Statement { issued: NOW + 99 * DAY, ..demotion(6) };
     assert_eq!(with(ben, future), Err(Code::PromotionDemoted), "nobody waits for a demotion");
     let refusal = people.judge(one, &[(anna, promotion(5)), (ben, demotion(6))]).unwrap_err();
-    assert_eq!(refusal.got.as_deref(), Some("demoted with sequence 6 by ben: it leaks"));
+    assert_eq!(refusal.got.unwrap(), format!("demoted with sequence 6 at {} by ben: it leaks", rfc3339(NOW)));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Promotion statements: every one that was seen is kept, and none is taken back.
+//! Promotion statements: what was seen is kept, and none is taken back.
 
 use super::authentic::Content;
 use super::tables::{Rewrapped, Table};
@@ -6,6 +6,7 @@ use super::{Transaction, failed, from_integer, to_integer};
 use crate::master_key::MasterKey;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use std::collections::{BTreeMap, BTreeSet};
 use strongroom_appraisal::UnixTime;
 use strongroom_artifact::promotion::SignedStatement;
 use strongroom_wire::digest::Sha256;
@@ -47,29 +48,47 @@ pub(crate) struct StoredPromotion {
 /// The statements about one repository and environment, the newest by sequence first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Kept {
-    /// At most [`limits::PROMOTIONS`].
+    /// At most [`limits::PROMOTIONS`] of each promoter.
     pub rows: Vec<StoredPromotion>,
-    /// From which sequence on they are all.
-    pub floor: u64,
+    /// From which sequence on they are all, of those promoters who said more.
+    cuts: BTreeMap<String, u64>,
+}
+
+impl Kept {
+    /// From which sequence on they are all, of those promoters who count: nobody else's flood raises it.
+    pub(crate) fn floor(&self, counts: impl Fn(&String) -> bool) -> u64 {
+        self.cuts.iter().filter(|(promoter, _)| counts(promoter)).map(|(_, floor)| *floor).max().unwrap_or(0)
+    }
 }
 
 impl Transaction<'_> {
-    /// Keeps statements, each once. Gives whether any was new.
+    /// Keeps statements, each once: every demotion, and of promotions those that have begun and have a higher sequence than all
+    /// that their promoter said before. One that was signed anew keeps its new signature alone, which is the one that verifies
+    /// today. Gives whether anything changed.
     ///
     /// # Errors
     /// `store-failed`; `store-tampered`.
-    pub(crate) async fn keep_promotions<'s>(
-        &mut self,
-        statements: impl IntoIterator<Item = &'s SignedStatement>,
-        now: UnixTime,
-    ) -> Result<bool> {
+    pub(crate) async fn keep_promotions(&mut self, statements: &[SignedStatement], now: UnixTime) -> Result<bool> {
         self.verify_rows().await?;
-        let mut new = false;
+        let mut statements: Vec<_> = statements.iter().collect();
+        statements.sort_by_key(|signed| signed.statement().sequence);
+        let mut changed = false;
         for signed in statements {
-            let stored = StoredPromotion::of(signed, now);
-            let insert = "INSERT OR IGNORE INTO promotions
+            let statement = signed.statement();
+            let stored = match self.same_promotion(&StoredPromotion::of(signed, now)).await? {
+                Some(before) if before.bundle == signed.bundle() => continue,
+                Some(before) => StoredPromotion { bundle: signed.bundle().to_vec(), ..before },
+                None if !statement.promotes() => StoredPromotion::of(signed, now),
+                None if statement.issued > now.saturating_add(limits::PROMOTION_SKEW) => continue,
+                None if self.highest_promotion(signed).await?.is_some_and(|highest| statement.sequence <= highest) => {
+                    continue;
+                }
+                None => StoredPromotion::of(signed, now),
+            };
+            let insert = "INSERT INTO promotions
                  (repository, environment, sequence, promoter, payload, bundle, created, mac)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (repository, environment, sequence, promoter, payload)
+                 DO UPDATE SET bundle = excluded.bundle, mac = excluded.mac";
             let insert = sqlx::query(insert)
                 .bind(&stored.repository)
                 .bind(&stored.environment)
@@ -77,15 +96,29 @@ impl Transaction<'_> {
                 .bind(&stored.promoter)
                 .bind(stored.payload.0.as_slice())
                 .bind(&stored.bundle)
-                .bind(to_integer(now)?)
+                .bind(to_integer(stored.created)?)
                 .bind(self.master.mac(stored.content().bytes()));
-            let inserted = insert.execute(&mut *self.sql).await.map_err(failed("promotions"))?;
-            new |= inserted.rows_affected() > 0;
+            insert.execute(&mut *self.sql).await.map_err(failed("promotions"))?;
+            changed = true;
         }
-        if new {
+        if changed {
             self.authenticate_rows().await?;
         }
-        Ok(new)
+        Ok(changed)
+    }
+
+    /// The same statement by the same promoter, as it is kept. The set of rows was verified.
+    async fn same_promotion(&mut self, stored: &StoredPromotion) -> Result<Option<StoredPromotion>> {
+        let select = "SELECT * FROM promotions
+             WHERE repository = ? AND environment = ? AND sequence = ? AND promoter = ? AND payload = ?";
+        let select = sqlx::query(select)
+            .bind(&stored.repository)
+            .bind(&stored.environment)
+            .bind(to_integer(stored.sequence)?)
+            .bind(&stored.promoter)
+            .bind(stored.payload.0.as_slice());
+        let row = select.fetch_optional(&mut *self.sql).await.map_err(failed("promotions"))?;
+        row.map(|row| authentic(&row, self.master)).transpose()
     }
 
     /// What is known of one repository and environment.
@@ -94,17 +127,35 @@ impl Transaction<'_> {
     /// `store-failed`; `store-tampered`.
     pub(crate) async fn promotions(&mut self, repository: &str, environment: &Environment) -> Result<Kept> {
         self.verify_rows().await?;
-        let select = "SELECT * FROM promotions WHERE repository = ? AND environment = ?
-             ORDER BY sequence DESC, promoter, payload LIMIT ?";
-        let beyond = limits::PROMOTIONS.saturating_add(1);
-        let limit = i64::try_from(beyond).unwrap_or(i64::MAX);
-        let select = sqlx::query(select).bind(repository).bind(environment.as_str()).bind(limit);
-        let rows = select.fetch_all(&mut *self.sql).await.map_err(failed("promotions"))?;
-        let mut rows = rows.iter().map(|row| authentic(row, self.master)).collect::<Result<Vec<_>>>()?;
-        // Of the sequence that the cut goes through, some may be missing.
-        let cut = if rows.len() == beyond { rows.pop() } else { None };
-        let floor = cut.map_or(0, |row| row.sequence.saturating_add(1));
-        Ok(Kept { rows, floor })
+        let select = "SELECT * FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY promoter ORDER BY sequence DESC, payload) AS place
+                 FROM promotions WHERE repository = ? AND environment = ?)
+             WHERE place <= ? ORDER BY sequence DESC, promoter, payload";
+        let beyond = i64::try_from(limits::PROMOTIONS).unwrap_or(i64::MAX).saturating_add(1);
+        let select = sqlx::query(select).bind(repository).bind(environment.as_str()).bind(beyond);
+        let mut kept = Kept::default();
+        for row in &select.fetch_all(&mut *self.sql).await.map_err(failed("promotions"))? {
+            let place: i64 = row.try_get("place").map_err(failed("promotions"))?;
+            let stored = authentic(row, self.master)?;
+            // Of the sequence that the cut goes through, some may be missing.
+            match place == beyond {
+                true => drop(kept.cuts.insert(stored.promoter, stored.sequence.saturating_add(1))),
+                false => kept.rows.push(stored),
+            }
+        }
+        Ok(kept)
+    }
+
+    /// The places of which anything is known: repositories with environments.
+    ///
+    /// # Errors
+    /// `store-failed`; `store-tampered`.
+    pub(crate) async fn promotion_places(&mut self) -> Result<BTreeSet<(String, Environment)>> {
+        self.verify_rows().await?;
+        let rows =
+            sqlx::query("SELECT DISTINCT repository, environment FROM promotions").fetch_all(&mut *self.sql).await;
+        let error = failed("promotions");
+        let text = |row: &SqliteRow, at: usize| row.try_get::<String, _>(at).map_err(&error);
+        rows.map_err(&error)?.iter().map(|row| Ok((text(row, 0)?, Environment::parse(&text(row, 1)?)?))).collect()
     }
 
     /// The environments of which anything is known of a repository.
@@ -120,12 +171,11 @@ impl Transaction<'_> {
         rows.map_err(&error)?.iter().map(name).collect()
     }
 
-    /// The highest sequence of what one promoter said about a repository and environment.
+    /// The highest sequence of what one promoter said about a repository and environment. The set of rows was verified.
     ///
     /// # Errors
-    /// `store-failed`; `store-tampered`.
+    /// `store-failed`.
     pub(crate) async fn highest_promotion(&mut self, signed: &SignedStatement) -> Result<Option<u64>> {
-        self.verify_rows().await?;
         let stored = StoredPromotion::of(signed, 0);
         let select = "SELECT MAX(sequence) FROM promotions WHERE repository = ? AND environment = ? AND promoter = ?";
         let select = sqlx::query(select).bind(&stored.repository).bind(&stored.environment).bind(&stored.promoter);
@@ -208,28 +258,33 @@ mod tests {
 
     /// Statements with these sequences, by one promoter.
     fn said(sequences: impl Iterator<Item = u64>) -> Vec<SignedStatement> {
+        by_somebody(|statement| sequences.map(|sequence| Statement { sequence, ..statement.clone() }).collect())
+    }
+
+    /// What one promoter makes of a statement, each signed apart from the others.
+    fn by_somebody(say: impl FnOnce(Statement) -> Vec<Statement>) -> Vec<SignedStatement> {
         let key = SigningKey::generate().unwrap();
         let signer = || vec![Signer::with_key("anna", key.public().pem())];
         let promotion = Some(PromotionRule::new(production(), signer()));
         let trust = TrustFile::new(vec![Rule { promotion, ..Rule::new(REPOSITORY, signer()) }]);
-        let mut statements = Statements::demanded(&trust, REPOSITORY).unwrap().unwrap();
-        for sequence in sequences {
-            let statement = Statement {
-                manifest: Sha256([7; 32]),
-                repository: REPOSITORY.into(),
-                environment: production(),
-                sequence,
-                issued: 5,
-                action: Action::Promote { expires: 9, policy: None },
-            };
-            statements.add(&statement.sign(&key).unwrap()).unwrap();
-        }
-        statements.all().to_vec()
+        let statement = Statement {
+            manifest: Sha256([7; 32]),
+            repository: REPOSITORY.into(),
+            environment: production(),
+            sequence: 1,
+            issued: 5,
+            action: Action::Promote { expires: 9, policy: None },
+        };
+        let sign = |statement: Statement| {
+            let mut statements = Statements::demanded(&trust, REPOSITORY).unwrap().unwrap();
+            statements.add(&statement.sign(&key).unwrap()).unwrap().clone()
+        };
+        say(statement).into_iter().map(sign).collect()
     }
 
     async fn sequences(store: &Store) -> Result<(Vec<u64>, u64)> {
         let kept = store.begin().await?.promotions(REPOSITORY, &production()).await?;
-        Ok((kept.rows.iter().map(|row| row.sequence).collect(), kept.floor))
+        Ok((kept.rows.iter().map(|row| row.sequence).collect(), kept.floor(|_| true)))
     }
 
     #[tokio::test]
@@ -272,18 +327,54 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_does_not_fit_into_a_judgement_raises_the_floor() {
+    async fn more_of_one_promoter_than_fits_into_a_judgement_raises_the_floor_where_he_counts() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path()).await.unwrap();
         let most = u64::try_from(limits::PROMOTIONS).unwrap();
-        for (last, floor) in [(most, 0), (most + 1, 2)] {
+        let (all, other) = (said(1..=most + 1), said(1..=1));
+        for (said, length, floor) in [(&all[..limits::PROMOTIONS], 256, 0), (&other, 257, 0), (&all, 257, 2)] {
             let mut transaction = store.begin().await.unwrap();
-            // By another promoter each time, of whom the highest alone is new.
-            let first = if floor == 0 { 1 } else { last };
-            transaction.keep_promotions(&said(first..=last), 6).await.unwrap();
+            transaction.keep_promotions(said, 6).await.unwrap();
             transaction.sql.commit().await.unwrap();
             let (known, from) = sequences(&store).await.unwrap();
-            assert_eq!((known.len(), known[0], from), (limits::PROMOTIONS, last, floor));
+            assert_eq!((known.len(), known.last(), from), (length, Some(&1), floor));
+        }
+        let kept = store.begin().await.unwrap().promotions(REPOSITORY, &production()).await.unwrap();
+        assert_eq!(kept.floor(|promoter| *promoter == other[0].credential().to_string()), 0, "not by another's flood");
+    }
+
+    #[tokio::test]
+    async fn promotion_that_has_not_begun_or_is_not_above_is_not_kept_and_a_demotion_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await.unwrap();
+        let all = said(1..=3);
+        let mut transaction = store.begin().await.unwrap();
+        assert!(transaction.keep_promotions(&all[2..], 6).await.unwrap());
+        assert!(!transaction.keep_promotions(&all, 6).await.unwrap(), "none is above the third");
+        let demotion = Statement { action: Action::Demote { reason: "it leaks".into() }, ..all[0].statement().clone() };
+        let demotion = by_somebody(|_| vec![demotion]);
+        assert!(transaction.keep_promotions(&demotion, 6).await.unwrap());
+        let far = Statement { issued: 7 + limits::PROMOTION_SKEW, ..all[0].statement().clone() };
+        let far = Statement { action: Action::Promote { expires: far.issued, policy: None }, ..far };
+        let far = by_somebody(|_| vec![far]);
+        assert!(!transaction.keep_promotions(&far, 6).await.unwrap());
+        assert!(transaction.keep_promotions(&far, 7).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn statement_signed_anew_keeps_its_new_signature() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await.unwrap();
+        let twice = by_somebody(|statement| vec![statement.clone(), statement]);
+        assert_ne!(twice[0].bundle(), twice[1].bundle());
+        let mut transaction = store.begin().await.unwrap();
+        for (signed, now) in [(&twice[0], 6), (&twice[1], 7)] {
+            assert!(transaction.keep_promotions(core::slice::from_ref(signed), now).await.unwrap());
+            let kept = transaction.promotions(REPOSITORY, &production()).await.unwrap();
+            assert_eq!(
+                (kept.rows.len(), kept.rows[0].created, kept.rows[0].bundle.as_slice()),
+                (1, 6, signed.bundle())
+            );
         }
     }
 
@@ -307,7 +398,7 @@ mod tests {
             let mut transaction = store.begin().await.unwrap();
             transaction.keep_promotions(&said(1..=2), 6).await.unwrap();
             transaction.sql.commit().await.unwrap();
-            if tampered && !statement.starts_with("INSERT") {
+            if tampered && !statement.starts_with("INSERT") && !statement.contains("SET bundle") {
                 let refused = sqlx::query(statement).execute(&store.pool).await.unwrap_err();
                 assert!(refused.to_string().contains("a promotion statement stays"), "{refused}");
             }

@@ -295,3 +295,152 @@ async fn demotion_that_is_delivered_while_a_release_waits_for_the_registry_count
     assert_eq!(answer.code(), "busy");
     assert_eq!(staged.release().await, "promotion-demoted");
 }
+
+/// The policy with another promoter, or another threshold, in the place of one.
+async fn change(staged: &Staged, from: &str, to: &str) {
+    assert!(staged.policy.contains(from), "{from}");
+    staged.world.put_policy(KEY, &staged.policy.replace(from, to)).await;
+}
+
+#[tokio::test]
+async fn demotion_outlives_its_demoter_until_a_promotion_with_a_higher_sequence() {
+    for shown in [false, true] {
+        let mut staged = Staged::new(1).await;
+        staged.told(&staged.promotion(1), &staged.anna).await;
+        match shown {
+            false => staged.told(&staged.demotion(2), &staged.ben).await,
+            true => {
+                let before = staged.listed().await;
+                staged.attach(&staged.demotion(2), &staged.ben).await;
+                assert_eq!(staged.release().await, "promotion-demoted");
+                staged.show(&before);
+            }
+        }
+        let carl = SigningKey::generate().unwrap();
+        change(&staged, &staged.ben.public().pem(), &carl.public().pem()).await;
+        assert_eq!(staged.release().await, "promotion-demoted", "shown {shown}");
+        staged.world.restart().await;
+        assert_eq!(staged.release().await, "promotion-demoted", "shown {shown}");
+        staged.told(&staged.promotion(3), &carl).await;
+        assert_eq!(staged.release().await, "");
+    }
+}
+
+#[tokio::test]
+async fn model_that_was_superseded_stays_so_where_the_threshold_is_raised() {
+    let staged = Staged::new(1).await;
+    let other = Statement { manifest: Sha256([9; 32]), ..staged.promotion(2) };
+    staged.told(&staged.promotion(1), &staged.anna).await;
+    staged.told(&staged.promotion(1), &staged.ben).await;
+    assert_eq!(staged.release().await, "");
+    staged.told(&other, &staged.anna).await;
+    assert_eq!(staged.release().await, "promotion-superseded");
+    change(&staged, "'production'\nthreshold = 1", "'production'\nthreshold = 2").await;
+    assert_eq!(staged.release().await, "promotion-superseded", "though one alone promoted the other");
+    staged.told(&staged.promotion(3), &staged.anna).await;
+    staged.told(&staged.promotion(3), &staged.ben).await;
+    assert_eq!(staged.release().await, "");
+}
+
+#[tokio::test]
+async fn promotion_that_is_reached_by_a_new_policy_alone_is_remembered_under_it() {
+    let staged = Staged::new(2).await;
+    let other = Statement { manifest: Sha256([9; 32]), ..staged.promotion(2) };
+    staged.told(&staged.promotion(1), &staged.anna).await;
+    staged.told(&staged.promotion(1), &staged.ben).await;
+    staged.told(&other, &staged.anna).await;
+    assert_eq!(staged.release().await, "", "one of two");
+    change(&staged, "threshold = 2", "threshold = 1").await;
+    staged.world.put_policy(KEY, &staged.policy).await;
+    assert_eq!(staged.release().await, "promotion-superseded");
+}
+
+#[tokio::test]
+async fn demotion_below_what_it_is_to_end_refused_and_with_the_same_sequence_taken() {
+    let staged = Staged::new(1).await;
+    staged.told(&staged.promotion(5), &staged.anna).await;
+    let conflict = staged.deliver(staged.demotion(4).sign(&staged.ben).unwrap()).await;
+    assert_eq!((conflict.status, conflict.code().as_str()), (StatusCode::CONFLICT, "promotion-superseded"));
+    assert_eq!(staged.release().await, "");
+    let elsewhere = Statement { manifest: Sha256([9; 32]), ..staged.demotion(4) };
+    staged.told(&elsewhere, &staged.ben).await;
+    staged.told(&staged.demotion(5), &staged.ben).await;
+    assert_eq!(staged.release().await, "promotion-demoted");
+}
+
+#[tokio::test]
+async fn renewal_made_before_a_demotion_and_shown_after_it_refused() {
+    let staged = Staged::new(1).await;
+    staged.told(&staged.promotion(1), &staged.anna).await;
+    let hidden = staged.promotion(3);
+    staged.world.pass(1);
+    staged.told(&staged.demotion(2), &staged.ben).await;
+    staged.attach(&hidden, &staged.anna).await;
+    assert_eq!(staged.release().await, "promotion-demoted");
+    staged.told(&staged.promotion(4), &staged.anna).await;
+    assert_eq!(staged.release().await, "");
+}
+
+#[tokio::test]
+async fn flood_by_who_is_no_promoter_any_more_stops_nobody() {
+    let staged = Staged::new(2).await;
+    let carl = SigningKey::generate().unwrap();
+    for sequence in 1..=u64::try_from(limits::PROMOTIONS).unwrap() + 1 {
+        let sequence = limits::PROMOTION_SEQUENCE - 1000 + sequence;
+        staged.told(&staged.promotion(sequence), &staged.ben).await;
+    }
+    change(&staged, &staged.ben.public().pem(), &carl.public().pem()).await;
+    staged.told(&staged.promotion(1), &staged.anna).await;
+    assert_eq!(staged.release().await, "promotion-missing");
+    staged.told(&staged.promotion(1), &carl).await;
+    assert_eq!(staged.release().await, "");
+}
+
+#[tokio::test]
+async fn promotion_of_the_future_that_a_registry_shows_is_not_kept() {
+    let staged = Staged::new(1).await;
+    let issued = START + limits::PROMOTION_SKEW + 1;
+    let action = Action::Promote { expires: issued + 1000, policy: None };
+    let highest = limits::PROMOTION_SEQUENCE;
+    staged.attach(&Statement { issued, ..staged.statement(highest, action) }, &staged.anna).await;
+    assert_eq!(staged.release().await, "promotion-not-yet-valid");
+    staged.told(&staged.promotion(1), &staged.anna).await;
+    assert_eq!(staged.release().await, "");
+}
+
+#[tokio::test]
+async fn demotion_that_was_shown_beside_an_incomplete_answer_counts_when_it_is_hidden() {
+    let staged = Staged::new(1).await;
+    let lost = staged.attach(&staged.promotion(1), &staged.anna).await;
+    let before = staged.listed().await;
+    staged.attach(&staged.demotion(1), &staged.ben).await;
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    let fault = Fault::Status { status, retry_after: Some(Duration::ZERO) };
+    staged.world.registry.faults().set(Target::Manifest(lost.oci()), Times::Always, fault);
+    assert_eq!(staged.release().await, "registry-failed");
+    staged.show(&before);
+    assert_eq!(staged.release().await, "promotion-demoted");
+}
+
+#[tokio::test]
+async fn key_of_two_models_released_where_both_are_promoted_alone() {
+    let staged = Staged::new(1).await;
+    staged.told(&staged.promotion(1), &staged.anna).await;
+    let second = staged.world.push("models/other", KEY, &staged.world.signer).await;
+    let second = Reference::parse(&second).unwrap();
+    let document = staged.world.document(&[staged.reference.to_string(), second.to_string()]);
+    let policy = staged.world.policy(&document);
+    let (_, promotion) = staged.policy.split_once("\n[release.trust.rule.promotion]").unwrap();
+    staged.world.put_policy(KEY, &format!("{policy}\n[release.trust.rule.promotion]{promotion}")).await;
+    let staged = Staged { document, ..staged };
+    assert_eq!(staged.release().await, "promotion-missing");
+    let other = Statement { manifest: second.digest().unwrap(), repository: second.name(), ..staged.promotion(1) };
+    staged.told(&other, &staged.anna).await;
+    assert_eq!(staged.release().await, "");
+    let demoted = Statement { action: staged.demotion(1).action, ..other };
+    staged.told(&demoted, &staged.ben).await;
+    assert_eq!(staged.release().await, "promotion-demoted");
+    let fault = Fault::Status { status: StatusCode::NOT_FOUND, retry_after: None };
+    staged.world.registry.faults().set(Target::Manifest(second.digest().unwrap().oci()), Times::Always, fault);
+    assert_eq!(staged.release().await, "registry-not-found", "its key may be this one");
+}

@@ -22,7 +22,8 @@ impl Attested {
     /// [`crate::kbs::Session::key`].
     pub async fn attest(pulled: Pulled) -> Result<Self> {
         let Pulled { measured, models } = pulled;
-        // A deployment of plain models needs no key, and so no verifier: its clients appraise the enclave themselves.
+        // A deployment of plain models needs no key, and so no verifier: its clients appraise the enclave themselves. A promotion
+        // of theirs rests on what the registry showed.
         let sealed = models.iter().any(|named| named.model.manifest().sealing().is_some());
         let session = match sealed {
             true => Some(Verifier::of_deployment(measured.deployment())?.attest(measured.attester()).await?),

@@ -30,7 +30,8 @@ impl Pulled {
     /// Fetches and verifies manifests, signatures and promotions.
     ///
     /// Whether a promotion has ended is judged by the host's clock, and what of promotions and demotions the registry hides is not
-    /// known here: both are the verifier's to decide, before it releases a key.
+    /// known here. For a sealed model the verifier decides about both before it releases the key; for a plain one, for which no
+    /// verifier is asked, that is all there is.
     ///
     /// # Errors
     /// `registry-not-allowed` the document does not list a model's registry; else as [`verify_model`].

@@ -9,7 +9,7 @@ use strongroom_artifact::SigningKey;
 use strongroom_artifact::cosign::sign_manifest;
 use strongroom_artifact::promotion::{Action, PREDICATE_TYPE, Statement};
 use strongroom_devkit::registry::{Fault, Target, Times};
-use strongroom_registry_client::{attach_bundle, fetch_promotions, verify_model};
+use strongroom_registry_client::{attach_bundle, fetch_promotions, verify_model, verify_signed};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::trust::{Environment, PromotionRule, Signer, TrustFile};
 use strongroom_wire::{Code, Result, limits};
@@ -172,4 +172,36 @@ async fn long_attestation_beside_a_promotion_is_none() {
     staged.promote(1, &staged.promoter).await;
     staged.attach(vec![b' '; limits::SIGNATURE + 1]).await;
     assert_eq!(staged.verify().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn blob_of_a_statement_that_the_registry_fails_to_give_refused() {
+    let staged = Staged::new(true).await;
+    staged.promote(1, &staged.promoter).await;
+    let bundle = staged.statement(2, Action::Demote { reason: "withdrawn".into() }).sign(&staged.promoter).unwrap();
+    staged.attach(bundle.clone()).await;
+    let fault = Fault::Status { status: StatusCode::NOT_FOUND, retry_after: None };
+    staged.fault(Target::Blob(Sha256::of(&bundle)), fault);
+    assert_eq!(code(staged.verify().await), Code::RegistryNotFound);
+    staged.shelf.peer.registry.faults().clear();
+    assert_eq!(code(staged.verify().await), Code::PromotionDemoted);
+}
+
+#[tokio::test]
+async fn statements_are_shown_beside_what_the_registry_failed_to_give() {
+    let staged = Staged::new(true).await;
+    let lost = staged.promote(1, &staged.promoter).await;
+    staged.demote(1).await;
+    let fault = Fault::Status { status: StatusCode::NOT_FOUND, retry_after: None };
+    staged.fault(Target::Manifest(lost.oci()), fault.clone());
+    let shelf = &staged.shelf;
+    let shown = async || verify_signed(&shelf.peer.client, &shelf.pushed.reference, &staged.trust).await.unwrap();
+    let answer = shown().await;
+    assert_eq!((answer.signed.is_ok(), answer.statements.len()), (true, 1));
+    assert_eq!(answer.unread.unwrap().code, Code::RegistryNotFound);
+    staged.fault(Target::Manifest(shelf.pushed.signature.oci()), fault);
+    let answer = shown().await;
+    assert_eq!((answer.signed.unwrap_err().code, answer.statements.len()), (Code::RegistryNotFound, 1));
+    staged.shelf.peer.registry.faults().clear();
+    assert_eq!((shown().await.statements.len(), shown().await.unread), (2, None));
 }

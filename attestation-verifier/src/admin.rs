@@ -178,10 +178,16 @@ async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
             // A key's digest would let everybody who reads the log recognise the key.
             let public = matches!(call, Call::PutPolicy(_) | Call::PutDocument | Call::PutPromotion);
             trail.note("call", if public { json!({ "digest": Sha256::of(&body.0) }) } else { json!({}) });
+            let documents = call == Call::PutDocument;
             let mut store = verifier.store.begin().await?;
             let now = verifier.clock.now();
             match administer(administrator, &mut store, call, &body.0, now).await {
-                Ok(answer) => return store.commit(now, &trail.event(None)).await.map(|_| answer),
+                Ok(answer) => {
+                    if let (true, Answer::Json(_, kept)) = (documents, &answer) {
+                        trail.note("documents", kept);
+                    }
+                    return store.commit(now, &trail.event(None)).await.map(|_| answer);
+                }
                 // Whatever it did before it was refused is undone.
                 Err(refusal) => refusal,
             }

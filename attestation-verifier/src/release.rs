@@ -229,7 +229,8 @@ impl Verifier {
     }
 
     /// The key, where it may still be released by what `approved` it in `session` at `now`, as the transaction that records it
-    /// sees all of that, and where the endorsements that `session` was accepted on still hold.
+    /// sees all of that, and where the endorsements that `session` was accepted on still hold: their dates, and no newer
+    /// revocation list was seen since.
     async fn confirm(
         &self,
         store: &mut Transaction<'_>,
@@ -240,6 +241,7 @@ impl Verifier {
     ) -> Result<StoredKey> {
         let attested = self.sessions.attested(session, now)?;
         verify_dates(&attested.authentic, now)?;
+        attested.authentic.verify_newest(&mut store.seen().await?)?;
         let key = enabled_key(store, id).await?;
         let current = store.policy_in_force(id, now).await?;
         let policy = &approved.policy;

@@ -63,7 +63,7 @@ impl Inventory {
     /// [`limits::INVENTORY_VALIDITY`].
     ///
     /// # Errors
-    /// `malformed`: also a name or label with a control character, a machine without an id, one with an id of zeros only, a window that ends before it begins, or one
+    /// `malformed`: also a version of 2^63 or more, a name or label with a control character, a machine without an id, one with an id of zeros only, a window that ends before it begins, or one
     /// that is too long; `too-large`; `unknown-field`; `version-unsupported`.
     pub fn parse(json: &[u8]) -> Result<Self> {
         let inventory: Self = document::parse_json(json, FORMAT, limits::SIGNED_DOCUMENT, Code::Malformed)?;
@@ -72,6 +72,10 @@ impl Inventory {
         }
         if inventory.machines.len() > limits::MACHINES {
             return Err(Refusal::too_large("machines", inventory.machines.len(), limits::MACHINES));
+        }
+        // What keeps the newest counts no further.
+        if i64::try_from(inventory.version).is_err() {
+            return Err(Refusal::new(Code::Malformed, "version of an inventory").got(inventory.version).want(i64::MAX));
         }
         let window = inventory.expires.checked_sub(inventory.issued);
         if window.is_none_or(|seconds| seconds > limits::INVENTORY_VALIDITY) {
@@ -138,6 +142,17 @@ mod tests {
 
     fn code(document: &Value) -> Option<Code> {
         Inventory::parse(document.to_string().as_bytes()).err().map(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn version_below_two_to_the_63_accepted_and_a_higher_one_refused() {
+        let with = |version: u64| {
+            let mut document = sound();
+            document["version"] = json!(version);
+            code(&document)
+        };
+        assert_eq!(with(i64::MAX.unsigned_abs()), None);
+        assert_eq!([1 << 63, u64::MAX].map(with), [Some(Code::Malformed); 2]);
     }
 
     #[test]

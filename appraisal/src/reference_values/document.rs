@@ -150,6 +150,10 @@ impl ReferenceValues {
         if self.format != 1 {
             return refused(format!("format {}", self.format), "format 1".to_owned());
         }
+        // What keeps the newest counts no further.
+        if i64::try_from(self.version).is_err() {
+            return refused(format!("version {}", self.version), format!("at most {}", i64::MAX));
+        }
         let named = (1..=limits::REFERENCE_VALUES_NAME).contains(&self.name.len());
         if !named || self.name.contains(char::is_control) {
             let limit = limits::REFERENCE_VALUES_NAME;

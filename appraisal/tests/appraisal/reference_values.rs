@@ -256,6 +256,17 @@ fn values_taken_where_none_can_be_or_from_where_the_policy_does_not_say_refused(
 }
 
 #[test]
+fn version_below_two_to_the_63_accepted_and_a_higher_one_refused() {
+    let code = |version: u64| {
+        let mut bundle = bundle();
+        bundle["version"] = json!(version);
+        ReferenceValues::parse(bundle.to_string().as_bytes()).err().map(|refusal| refusal.code)
+    };
+    assert_eq!(code(i64::MAX.unsigned_abs()), None);
+    assert_eq!([1 << 63, u64::MAX].map(code), [Some(Code::ReferenceValuesInvalid); 2]);
+}
+
+#[test]
 fn release_policy_takes_the_same_values() {
     let signer = "[[release.trust.rule]]\nrepository = \"r:1/models/*\"\n\
                   [[release.trust.rule.signer]]\nname = \"a\"\nkey = \"k\"\n";

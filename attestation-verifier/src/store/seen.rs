@@ -49,7 +49,7 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// `store-failed`; `store-tampered`.
-    async fn seen(&mut self) -> Result<Seen> {
+    pub(crate) async fn seen(&mut self) -> Result<Seen> {
         self.verify_rows().await?;
         let rows = sqlx::query("SELECT kind, subject, number, mac FROM seen").fetch_all(&mut *self.sql).await;
         let mut seen = Seen::default();
@@ -64,6 +64,8 @@ impl Transaction<'_> {
         let insert = "INSERT INTO seen (kind, subject, number, mac) VALUES (?, ?, ?, ?)
              ON CONFLICT (kind, subject) DO UPDATE SET number = excluded.number, mac = excluded.mac";
         for (kind, subject, number) in raised.iter() {
+            // Beyond what SQLite counts to, all are as new.
+            let number = number.min(i64::MAX.unsigned_abs());
             if before.highest(kind, subject) == Some(number) {
                 continue;
             }
@@ -121,6 +123,15 @@ mod tests {
         let back = Some(Code::CollateralRolledBack);
         assert_eq!([raise(&store, "amd/Milan", 6).await, raise(&store, "amd/Milan", 8).await], [back, None]);
         assert_eq!([raise(&store, "amd/Milan", 7).await, raise(&store, "amd/Genoa", 3).await], [back, None]);
+    }
+
+    #[tokio::test]
+    async fn number_beyond_what_is_kept_counts_as_the_highest_that_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await.unwrap();
+        let highest = i64::MAX.unsigned_abs();
+        assert_eq!([raise(&store, "amd/Milan", u64::MAX).await, raise(&store, "amd/Milan", highest).await], [None; 2]);
+        assert_eq!(raise(&store, "amd/Milan", highest - 1).await, Some(Code::CollateralRolledBack));
     }
 
     #[tokio::test]

@@ -229,6 +229,33 @@ async fn revocation_list_older_than_one_seen_refused_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn session_whose_list_is_older_than_one_seen_since_gets_nothing() {
+    let (world, document) = World::ready().await;
+    let list = |number| world.hierarchy.ark.numbered_crl(&[], START - 10..START + 10_000, Some(number)).unwrap();
+    let [older, newer] = [Guest::launch(&world, &document).await, Guest::launch(&world, &document).await];
+    assert_eq!(older.post(&with_list(&older.attestation(), &list(8))).await.status, 200);
+    assert_eq!(older.key(KEY).await, KEY_VALUE);
+    assert_eq!(newer.post(&with_list(&newer.attestation(), &list(9))).await.status, 200);
+    assert_eq!(older.fetch(KEY).await.code(), "collateral-rolled-back");
+    assert_eq!(newer.key(KEY).await, KEY_VALUE);
+}
+
+#[tokio::test]
+async fn document_that_was_put_is_on_record_with_kind_name_version_and_digest() {
+    let (world, document) = World::ready().await;
+    let publisher = Publisher::new();
+    world.put_policy(KEY, &publisher.policy(&world, &document)).await;
+    assert_eq!(put(&world, publisher.inventory(7, &chip())).await, done());
+    let kept = world.admin(Method::GET, "documents", vec![]).await.json();
+    let rows = world.audit().await;
+    let row = rows.iter().find(|row| row["subject"] == "PUT /admin/v1/documents").unwrap();
+    assert_eq!(row["detail"]["documents"], kept);
+    let one = &kept[0];
+    assert_eq!((&one["kind"], &one["name"], &one["version"]), (&json!("inventory"), &json!("fleet"), &json!(7)));
+    assert!(one["digest"].is_string());
+}
+
+#[tokio::test]
 async fn list_that_revokes_is_remembered_though_its_guest_was_refused() {
     let (world, document) = World::ready().await;
     let window = START - 10..START + 10_000;

@@ -128,6 +128,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::store::Store;
+    use crate::store::schema::tests::{put_back, take_triggers};
     use std::path::Path;
     use strongroom_wire::Realm;
 
@@ -195,10 +196,9 @@ mod tests {
                 let refused = sqlx::query(statement).execute(&store.pool).await.unwrap_err();
                 assert!(refused.to_string().contains("is not taken back"), "{refused}");
             }
-            for statement in ["DROP TRIGGER promotion_facts_only_grow", "DROP TRIGGER promotion_facts_stay", statement]
-            {
-                sqlx::query(statement).execute(&store.pool).await.unwrap();
-            }
+            let triggers = take_triggers(&store).await;
+            sqlx::query(statement).execute(&store.pool).await.unwrap();
+            put_back(&store, triggers).await;
             let code = tampered.then_some(Code::StoreTampered);
             assert_eq!(kept(&store).await.err().map(|refusal| refusal.code), code, "{statement}");
         }

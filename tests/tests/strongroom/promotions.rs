@@ -185,6 +185,9 @@ fn older_promotion_is_no_use_once_another_model_was_promoted() {
         text(&replayed),
         "--sequence",
         "1",
+        // Said anew: within the second in which it was said first it would else be the same statement.
+        "--expires",
+        "7",
         "--plain-http",
         "--json",
     ]);

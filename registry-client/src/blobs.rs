@@ -105,6 +105,27 @@ impl RegistryClient {
             outcome => outcome,
         }
     }
+
+    /// The blob `digest`, at most `limit` bytes of it, however long whoever names it says that it is: for what is named by
+    /// documents that nobody signed.
+    ///
+    /// # Errors
+    /// `too-large`; `layer-digest-mismatch`; `registry-…`; or what the connection failed with.
+    pub(crate) async fn short_blob(&self, repository: &str, digest: Sha256, limit: usize) -> Result<Bytes> {
+        for mirror in self.mirrors() {
+            match mirror.client.fetch_short_blob(&mirror.repository(repository), digest, limit).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(refusal) => tracing::debug!(%refusal, "mirror failed"),
+            }
+        }
+        self.fetch_short_blob(repository, digest, limit).await
+    }
+
+    async fn fetch_short_blob(&self, repository: &str, digest: Sha256, limit: usize) -> Result<Bytes> {
+        let source = Source::new(&self.without_mirrors(), repository, digest, 0)?;
+        let (_, bytes) = self.fetch(&source.place().1.call, limit, source.what()).await?;
+        source.compare(Sha256::of(&bytes)).map(|()| bytes)
+    }
 }
 
 impl fmt::Debug for BlobStream {

@@ -16,7 +16,7 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use std::sync::Arc;
-use strongroom_transport::pace::Pace;
+use strongroom_transport::pace::{Pace, Paced};
 use strongroom_transport::patience::{is_passing, is_passing_status, retry_after};
 use strongroom_transport::{HttpClient, Patience, Protocol, ServerTrust, read_body};
 use strongroom_wire::digest::Sha256;
@@ -210,7 +210,7 @@ impl RegistryClient {
         loop {
             let response = status::expect(self.send(call).await?, &[StatusCode::OK], what).await?;
             let (head, body) = response.into_parts();
-            match read_body(body, limit, what).await {
+            match read_body(Paced::new(body, self.inner.pace), limit, what).await {
                 Ok(bytes) => return Ok((head, bytes)),
                 Err(refusal) if is_passing(&refusal) && attempt < self.inner.patience.attempts => {
                     self.wait(attempt, None).await;

@@ -33,7 +33,7 @@ pub(crate) struct Found {
 enum Attached {
     Signature(Vec<u8>),
     Promotion(Vec<u8>),
-    /// A bundle longer than signatures and promotions are.
+    /// Longer than signatures and promotions are.
     TooLong(Refusal),
     Else,
 }
@@ -88,7 +88,6 @@ struct Document {
 struct Layer {
     media_type: String,
     digest: String,
-    size: u64,
     #[serde(default)]
     annotations: BTreeMap<String, String>,
 }
@@ -116,19 +115,22 @@ pub(crate) async fn fetch_bundles(client: &RegistryClient, reference: &Reference
 /// What is in a referrer.
 async fn fetch_bundle(client: &RegistryClient, reference: &Reference, referrer: &Referrer) -> Result<Attached> {
     let Ok(digest) = Sha256::from_oci(&referrer.digest) else { return Ok(Attached::Else) };
-    let fetched = client.manifest(&reference.pinned(digest)).await?;
+    let fetched = match client.manifest(&reference.pinned(digest)).await {
+        Err(refusal) if refusal.code == Code::TooLarge => return Ok(Attached::TooLong(refusal)),
+        fetched => fetched?,
+    };
     let Some(document) = parse(&fetched.bytes) else { return Ok(Attached::Else) };
     // Exactly one layer, as cosign demands.
     let [layer] = document.layers.as_slice() else { return Ok(Attached::Else) };
     if layer.media_type != ARTIFACT_TYPE {
         return Ok(Attached::Else);
     }
-    if usize::try_from(layer.size).map_or(true, |size| size > limits::SIGNATURE) {
-        let what = format!("blob `{}`", layer.digest);
-        return Ok(Attached::TooLong(Refusal::too_large(what, layer.size, limits::SIGNATURE)));
-    }
-    let digest = Sha256::from_oci(&layer.digest)?;
-    let bundle = client.blob(reference.repository(), digest, layer.size, limits::SIGNATURE).await?.to_vec();
+    let Ok(digest) = Sha256::from_oci(&layer.digest) else { return Ok(Attached::Else) };
+    // What the layer says of its length was signed by nobody, and must not keep others' statements from being read.
+    let bundle = match client.short_blob(reference.repository(), digest, limits::SIGNATURE).await {
+        Err(refusal) if refusal.code == Code::TooLarge => return Ok(Attached::TooLong(refusal)),
+        bundle => bundle?.to_vec(),
+    };
     // What states a promotion is no signature, and the other way round, whatever a list of referrers says that it is.
     Ok(match promotion::parse_attached(&bundle) {
         Some(_) => Attached::Promotion(bundle),
@@ -166,7 +168,7 @@ async fn fetch_payload(
     let Some(signature) = layer.annotations.get(SIMPLE_SIGNATURE) else { return Ok(None) };
     let Ok(signature) = from_base64(signature, "signature") else { return Ok(None) };
     let digest = Sha256::from_oci(&layer.digest)?;
-    let payload = client.blob(reference.repository(), digest, layer.size, limits::SIGNATURE).await?;
+    let payload = client.short_blob(reference.repository(), digest, limits::SIGNATURE).await?;
     Ok(Some(ManifestSignature::Simple { payload: payload.into(), signature }))
 }
 

@@ -137,7 +137,7 @@ const ROWS: &[Row] = &[
     (Bundle, TOO_MANY, None, Some(RegistryFailed)),
     (Bundle, BROKEN, None, Some(RegistryFailed)),
     (Bundle, Garbage, Some(LayerDigestMismatch), Some(LayerDigestMismatch)),
-    (Bundle, OneByteMore, Some(LayerSizeMismatch), Some(LayerSizeMismatch)),
+    (Bundle, OneByteMore, Some(LayerDigestMismatch), Some(LayerDigestMismatch)),
     (Bundle, SilentHead, None, Some(Timeout)),
     (Bundle, SilentBody, None, Some(Timeout)),
     (Layer, Cut(0), None, Some(Network)),

@@ -174,6 +174,40 @@ async fn long_attestation_beside_a_promotion_is_none() {
     assert_eq!(staged.verify().await.unwrap(), 1);
 }
 
+/// Attaches what is attached as `attached` once more, with a layer that says it is of another size.
+async fn attach_again(staged: &Staged, attached: Sha256, size: u64) -> Sha256 {
+    let named = staged.shelf.peer.reference("m/demo");
+    let manifest = staged.shelf.peer.client.manifest(&named.pinned(attached)).await.unwrap();
+    let mut manifest: Value = serde_json::from_slice(&manifest.bytes).unwrap();
+    let media_type = manifest["mediaType"].as_str().unwrap().to_owned();
+    manifest["layers"][0]["size"] = size.into();
+    let manifest = manifest.to_string();
+    let digest = Sha256::of(manifest.as_bytes());
+    staged.shelf.peer.client.push_manifest(&named.pinned(digest), &media_type, manifest).await.unwrap();
+    digest
+}
+
+#[tokio::test]
+async fn referrer_that_lies_about_its_layer_stops_nobody_and_hides_nothing() {
+    let staged = Staged::new(true).await;
+    let stranger = SigningKey::generate().unwrap();
+    for size in [0, 1, 100_000, u64::MAX] {
+        let another = staged.promote(1, &stranger).await;
+        attach_again(&staged, another, size).await;
+    }
+    assert_eq!(code(staged.verify().await), Code::PromotionMissing);
+    let promotion = staged.promote(1, &staged.promoter).await;
+    assert_eq!(staged.verify().await.unwrap(), 1);
+    // The statement that counts is in a liar alone.
+    let demotion = staged.demote(1).await;
+    attach_again(&staged, demotion, 1).await;
+    flood(&staged, &[promotion, staged.shelf.pushed.signature], 0).await;
+    assert_eq!(staged.verify().await.unwrap(), 1);
+    let liar = attach_again(&staged, demotion, 2).await;
+    flood(&staged, &[promotion, staged.shelf.pushed.signature, liar], 0).await;
+    assert_eq!(code(staged.verify().await), Code::PromotionDemoted);
+}
+
 #[tokio::test]
 async fn blob_of_a_statement_that_the_registry_fails_to_give_refused() {
     let staged = Staged::new(true).await;

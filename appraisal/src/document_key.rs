@@ -203,6 +203,15 @@ mod tests {
     }
 
     #[test]
+    fn algorithms_have_the_numbers_that_the_registry_of_cose_gives_them() {
+        // https://www.iana.org/assignments/cose: ES256, ESP256; ES384, ESP384; ES512, ESP512; EdDSA, Ed25519.
+        let numbers = Algorithm::ALL.map(|algorithm| (algorithm.len(), algorithm.cose()));
+        for of_length in [(65, [-7, -9]), (97, [-35, -51]), (133, [-36, -52]), (32, [-8, -19])] {
+            assert!(numbers.contains(&of_length), "{of_length:?}");
+        }
+    }
+
+    #[test]
     fn key_is_shown_as_its_fingerprint() {
         let pair = EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         let key = DocumentKey::from_der(pair.public_key().as_der().unwrap().as_ref()).unwrap();

@@ -1,10 +1,12 @@
 //! The hashes that OMS statements may use, and the digest of one file under one of them.
 
+mod blob;
 mod lanes;
 mod subtree;
 
 use aws_lc_rs::digest;
 use blake2::Digest as _;
+pub(crate) use blob::BlobHash;
 use core::fmt;
 pub use lanes::FileHash;
 use strongroom_wire::{Code, Refusal, Result};

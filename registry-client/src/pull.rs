@@ -7,7 +7,7 @@ use crate::reference::Reference;
 use crate::sink::{FileSink, Filled, ModelSink};
 use bytes::Bytes;
 use core::num::NonZero;
-use pieces::{Pieces, open_cached, open_streamed};
+use pieces::{Pieces, open_cached, open_streamed, open_two_streamed};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use strongroom_artifact::ladder::{LayerOpener, OpenableModel, Run, VerifiedModel};
@@ -26,9 +26,9 @@ const THREADS: usize = 3;
 ///
 /// 1. Make room for every file.
 /// 2. Fetch the signed statement, and verify who signed it.
-/// 3. Open the layers, as many at a time as there are cores (at most eight) of those that can be hashed apart, and on several
-///    threads each where there are fewer: bytes → SHA-256 → open → sink, hashed on the way as the statement does. Connection and
-///    opening run side by side.
+/// 3. Open the layers, as many at a time as there are cores (at most eight) of those that can be hashed apart, on several
+///    threads each where there are fewer, and two on each core where there are many: bytes → SHA-256 → open → sink, hashed on the
+///    way as the statement does. Connection and opening run side by side.
 /// 4. Verify that every layer was the manifest's and the files are those of the statement.
 /// 5. Let the sink keep them.
 ///
@@ -66,13 +66,18 @@ pub async fn open_model<S: ModelSink>(
     let abreast = cores().min(RUNS).min(runs.len());
     let threads = if abreast < cores() { cores().min(THREADS) } else { 1 };
     let threads = NonZero::new(threads).unwrap_or(NonZero::<usize>::MIN);
+    // What comes out of a cache is no faster than its disk.
+    let in_twos = cores() <= RUNS / 2 && runs.len() >= 2 * abreast && client.cache().is_none();
     let mut running = JoinSet::new();
     loop {
         while running.len() < abreast
             && let Some(run) = runs.next()
         {
-            let place = (client.clone(), reference.clone());
-            running.spawn(open_run(place, run, Arc::clone(&files), threads));
+            let (place, files) = ((client.clone(), reference.clone()), Arc::clone(&files));
+            match if in_twos { runs.next() } else { None } {
+                Some(beside) => running.spawn(open_two_runs(place, [run, beside], files)),
+                None => running.spawn(open_run(place, run, files, threads)),
+            };
         }
         let Some(ended) = running.join_next().await else { break };
         if let Err(refusal) = ended.map_err(|e| panicked(&e)).flatten() {
@@ -122,6 +127,31 @@ async fn open_run<F: FileSink>(
         open_layer(&client, reference.repository(), opener, &files, threads).await?;
     }
     Ok(())
+}
+
+/// Opens two runs on one thread, a layer of each at a time, and what is left of the longer one after that.
+async fn open_two_runs<F: FileSink>(
+    (client, reference): (RegistryClient, Reference),
+    runs: [Run; 2],
+    files: Arc<BTreeMap<String, F>>,
+) -> Result<()> {
+    let [mut a, mut b] = runs.map(Run::into_openers);
+    loop {
+        match (a.next(), b.next()) {
+            (Some(a), Some(b)) => {
+                let stream = |opener: &LayerOpener| {
+                    let layer = opener.layer();
+                    let blob = client.unhashed_blob_stream(reference.repository(), layer.digest, layer.size, 0);
+                    blob.map(Pieces::of)
+                };
+                open_two_streamed([stream(&a)?, stream(&b)?], [a, b], Arc::clone(&files)).await?;
+            }
+            (Some(one), None) | (None, Some(one)) => {
+                open_layer(&client, reference.repository(), one, &files, NonZero::<usize>::MIN).await?;
+            }
+            (None, None) => return Ok(()),
+        }
+    }
 }
 
 /// Opens a layer by way of the cache, where there is one, into the file of its path, where that is there.

@@ -167,3 +167,23 @@ impl Item {
         u64::try_from(self.integer()?).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_wire::Code;
+
+    #[test]
+    fn item_as_long_as_is_read_accepted_and_one_byte_more_refused() {
+        // A byte string of four bytes of length (RFC 8949 §3).
+        let item = |length: usize| {
+            let content = u32::try_from(length - 5).unwrap();
+            let mut bytes = vec![0x5a];
+            bytes.extend(content.to_be_bytes());
+            bytes.resize(length, 0);
+            Item::parse(&bytes, "item").map(|item| item.byte_string().map(<[u8]>::len))
+        };
+        assert_eq!(item(limits::CORIM).unwrap(), Some(limits::CORIM - 5));
+        assert_eq!(item(limits::CORIM + 1).unwrap_err().code, Code::TooLarge);
+    }
+}

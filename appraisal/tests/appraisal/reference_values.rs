@@ -160,6 +160,12 @@ fn sound_bundle_is_taken_and_each_fault_is_named() {
 }
 
 #[test]
+fn refusal_says_which_bundle_is_missing() {
+    let refusal = take(&policy_text(1), &[], NOW).unwrap_err();
+    assert_eq!(refusal.what, "reference values `image`");
+}
+
+#[test]
 fn taken_values_are_the_rules_that_somebody_could_have_written() {
     let policy = take(&policy_text(1), &[signed(&bundle())], NOW).unwrap();
     let (snp, tdx) = (policy.snp().unwrap(), policy.tdx().unwrap());

@@ -213,6 +213,48 @@ impl Stored {
         Ok((model.finish()?, files.into_inner().unwrap()))
     }
 
+    /// The blobs in fragments of that length, a layer of each of two runs at a time.
+    fn open_in_twos(&self, fragment: usize) -> Result<BTreeMap<String, Vec<u8>>> {
+        let mut model = self.opening(self.trusted()?)?;
+        let files: Mutex<BTreeMap<String, BTreeMap<u64, Vec<u8>>>> = Mutex::default();
+        let mut runs = model.take_runs().into_iter().map(Run::into_openers);
+        while let Some(one) = runs.next() {
+            let mut other = runs.next();
+            for a in one {
+                let b = other.as_mut().and_then(Iterator::next);
+                let openers: Vec<_> = [Some(a), b].into_iter().flatten().collect();
+                let piece = |piece: &'static [u8]| piece.chunks(fragment).collect::<Vec<_>>();
+                let nexts = openers.iter().map(|opener| {
+                    let blob: &'static [u8] = self.blob(opener.layer()).to_vec().leak();
+                    let mut pieces = blob.chunks(PIECE);
+                    move || Ok(pieces.next().map(piece))
+                });
+                let sinks = openers.iter().map(|opener| {
+                    let (path, files) = (opener.layer().path.clone(), &files);
+                    move |offset, plain: &[u8]| {
+                        files.lock().unwrap().entry(path.clone()).or_default().insert(offset, plain.to_vec());
+                        Ok(())
+                    }
+                });
+                let (mut nexts, mut sinks) = (nexts.collect::<Vec<_>>(), sinks.collect::<Vec<_>>());
+                match <[LayerOpener; 2]>::try_from(openers) {
+                    Ok(two) => {
+                        let nexts = <[_; 2]>::try_from(nexts).ok().unwrap();
+                        LayerOpener::open_two(two, nexts, <[_; 2]>::try_from(sinks).ok().unwrap())?;
+                    }
+                    Err(mut one) => {
+                        let opener = one.remove(0);
+                        opener.open(NonZero::<usize>::MIN, nexts.remove(0), sinks.remove(0))?;
+                    }
+                }
+            }
+        }
+        drop(runs);
+        model.finish()?;
+        let files = files.into_inner().unwrap().into_iter();
+        Ok(files.map(|(path, pieces)| (path, pieces.into_values().collect::<Vec<_>>().concat())).collect())
+    }
+
     fn opening(&self, trusted: TrustedModel) -> Result<OpeningModel> {
         let model = trusted.with_key(Some(DataKey::from_file_bytes(&self.key).unwrap()))?;
         let blobs: Vec<_> = model.statement_layers()?.into_iter().map(|layer| self.blob(layer)).collect();

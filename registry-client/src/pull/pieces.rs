@@ -34,6 +34,16 @@ impl Pieces {
         Self { blob, rest: Bytes::new() }
     }
 
+    /// Sends all of them. Who no longer takes any ended before its time, and says why.
+    async fn feed(mut self, sender: mpsc::Sender<Vec<Bytes>>) -> Result<()> {
+        while let Some(piece) = self.next().await? {
+            if sender.send(piece).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     async fn next(&mut self) -> Result<Option<Vec<Bytes>>> {
         let (mut piece, mut crumbs, mut room) = (Vec::new(), BytesMut::new(), PIECE);
         while room > 0 {
@@ -72,20 +82,35 @@ fn gather(fragment: Bytes, crumbs: &mut BytesMut, piece: &mut Vec<Bytes>) {
 
 /// Opens a layer while it is received.
 pub(super) async fn open_streamed<F: FileSink>(
-    mut pieces: Pieces,
+    pieces: Pieces,
     opener: LayerOpener,
     files: Arc<BTreeMap<String, F>>,
     threads: NonZero<usize>,
 ) -> Result<()> {
     let (sender, mut received) = mpsc::channel(WAITING);
     let opening = spawn_blocking(move || open(opener, &files, threads, || Ok(received.blocking_recv())));
-    while let Some(piece) = pieces.next().await? {
-        if sender.send(piece).await.is_err() {
-            // It ended before its time, and says why.
-            break;
-        }
-    }
-    drop(sender);
+    pieces.feed(sender).await?;
+    opening.await.map_err(|e| panicked(&e))?
+}
+
+/// Opens two layers on one thread while they are received.
+pub(super) async fn open_two_streamed<F: FileSink>(
+    [pieces_a, pieces_b]: [Pieces; 2],
+    openers: [LayerOpener; 2],
+    files: Arc<BTreeMap<String, F>>,
+) -> Result<()> {
+    let [(to_a, from_a), (to_b, from_b)] = [mpsc::channel(WAITING), mpsc::channel(WAITING)];
+    let opening = spawn_blocking(move || {
+        let nexts = [from_a, from_b].map(|mut received| move || Ok(received.blocking_recv()));
+        let sinks = openers.each_ref().map(|opener| {
+            let file = files.get(&opener.layer().path);
+            move |offset, plain: &[u8]| file.map_or(Ok(()), |file| file.write_at(offset, plain))
+        });
+        LayerOpener::open_two(openers, nexts, sinks)
+    });
+    // Where one fails, the opening ends with it, and so does the other.
+    let (fed_a, fed_b) = tokio::join!(pieces_a.feed(to_a), pieces_b.feed(to_b));
+    fed_a.and(fed_b)?;
     opening.await.map_err(|e| panicked(&e))?
 }
 

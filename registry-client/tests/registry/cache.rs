@@ -216,10 +216,13 @@ async fn cache_for_interrupted_downloads_keeps_no_whole_blob() {
     let blob = shelf.blob(WEIGHTS).await;
     interrupt(&shelf, blob, 1_000_000);
     assert_eq!(pull(&shelf, limits).await, Err(Code::RegistryFailed));
-    assert_eq!(files(&root(&shelf.peer).join("partial")).len(), 2, "the bytes and their journal");
+    // Beside it, there may be others that were on their way when it failed.
+    let bytes = root(&shelf.peer).join("partial").join(blob.to_string());
+    assert_eq!(std::fs::metadata(&bytes).unwrap().len(), 1_000_000);
+    assert!(bytes.with_extension("journal").exists());
     let none = CacheLimits { blobs: 0, partial: 0 };
-    assert_eq!(Cache::open(&root(&shelf.peer), none).unwrap().collect().unwrap().bytes, 1_000_000);
-    assert!(files(&root(&shelf.peer).join("partial")).is_empty());
+    assert!(Cache::open(&root(&shelf.peer), none).unwrap().collect().unwrap().bytes >= 1_000_000);
+    assert!(!bytes.exists() && !bytes.with_extension("journal").exists());
 }
 
 #[tokio::test]

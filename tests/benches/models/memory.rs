@@ -6,7 +6,8 @@ use std::num::NonZero;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
-use strongroom_artifact::ladder::{OpeningModel, PIECE, Run, verify_manifest};
+use std::vec::IntoIter;
+use strongroom_artifact::ladder::{LayerOpener, OpeningModel, PIECE, Run, verify_manifest};
 use strongroom_artifact::manifest::{ManifestBuilder, NewLayer, Sealing};
 use strongroom_artifact::path::STATEMENT;
 use strongroom_artifact::seal::{Sealer, associated_data};
@@ -67,19 +68,35 @@ impl Stored {
         Self { manifest, blobs, statement, key: *key.expose(), signer, length: mib }
     }
 
+    /// MiB a second on so many threads, each of which opens two layers at a time, as a pull of many does.
+    pub(crate) fn open_in_twos(&self, threads: usize) -> f64 {
+        self.timed(threads, |runs| {
+            let (one, other) = (runs.next()?, runs.next()?);
+            Some(move || one.into_openers().zip(other.into_openers()).for_each(|(a, b)| self.open_two([a, b])))
+        })
+    }
+
     /// MiB a second, that many layers at a time and each on so many threads.
     pub(crate) fn open(&self, layers: usize, threads: usize) -> f64 {
+        let threads = NonZero::new(threads).unwrap();
+        self.timed(layers, |runs| {
+            let run = runs.next()?;
+            Some(move || self.open_run(run, threads))
+        })
+    }
+
+    /// MiB a second of so many threads that do what `next` takes from the runs.
+    fn timed<W: FnOnce()>(&self, workers: usize, next: impl Fn(&mut IntoIter<Run>) -> Option<W> + Sync) -> f64 {
         let mut model = self.opening();
         let runs = Mutex::new(model.take_runs().into_iter());
-        let threads = NonZero::new(threads).unwrap();
         let began = Instant::now();
         thread::scope(|scope| {
-            for _ in 0..layers {
+            for _ in 0..workers {
                 scope.spawn(|| {
                     loop {
-                        let run = runs.lock().unwrap().next();
-                        let Some(run) = run else { break };
-                        self.open_run(run, threads);
+                        let work = next(&mut runs.lock().unwrap());
+                        let Some(work) = work else { break };
+                        work();
                     }
                 });
             }
@@ -87,6 +104,18 @@ impl Stored {
         drop(runs);
         black_box(model.finish().unwrap());
         self.length as f64 / began.elapsed().as_secs_f64()
+    }
+
+    fn open_two(&self, openers: [LayerOpener; 2]) {
+        let nexts = openers.each_ref().map(|opener| {
+            let mut pieces = self.blobs[&opener.layer().digest].chunks(PIECE);
+            move || Ok(pieces.next().map(|piece| vec![piece]))
+        });
+        let sink = |_: u64, plain: &[u8]| {
+            black_box(plain);
+            Ok(())
+        };
+        LayerOpener::open_two(openers, nexts, [sink; 2]).unwrap();
     }
 
     fn open_run(&self, run: Run, threads: NonZero<usize>) {

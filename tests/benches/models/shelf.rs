@@ -116,7 +116,13 @@ impl Shelf {
         self.timed(&["role-write", &self.mib.to_string()]).rate
     }
 
+    /// What a child in that role says, with as much memory as it needs in the guest already.
     fn timed(&self, arguments: &[&str]) -> Pulled {
+        self.run(&["role-write", &self.mib.to_string()]);
+        self.run(arguments)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Pulled {
         let (mut child, mut out) = Role::start(arguments);
         let mut said = String::new();
         out.read_to_string(&mut said).unwrap();

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A crate and the crates of ours that its code may use. Tests may use more: the `devkit`.
-const GRAPH: [(&str, &[&str]); 17] = [
+const GRAPH: [(&str, &[&str]); 18] = [
     ("wire", &[]),
+    ("sys", &[]),
     ("jose", &["wire"]),
     ("tlog", &["wire"]),
     ("policy", &["wire"]),
-    ("artifact", &["wire"]),
+    ("artifact", &["wire", "sys"]),
     ("appraisal", &["wire"]),
     ("measurement", &["wire"]),
     ("transport", &["wire"]),
@@ -194,13 +195,32 @@ fn nothing_but_the_inference_runtime_is_a_pre_release() {
 }
 
 #[test]
-fn every_crate_is_under_the_workspace_lints_which_forbid_unsafe() {
+fn every_crate_but_sys_is_under_the_workspace_lints_which_forbid_unsafe() {
     let table = |path: PathBuf| fs::read_to_string(path).unwrap().parse::<toml::Table>().unwrap();
-    assert_eq!(table(root().join("Cargo.toml"))["workspace"]["lints"]["rust"]["unsafe_code"].as_str(), Some("forbid"));
-    for (folder, _) in GRAPH {
+    let workspace = table(root().join("Cargo.toml"))["workspace"]["lints"].clone();
+    assert_eq!(workspace["rust"]["unsafe_code"].as_str(), Some("forbid"));
+    for (folder, _) in GRAPH.iter().filter(|(folder, _)| *folder != "sys") {
         let lints = &table(root().join(folder).join("Cargo.toml"))["lints"];
         assert_eq!(lints["workspace"].as_bool(), Some(true), "[lints] of {folder}");
     }
+    let mut own = table(root().join("sys/Cargo.toml"))["lints"].clone();
+    assert_eq!(own["rust"]["unsafe_code"].as_str(), Some("deny"));
+    // What else it has, it has more of.
+    own["rust"]["unsafe_code"] = workspace["rust"]["unsafe_code"].clone();
+    for tool in ["rust", "clippy"] {
+        let missing =
+            workspace[tool].as_table().unwrap().iter().filter(|(lint, level)| own[tool].get(lint) != Some(level));
+        assert_eq!(missing.collect::<Vec<_>>(), [], "[lints.{tool}] of sys");
+    }
+}
+
+#[test]
+fn unsafe_blocks_are_in_sys_alone_and_as_many_as_it_says() {
+    let sources = fs::read_dir(root().join("sys/src/sha256")).unwrap().map(|entry| entry.unwrap().path());
+    let sources: Vec<_> =
+        sources.chain(["lib.rs", "sha256.rs"].map(|name| root().join("sys/src").join(name))).collect();
+    let blocks = sources.iter().map(|path| fs::read_to_string(path).unwrap().matches("unsafe {").count());
+    assert_eq!(blocks.sum::<usize>(), 1, "`sys/src/lib.rs` and LIMITATIONS speak of one");
 }
 
 #[test]

@@ -129,6 +129,28 @@ fn layers_of_many_pieces_open_on_several_threads_under_each_statement() {
 }
 
 #[test]
+fn layers_in_twos_open_to_the_same_and_a_change_in_either_is_refused() {
+    let plain: BTreeMap<_, _> = long_files().into_iter().map(|(path, content)| (path.to_owned(), content)).collect();
+    for sealed in [true, false] {
+        let storing = || Storing { part_len: 1 << 20, sealed, hash: HashAlgorithm::Blake3, ..Storing::default() };
+        let stored = || storing().store(&long_files(), &long_files());
+        for fragment in [PIECE, 300_000, 1000] {
+            assert!(stored().open_in_twos(fragment).unwrap() == plain, "{fragment}");
+        }
+        for blob in (0..stored().blobs.len()).filter(|blob| stored().blobs[*blob].len() > 1000) {
+            let refused = |change: fn(&mut Vec<u8>)| {
+                let mut stored = stored();
+                change(&mut stored.blobs[blob]);
+                stored.open_in_twos(PIECE).unwrap_err().code
+            };
+            assert_eq!(refused(|bytes| bytes[900] ^= 1), Code::LayerDigestMismatch);
+            assert_eq!(refused(|bytes| bytes.truncate(999)), Code::LayerSizeMismatch);
+            assert_eq!(refused(|bytes| bytes.push(0)), Code::LayerSizeMismatch);
+        }
+    }
+}
+
+#[test]
 fn statement_over_shards_that_misses_adds_or_changes_one_refused() {
     let files = vec![("a", vec![1; 250])];
     let storing = || Storing { shard_len: Some(100), ..Storing::default() };

@@ -35,24 +35,41 @@ CREATE TABLE policies (
     PRIMARY KEY (id, version)
 ) STRICT;
 
--- The decisions, chained: `hash` covers every other column, `previous` is the hash of the row before.
-CREATE TABLE audit (
+-- The audit log: the leaves of its tree, in their canonical form. `kind` repeats a member of the leaf, to be found by.
+CREATE TABLE leaves (
     seq INTEGER PRIMARY KEY NOT NULL,
-    time INTEGER NOT NULL,
     kind TEXT NOT NULL,
-    subject TEXT NOT NULL,
-    code TEXT NOT NULL,
-    detail TEXT NOT NULL,
-    previous BLOB NOT NULL,
-    hash BLOB NOT NULL
+    leaf BLOB NOT NULL
 ) STRICT;
 
-CREATE TRIGGER audit_is_append_only_update BEFORE UPDATE ON audit
+CREATE INDEX leaves_by_kind ON leaves (kind, seq);
+
+CREATE TRIGGER leaves_are_append_only_update BEFORE UPDATE ON leaves
 BEGIN
     SELECT RAISE(ABORT, 'the audit log is append-only');
 END;
 
-CREATE TRIGGER audit_is_append_only_delete BEFORE DELETE ON audit
+CREATE TRIGGER leaves_are_append_only_delete BEFORE DELETE ON leaves
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+
+-- The hashes of its tree, 256 of 32 bytes to a row; the last row of a level grows until it has as many.
+CREATE TABLE tiles (
+    level INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    hashes BLOB NOT NULL,
+    PRIMARY KEY (level, position)
+) STRICT;
+
+CREATE TRIGGER tiles_only_grow BEFORE UPDATE ON tiles
+WHEN new.level <> old.level OR new.position <> old.position
+    OR substr(new.hashes, 1, length(old.hashes)) <> old.hashes
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+
+CREATE TRIGGER tiles_stay BEFORE DELETE ON tiles
 BEGIN
     SELECT RAISE(ABORT, 'the audit log is append-only');
 END;

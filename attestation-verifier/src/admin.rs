@@ -1,8 +1,8 @@
 //! The admin API: keys, release policies, promotions and the audit log, for one administrator over TLS. There is no mode without its
 //! token.
 //!
-//! Every call is one row of the audit log with its outcome, which is durable together with its effect or not at all. The
-//! administrator is an operator, so refusals are shown whole. A key's value goes in and never out.
+//! Every call is one entry of the audit log with its outcome, which is durable together with its effect or not at all; but what
+//! only reads that log (`admin_log.rs`). The administrator is an operator, so refusals are shown whole. A key's value goes in and never out.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -23,14 +23,12 @@ use zeroize::Zeroize as _;
 
 use crate::Verifier;
 use crate::admin_gate::Administrator;
+use crate::admin_log::{self, LogRead};
 use crate::audit::Kind;
 use crate::promotions;
 use crate::routes::{self, to_the_end};
 use crate::store::{Put, Transaction};
 use crate::trail::Trail;
-
-/// Rows of the audit log in one answer, at most and by default.
-const PAGE: u64 = 1000;
 
 /// The longest body of any call: a signed document is longer than a release policy, and that than a key.
 const LONGEST: usize = limits::STORED_DOCUMENT;
@@ -54,13 +52,14 @@ enum Call {
     ListDocuments,
     PutPromotion,
     ListPromotions { repository: String, environment: Option<Environment> },
-    Audit { after: u64, limit: u64 },
+    ReadLog(LogRead),
 }
 
 /// What a call comes to.
 enum Answer {
     Json(StatusCode, Value),
     Toml(Vec<u8>),
+    Log(admin_log::Answer),
 }
 
 impl Call {
@@ -82,24 +81,10 @@ impl Call {
             ("PUT", "documents", "") => Ok(Self::PutDocument),
             ("POST", "promotions", "") => Ok(Self::PutPromotion),
             ("GET", "promotions", "") => Self::parse_promotions(uri.query().unwrap_or_default()),
-            ("GET", "audit", "") => Self::parse_audit(uri.query().unwrap_or_default()),
+            ("GET", "audit", "") => LogRead::parse_decisions(uri.query().unwrap_or_default()).map(Self::ReadLog),
+            ("GET", "log", path) => LogRead::parse(path).map(Self::ReadLog),
             _ => Err(unknown()),
         }
-    }
-
-    fn parse_audit(query: &str) -> Result<Self> {
-        let (mut after, mut limit) = (0, PAGE);
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let invalid = || Refusal::new(Code::RequestInvalid, "query").got(pair).want("after=N&limit=M");
-            let (name, value) = pair.split_once('=').ok_or_else(invalid)?;
-            let value: u64 = value.parse().map_err(|_| invalid())?;
-            match name {
-                "after" => after = value,
-                "limit" => limit = value.min(PAGE),
-                _ => return Err(invalid()),
-            }
-        }
-        Ok(Self::Audit { after, limit })
     }
 
     /// Both names have no characters that would have to be percent-encoded.
@@ -137,6 +122,7 @@ async fn handle(State(verifier): State<Arc<Verifier>>, request: Request) -> Resp
     match to_the_end(answer(verifier, request)).await {
         Ok(Answer::Json(status, body)) => routes::json(status, &body),
         Ok(Answer::Toml(body)) => ([(CONTENT_TYPE, "application/toml")], body).into_response(),
+        Ok(Answer::Log(answer)) => answer.into_response(),
         Err(refusal) => refused(&refusal),
     }
 }
@@ -174,6 +160,10 @@ async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
         }
     };
     let refusal = match Call::parse(&parts.method, &parts.uri).and_then(|call| call.fits(&body.0)) {
+        Ok(Call::ReadLog(read)) => match verifier.read_log(administrator, read).await {
+            Ok(answer) => return verifier.read_is_counted(trail).await.map(|()| Answer::Log(answer)),
+            Err(refusal) => refusal,
+        },
         Ok(call) => {
             // A key's digest would let everybody who reads the log recognise the key.
             let public = matches!(call, Call::PutPolicy(_) | Call::PutDocument | Call::PutPromotion);
@@ -233,17 +223,15 @@ async fn administer(
         Call::ListPromotions { repository, environment } => {
             json(Value::Array(promotions::list(store, &repository, environment.as_ref()).await?))
         }
-        Call::Audit { after, limit } => {
-            let rows = store.audit(after, limit).await?;
-            json(serde_json::to_value(rows).map_err(|e| Refusal::new(Code::StoreFailed, "audit rows").because(e))?)
-        }
+        // It is answered without a transaction.
+        Call::ReadLog(_) => Err(Refusal::new(Code::Internal, "a read of the log")),
     }
 }
 
 fn refused(refusal: &Refusal) -> Response {
     let status = match (refusal.code, refusal.fault()) {
         (Code::AdminUnauthorized, _) => StatusCode::UNAUTHORIZED,
-        (Code::RouteUnknown | Code::KeyUnknown | Code::NoPolicy, _) => StatusCode::NOT_FOUND,
+        (Code::RouteUnknown | Code::KeyUnknown | Code::NoPolicy | Code::LogProofInvalid, _) => StatusCode::NOT_FOUND,
         (Code::KeyExists | Code::PromotionSuperseded, _) => StatusCode::CONFLICT,
         (Code::TooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
         (Code::Busy, _) => StatusCode::TOO_MANY_REQUESTS,
@@ -283,8 +271,9 @@ mod tests {
         let production = Environment::parse("production").unwrap();
         let both = "/admin/v1/promotions?environment=production&repository=r:1/a/b";
         assert_eq!(parse("GET", both), listed(Some(production)));
-        assert_eq!(parse("GET", "/admin/v1/audit?after=3&limit=2"), Ok(Call::Audit { after: 3, limit: 2 }));
-        assert_eq!(parse("GET", "/admin/v1/audit?limit=99999999"), Ok(Call::Audit { after: 0, limit: PAGE }));
+        let decisions = LogRead::Decisions { after: 3, limit: 2, kind: None };
+        assert_eq!(parse("GET", "/admin/v1/audit?after=3&limit=2"), Ok(Call::ReadLog(decisions)));
+        assert_eq!(parse("GET", "/admin/v1/log/checkpoint"), Ok(Call::ReadLog(LogRead::Checkpoint)));
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! What is decided, before it is a row of the audit log (`strongroom_wire::audit`).
+//! What is decided, before it is an entry of the audit log (`strongroom_wire::audit`).
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use strongroom_appraisal::UnixTime;
-use strongroom_wire::Code;
-use strongroom_wire::audit::{Link, Row};
+use strongroom_wire::audit::{Entry, VERSION};
+use strongroom_wire::{Code, Result};
 
 /// What a decision was about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -42,20 +42,90 @@ pub(crate) struct Event {
     pub(crate) detail: Value,
 }
 
+/// JSON tools read numbers as floating point, exactly up to here (RFC 8785, appendix D): what is longer is text.
+const EXACT: u64 = 1 << 53;
+
 impl Event {
-    /// Its row after `last`.
-    pub(crate) fn row(&self, last: Link, time: UnixTime) -> Row {
-        let mut row = Row {
-            seq: last.seq.saturating_add(1),
+    /// Its leaf in the log, as entry number `seq`. Where what it was decided on is too much for one, each of its texts and lists
+    /// is cut to half as much until it is not, and `cut` says to how much: a peer may choose some of it, and must not keep its
+    /// refusal from being recorded.
+    ///
+    /// # Errors
+    /// `malformed`, `too-large`: what is not cut has no canonical form, or is too much by itself. Subjects are cut before.
+    pub(crate) fn leaf(&self, seq: u64, time: UnixTime) -> Result<Vec<u8>> {
+        let mut entry = Entry {
+            v: VERSION,
+            seq,
             time,
             kind: self.kind.as_str().to_owned(),
             subject: self.subject.clone(),
             code: self.code.map_or("", Code::as_str).to_owned(),
-            detail: self.detail.to_string(),
-            previous: last.hash,
-            hash: last.hash,
+            detail: cut(&self.detail, usize::MAX),
         };
-        row.hash = row.compute_hash();
-        row
+        let mut most = 1024;
+        loop {
+            match entry.leaf() {
+                Err(refusal) if refusal.code == Code::TooLarge && most > 1 => {
+                    most /= 2;
+                    entry.detail = cut(&self.detail, most);
+                    if let Value::Object(detail) = &mut entry.detail {
+                        detail.insert("cut".to_owned(), json!(most));
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// The same with at most so many characters in a text and members in a list.
+fn cut(value: &Value, most: usize) -> Value {
+    match value {
+        Value::String(text) => Value::String(text.chars().take(most).collect()),
+        Value::Array(list) => list.iter().take(most).map(|value| cut(value, most)).collect(),
+        Value::Object(members) => {
+            let member = |(name, value): (&String, &Value)| (name.clone(), cut(value, most));
+            Value::Object(members.iter().map(member).collect())
+        }
+        Value::Number(number) if number.as_u64().is_some_and(|number| number > EXACT) => {
+            Value::String(number.to_string())
+        }
+        value => value.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_wire::limits;
+
+    fn leaf(detail: Value) -> Entry {
+        let event = Event { kind: Kind::Attestation, subject: "s".into(), code: Some(Code::NonceMismatch), detail };
+        Entry::parse(&event.leaf(3, 5).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn event_is_recorded_with_everything() {
+        let entry = leaf(json!({ "a": [1, "b", { "c": null }] }));
+        assert_eq!((entry.seq, entry.time, entry.kind.as_str()), (3, 5, "attestation"));
+        assert_eq!((entry.subject.as_str(), entry.code.as_str()), ("s", "nonce-mismatch"));
+        assert_eq!(entry.detail, json!({ "a": [1, "b", { "c": null }] }));
+    }
+
+    #[test]
+    fn number_that_tools_do_not_read_exactly_is_text() {
+        let entry = leaf(json!({ "exact": EXACT, "long": EXACT + 1 }));
+        assert_eq!(entry.detail, json!({ "exact": EXACT, "long": (EXACT + 1).to_string() }));
+    }
+
+    #[test]
+    fn event_of_any_size_is_recorded_and_says_what_was_cut() {
+        let text = "\u{1}".repeat(1000);
+        let checks: Vec<_> = (0..200).map(|n| json!({ "name": n.to_string(), "got": text, "want": text })).collect();
+        let entry = leaf(json!({ "appraisal": checks, "measurement": "00" }));
+        let most = entry.detail["cut"].as_u64().unwrap();
+        assert!((2..1000).contains(&most), "{most}");
+        assert_eq!((&entry.detail["measurement"], &entry.detail["appraisal"][0]["name"]), (&json!("00"), &json!("0")));
+        assert!(entry.leaf().unwrap().len() > limits::LOG_ENTRY / 4, "no more is cut than has to be");
     }
 }

@@ -7,6 +7,7 @@ use der::pem::LineEnding;
 use std::fs::remove_file;
 use std::path::{Path, PathBuf};
 use strongroom_jose::TokenSigner;
+use strongroom_tlog::NoteVerifier;
 use strongroom_transport::ServerIdentity;
 use strongroom_wire::bytes::to_base64;
 use strongroom_wire::digest::Sha256;
@@ -22,13 +23,15 @@ pub struct Identity {
     pub token: TokenSigner,
 }
 
-/// The two values that a deployment document names its verifier by.
+/// The values that a deployment document names its verifier by.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PublicIdentity {
     /// SHA-256 of the SubjectPublicKeyInfo of the TLS key.
     pub pin: Sha256,
     /// Base64 of the DER SubjectPublicKeyInfo of the token key.
     pub token_key: String,
+    /// The key of its audit log, as c2sp.org/signed-note writes one.
+    pub log_key: String,
 }
 
 impl Identity {
@@ -48,9 +51,13 @@ impl Identity {
         files.load(realm)
     }
 
-    /// What others know it by.
-    pub fn public(&self) -> PublicIdentity {
-        PublicIdentity { pin: Sha256(self.tls.spki_sha256()), token_key: to_base64(self.token.spki_der()) }
+    /// What others know it by, with the key of the log in its store.
+    pub fn public(&self, log: &NoteVerifier) -> PublicIdentity {
+        PublicIdentity {
+            pin: Sha256(self.tls.spki_sha256()),
+            token_key: to_base64(self.token.spki_der()),
+            log_key: log.to_string(),
+        }
     }
 }
 
@@ -138,6 +145,11 @@ fn text(text: &str) -> Result<Zeroizing<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strongroom_tlog::{NoteSigner, Role};
+
+    fn log() -> NoteVerifier {
+        NoteSigner::new("log", Role::Log, &Zeroizing::new([1; 32])).unwrap().verifier().clone()
+    }
 
     #[test]
     fn identity_is_made_once_and_kept_over_restarts() {
@@ -145,14 +157,14 @@ mod tests {
         let state = folder.path().join("state");
         let first = Identity::load_or_create(&state, &["localhost".into()], Realm::Vendor).unwrap();
         let again = Identity::load_or_create(&state, &[], Realm::Vendor).unwrap();
-        assert_eq!(first.public(), again.public());
+        assert_eq!(first.public(&log()), again.public(&log()));
     }
 
     #[test]
     fn of_many_starts_at_once_all_have_the_identity_that_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
-        let start = || Identity::load_or_create(&state, &[], Realm::Vendor).unwrap().public();
+        let start = || Identity::load_or_create(&state, &[], Realm::Vendor).unwrap().public(&log());
         let made: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..32).map(|_| scope.spawn(start)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -168,7 +180,7 @@ mod tests {
         let _serving = StateLock::serving(folder.path()).unwrap();
         let _creating = StateLock::creating(folder.path()).unwrap();
         let again = Identity::load_or_create(folder.path(), &[], Realm::Vendor).unwrap();
-        assert_eq!(first.public(), again.public());
+        assert_eq!(first.public(&log()), again.public(&log()));
     }
 
     #[test]
@@ -177,7 +189,7 @@ mod tests {
         private_file::create(&folder.path().join("tls.pem"), b"of no key").unwrap();
         let first = Identity::load_or_create(folder.path(), &[], Realm::Vendor).unwrap();
         let again = Identity::load_or_create(folder.path(), &[], Realm::Vendor).unwrap();
-        assert_eq!(first.public(), again.public());
+        assert_eq!(first.public(&log()), again.public(&log()));
     }
 
     #[test]

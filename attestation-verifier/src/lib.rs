@@ -11,6 +11,7 @@
 
 mod admin;
 mod admin_gate;
+mod admin_log;
 mod attest;
 mod audit;
 mod budget;
@@ -36,7 +37,8 @@ mod vendors;
 pub use clock::Clock;
 pub use config::Config;
 pub use identity::{Identity, PublicIdentity};
+pub use release::Released;
 pub use rewrap::{Rewrap, rewrap};
-pub use service::{Service, Verifier, identity, store_path};
+pub use service::{Service, Verifier, public_identity, store_path};
 pub use sessions::LIFETIME;
 pub use token::ISSUER;

@@ -5,7 +5,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use strongroom_attestation_verifier::{Clock, Config, Rewrap, Service, identity, rewrap};
+use strongroom_attestation_verifier::{Clock, Config, Rewrap, Service, public_identity, rewrap};
 use strongroom_transport::{install_crypto, shutdown_signal};
 use strongroom_wire::{Code, Refusal, Result};
 use tracing_subscriber::EnvFilter;
@@ -20,7 +20,8 @@ struct Arguments {
     /// Parse the configuration and exit
     #[arg(long, conflicts_with = "identity")]
     check: bool,
-    /// Print what a deployment document names this verifier by, as JSON, and exit; makes the identity at first start
+    /// Print what a deployment document names this verifier by, as JSON, and exit; makes identity, master key and store at first
+    /// start
     #[arg(long)]
     identity: bool,
     /// Put the store under the master key in FILE, which is made where it is absent, and exit. Stop the service first. Once it
@@ -49,19 +50,19 @@ fn run(arguments: &Arguments) -> Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|e| Refusal::new(Code::Io, "switching off core dumps").because(e))?;
     install_crypto();
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| Refusal::io("runtime", &e))?;
     if arguments.identity {
-        let identity = serde_json::to_string(&identity(&config)?.public())
+        let identity = serde_json::to_string(&runtime.block_on(public_identity(&config))?)
             .map_err(|e| Refusal::new(Code::Internal, "identity").because(e))?;
         return writeln!(std::io::stdout(), "{identity}").map_err(|e| Refusal::io("stdout", &e));
     }
     let filter =
         EnvFilter::try_new(&config.log).map_err(|e| Refusal::new(Code::ConfigurationInvalid, "`log`").because(e))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
-    let runtime = tokio::runtime::Runtime::new().map_err(|e| Refusal::io("runtime", &e))?;
     if let Some(new) = &arguments.rewrap {
         let done = runtime.block_on(rewrap(&config, new, &Clock::system()))?;
         let which = match done {
-            Rewrap::Done(seq) => format!("rewrapped, row {seq} of the audit log"),
+            Rewrap::Done(seq) => format!("rewrapped, entry {seq} of the audit log"),
             Rewrap::Unchanged => {
                 "rewrapped before, and what was left of the old key is out of its files now".to_owned()
             }

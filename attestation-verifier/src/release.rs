@@ -21,6 +21,7 @@
 use std::net::IpAddr;
 
 use strongroom_appraisal::{AuthenticReport, Seen, Sightings, appraise, authenticate_recording};
+use strongroom_tlog::EntryProof;
 use strongroom_wire::deployment::Deployment;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::{Attestation, Jwe, ResourcePath};
@@ -34,6 +35,15 @@ use crate::store::{Recorded, StoredKey, StoredPolicy, Transaction};
 use crate::token;
 use crate::trail::Trail;
 use crate::vendors::Supplied;
+
+/// A key that was released.
+#[derive(Debug)]
+pub struct Released {
+    /// It, wrapped to the attested key.
+    pub jwe: Jwe,
+    /// That its release is in the log, with the entry itself.
+    pub proof: EntryProof,
+}
 
 /// What step 4 approved by.
 struct Approved {
@@ -174,7 +184,7 @@ impl Verifier {
     /// # Errors
     /// The reason of the first step that did not hold. `store-failed` where the decision could not be recorded: then
     /// nothing is released. `busy`: the policy changed while it was applied.
-    pub async fn release(&self, session: &str, id: &ResourcePath) -> Result<Jwe> {
+    pub async fn release(&self, session: &str, id: &ResourcePath) -> Result<Released> {
         let attested = self.sessions.attested(session, self.clock.now())?;
 
         let mut trail = Trail::new(Kind::Release, id.as_str());
@@ -258,10 +268,11 @@ impl Verifier {
         Ok(key)
     }
 
-    fn hand_over(&self, key: &StoredKey, attested: &Attested, recorded: Recorded) -> Result<Jwe> {
+    fn hand_over(&self, key: &StoredKey, attested: &Attested, recorded: Recorded) -> Result<Released> {
+        let proof = recorded.proof()?;
         let jwe = attested.recipient.encrypt(&self.store.open_key(key)?)?;
         tracing::info!(key = key.metadata.id, audit = recorded.seq(), "released");
-        Ok(jwe)
+        Ok(Released { jwe, proof })
     }
 }
 

@@ -12,12 +12,14 @@ use serde::Serialize;
 use std::net::IpAddr;
 use std::sync::Arc;
 use strongroom_transport::{PeerAddr, read_body};
+use strongroom_wire::bytes::to_base64;
 use strongroom_wire::ear::EarClaims;
 use strongroom_wire::endorsements;
-use strongroom_wire::kbs::{self, AttestResponse, Challenge, ErrorInformation, ResourcePath};
+use strongroom_wire::kbs::{self, AttestResponse, Challenge, ErrorInformation, LOG_PROOF, ResourcePath};
 use strongroom_wire::{Code, Fault, Refusal, Result, limits};
 
 use crate::Verifier;
+use crate::release::Released;
 use crate::sessions::LIFETIME;
 use crate::trail::line;
 use crate::vendors::PASSING;
@@ -100,7 +102,10 @@ async fn resource(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -
         to_the_end(async move { verifier.release(&session, &id).await }).await
     };
     match released.await {
-        Ok(jwe) => json(StatusCode::OK, &jwe),
+        Ok(Released { jwe, proof }) => {
+            let proof = [(LOG_PROOF, to_base64(proof.to_string().as_bytes()))];
+            (proof, json(StatusCode::OK, &jwe)).into_response()
+        }
         Err(refusal) => refused(resource_kind(refusal.code), &refusal),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use strongroom_appraisal::Roots;
 use strongroom_jose::{TokenSigner, TokenVerifier};
 use strongroom_transport::{Bound, ServeLimits, ServerIdentity, bind, serve, server_config};
-use strongroom_wire::Result;
+use strongroom_wire::{Realm, Result};
 use tokio::sync::watch;
 
 use crate::admin_gate::AdminGate;
@@ -50,12 +50,25 @@ pub struct Service {
     lock: StateLock,
 }
 
-/// The identity that `config` names, made at first start.
+/// What others know the verifier of `config` by. Identity, master key and store are made where it is their first start; a service
+/// may run.
 ///
 /// # Errors
-/// Those of [`Config::roots`] and [`Identity::load_or_create`].
-pub fn identity(config: &Config) -> Result<Identity> {
-    Identity::load_or_create(&config.state, &config.names, config.roots()?.realm())
+/// Those of [`Config::roots`], [`Identity::load_or_create`] and of opening the store.
+pub async fn public_identity(config: &Config) -> Result<PublicIdentity> {
+    let realm = config.roots()?.realm();
+    let identity = Identity::load_or_create(&config.state, &config.names, realm)?;
+    let log = match Store::log_key(&store_path(&config.state), &config.master_key, realm).await {
+        Some(key) => key,
+        None => open_store(config, realm).await?.log().verifier().clone(),
+    };
+    Ok(identity.public(&log))
+}
+
+/// One makes the store at a time, whoever finds none.
+async fn open_store(config: &Config, realm: Realm) -> Result<Store> {
+    let _creating = StateLock::creating(&config.state)?;
+    Store::open(&store_path(&config.state), &config.master_key, realm).await
 }
 
 impl Service {
@@ -67,14 +80,15 @@ impl Service {
     pub async fn start(config: &Config, clock: Clock) -> Result<Self> {
         let roots = config.roots()?;
         let realm = roots.realm();
-        let identity = identity(config)?;
+        let identity = Identity::load_or_create(&config.state, &config.names, realm)?;
         let lock = StateLock::serving(&config.state)?;
-        let public = identity.public();
+        let store = open_store(config, realm).await?;
+        let public = identity.public(store.log().verifier());
         let questions = config.endorsements.as_ref().map_or(PEER_QUESTIONS, |stated| stated.peer_questions);
         let vendors = config.fetcher()?;
         let vendors = vendors.map(|fetcher| Vendors::new(fetcher, roots.clone(), clock.clone(), questions));
         let verifier = Verifier {
-            store: Store::open(&store_path(&config.state), &config.master_key, realm).await?,
+            store,
             roots,
             sessions: Sessions::default(),
             models: Models::new(&config.registries)?,
@@ -85,7 +99,7 @@ impl Service {
             vendors,
             clock,
         };
-        tracing::info!(%realm, pin = %public.pin, "verifier opened");
+        tracing::info!(%realm, pin = %public.pin, log = public.log_key, "verifier opened");
         Ok(Self {
             verifier: Arc::new(verifier),
             tls: identity.tls,

@@ -2,13 +2,15 @@
 //! something from, promotion statements and what they speak against, the newest revocation lists, the audit log, and the stamp of its realm, sealed under
 //! its master key.
 //!
-//! Write-ahead log with `synchronous = FULL`: what was committed survives a power cut. One connection that writes, so that one
-//! transaction follows the other: what one reads is what is in force, and rows of the audit log are in the order of time.
+//! Write-ahead log with `synchronous = FULL`: what was committed survives a power cut. One connection that writes (`writer.rs`), so
+//! that one decision follows the other: what one reads is what is in force, and entries of the audit log are in the order of time.
 
 mod authentic;
 mod decisions;
 mod documents;
 mod keys;
+mod log;
+mod log_key;
 mod policies;
 mod promotion_facts;
 mod promotions;
@@ -17,6 +19,7 @@ mod schema;
 mod seen;
 mod tables;
 mod verified;
+mod writer;
 
 pub(crate) use decisions::Recorded;
 pub(crate) use documents::PolicyInForce;
@@ -27,21 +30,33 @@ pub(crate) use promotions::{Kept, StoredPromotion};
 
 use crate::master_key::MasterKey;
 use crate::private_file;
+use core::ops::{Deref, DerefMut};
+use log::Keys;
+use log_key::LOG_KEY;
 use schema::Schema;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Row as _, SqlSafeStr as _, Sqlite};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, SqlSafeStr as _, Sqlite};
 use std::path::Path;
+use strongroom_tlog::{NoteSigner, NoteVerifier};
 use strongroom_wire::{Code, Realm, Refusal, Result};
+use tokio::sync::Mutex;
 use verified::VerifiedDocuments;
+use writer::{Writer, Writing};
 
 /// The store of one verifier.
 #[derive(Debug)]
 pub(crate) struct Store {
+    writer: Mutex<Writer>,
+    /// For what is no transaction.
     pool: SqlitePool,
     /// Read alone, beside the transactions: for whom nothing is decided yet.
     reading: SqlitePool,
     master: MasterKey,
+    /// Signs the log's checkpoints.
+    log: NoteSigner,
     schema: Schema,
     documents: VerifiedDocuments,
 }
@@ -50,11 +65,18 @@ pub(crate) struct Store {
 /// [`Transaction::commit`] returned; where it is dropped instead, nothing was changed. No two are open at a time: who waits
 /// for something else must not hold one.
 pub(crate) struct Transaction<'a> {
-    sql: sqlx::Transaction<'static, Sqlite>,
+    sql: Sql<'a>,
     master: &'a MasterKey,
+    log: &'a NoteSigner,
     documents: &'a VerifiedDocuments,
     /// Whether the set of rows is the one that was authenticated, of which nobody else changes any meanwhile.
     verified: bool,
+}
+
+/// The connection of a transaction.
+enum Sql<'a> {
+    Reading(sqlx::Transaction<'static, Sqlite>),
+    Writing(Writing<'a>),
 }
 
 /// The name in `meta` of the realm, which only the store's own master key opens. No key id, since it has no slashes.
@@ -75,10 +97,7 @@ impl Store {
             // SQLite gives its other files the mode of this one.
             private_file::create(path, b"")?;
         }
-        let store = Self::connect(path, master).await?;
-        store.stamp(realm).await?;
-        store.verify(realm).await?;
-        Ok(store)
+        Self::connect(path, master, realm, true).await
     }
 
     /// [`Self::open`] of a store that is there and has its stamp, under this master key.
@@ -86,23 +105,53 @@ impl Store {
     /// # Errors
     /// As there; `store-failed` also where there is none; `store-tampered` also where it has no stamp.
     pub(crate) async fn open_under(path: &Path, master: MasterKey, realm: Realm) -> Result<Self> {
-        let store = Self::connect(path, master).await?;
-        store.verify(realm).await?;
-        Ok(store)
+        Self::connect(path, master, realm, false).await
     }
 
-    async fn connect(path: &Path, master: MasterKey) -> Result<Self> {
+    /// The public half of the log's key in the store at `path`, read beside whoever has it open. `None`: opening it says why not.
+    pub(crate) async fn log_key(path: &Path, master_key: &Path, realm: Realm) -> Option<NoteVerifier> {
+        if !path.try_exists().ok()? {
+            return None;
+        }
+        let master = MasterKey::load(master_key, false).ok()?;
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
+        let mut connection = options.connect().await.ok()?;
+        let stamp = meta(&mut connection, STAMP).await.ok()??;
+        if master.open(STAMP, &stamp).ok()?.as_slice() != realm.to_string().as_bytes() {
+            return None;
+        }
+        let sealed = meta(&mut connection, LOG_KEY).await.ok()??;
+        let seed = log_key::open(&sealed, &master).ok()?;
+        log_key::signer(&seed, realm).ok().map(|signer| signer.verifier().clone())
+    }
+
+    async fn connect(path: &Path, master: MasterKey, realm: Realm, make: bool) -> Result<Self> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .disable_statement_logging();
-        let pool =
-            SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(failed("opening"))?;
+        let mut connection = options.connect().await.map_err(failed("opening"))?;
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
         let options = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
         let reading = SqlitePoolOptions::new().max_connections(2).connect_lazy_with(options);
-        migrations().run(&pool).await.map_err(|e| failed("migrations")(e.into()))?;
-        Ok(Self { pool, reading, master, schema: Schema::expected().await?, documents: VerifiedDocuments::default() })
+        migrations().run(&mut connection).await.map_err(migration_failed)?;
+        let schema = Schema::expected().await?;
+        let sealed = meta(&mut connection, LOG_KEY).await?;
+        let new = make && is_new(&mut connection).await?;
+        let seed = match sealed {
+            Some(sealed) => log_key::open(&sealed, &master)?,
+            None if new => log_key::generate()?,
+            None => return Err(Refusal::new(Code::StoreTampered, "store: it has no key of its audit log")),
+        };
+        let log = log_key::signer(&seed, realm)?;
+        let writer = Mutex::new(Writer::new(connection));
+        let store = Self { writer, pool, reading, master, log, schema, documents: VerifiedDocuments::default() };
+        if new {
+            store.stamp(realm, seed.as_ref()).await?;
+        }
+        store.verify(realm).await?;
+        Ok(store)
     }
 
     /// Begins the next transaction; waits for the one before to end.
@@ -110,8 +159,12 @@ impl Store {
     /// # Errors
     /// `store-tampered`: a table, an index, a view or a trigger is not one that the migrations made; `store-failed`.
     pub(crate) async fn begin(&self) -> Result<Transaction<'_>> {
-        let sql = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed("transaction"))?;
-        self.transaction(sql).await
+        Ok(self.transaction(Sql::Writing(self.writing(true).await?)))
+    }
+
+    async fn writing(&self, savepoint: bool) -> Result<Writing<'_>> {
+        let keys = Keys { master: &self.master, log: &self.log };
+        Writing::begin(&self.writer, &self.schema, keys, savepoint).await
     }
 
     /// What was committed last, for reading alone. It waits for no transaction and holds up none: what anybody may cause to
@@ -121,20 +174,19 @@ impl Store {
     /// # Errors
     /// As [`Self::begin`].
     pub(crate) async fn begin_reading(&self) -> Result<Transaction<'_>> {
-        let sql = self.reading.begin().await.map_err(failed("reading"))?;
-        self.transaction(sql).await
+        let mut sql = self.reading.begin().await.map_err(failed("reading"))?;
+        self.schema.verify(&mut sql).await?;
+        Ok(self.transaction(Sql::Reading(sql)))
     }
 
-    /// No other transaction changes the schema before this one ends.
-    async fn transaction(&self, mut sql: sqlx::Transaction<'static, Sqlite>) -> Result<Transaction<'_>> {
-        self.schema.verify(&mut sql).await?;
-        Ok(Transaction { sql, master: &self.master, documents: &self.documents, verified: false })
+    fn transaction<'a>(&'a self, sql: Sql<'a>) -> Transaction<'a> {
+        Transaction { sql, master: &self.master, log: &self.log, documents: &self.documents, verified: false }
     }
 
     /// Executes a statement as no transaction of the service does.
     #[cfg(test)]
     pub(crate) async fn execute(&self, statement: &'static str) {
-        sqlx::query(statement).execute(&self.pool).await.unwrap();
+        sqlx::query(statement).execute(self.writer.lock().await.connection()).await.unwrap();
     }
 
     /// Answers only where the database does.
@@ -142,18 +194,21 @@ impl Store {
         sqlx::query("SELECT 1").execute(&self.pool).await.map(drop).map_err(failed("ping"))
     }
 
-    /// Stamps a store that has no stamp, because it is new.
-    async fn stamp(&self, realm: Realm) -> Result<()> {
-        let mut transaction = self.begin().await?;
-        if transaction.meta(STAMP).await?.is_some() {
-            return Ok(());
-        }
-        transaction.set_meta(STAMP, &self.master.seal(STAMP, realm.to_string().as_bytes())?).await?;
-        transaction.authenticate_nothing().await?;
-        transaction.sql.commit().await.map_err(failed("meta"))
+    /// The key that signs the audit log's checkpoints.
+    pub(crate) const fn log(&self) -> &NoteSigner {
+        &self.log
     }
 
-    /// Verifies the stamp, then all of the log and which rows there are.
+    /// Makes a new store what it is: of its realm, with nothing in it, and with the first entry of its log.
+    async fn stamp(&self, realm: Realm, seed: &[u8]) -> Result<()> {
+        let mut transaction = self.begin().await?;
+        transaction.set_meta(STAMP, &self.master.seal(STAMP, realm.to_string().as_bytes())?).await?;
+        transaction.set_meta(LOG_KEY, &self.master.seal(LOG_KEY, seed)?).await?;
+        transaction.authenticate_nothing().await?;
+        transaction.begin_log(realm).await
+    }
+
+    /// Verifies the stamp, then the log and which rows there are.
     async fn verify(&self, realm: Realm) -> Result<()> {
         let mut transaction = self.begin().await?;
         let stamped = self.master.open(STAMP, &transaction.sealed_stamp().await?).map_err(|_| {
@@ -172,8 +227,7 @@ impl Store {
 
 impl Transaction<'_> {
     async fn meta(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
-        let row = sqlx::query("SELECT value FROM meta WHERE name = ?").bind(name).fetch_optional(&mut *self.sql).await;
-        row.and_then(|row| row.map(|row| row.try_get(0)).transpose()).map_err(failed("meta"))
+        meta(&mut self.sql, name).await
     }
 
     async fn sealed_stamp(&mut self) -> Result<Vec<u8>> {
@@ -182,8 +236,41 @@ impl Transaction<'_> {
     }
 
     async fn set_meta(&mut self, name: &str, value: &[u8]) -> Result<()> {
-        let insert = sqlx::query("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)").bind(name).bind(value);
-        insert.execute(&mut *self.sql).await.map(drop).map_err(failed("meta"))
+        set_meta(&mut self.sql, name, value).await
+    }
+
+    /// Waits until what was changed is durable, without an entry of the log: for what is no decision.
+    async fn commit_unrecorded(self) -> Result<()> {
+        self.sql.writing()?.commit(None).await.map(drop)
+    }
+}
+
+impl<'a> Sql<'a> {
+    fn writing(self) -> Result<Writing<'a>> {
+        match self {
+            Self::Writing(writing) => Ok(writing),
+            Self::Reading(_) => Err(Refusal::new(Code::Internal, "store: a transaction that reads alone")),
+        }
+    }
+}
+
+impl Deref for Sql<'_> {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        match self {
+            Self::Reading(sql) => sql,
+            Self::Writing(sql) => sql,
+        }
+    }
+}
+
+impl DerefMut for Sql<'_> {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        match self {
+            Self::Reading(sql) => sql,
+            Self::Writing(sql) => sql,
+        }
     }
 }
 
@@ -191,6 +278,23 @@ impl core::fmt::Debug for Transaction<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Transaction")
     }
+}
+
+async fn meta(sql: &mut SqliteConnection, name: &str) -> Result<Option<Vec<u8>>> {
+    let select = sqlx::query_scalar("SELECT value FROM meta WHERE name = $1").bind(name);
+    select.fetch_optional(sql).await.map_err(failed("meta"))
+}
+
+async fn set_meta(sql: &mut SqliteConnection, name: &str, value: &[u8]) -> Result<()> {
+    let upsert =
+        "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    sqlx::query(upsert).bind(name).bind(value).execute(sql).await.map(drop).map_err(failed("meta"))
+}
+
+/// Whether nothing was ever written to it.
+async fn is_new(sql: &mut SqliteConnection) -> Result<bool> {
+    let count = "SELECT (SELECT COUNT(*) FROM meta) + (SELECT COUNT(*) FROM leaves)";
+    sqlx::query_scalar(count).fetch_one(sql).await.map(|count: i64| count == 0).map_err(failed("meta"))
 }
 
 fn migrations() -> Migrator {
@@ -204,6 +308,16 @@ fn migrations() -> Migrator {
         (4, "promotion facts", include_str!("../migrations/0004_promotion_facts.sql")),
     ];
     Migrator::with_migrations(all.map(migration).to_vec())
+}
+
+/// A store from before the audit log was a transparency log has another first migration.
+fn migration_failed(error: MigrateError) -> Refusal {
+    match error {
+        MigrateError::VersionMismatch(_) => Refusal::new(Code::VersionUnsupported, "store")
+            .got("one of a release that nothing converts")
+            .want("a new `state`, and its keys and policies put again"),
+        error => failed("migrations")(error.into()),
+    }
 }
 
 /// Database errors name tables and files, never values.
@@ -288,7 +402,7 @@ mod tests {
         let store = open(folder.path(), Realm::Vendor).await.unwrap();
         let mut transaction = store.begin().await.unwrap();
         transaction.set_meta("name", b"value").await.unwrap();
-        transaction.sql.commit().await.unwrap();
+        transaction.commit_unrecorded().await.unwrap();
         for entry in std::fs::read_dir(folder.path()).unwrap() {
             let entry = entry.unwrap();
             assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());

@@ -130,6 +130,11 @@ pub struct VerifiedCheckpoint {
 }
 
 impl VerifiedCheckpoint {
+    #[cfg(test)]
+    pub(crate) fn of_test(size: u64, root: Sha256) -> Self {
+        Self { checkpoint: Checkpoint { origin: "example.com/log".into(), size, root }, witnessed: None }
+    }
+
     /// Which log.
     pub fn origin(&self) -> &str {
         &self.checkpoint.origin

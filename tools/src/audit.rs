@@ -1,65 +1,85 @@
-//! `strongroom audit show`: what a verifier decided, and why.
+//! `strongroom audit`: what a verifier decided, and why, out of a log that nobody has to take its word for.
+//!
+//! Whatever is printed was proved to be in the tree of a checkpoint that the log's key signed. Which key that is, `--log-key` says;
+//! without it the verifier does, over a connection that is pinned to it.
+
+mod consistency;
+mod log;
+mod memory;
+mod prove;
+mod show;
+mod verify;
 
 use crate::admin::Service;
-use crate::{block_on, output};
-use clap::Subcommand;
+use crate::block_on;
+use clap::{Args, Subcommand};
+use log::Log;
 use std::process::ExitCode;
+use strongroom_tlog::NoteVerifier;
 use strongroom_wire::Result;
-use strongroom_wire::audit::{Link, Row, verify_chain};
-use strongroom_wire::digest::Sha256;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Print decisions, oldest first, once the chain of their hashes is verified.
-    ///
-    /// With --json each brings every check's got and want. The hash of the last row, kept in a place of your own, is what
-    /// --after-hash of a later call holds the log to. Rows cut off the end leave no trace.
-    #[command(after_help = "Example:\n  strongroom audit show --after 120 --after-hash $HASH \\\n    \
+    /// Print decisions, oldest first, or one of them with everything that it was decided on.
+    #[command(after_help = "Example:\n  strongroom audit show 121 \\\n    \
         --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
-    Show {
-        /// Only decisions after this sequence number.
-        #[arg(long, value_name = "N", default_value_t = 0)]
-        after: u64,
-        /// The hash that the row of that number had: what is printed must follow it.
-        #[arg(long, value_name = "HEX", value_parser = Sha256::from_hex, requires = "after")]
-        after_hash: Option<Sha256>,
-        /// At most so many, up to 1000.
-        #[arg(long, value_name = "M", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1000))]
-        limit: u64,
-        #[command(flatten)]
-        service: Service,
-    },
+    Show(show::Show),
+    /// Print the last decisions, and with -f those that follow as they come.
+    #[command(after_help = "Example:\n  strongroom audit tail -f --kind release \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
+    Tail(show::Tail),
+    /// Verify all of the log: every entry, the tree over them, and that its key signed that.
+    ///
+    /// With --state it is held to what it was at the time before, too: who puts back or rewrites the log, and has its key, is
+    /// noticed by whoever remembers a checkpoint (log-inconsistent).
+    #[command(
+        after_help = "Example:\n  strongroom audit verify --log-key \"$LOG_KEY\" --state audit.checkpoint \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token"
+    )]
+    Verify(verify::Verify),
+    /// Write a proof that a decision is in the log, which anybody can check without a connection; or check one.
+    ///
+    /// A proof holds the entry, its place in the tree and the signed checkpoint (c2sp.org/tlog-proof).
+    #[command(after_help = "Example:\n  strongroom audit prove 121 --out 121.tlog-proof \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token\n  \
+        strongroom audit prove --check 121.tlog-proof --log-key \"$LOG_KEY\"")]
+    Prove(prove::Prove),
+    /// Verify that the log begins with what it was at a checkpoint that you kept.
+    #[command(
+        after_help = "Example:\n  strongroom audit consistency last-week.checkpoint --log-key \"$LOG_KEY\" \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token"
+    )]
+    Consistency(consistency::Consistency),
+    /// Fetch the newest checkpoint: what to keep in a place of your own, and what a witness cosigns.
+    #[command(after_help = "Example:\n  strongroom audit checkpoint --out today.checkpoint \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
+    Checkpoint(consistency::Newest),
+}
+
+/// The log of which verifier, under which key.
+#[derive(Args)]
+pub(crate) struct Source {
+    /// The log's key, as `strongroom-verifier --identity` prints it. Without it, the one that the verifier itself names.
+    #[arg(long, value_name = "KEY", value_parser = NoteVerifier::parse)]
+    log_key: Option<NoteVerifier>,
+    #[command(flatten)]
+    service: Service,
+}
+
+impl Source {
+    async fn open(&self) -> Result<Log> {
+        Log::open(self.service.client()?, self.log_key.clone()).await
+    }
 }
 
 pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
-    let Command::Show { after, after_hash, limit, service } = command;
-    let client = service.client()?;
-    let rows: Vec<Row> = block_on(client.get_json(&format!("audit?after={after}&limit={limit}")))?;
-    let before = match (after, after_hash, rows.first()) {
-        (_, Some(hash), _) => Link { seq: after, hash },
-        (1.., None, Some(first)) => Link { seq: after, hash: first.previous },
-        _ => Link::START,
-    };
-    let last = verify_chain(&rows, before)?;
-    if json {
-        output::json(&rows)?;
-        return Ok(ExitCode::SUCCESS);
+    match command {
+        Command::Show(arguments) => block_on(arguments.run(json)),
+        Command::Tail(arguments) => block_on(arguments.run(json)),
+        Command::Verify(arguments) => block_on(arguments.run(json)),
+        Command::Prove(arguments) => block_on(arguments.run(json)),
+        Command::Consistency(arguments) => block_on(arguments.run(json)),
+        Command::Checkpoint(arguments) => block_on(arguments.run(json)),
     }
-    output::line(&table(&rows))?;
-    if !rows.is_empty() {
-        if after > 0 && after_hash.is_none() {
-            output::note(&format!("whether row {after} is the one that you know was not verified: pass --after-hash"));
-        }
-        output::note(&format!("verified; to go on: --after {} --after-hash {}", last.seq, last.hash));
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn table(rows: &[Row]) -> String {
-    let row = |row: &Row| {
-        let outcome = if row.code.is_empty() { "ok" } else { &row.code };
-        let (seq, time) = (row.seq.to_string(), output::utc(row.time));
-        vec![seq, time, row.kind.clone(), outcome.to_owned(), row.subject.clone()]
-    };
-    output::table(&["SEQ", "TIME", "KIND", "OUTCOME", "SUBJECT"], &rows.iter().map(row).collect::<Vec<_>>())
+    .map(|()| ExitCode::SUCCESS)
 }

@@ -65,7 +65,7 @@ impl Memory for StateFile {
 }
 
 /// A file of its own beside the memory: the memory itself is replaced by another file whenever it is written.
-fn lock(path: &Path) -> Result<File> {
+pub(crate) fn lock(path: &Path) -> Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let path = Path::new(&name);

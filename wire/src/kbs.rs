@@ -13,6 +13,11 @@ pub const VERSION: &str = "0.4.0";
 /// The cookie that carries the session.
 pub const COOKIE: &str = "kbs-session-id";
 
+/// The header of an answer with a resource that says where its release stands in the verifier's log: base64 of a proof
+/// (c2sp.org/tlog-proof) with the entry as its extra data, of at most [`crate::limits::LOG_PROOF`] bytes. It is ours, and clients of
+/// other services pass it over.
+pub const LOG_PROOF: &str = "strongroom-log-proof";
+
 /// `POST /kbs/v0/auth`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -174,6 +174,12 @@ pub const NOTE_SIGNATURES: usize = 100;
 pub const NOTE_NAME: usize = 256;
 /// Hashes of one inclusion proof: a tree whose entries 64 bits count is so deep.
 pub const LOG_DEPTH: usize = 64;
+/// Bytes of one entry of an audit log: c2sp.org/tlog-tiles gives their length 16 bits.
+pub const LOG_ENTRY: usize = 0xffff;
+/// An entry with its proof in a header: both in base64, the entry twice, and a path and a checkpoint of some kilobytes.
+pub const LOG_PROOF: usize = 128 * 1024;
+/// Entries of one log that are read at a time, a page of its tree's 256 a few times over.
+pub const LOG_PAGE: u64 = 1000;
 /// A firmware image that is measured: OVMF's are 2 to 4 MiB, and QEMU's flash takes 8.
 pub const FIRMWARE: usize = 64 * 1024 * 1024;
 /// Sections that a firmware's metadata describes for one platform; OVMF's have five to seven.
@@ -266,6 +272,8 @@ mod tests {
             (NOTE_SIGNATURES, 100),
             (NOTE_NAME, 256),
             (LOG_DEPTH, 64),
+            (LOG_ENTRY, 65_535),
+            (LOG_PROOF, 131_072),
             (FIRMWARE, 67_108_864),
             (FIRMWARE_SECTIONS, 64),
             (GUEST_KERNEL, 1_073_741_824),
@@ -277,6 +285,7 @@ mod tests {
         }
         let numbers = [
             (TIME, 253_402_300_800),
+            (LOG_PAGE, 1000),
             (REFERENCE_VALUES_VALIDITY, 31_622_400),
             (INVENTORY_VALIDITY, 31_622_400),
             (PROMOTION_VALIDITY, 2_592_000),
@@ -306,6 +315,7 @@ mod tests {
             (KBS_ANSWER, base64(RESOURCE)),
             (KBS_ANSWER, TOKEN),
             (EVIDENCE, PCK_CHAIN + QE_AUTH_DATA),
+            (LOG_PROOF, base64(base64(LOG_ENTRY) + 48 * LOG_DEPTH + 4 * NOTE_NAME)),
             (API_BODIES, API_BODY),
             (API_BODY, API_INPUT),
             (API_TOKENS, SEQUENCE),

@@ -1,13 +1,14 @@
 //! What the master key authenticates beside the values of keys: each row of keys and policies, the set of all of them, and
-//! the end of the audit log together with that set, so that none can be changed, put in, renamed, taken out or cut off
-//! without it. All of the file put back to what it once was is not noticed; nor is the log alone, back to no further than
-//! the last change of a key or policy.
+//! the end of the audit log, its checkpoint, together with that set, so that none can be changed, put in, renamed, taken out or cut
+//! off without it. All of the file put back to what it once was is not noticed here; nor is the log alone, back to no further than
+//! the last change of a key or policy. Who remembers a checkpoint notices both.
 
+use super::log::Keys;
 use super::tables::{Name, TABLES};
-use super::{Transaction, failed};
+use super::{Transaction, failed, log};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
-use strongroom_wire::audit::Link;
+use strongroom_tlog::SignedNote;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// The name in `meta` of what authenticates the set.
@@ -46,23 +47,21 @@ impl Transaction<'_> {
     /// # Errors
     /// `store-tampered`: the end of the log is not the one that was authenticated with the set as it was; `store-failed`.
     pub(super) async fn authenticate_rows(&mut self) -> Result<()> {
-        let last = self.last().await?;
-        self.verify_head(last).await?;
-        self.authenticate_all(last).await
+        let (last, _) = log::head(&mut self.sql, Keys { master: self.master, log: self.log }).await?;
+        self.authenticate_all(&last).await
     }
 
     /// Authenticates the set of rows as it is now, and `last` as the end of the audit log, whatever was authenticated before.
-    pub(super) async fn authenticate_all(&mut self, last: Link) -> Result<()> {
+    pub(super) async fn authenticate_all(&mut self, last: &SignedNote) -> Result<()> {
         let content = self.rows().await?;
         self.set_meta(ROWS, &self.master.mac(content.bytes())).await?;
-        self.authenticate_head(last).await
+        log::authenticate(&mut self.sql, last, Keys { master: self.master, log: self.log }).await
     }
 
-    /// Authenticates the empty set and the empty log, which is what a new store holds, whatever this one holds.
+    /// Authenticates the empty set, which is what a new store holds, whatever this one holds.
     pub(super) async fn authenticate_nothing(&mut self) -> Result<()> {
         let nothing = TABLES.iter().map(|table| (table.name, Vec::new())).collect::<Vec<_>>();
-        self.set_meta(ROWS, &self.master.mac(set(&nothing).bytes())).await?;
-        self.authenticate_head(Link::START).await
+        self.set_meta(ROWS, &self.master.mac(set(&nothing).bytes())).await
     }
 
     /// Verifies the set of rows: before the first use of one. The rows themselves are verified as they are read.
@@ -80,29 +79,6 @@ impl Transaction<'_> {
         self.master.verify("store: the set of keys and policies", content.bytes(), &mac)?;
         self.verified = true;
         Ok(())
-    }
-
-    /// Authenticates `last` as the end of the audit log: after every append.
-    pub(super) async fn authenticate_head(&mut self, last: Link) -> Result<()> {
-        let content = self.head(last).await?;
-        self.set_meta(HEAD, &self.master.mac(content.bytes())).await
-    }
-
-    /// Verifies that `last` is the end of the audit log: before every append.
-    ///
-    /// # Errors
-    /// `store-tampered`; `store-failed`.
-    pub(super) async fn verify_head(&mut self, last: Link) -> Result<()> {
-        let content = self.head(last).await?;
-        let mac = self.meta(HEAD).await?;
-        let mac = mac.ok_or_else(|| Refusal::new(Code::StoreTampered, "store: the audit log is not authenticated"))?;
-        self.master.verify("store: the end of the audit log", content.bytes(), &mac)
-    }
-
-    /// The end of the log together with what authenticates the set: neither can be put back without the other.
-    async fn head(&mut self, last: Link) -> Result<Content> {
-        let rows = self.meta(ROWS).await?.unwrap_or_default();
-        Ok(Content::of("strongroom/audit-head/v1").number(last.seq).field(&last.hash.0).field(&rows))
     }
 
     async fn rows(&mut self) -> Result<Content> {
@@ -173,7 +149,7 @@ mod tests {
         }
         let other = ResourcePath::parse("a/b/other").unwrap();
         transaction.put_policy(&other, policy_text(3).as_bytes(), 5).await.unwrap();
-        transaction.sql.commit().await.unwrap();
+        transaction.commit_unrecorded().await.unwrap();
         store
     }
 

@@ -300,14 +300,14 @@ mod tests {
         let put = async |store: &Store, envelope: &[u8]| {
             let mut transaction = store.begin().await.unwrap();
             transaction.put_document(envelope, 5).await.unwrap();
-            transaction.sql.commit().await.unwrap();
+            transaction.commit_unrecorded().await.unwrap();
         };
         let mut transaction = store.begin().await.unwrap();
         for (id, version) in [("a/b/any", 1), ("a/b/newer", 8)] {
             let id = ResourcePath::parse(id).unwrap();
             transaction.put_policy(&id, policy_of(&publisher, version).as_bytes(), 5).await.unwrap();
         }
-        transaction.sql.commit().await.unwrap();
+        transaction.commit_unrecorded().await.unwrap();
         let lacks = async |store: &Store, now| {
             let in_force = store.begin_reading().await.unwrap().policies_in_force(now).await?;
             Ok::<_, Refusal>(in_force.into_iter().map(|one| one.lacks.map(|lack| lack.code)).collect::<Vec<_>>())
@@ -335,14 +335,14 @@ mod tests {
         let id = ResourcePath::parse("a/b/c").unwrap();
         let mut transaction = store.begin().await.unwrap();
         transaction.put_policy(&id, policy_of(&publisher, 1).as_bytes(), 5).await.unwrap();
-        transaction.sql.commit().await.unwrap();
+        transaction.commit_unrecorded().await.unwrap();
         let mut digests = Vec::new();
         for (version, keep) in [(7, true), (8, false), (8, true)] {
             let mut transaction = store.begin().await.unwrap();
             transaction.put_document(&inventory(&publisher, version), 5).await.unwrap();
             digests.push(transaction.policy_in_force(&id, 5).await.unwrap().policy.digest());
             if keep {
-                transaction.sql.commit().await.unwrap();
+                transaction.commit_unrecorded().await.unwrap();
             } else {
                 drop(transaction);
             }
@@ -370,7 +370,7 @@ mod tests {
             .await
             .unwrap();
         let kept = transaction.put_document(&inventory(&publisher, 7), 5).await.unwrap();
-        transaction.sql.commit().await.unwrap();
+        transaction.commit_unrecorded().await.unwrap();
         store.compare(|seen| seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", 7)).await.unwrap();
 
         store.rewrap(&key(2), &Clock::of(|| 6)).await.unwrap();

@@ -215,7 +215,7 @@ mod tests {
         let (folder, store) = store().await;
         let mut rows = store.begin().await.unwrap();
         rows.put_key(&id("a/b/c"), b"a value that is looked for", 5).await.unwrap();
-        rows.sql.commit().await.unwrap();
+        rows.commit_unrecorded().await.unwrap();
         for entry in std::fs::read_dir(folder.path()).unwrap() {
             let bytes = std::fs::read(entry.unwrap().path()).unwrap();
             assert!(!bytes.windows(12).any(|window| window == b"a value that"));

@@ -2,8 +2,10 @@
 //! or all of it under the other.
 
 use super::authentic::{HEAD, ROWS};
+use super::log::{self, CHECKPOINT};
+use super::log_key::{self, LOG_KEY};
 use super::tables::{Name, Rewrapped, TABLES, Table};
-use super::{Recorded, STAMP, Store, Transaction, failed};
+use super::{Recorded, STAMP, Sql, Store, Transaction, failed};
 use crate::audit::{Event, Kind};
 use crate::clock::Clock;
 use crate::master_key::MasterKey;
@@ -44,16 +46,18 @@ impl Transaction<'_> {
     /// 1. Refuse entries that nobody here knows: they may hang on the old key. Tables are those of the migrations.
     /// 2. Verify the set of rows and the end of the log under the old key.
     /// 3. Carry over the rows, each verified and opened under the old key; then read each back under the new.
-    /// 4. The same for the stamp, the set and the end of the log.
+    /// 4. The same for the stamp, the log's key, the set and the end of the log.
     /// 5. Append to the log, and commit.
     async fn rewrap(mut self, new: &MasterKey, clock: &Clock) -> Result<Recorded> {
         // 1.
         self.verify_known().await?;
         // 2.
         self.verify_rows().await?;
-        let last = self.last().await?;
-        self.verify_head(last).await?;
+        let keys = log::Keys { master: self.master, log: self.log };
+        let (last, _) = log::head(&mut self.sql, keys).await?;
         let stamp = self.master.open(STAMP, &self.sealed_stamp().await?)?;
+        let log_key = self.meta(LOG_KEY).await?.unwrap_or_default();
+        let log_key = log_key::open(&log_key, self.master)?;
         // 3.
         let mut counts = Map::new();
         for table in &TABLES {
@@ -62,8 +66,12 @@ impl Transaction<'_> {
         }
         // 4.
         let mut renewed = Transaction { master: new, verified: false, ..self };
+        if let Sql::Writing(writing) = &mut renewed.sql {
+            writing.under(new);
+        }
         renewed.set_meta(STAMP, &new.seal(STAMP, &stamp)?).await?;
-        renewed.authenticate_all(last).await?;
+        renewed.set_meta(LOG_KEY, &new.seal(LOG_KEY, log_key.as_ref())?).await?;
+        renewed.authenticate_all(&last).await?;
         // 5.
         let detail = Value::Object(counts);
         let event = Event { kind: Kind::Admin, subject: "rewrap under another master key".into(), code: None, detail };
@@ -71,7 +79,7 @@ impl Transaction<'_> {
     }
 
     async fn verify_known(&mut self) -> Result<()> {
-        let known = [STAMP, ROWS, HEAD];
+        let known = [STAMP, ROWS, HEAD, CHECKPOINT, LOG_KEY];
         let rows = sqlx::query("SELECT name FROM meta").fetch_all(&mut *self.sql).await.map_err(failed("rewrap"))?;
         for row in rows {
             let name: String = row.try_get(0).map_err(failed("rewrap"))?;
@@ -168,7 +176,7 @@ mod tests {
         }
         let policies = transaction.policies().await.unwrap();
         let policies = policies.into_iter().map(|p| (p.metadata.id, p.metadata.version, p.toml)).collect();
-        (keys, policies, transaction.audit(0, 100).await.unwrap().len())
+        (keys, policies, transaction.audit(0, 100, None).await.unwrap().len())
     }
 
     async fn code(folder: &Path, bytes: [u8; 32]) -> Option<Code> {
@@ -307,7 +315,7 @@ mod tests {
         let tables: Vec<(String, bool)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         let mut known: Vec<_> = TABLES.iter().map(|table| (table.name.to_owned(), true)).collect();
         // In these, nothing but what `meta` holds hangs on the master key.
-        known.extend(["_sqlx_migrations", "audit", "meta"].map(|name| (name.to_owned(), false)));
+        known.extend(["_sqlx_migrations", "leaves", "meta", "tiles"].map(|name| (name.to_owned(), false)));
         known.sort();
         assert_eq!(tables, known);
     }

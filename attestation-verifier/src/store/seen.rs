@@ -39,7 +39,7 @@ impl Store {
         let mut raised = before.clone();
         let outcome = compare(&mut raised);
         transaction.put_seen(&before, &raised).await?;
-        transaction.sql.commit().await.map_err(failed("seen"))?;
+        transaction.commit_unrecorded().await?;
         outcome
     }
 }

@@ -3,6 +3,8 @@
 use crate::world::{KEY, World};
 use http::Method;
 use serde_json::{Value, json};
+use strongroom_tlog::{NoteVerifier, SignedNote, Tile, Trust, entries};
+use strongroom_wire::digest::Sha256;
 use strongroom_wire::limits;
 
 #[tokio::test]
@@ -109,7 +111,7 @@ async fn policy_is_kept_as_written_and_judged_before() {
 }
 
 #[tokio::test]
-async fn every_call_is_one_row_with_its_outcome_and_the_chain_holds() {
+async fn every_call_is_one_entry_with_its_outcome_and_the_log_is_one_tree() {
     let world = World::start().await;
     world.put_key("a/b/c", b"secret").await;
     world.admin(Method::PUT, "keys/a/b/c", b"other".to_vec()).await;
@@ -130,12 +132,39 @@ async fn every_call_is_one_row_with_its_outcome_and_the_chain_holds() {
     let page = world.admin(Method::GET, "audit?after=1&limit=2", vec![]).await.json();
     assert_eq!(page.as_array().unwrap().iter().map(|row| &row["seq"]).collect::<Vec<_>>(), [2, 3]);
 
-    // The chain as somebody who has only the answer recomputes it.
-    let mut previous = "00".repeat(32);
-    for row in &rows {
-        assert_eq!(row["previous"], previous.as_str());
-        previous = leaf_hash(row, &previous);
-        assert_eq!(row["hash"], previous.as_str());
+    let releases = world.admin(Method::GET, "audit?kind=release", vec![]).await.json();
+    assert_eq!(releases, json!([]));
+    // Reads leave an entry a minute.
+    let subjects = world.audit().await;
+    let reads = subjects.iter().filter(|row| row["subject"] == "GET /admin/v1/audit");
+    assert_eq!(reads.count(), 1);
+
+    // The tree as somebody who has only the answers computes it.
+    let get = async |path: &str| world.admin(Method::GET, &format!("log/{path}"), vec![]).await;
+    let key = NoteVerifier::parse(String::from_utf8(get("key").await.body).unwrap().trim_end()).unwrap();
+    assert_eq!(key.to_string(), world.identity.log_key);
+    assert!(key.name().starts_with("strongroom-verifier.test/"), "{key}");
+    let note = SignedNote::parse(&get("checkpoint").await.body).unwrap();
+    let checkpoint = Trust::new(key, Vec::new(), 0).unwrap().verify(&note).unwrap();
+    assert_eq!(checkpoint.size(), 6);
+    let bundle = get("tile/entries/000.p/6").await.body;
+    let leaves = entries::parse(Tile::of_tree(0, 0, 6).unwrap(), &bundle).unwrap();
+    let hash = |parts: &[&[u8]]| Sha256::of_parts(parts).0;
+    let h: Vec<_> = leaves.iter().map(|leaf| hash(&[&[0], leaf])).collect();
+    let node = |a: &[u8; 32], b: &[u8; 32]| hash(&[&[1], a, b]);
+    let left = node(&node(&h[0], &h[1]), &node(&h[2], &h[3]));
+    assert_eq!(node(&left, &node(&h[4], &h[5])), checkpoint.root().0);
+    assert_eq!(get("tile/0/000.p/6").await.body, h.concat());
+    assert_eq!(get("tile/0/000.p/3").await.body, h[..3].concat(), "as it was once");
+    for (path, status, code) in [
+        ("tile/0/000.p/7", 404, "log-proof-invalid"),
+        ("tile/1/000.p/1", 404, "log-proof-invalid"),
+        ("tile/entries/001", 404, "log-proof-invalid"),
+        ("tile/0/0", 400, "malformed"),
+        ("tile", 404, "route-unknown"),
+    ] {
+        let answer = get(path).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{path}");
     }
 }
 
@@ -167,22 +196,6 @@ async fn refusals_that_could_not_be_recorded_are_in_the_next_row() {
     assert_eq!(wrong().await, "admin-unauthorized");
     let rows = world.audit().await;
     assert_eq!((rows.len(), &rows[0]["detail"]["unrecorded"]), (1, &json!(2)));
-}
-
-/// The hash of a row from the words of `strongroom_wire::audit`, not with its code.
-fn leaf_hash(row: &Value, previous: &str) -> String {
-    let mut bytes = vec![0];
-    bytes.extend(b"strongroom/audit/v1\0");
-    for number in ["seq", "time"] {
-        bytes.extend(row[number].as_u64().unwrap().to_be_bytes());
-    }
-    let text = |name: &str| row[name].as_str().unwrap().to_owned();
-    for text in [text("kind"), text("subject"), text("code"), row["detail"].to_string()] {
-        bytes.extend((text.len() as u32).to_be_bytes());
-        bytes.extend(text.as_bytes());
-    }
-    bytes.extend(hex::decode(previous).unwrap());
-    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes))
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use strongroom_artifact::{ArtifactId, DataKey, HashAlgorithm};
 use strongroom_devkit::firmware::{IMAGE, KERNEL};
 use strongroom_devkit::intel::{PckSpec, pem_chain, qe_identity, tcb_info};
 use strongroom_devkit::{azure, event_log};
-use strongroom_wire::audit::{Link, Row};
+use strongroom_wire::audit::{Entry, VERSION};
 use strongroom_wire::bytes::to_base64;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::{ResourcePath, SnpEvidence};
@@ -157,17 +157,15 @@ fn messages() -> Vec<Vec<u8>> {
             },
         }},
     });
-    let mut row = Row {
+    let entry = Entry {
+        v: VERSION,
         seq: 1,
         time: 2,
         kind: "release".into(),
         subject: "a/b/c".into(),
         code: String::new(),
-        detail: r#"{"k":1}"#.into(),
-        previous: Link::START.hash,
-        hash: Link::START.hash,
+        detail: json!({"k": 1}),
     };
-    row.hash = row.compute_hash();
     let (_, paths) = merkle::tree(&[[1; 32], [2; 32], [3; 32]]);
     let answer = json!({
         "v": 1, "platform": "snp", "evidence": to_base64(file("vcek-report")),
@@ -191,7 +189,7 @@ fn messages() -> Vec<Vec<u8>> {
         (2, json(&claims)),
         (2, json(&json!({"token": "t"}))),
         (3, json(&answer)),
-        (4, serde_json::to_vec(&[row]).unwrap()),
+        (4, entry.leaf().unwrap()),
         (5, deployment().into_bytes()),
         (6, TRUST.into()),
         (7, snp_policy().into_bytes()),

@@ -22,7 +22,7 @@ const GRAPH: [(&str, &[&str]); 18] = [
     ("enclave", &["wire", "artifact", "jose", "registry-client", "transport"]),
     (
         "attestation-verifier",
-        &["wire", "artifact", "appraisal", "endorsements", "jose", "registry-client", "transport"],
+        &["wire", "artifact", "appraisal", "endorsements", "jose", "registry-client", "tlog", "transport"],
     ),
     ("client", &["wire", "appraisal", "transport"]),
     (
@@ -36,6 +36,7 @@ const GRAPH: [(&str, &[&str]); 18] = [
             "registry-client",
             "client",
             "measurement",
+            "tlog",
             "transport",
         ],
     ),

@@ -74,6 +74,11 @@ impl NoteVerifier {
         &self.name
     }
 
+    /// The 32 bytes of the Ed25519 public key (RFC 8032 §5.1.5).
+    pub const fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
     /// Whether it is the same key, whatever its name and role.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         self.key == other.key
@@ -129,7 +134,7 @@ impl fmt::Debug for NoteVerifier {
     }
 }
 
-/// A key that signs notes.
+/// A key that signs notes. Never shown, cloned or serialised.
 pub struct NoteSigner {
     verifier: NoteVerifier,
     pair: Ed25519KeyPair,

@@ -1,6 +1,7 @@
-//! `key`, `policy` and `audit` against a server that answers as a verifier's admin API does, over real TLS. (The verifier
+//! `key` and `policy` against a server that answers as a verifier's admin API does, over real TLS. (The verifier
 //! itself is met in the workspace's end-to-end tests; no crate of a service is linked here.)
 
+use crate::audit::Decisions;
 use crate::run::{Run, set_mode, strongroom, text, write_secret};
 use axum::Router;
 use axum::body::Bytes;
@@ -11,7 +12,6 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use strongroom_transport::{ServeLimits, ServerIdentity, bind, serve, server_config};
-use strongroom_wire::audit::{Link, Row};
 use strongroom_wire::{Code, Refusal};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -32,7 +32,7 @@ struct Kept {
     policies: Mutex<Vec<(String, Vec<u8>)>>,
     documents: Mutex<Vec<Vec<u8>>>,
     disabled: Mutex<Vec<String>>,
-    audit: Mutex<Vec<Row>>,
+    decisions: Mutex<Decisions>,
 }
 
 impl Service {
@@ -67,7 +67,17 @@ impl Service {
         self.state.keys.lock().unwrap().clone()
     }
 
-    fn run(&self, command: &[&str]) -> Run {
+    /// What it decided.
+    pub(crate) fn decisions(&self) -> std::sync::MutexGuard<'_, Decisions> {
+        self.state.decisions.lock().unwrap()
+    }
+
+    /// A file of this test's own.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn run(&self, command: &[&str]) -> Run {
         strongroom(command.iter().copied().chain(self.flags()).chain(["--json"]))
     }
 }
@@ -123,11 +133,7 @@ async fn answer(State(kept): State<Arc<Kept>>, method: Method, uri: Uri, headers
             Some((_, text)) => return text.clone().into_response(),
             None => return refuse(StatusCode::NOT_FOUND, Refusal::new(Code::NoPolicy, "release policy").got(id)),
         },
-        ("GET", "audit") => {
-            let (after, limit) = uri.query().unwrap().split_once("&limit=").unwrap();
-            let (after, limit) = (after.strip_prefix("after=").unwrap().parse().unwrap(), limit.parse().unwrap());
-            kept.audit.lock().unwrap().iter().skip(after).take(limit).map(|row| json!(row)).collect()
-        }
+        ("GET", "log") => return kept.decisions.lock().unwrap().answer(id),
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
     axum::Json(json).into_response()
@@ -221,88 +227,6 @@ fn signed_document_is_given_as_it_was_signed_and_what_is_none_is_not_sent() {
     assert_eq!(service.run(&["policy", "give", text(&signed)]).done().json()[0]["name"], "fleet");
     assert_eq!(*service.state.documents.lock().unwrap(), [std::fs::read(&signed).unwrap()]);
     assert_eq!(service.run(&["policy", "given"]).done().json(), json!([document()]));
-}
-
-impl Service {
-    /// Writes a log of so many decisions.
-    fn decide(&self, rows: u64) {
-        let mut last = Link::START;
-        for seq in 1..=rows {
-            let mut row = Row {
-                seq,
-                time: 1_767_225_600,
-                kind: "release".into(),
-                subject: "a/b/c".into(),
-                code: if seq == 2 { "no-policy".into() } else { String::new() },
-                detail: json!({ "z": 1, "a": "\u{e9}" }).to_string(),
-                previous: last.hash,
-                hash: last.hash,
-            };
-            row.hash = row.compute_hash();
-            last = Link { seq, hash: row.hash };
-            self.state.audit.lock().unwrap().push(row);
-        }
-    }
-}
-
-#[test]
-fn decisions_are_printed_with_their_codes() {
-    let service = Service::start();
-    assert_eq!(service.run(&["audit", "show"]).done().json(), json!([]));
-    service.decide(4);
-    let rows = service.run(&["audit", "show", "--after", "1", "--limit", "2"]).done().json();
-    assert_eq!(
-        (rows.as_array().unwrap().len(), &rows[0]["code"], &rows[1]["seq"]),
-        (2, &json!("no-policy"), &json!(3))
-    );
-    let table = strongroom(["audit", "show"].into_iter().chain(service.flags())).done();
-    assert!(table.stdout.contains("2026-01-01T00:00:00Z  release  no-policy  a/b/c"), "{}", table.stdout);
-    let last = service.state.audit.lock().unwrap().last().unwrap().hash;
-    assert!(table.stderr.contains(&format!("--after 4 --after-hash {last}")), "{}", table.stderr);
-    assert_eq!(service.run(&["audit", "show", "--limit", "0"]).refused(2, "usage").code, 2);
-}
-
-#[test]
-fn log_whose_chain_is_broken_refused_and_not_printed() {
-    let service = Service::start();
-    service.decide(4);
-    let show = |more: &[&str]| service.run(&[&["audit", "show"], more].concat());
-    let whole = service.state.audit.lock().unwrap().clone();
-    let second = whole[1].hash.to_string();
-    let after_second = ["--after", "2", "--after-hash", &second];
-    show(&[]).done();
-    show(&after_second).done();
-
-    // A row changed, hashed again or not; the same row changed back.
-    for hashed_again in [false, true] {
-        let mut row = whole[1].clone();
-        row.code = String::new();
-        row.hash = if hashed_again { row.compute_hash() } else { row.hash };
-        service.state.audit.lock().unwrap()[1] = row;
-        assert!(show(&[]).refused(1, "store-tampered").json().get("verdict").is_some());
-        let people = strongroom(["audit", "show"].into_iter().chain(service.flags())).refused(1, "store-tampered");
-        assert_eq!(people.stdout, "");
-    }
-    service.state.audit.lock().unwrap().clone_from(&whole);
-    show(&[]).done();
-
-    // A row taken out, also where a page begins with it.
-    service.state.audit.lock().unwrap().remove(2);
-    show(&[]).refused(1, "store-tampered");
-    show(&["--after", "2"]).refused(1, "store-tampered");
-
-    // Another log, whole in itself, is noticed by who kept a row's hash.
-    let mut rows = whole;
-    let mut previous = rows[0].previous;
-    for row in &mut rows {
-        (row.time, row.previous) = (row.time + 1, previous);
-        row.hash = row.compute_hash();
-        previous = row.hash;
-    }
-    *service.state.audit.lock().unwrap() = rows;
-    show(&[]).done();
-    show(&["--after", "2"]).done();
-    show(&after_second).refused(1, "store-tampered");
 }
 
 #[test]

@@ -1,0 +1,272 @@
+//! The audit log as a transparency log in the store: leaves, the tiles of their tree, and a checkpoint, which the log's key signed
+//! in the very transaction that appended.
+//!
+//! The last tile of each level is as wide as the tree has it, so that nothing but those is read to append: O(log n).
+
+use super::authentic::{Content, HEAD, ROWS};
+use super::{failed, from_integer, meta, set_meta, to_integer};
+use crate::audit::Event;
+use crate::master_key::MasterKey;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use strongroom_appraisal::UnixTime;
+use strongroom_tlog::{
+    Checkpoint, NoteSigner, SignedNote, Tile, Tiles, Trust, VerifiedCheckpoint, entries, root, tiles_of_root,
+};
+use strongroom_wire::merkle::leaf_hash;
+use strongroom_wire::{Code, Refusal, Result};
+
+/// The name in `meta` of the log's newest checkpoint, a signed note.
+pub(super) const CHECKPOINT: &str = "checkpoint";
+
+/// Leaves in one INSERT: each has three values, and SQLite takes 32,766 in a statement.
+const INSERTED: usize = 1000;
+
+/// Hashes of a full tile, and leaves below one.
+pub(super) const WIDTH: u64 = 256;
+
+/// What the log's end is authenticated and signed by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keys<'a> {
+    pub(super) master: &'a MasterKey,
+    pub(super) log: &'a NoteSigner,
+}
+
+/// The log's end as a transaction found it, and what is to be appended to it before that commits.
+#[derive(Debug)]
+pub(super) struct Growing {
+    size: u64,
+    tiles: Tiles,
+    leaves: Vec<Leaf>,
+}
+
+/// A decision that is to be appended.
+#[derive(Debug, Clone)]
+pub(super) struct Leaf {
+    kind: &'static str,
+    bytes: Arc<[u8]>,
+}
+
+impl Leaf {
+    pub(super) fn new(kind: &'static str, bytes: Vec<u8>) -> Self {
+        Self { kind, bytes: bytes.into() }
+    }
+
+    pub(super) fn bytes(&self) -> &Arc<[u8]> {
+        &self.bytes
+    }
+}
+
+/// What a transaction made of the log: proofs of what it appended come from here.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    /// The tiles that it changed, and those that were the last before.
+    pub(super) tiles: Tiles,
+    /// How many entries there are.
+    pub(super) size: u64,
+    /// The signed checkpoint.
+    pub(super) checkpoint: SignedNote,
+}
+
+pub(super) fn tampered(what: &str) -> Refusal {
+    Refusal::new(Code::StoreTampered, format!("store: {what}"))
+}
+
+/// The newest checkpoint, where the log's key signed it and it was authenticated together with the set of rows as that is now.
+///
+/// # Errors
+/// `store-tampered`; `store-failed`.
+pub(super) async fn head(sql: &mut SqliteConnection, keys: Keys<'_>) -> Result<(SignedNote, VerifiedCheckpoint)> {
+    let note = meta(sql, CHECKPOINT).await?.ok_or_else(|| tampered("the audit log has no checkpoint"))?;
+    let note = SignedNote::parse(&note).map_err(|e| tampered("the audit log's checkpoint").because(e))?;
+    let mac = meta(sql, HEAD).await?.ok_or_else(|| tampered("the audit log is not authenticated"))?;
+    let content = ending(sql, &note).await?;
+    keys.master.verify("store: the end of the audit log", content.bytes(), &mac)?;
+    let trust = Trust::new(keys.log.verifier().clone(), Vec::new(), 0)?;
+    let checkpoint = trust.verify(&note).map_err(|e| tampered("the audit log's checkpoint").because(e))?;
+    Ok((note, checkpoint))
+}
+
+/// Authenticates a checkpoint as the end of the log, together with the set of rows as it is now: neither can be put back without
+/// the other.
+pub(super) async fn authenticate(sql: &mut SqliteConnection, note: &SignedNote, keys: Keys<'_>) -> Result<()> {
+    let content = ending(sql, note).await?;
+    set_meta(sql, CHECKPOINT, note.to_string().as_bytes()).await?;
+    set_meta(sql, HEAD, &keys.master.mac(content.bytes())).await
+}
+
+async fn ending(sql: &mut SqliteConnection, note: &SignedNote) -> Result<Content> {
+    let rows = meta(sql, ROWS).await?.unwrap_or_default();
+    Ok(Content::of("strongroom/audit-head/v2").field(note.text().as_bytes()).field(&rows))
+}
+
+impl Growing {
+    /// The log that has nothing yet.
+    pub(super) fn new() -> Self {
+        Self { size: 0, tiles: Tiles::default(), leaves: Vec::new() }
+    }
+
+    /// The end of the log: its checkpoint is signed and authenticated, the last tiles hash to its root, and the last leaf is the
+    /// last of its tree.
+    ///
+    /// # Errors
+    /// `store-tampered`; `store-failed`.
+    pub(super) async fn load(sql: &mut SqliteConnection, keys: Keys<'_>) -> Result<Self> {
+        let (_, checkpoint) = head(sql, keys).await?;
+        let size = checkpoint.size();
+        let tiles = tiles(sql, tiles_of_root(size)?).await?;
+        let found = root(size, &tiles).map_err(|e| tampered("the audit log's tiles").because(e))?;
+        if found != checkpoint.root() {
+            return Err(tampered("the audit log's tiles").got(found).want(checkpoint.root()));
+        }
+        let last: Option<i64> =
+            sqlx::query_scalar("SELECT MAX(seq) FROM leaves").fetch_one(sql).await.map_err(failed("audit"))?;
+        let count = last.map_or(Ok(0), from_integer)?.saturating_add(u64::from(last.is_some()));
+        if count != size {
+            return Err(tampered("entries of the audit log").got(count).want(size));
+        }
+        Ok(Self { size, tiles, leaves: Vec::new() })
+    }
+
+    /// How many entries there are and will be: the number of the next.
+    pub(super) fn next(&self) -> u64 {
+        // Lengths in memory are below 2^64.
+        self.size.saturating_add(u64::try_from(self.leaves.len()).unwrap_or(u64::MAX))
+    }
+
+    /// The leaf that `event` is as the next entry. It is not appended by this.
+    ///
+    /// # Errors
+    /// As [`Event::leaf`].
+    pub(super) fn leaf(&self, time: UnixTime, event: &Event) -> Result<Leaf> {
+        Ok(Leaf::new(event.kind.as_str(), event.leaf(self.next(), time)?))
+    }
+
+    /// Has it appended, as the next entry.
+    pub(super) fn push(&mut self, leaf: Leaf) {
+        self.leaves.push(leaf);
+    }
+
+    /// Writes leaves, tiles and the new checkpoint.
+    ///
+    /// # Errors
+    /// `store-failed`.
+    pub(super) async fn write(mut self, sql: &mut SqliteConnection, keys: Keys<'_>) -> Result<Committed> {
+        let error = failed("audit");
+        let mut changed = BTreeSet::new();
+        for leaves in self.leaves.chunks(INSERTED) {
+            let mut rows = Vec::new();
+            for leaf in leaves {
+                changed.extend(self.tiles.append(self.size, leaf_hash(&leaf.bytes))?);
+                rows.push((to_integer(self.size)?, leaf));
+                self.size = self.size.saturating_add(1);
+            }
+            let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO leaves (seq, kind, leaf) ");
+            insert.push_values(rows, |mut row, (seq, leaf)| {
+                row.push_bind(seq).push_bind(leaf.kind).push_bind(leaf.bytes.to_vec());
+            });
+            insert.build().persistent(false).execute(&mut *sql).await.map_err(&error)?;
+        }
+        for (level, position) in changed {
+            let upsert = "INSERT INTO tiles (level, position, hashes) VALUES ($1, $2, $3)
+                ON CONFLICT (level, position) DO UPDATE SET hashes = excluded.hashes";
+            let upsert = sqlx::query(upsert).bind(i64::from(level)).bind(to_integer(position)?);
+            upsert.bind(self.tiles.bytes(level, position)).execute(&mut *sql).await.map_err(&error)?;
+        }
+        let root = root(self.size, &self.tiles)?;
+        let origin = keys.log.verifier().name().to_owned();
+        let mut checkpoint = Checkpoint { origin, size: self.size, root }.note()?;
+        keys.log.sign(&mut checkpoint, 0)?;
+        authenticate(sql, &checkpoint, keys).await?;
+        Ok(Committed { tiles: self.tiles, size: self.size, checkpoint })
+    }
+}
+
+/// These tiles, each as wide as it is asked for: what a tree had when it was smaller is the beginning of what it has.
+///
+/// # Errors
+/// `store-tampered`: one is not there or not as wide; `store-failed`.
+pub(super) async fn tiles(sql: &mut SqliteConnection, wanted: impl IntoIterator<Item = Tile>) -> Result<Tiles> {
+    let mut tiles = Tiles::default();
+    for tile in wanted {
+        tiles.insert(tile, &hashes(sql, tile).await?)?;
+    }
+    Ok(tiles)
+}
+
+/// The bytes of a tile.
+///
+/// # Errors
+/// As [`tiles`].
+pub(super) async fn hashes(sql: &mut SqliteConnection, tile: Tile) -> Result<Vec<u8>> {
+    let select = sqlx::query_scalar("SELECT hashes FROM tiles WHERE level = $1 AND position = $2");
+    let select = select.bind(i64::from(tile.level())).bind(to_integer(tile.index())?);
+    let hashes: Option<Vec<u8>> = select.fetch_optional(sql).await.map_err(failed("audit"))?;
+    let mut hashes = hashes.unwrap_or_default();
+    let length = usize::from(tile.width()).saturating_mul(32);
+    if hashes.len() < length {
+        return Err(tampered("the audit log's tiles").got(format!("{} bytes of {}", hashes.len(), tile.path())));
+    }
+    hashes.truncate(length);
+    Ok(hashes)
+}
+
+/// Numbers, kinds and leaves from number `first` on, at most so many; those of one kind where one is named.
+///
+/// # Errors
+/// `store-failed`.
+pub(super) async fn leaves(
+    sql: &mut SqliteConnection,
+    first: u64,
+    most: u64,
+    kind: Option<&str>,
+) -> Result<Vec<(u64, String, Vec<u8>)>> {
+    let select = match kind {
+        Some(_) => "SELECT seq, kind, leaf FROM leaves WHERE seq >= $1 AND kind = $3 ORDER BY seq LIMIT $2",
+        None => "SELECT seq, kind, leaf FROM leaves WHERE seq >= $1 ORDER BY seq LIMIT $2",
+    };
+    let mut select = sqlx::query_as(select).bind(to_integer(first)?).bind(to_integer(most)?);
+    if let Some(kind) = kind {
+        select = select.bind(kind);
+    }
+    let rows: Vec<(i64, String, Vec<u8>)> = select.fetch_all(sql).await.map_err(failed("audit"))?;
+    rows.into_iter().map(|(seq, kind, leaf)| Ok((from_integer(seq)?, kind, leaf))).collect()
+}
+
+/// The entries of a bundle, all of them.
+///
+/// # Errors
+/// `store-tampered`: not all of them are there; `store-failed`.
+pub(super) async fn bundle(sql: &mut SqliteConnection, tile: Tile) -> Result<Vec<Vec<u8>>> {
+    let first = tile.index().saturating_mul(WIDTH);
+    let leaves = leaves(sql, first, u64::from(tile.width()), None).await?;
+    let numbered = leaves.iter().zip(first..).all(|((seq, ..), number)| *seq == number);
+    if !numbered || leaves.len() != usize::from(tile.width()) {
+        return Err(tampered("entries of the audit log").got(format!("some of {}", tile.entries_path())));
+    }
+    Ok(leaves.into_iter().map(|(.., leaf)| leaf).collect())
+}
+
+/// Verifies that the entries from the bundle that has number `first` on are those of the log at its end.
+///
+/// # Errors
+/// `store-tampered`; `store-failed`.
+pub(super) async fn verify(sql: &mut SqliteConnection, first: u64, keys: Keys<'_>) -> Result<()> {
+    // Its end, and that there is no entry beyond.
+    Growing::load(sql, keys).await?;
+    let (_, checkpoint) = head(sql, keys).await?;
+    for index in first / WIDTH..checkpoint.size().div_ceil(WIDTH) {
+        let tile = Tile::of_tree(0, index, checkpoint.size())?;
+        let entries = bundle(sql, tile).await?;
+        let stored = hashes(sql, tile).await?;
+        if stored.as_chunks::<32>().0.iter().zip(&entries).any(|(hash, entry)| leaf_hash(entry).0 != *hash) {
+            return Err(tampered("entries of the audit log").got(format!("others than those of {}", tile.path())));
+        }
+        let mut tiles = tiles(sql, entries::tiles_of(tile, checkpoint.size())?).await?;
+        entries::verify(tile, &entries, &mut tiles, &checkpoint)
+            .map_err(|e| tampered("entries of the audit log").because(e))?;
+    }
+    Ok(())
+}

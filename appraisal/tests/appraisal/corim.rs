@@ -86,7 +86,11 @@ fn exact_svn_other_profiles_and_classes_and_a_tcb_without_its_product_refused() 
     let exact = replaced(&corim, &[0xd9, 0x02, 0x29], &[0xd9, 0x02, 0x28]);
     let profile = replaced(&corim, b"tag:amd.com", b"tag:amd.org");
     let class = replaced(&corim, &[0x9c, 0x78, 0x03, 0x01], &[0x9c, 0x78, 0x03, 0x03]);
-    for changed in [exact, profile, class] {
+    // 2.16.840.1.113741.1.16.1 becomes ….2.
+    let intel = values().to_corim(CorimPlatform::Tdx).unwrap();
+    assert_eq!(code(&intel, &import(&[])), None);
+    let arc = replaced(&intel, &[0x4d, 0x01, 0x10, 0x01], &[0x4d, 0x01, 0x10, 0x02]);
+    for changed in [exact, profile, class, arc] {
         assert_eq!(code(&changed, &import(&[])), Some(Code::ReferenceValuesInvalid));
     }
     let unnamed = CorimImport { product: None, ..import(&[]) };

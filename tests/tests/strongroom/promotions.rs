@@ -137,6 +137,12 @@ fn guest_starts_where_enough_promoters_promoted_its_model_and_not_before_or_afte
     let pending = stage.promotions();
     assert_eq!((pending.code, &pending.json()["code"]), (1, &json!("promotion-missing")));
     assert_eq!(stage.promote(&stage.model, "ben"), 1, "joins what the first began");
+    let (trust, reference) = (trust(&stage.world), &stage.model.reference);
+    let told = strongroom(&["model", "verify", reference, "--trust", text(&trust), "--plain-http"]).ok().stdout;
+    assert!(
+        told.contains("promoted to production until ") && told.contains("sequence 1, by anna: key sha256:"),
+        "{told}"
+    );
     assert_eq!(stage.launch(), None);
     let listed = stage.promotions().ok().json();
     assert_eq!((&listed["verdict"], &listed["promotion"]["sequence"]), (&json!("promoted"), &json!(1)));

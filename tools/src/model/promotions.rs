@@ -211,6 +211,18 @@ fn print(
 }
 
 /// A promotion that holds, as JSON.
+/// A promotion that holds, in a line. That there is no later demotion is the registry's word alone.
+pub(super) fn say(promotion: &Promotion) -> String {
+    let by: Vec<_> = promotion.promoters().iter().map(|(name, by)| format!("{name}: {by}")).collect();
+    format!(
+        "promoted to {} until {}, sequence {}, by {}; that it was not taken back is the registry's word",
+        promotion.environment(),
+        output::utc(promotion.expires()),
+        promotion.sequence(),
+        by.join(", ")
+    )
+}
+
 pub(super) fn describe(promotion: &Promotion) -> Value {
     let by = promotion.promoters().iter().map(|(name, by)| json!({ "name": name, "signed_by": by.to_string() }));
     json!({

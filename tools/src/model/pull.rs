@@ -69,6 +69,9 @@ struct Answer {
     /// Commitment to the statement over the files, as enclaves that serve the model show it.
     #[serde(skip_serializing_if = "Option::is_none")]
     statement: Option<Sha256>,
+    /// [`Self::promotion`] for a person.
+    #[serde(skip)]
+    promoted: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -94,6 +97,7 @@ impl Answer {
             size: manifest.plain_size(),
             files: firsts.map(|layer| File { path: layer.path.clone(), size: layer.file_size }).collect(),
             statement: None,
+            promoted: model.promotion().map(promotions::say),
         }
     }
 
@@ -106,8 +110,9 @@ impl Answer {
             Some(key) => format!("sealed with key {key}"),
             None => "not sealed".to_owned(),
         };
+        let promoted = self.promoted.iter().map(|promoted| format!("  {promoted}\n")).collect::<String>();
         output::line(&format!(
-            "{}{}\n  signed by {}\n  {sealed}\n",
+            "{}{}\n  signed by {}\n{promoted}  {sealed}\n",
             output::table(&["FILE", "SIZE"], &rows),
             self.reference,
             self.signers

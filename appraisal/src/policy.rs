@@ -90,6 +90,15 @@ struct Document {
     inventory: Vec<InventorySource>,
 }
 
+/// The sections that speak of guests.
+#[derive(Debug, Default)]
+pub(crate) struct Platforms {
+    pub(crate) snp: Option<SnpPolicy>,
+    pub(crate) tdx: Option<TdxPolicy>,
+    pub(crate) azure_snp_vtpm: Option<AzurePolicy<SnpPolicy>>,
+    pub(crate) azure_tdx_vtpm: Option<AzurePolicy<TdxPolicy>>,
+}
+
 /// What an enclave must serve. Every model that it serves must satisfy it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -116,12 +125,13 @@ impl Policy {
     /// The policy of these sections, which stand in a document of that digest beside others.
     pub(crate) fn of_platforms(
         version: u32,
-        snp: Option<SnpPolicy>,
-        tdx: Option<TdxPolicy>,
+        platforms: Platforms,
         (reference_values, inventory): (Vec<ReferenceSource>, Vec<InventorySource>),
         digest: Sha256,
     ) -> Result<Self> {
-        Self::sound(Document { version, snp, tdx, reference_values, inventory, ..Document::default() }, digest)
+        let Platforms { snp, tdx, azure_snp_vtpm, azure_tdx_vtpm } = platforms;
+        let platforms = Document { snp, tdx, azure_snp_vtpm, azure_tdx_vtpm, ..Document::default() };
+        Self::sound(Document { version, reference_values, inventory, ..platforms }, digest)
     }
 
     /// The policy whose fields took the values that `bundles` gives, under a digest that covers them.

@@ -20,7 +20,7 @@
 
 use crate::UnixTime;
 use crate::inventory::{InventorySource, VerifiedInventory};
-use crate::policy::{Policy, SnpPolicy, TdxPolicy};
+use crate::policy::{AzurePolicy, Platforms, Policy, SnpPolicy, TdxPolicy};
 use crate::reference_values::{ReferenceSource, VerifiedReferenceValues};
 use serde::Deserialize;
 use strongroom_wire::digest::Sha256;
@@ -44,6 +44,10 @@ struct Document {
     #[serde(default)]
     tdx: Option<TdxPolicy>,
     #[serde(default)]
+    azure_snp_vtpm: Option<AzurePolicy<SnpPolicy>>,
+    #[serde(default)]
+    azure_tdx_vtpm: Option<AzurePolicy<TdxPolicy>>,
+    #[serde(default)]
     reference_values: Vec<ReferenceSource>,
     #[serde(default)]
     inventory: Vec<InventorySource>,
@@ -62,8 +66,10 @@ impl ReleasePolicy {
     /// # Errors
     /// `policy-invalid`, `unknown-field`; `no-reference-values`: measurement or deployment is left open; `too-large`.
     pub fn parse(toml: &[u8]) -> Result<Self> {
-        let Document { version, snp, tdx, reference_values, inventory, release: Release { trust } } =
-            document::parse_toml(toml, "release policy", limits::POLICY, Code::PolicyInvalid)?;
+        let document: Document = document::parse_toml(toml, "release policy", limits::POLICY, Code::PolicyInvalid)?;
+        let Document { version, snp, tdx, azure_snp_vtpm, azure_tdx_vtpm, reference_values, inventory, release } =
+            document;
+        let (platforms, trust) = (Platforms { snp, tdx, azure_snp_vtpm, azure_tdx_vtpm }, release.trust);
         trust.verify_shape().map_err(|refusal| Refusal { code: Code::PolicyInvalid, ..refusal })?;
         // A document does not contain its own digest, and no other one's promotions count here.
         if trust.rules.iter().any(|rule| rule.promotion.as_ref().is_some_and(|promotion| promotion.policy.is_some())) {
@@ -71,7 +77,7 @@ impl ReleasePolicy {
                 .got("`policy`")
                 .want("none: a promotion that names a policy must name this one anyway"));
         }
-        let appraisal = Policy::of_platforms(version, snp, tdx, (reference_values, inventory), Sha256::of(toml))?;
+        let appraisal = Policy::of_platforms(version, platforms, (reference_values, inventory), Sha256::of(toml))?;
         appraisal.fixes_software()?;
         Ok(Self { appraisal, trust })
     }

@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use strongroom_appraisal::Roots;
-use strongroom_endorsements::{Cache, Fetcher, KDS, Patience};
+use strongroom_endorsements::{Cache, Fetcher, KDS, PCS, Patience};
 use strongroom_registry_client::{Access, Credentials, Password};
 use strongroom_transport::ServerTrust;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
@@ -37,7 +37,7 @@ pub struct Config {
     pub master_key: PathBuf,
     /// File of the administrator's token. Made at first start.
     pub admin_token: PathBuf,
-    /// PEM of one root certificate that evidence is verified under, in place of AMD's. It makes this a verifier of the
+    /// PEM of one root certificate that evidence is verified under, in place of AMD's and Intel's. It makes this a verifier of the
     /// test realm, whose store no other realm opens.
     #[serde(default)]
     pub test_root: Option<PathBuf>,
@@ -68,7 +68,10 @@ pub struct Endorsements {
     /// AMD's Key Distribution Service, or a mirror of it.
     #[serde(default = "kds")]
     pub kds: String,
-    /// PEM certificates of the authority that vouches for it; absent: the public ones.
+    /// Intel's Provisioning Certification Service, or a PCCS or mirror in its place.
+    #[serde(default = "pcs")]
+    pub pcs: String,
+    /// PEM certificates of the authority that vouches for both; absent: the public ones.
     #[serde(default)]
     pub ca: Option<String>,
     /// Speak HTTP without TLS where the URL says `http`.
@@ -120,6 +123,10 @@ fn kds() -> String {
     KDS.to_owned()
 }
 
+fn pcs() -> String {
+    PCS.to_owned()
+}
+
 impl Config {
     /// Loads a configuration of at most [`limits::CONFIGURATION`] bytes.
     ///
@@ -150,12 +157,13 @@ impl Config {
                 .got(peer_questions)
                 .want(format!("1 to {QUESTIONS}")));
         }
-        if let Some(Endorsements { kds, plain_http, .. }) = &config.endorsements
-            && !(kds.starts_with("https://") || (*plain_http && kds.starts_with("http://")))
-        {
-            return Err(Refusal::new(Code::ConfigurationInvalid, "endorsements: `kds`")
-                .got(kds)
-                .want("https://…, or http://… together with `plain-http = true`"));
+        if let Some(Endorsements { kds, pcs, plain_http, .. }) = &config.endorsements {
+            let allowed = |url: &str| url.starts_with("https://") || (*plain_http && url.starts_with("http://"));
+            if let Some((name, url)) = [("kds", kds), ("pcs", pcs)].into_iter().find(|(_, url)| !allowed(url)) {
+                return Err(Refusal::new(Code::ConfigurationInvalid, format!("endorsements: `{name}`"))
+                    .got(url)
+                    .want("https://…, or http://… together with `plain-http = true`"));
+            }
         }
         Ok(config)
     }
@@ -169,6 +177,7 @@ impl Config {
         let trust = stated.ca.as_ref().map_or(ServerTrust::WebPki, |pem| ServerTrust::Ca(pem.clone().into_bytes()));
         let access = strongroom_endorsements::Access {
             kds: stated.kds.clone(),
+            pcs: stated.pcs.clone(),
             trust,
             plain_http: stated.plain_http,
             offline: stated.offline,
@@ -271,6 +280,9 @@ mod tests {
         assert_eq!(code("[endorsements]\nkds = 'http://mirror'"), Some(Code::ConfigurationInvalid));
         assert_eq!(code("[endorsements]\nkds = 'http://mirror'\nplain-http = true"), None);
         assert_eq!(code("[endorsements]\nkds = 'mirror'\nplain-http = true"), Some(Code::ConfigurationInvalid));
+        assert_eq!(config("[endorsements]").endorsements.unwrap().pcs, PCS);
+        assert_eq!(code("[endorsements]\npcs = 'http://pccs'"), Some(Code::ConfigurationInvalid));
+        assert_eq!(code("[endorsements]\npcs = 'http://pccs'\nplain-http = true"), None);
         for (questions, want) in
             [(0, Some(Code::ConfigurationInvalid)), (1, None), (32, None), (33, Some(Code::ConfigurationInvalid))]
         {

@@ -20,6 +20,7 @@ pub mod config;
 mod identity;
 mod master_key;
 mod models;
+mod platform;
 mod private_file;
 mod promotions;
 mod release;

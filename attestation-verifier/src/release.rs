@@ -1,10 +1,10 @@
 //! The recipe of key release. Two requests of one session walk it:
 //!
 //! 1. parse: the attestation has the shape of its format, and its nonce is taken, which nobody can do twice;
-//! 2. authenticate: the vendor's chain, revocation and the signature over the report hold now; endorsements that the evidence
+//! 2. authenticate: the vendor's chain, revocation and the signature over the evidence hold now; endorsements that the evidence
 //!    came without are those that are kept, or that the vendor is asked for (`vendors.rs`); no revocation list is older than
 //!    one that was seen before;
-//! 3. appraise: report data commits to nonce and key, HOST_DATA names the document, and a release policy accepts the guest;
+//! 3. appraise: report data commits to nonce and key, the hardware names the document, and a release policy accepts the guest;
 //! 4. decide: the key exists and is enabled, its own policy accepts the guest, and a model of the document that is signed
 //!    and promoted as that policy demands is sealed with it;
 //! 5. append the decision, accepted or refused, durably to the audit log; what the key's own state, policy, promotion and
@@ -20,19 +20,21 @@
 
 use std::net::IpAddr;
 
-use strongroom_appraisal::{AuthenticReport, Seen, Sightings, appraise, authenticate_recording};
+use strongroom_appraisal::{Seen, Sightings};
 use strongroom_tlog::EntryProof;
 use strongroom_wire::deployment::Deployment;
 use strongroom_wire::digest::Sha256;
+use strongroom_wire::ear::AUDIENCE;
 use strongroom_wire::kbs::{Attestation, Jwe, ResourcePath};
 use strongroom_wire::{Code, Refusal, Result};
 
 use crate::Verifier;
-use crate::attest::{Attested, Claim, Judgement, judge};
+use crate::attest::{Attested, Claim, Judgement, Shown, judge};
 use crate::audit::Kind;
+use crate::platform::{Authentic, Verified};
 use crate::promotions::{Held, Known};
 use crate::store::{Recorded, StoredKey, StoredPolicy, Transaction};
-use crate::token;
+use crate::token::{self, About};
 use crate::trail::Trail;
 use crate::vendors::Supplied;
 
@@ -52,9 +54,10 @@ struct Approved {
 }
 
 /// What step 3 says of a guest beside its evidence.
-struct Accepted {
-    deployment: Deployment,
-    policies: Vec<Sha256>,
+pub(crate) struct Accepted {
+    pub(crate) deployment: Deployment,
+    /// Digests of the policies that accept it.
+    pub(crate) policies: Vec<Sha256>,
 }
 
 impl Verifier {
@@ -68,20 +71,55 @@ impl Verifier {
         let attestation = Attestation::parse(body.as_ref())?;
         // Not held while others are waited for.
         drop(body);
-        let nonce = self.sessions.take_nonce(session, now)?;
+        let challenged = self.sessions.take_nonce(session, now)?;
 
         let mut trail = Trail::new(Kind::Attestation, "-");
-        let authenticated = self.authenticate(attestation, nonce, peer, now, &mut trail).await;
-        let (claim, authentic, without_list) = match authenticated {
+        let claim = match Claim::parse(attestation, challenged) {
+            Ok(claim) => claim, // 1
+            Err(refusal) => {
+                self.refused_unproven(trail, &refusal).await?;
+                return Err(refusal);
+            }
+        };
+        let Claim { mut shown, runtime, recipient, thumbprint } = claim;
+        trail.note("key", &thumbprint);
+        let (authentic, Accepted { deployment, policies }, recorded) =
+            self.accept(&mut shown, peer, now, trail).await?; // 2, 3, 5
+
+        let about = About { runtime, thumbprint: &thumbprint, id: session, audience: AUDIENCE };
+        let token = self.token.sign(&token::claims(about, &authentic, shown.bound.document, &policies, now))?;
+        let bound = shown.bound;
+        let attested = Attested { authentic, bound, deployment, recipient, thumbprint, seq: recorded.seq() };
+        self.sessions.accept(session, attested, now)?;
+        Ok(token)
+    }
+
+    /// Steps 2, 3 and 5 of what a guest shows.
+    ///
+    /// # Errors
+    /// The reason of the first step that did not hold; it is on record, or counted.
+    pub(crate) async fn accept(
+        &self,
+        shown: &mut Shown,
+        peer: Option<IpAddr>,
+        now: u64,
+        mut trail: Trail,
+    ) -> Result<(Authentic, Accepted, Recorded)> {
+        trail.about(shown.bound.document.oci());
+        trail.note("platform", shown.evidence.tee().platform());
+        trail.note("measurement", shown.evidence.measurement());
+        if let Some(report) = shown.evidence.report() {
+            trail.note("chip", hex::encode(report.chip_id));
+        }
+        let (authentic, without_list) = match self.authenticate(shown, peer, now, &mut trail).await {
             Ok(authentic) => authentic,
             Err(refusal) => {
                 self.refused_unproven(trail, &refusal).await?;
                 return Err(refusal);
             }
         };
-        // Whoever asks an enclave for evidence has authentic evidence of another session.
-        let fresh = claim.expected.report_data == Some(authentic.report().report_data);
-        let accepted = self.appraise(&claim, &authentic, &mut trail).await.map_err(|refusal| match without_list {
+        let fresh = authentic.is_made_for(&shown.bound);
+        let accepted = self.appraise(shown, &authentic, &mut trail).await.map_err(|refusal| match without_list {
             // The guest can do nothing about it but try again.
             Some(why) if refusal.code == Code::CrlMissing => why,
             _ => refusal,
@@ -91,56 +129,34 @@ impl Verifier {
             return Err(refusal.clone());
         }
         let recorded = self.store.record(&self.clock, &trail.event(accepted.as_ref().err())).await?; // 5
-
-        let Accepted { deployment, policies } = accepted?;
-        let claims = token::claims(&claim, &authentic, &policies, session, now);
-        let token = self.token.sign(&claims)?;
-        let Claim { expected, recipient, thumbprint, .. } = claim;
-        let attested = Attested { authentic, expected, deployment, recipient, thumbprint, seq: recorded.seq() };
-        self.sessions.accept(session, attested, now)?;
-        Ok(token)
+        Ok((authentic, accepted?, recorded))
     }
 
-    /// The claim, its report, and why there is no revocation list where none could be had.
+    /// The evidence, and why there is no revocation list where none could be had.
     async fn authenticate(
         &self,
-        attestation: Attestation,
-        nonce: String,
+        shown: &mut Shown,
         peer: Option<IpAddr>,
         now: u64,
         trail: &mut Trail,
-    ) -> Result<(Claim, AuthenticReport, Option<Refusal>)> {
-        let mut claim = Claim::parse(attestation, nonce)?; // 1
-        trail.about(Sha256::of(&claim.document).oci());
-        trail.note("key", &claim.thumbprint);
-        trail.note("measurement", hex::encode(claim.report.measurement));
-        trail.note("chip", hex::encode(claim.report.chip_id));
-
-        let supplied = self.supply(&mut claim, peer, now).await?;
-        let authentic = match self.judge_claim(&claim, &supplied, now, trail).await {
+    ) -> Result<(Authentic, Option<Refusal>)> {
+        let supplied = self.supply(shown, peer, now).await?;
+        let authentic = match self.verify(shown, &supplied, now, trail).await {
             // A newer list was seen than is kept here or by the guest's host: that is no guest's fault.
-            Err(refusal) if refusal.code == Code::CollateralRolledBack => {
-                match self.renew_list(&mut claim, peer, now).await? {
-                    true => self.judge_claim(&claim, &supplied, now, trail).await?,
-                    false => return Err(refusal),
-                }
-            }
+            Err(refusal) if refusal.code == Code::CollateralRolledBack => match self.renew(shown, peer, now).await? {
+                true => self.verify(shown, &supplied, now, trail).await?,
+                false => return Err(refusal),
+            },
             outcome => outcome?,
         };
-        Ok((claim, authentic, supplied.without_list))
+        Ok((authentic, supplied.without_list))
     }
 
-    /// Step 2 by what the claim has by now, and its revocation list against those that were seen.
-    async fn judge_claim(
-        &self,
-        claim: &Claim,
-        supplied: &Supplied,
-        now: u64,
-        trail: &mut Trail,
-    ) -> Result<AuthenticReport> {
+    /// Step 2 by what is shown by now, and that against what was seen before.
+    async fn verify(&self, shown: &Shown, supplied: &Supplied, now: u64, trail: &mut Trail) -> Result<Authentic> {
         let (mut checks, mut sightings) = (Vec::new(), Sightings::default());
-        let (report, roots) = (claim.report.raw(), &self.roots);
-        let authentic = authenticate_recording(report, &claim.endorsements, roots, now, &mut checks, &mut sightings); // 2
+        let Shown { evidence, bound, endorsements, .. } = shown;
+        let authentic = evidence.authenticate(bound, endorsements, &self.roots, now, &mut checks, &mut sightings); // 2
         trail.checks("authentication", &checks);
         match authentic {
             Ok(authentic) => {
@@ -148,7 +164,7 @@ impl Verifier {
                 Ok(authentic)
             }
             Err(refusal) => {
-                self.doubt(claim, supplied, &refusal);
+                self.doubt(shown, supplied, &refusal);
                 // The list that revokes counts from now on, for whatever older one is brought next.
                 let remember = |seen: &mut Seen| {
                     sightings.remember(seen);
@@ -160,10 +176,11 @@ impl Verifier {
         }
     }
 
-    async fn appraise(&self, claim: &Claim, authentic: &AuthenticReport, trail: &mut Trail) -> Result<Accepted> {
+    async fn appraise(&self, shown: &Shown, authentic: &Authentic, trail: &mut Trail) -> Result<Accepted> {
         trail.note("root", authentic.root());
+        trail.note("machine", authentic.machine());
         let policies = self.store.begin_reading().await?.policies_in_force(self.clock.now()).await?;
-        let Judgement { accepted, checks } = judge(authentic, &claim.expected, &policies).map_err(|refused| {
+        let Judgement { accepted, checks } = judge(authentic, &shown.bound, &policies).map_err(|refused| {
             trail.checks("appraisal", &refused.1);
             refused.0
         })?; // 3
@@ -171,7 +188,7 @@ impl Verifier {
         trail.note("policies", &accepted);
 
         // Only now is the document read: the hardware named its digest and a policy approved it.
-        let deployment = Deployment::parse(&claim.document)?;
+        let deployment = Deployment::parse(&shown.document)?;
         let (says, is) = (deployment.settings().root, authentic.root());
         if says != is {
             return Err(Refusal::new(Code::RealmMismatch, "root of the deployment document").got(says).want(is));
@@ -224,10 +241,11 @@ impl Verifier {
         // With what it takes of signed documents.
         trail.note("policy-in-force", stored.policy.digest().oci());
 
-        let appraisal = appraise(&attested.authentic, stored.policy.appraisal(), &attested.expected); // 3
-        trail.checks("appraisal", appraisal.checks());
-        let enclave = appraisal.into_verified()?;
-        trail.note("root", enclave.root());
+        let appraised = attested.authentic.appraise(stored.policy.appraisal(), &attested.bound); // 3
+        trail.checks("appraisal", appraised.checks());
+        let guest: Verified = appraised.into_verified()?;
+        trail.note("platform", guest.authentic().tee().platform());
+        trail.note("root", guest.authentic().root());
 
         let model = self.models.find(&attested.deployment, id, &stored.policy, known, self.clock.now()).await?; // 4
         trail.note("model", &model.reference);
@@ -278,14 +296,18 @@ impl Verifier {
 
 /// A session outlives an endorsement certificate or revocation list that ends within its five minutes; what hangs on them
 /// does not.
-fn verify_dates(authentic: &AuthenticReport, now: u64) -> Result<()> {
-    let valid = authentic.endorsement_key().valid();
+fn verify_dates(authentic: &Authentic, now: u64) -> Result<()> {
+    let valid = authentic.valid();
     if valid.contains(&now) {
         return Ok(());
     }
-    let code = if now < *valid.start() { Code::CertificateNotYetValid } else { Code::CertificateExpired };
+    let (early, late) = match authentic.quote() {
+        Some(_) => (Code::CollateralNotYetValid, Code::CollateralExpired),
+        None => (Code::CertificateNotYetValid, Code::CertificateExpired),
+    };
+    let code = if now < *valid.start() { early } else { late };
     let want = format!("from {} to {}", valid.start(), valid.end());
-    Err(Refusal::new(code, "endorsements of the attested report").got(now).want(want))
+    Err(Refusal::new(code, "endorsements of the attested evidence").got(now).want(want))
 }
 
 async fn enabled_key(store: &mut Transaction<'_>, id: &ResourcePath) -> Result<StoredKey> {

@@ -15,7 +15,7 @@ use strongroom_transport::{PeerAddr, read_body};
 use strongroom_wire::bytes::to_base64;
 use strongroom_wire::ear::EarClaims;
 use strongroom_wire::endorsements;
-use strongroom_wire::kbs::{self, AttestResponse, Challenge, ErrorInformation, LOG_PROOF, ResourcePath};
+use strongroom_wire::kbs::{self, AttestResponse, Challenge, ErrorInformation, LOG_PROOF, ResourcePath, Tee};
 use strongroom_wire::{Code, Fault, Refusal, Result, limits};
 
 use crate::Verifier;
@@ -57,10 +57,7 @@ async fn auth(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -> Re
     let opened = async {
         let body = read_body(request.into_body(), limits::KBS_BODY, "auth request").await?;
         let request = kbs::Request::parse(&body)?;
-        if request.tee != "snp" {
-            return Err(Refusal::new(Code::PlatformUnsupported, "tee").got(request.tee).want("snp"));
-        }
-        verifier.sessions.open(verifier.clock.now())
+        verifier.sessions.open(Tee::parse(&request.tee)?, verifier.clock.now())
     };
     match opened.await {
         Ok(opened) => {

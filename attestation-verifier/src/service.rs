@@ -156,8 +156,8 @@ impl Service {
             stop.send_replace(true);
         };
         let summaries = verifier.summarise_until(stopped(stopping.clone()));
-        let lists = verifier.renew_lists_until(stopped(stopping.clone()));
-        tokio::join!(both, signal, summaries, lists).0.map(drop)
+        let renewals = verifier.renew_until(stopped(stopping.clone()));
+        tokio::join!(both, signal, summaries, renewals).0.map(drop)
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use aws_lc_rs::rand;
 use strongroom_appraisal::UnixTime;
 use strongroom_wire::bytes::to_base64;
+use strongroom_wire::kbs::Tee;
 use strongroom_wire::{Code, Refusal, Result};
 
 use crate::attest::Attested;
@@ -30,9 +31,18 @@ pub(crate) struct Sessions {
 
 #[derive(Debug)]
 struct Session {
-    nonce: String,
+    challenged: Challenged,
     expires: UnixTime,
     state: State,
+}
+
+/// What a session was opened with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Challenged {
+    /// The platform that the guest says it is of.
+    pub(crate) tee: Tee,
+    /// Base64 of 32 random bytes.
+    pub(crate) nonce: String,
 }
 
 #[derive(Debug)]
@@ -66,11 +76,11 @@ impl Sessions {
         Self { open: Mutex::new(HashMap::new()), capacity }
     }
 
-    /// Opens a session.
+    /// Opens a session for a guest of `tee`.
     ///
     /// # Errors
     /// `busy`: every place is taken by an accepted session.
-    pub(crate) fn open(&self, now: UnixTime) -> Result<Opened> {
+    pub(crate) fn open(&self, tee: Tee, now: UnixTime) -> Result<Opened> {
         let id = hex::encode(random::<16>()?);
         let nonce = to_base64(&random::<32>()?);
         let mut open = self.lock();
@@ -84,22 +94,23 @@ impl Sessions {
             let oldest = oldest.ok_or_else(|| Refusal::new(Code::Busy, "sessions").got(open.len()))?;
             open.remove(&oldest);
         }
-        let session = Session { nonce: nonce.clone(), expires: now.saturating_add(LIFETIME), state: State::Challenged };
+        let challenged = Challenged { tee, nonce: nonce.clone() };
+        let session = Session { challenged, expires: now.saturating_add(LIFETIME), state: State::Challenged };
         open.insert(id.clone(), session);
         Ok(Opened { id, nonce })
     }
 
-    /// Takes a session's nonce, which nobody gets a second time.
+    /// Takes what a session was opened with, and so its nonce, which nobody gets a second time.
     ///
     /// # Errors
     /// `session-unknown`, `session-expired`, `nonce-used`.
-    pub(crate) fn take_nonce(&self, id: &str, now: UnixTime) -> Result<String> {
+    pub(crate) fn take_nonce(&self, id: &str, now: UnixTime) -> Result<Challenged> {
         let mut open = self.lock();
         let session = current(&mut open, id, now)?;
         match session.state {
             State::Challenged => {
                 session.state = State::Spent;
-                Ok(session.nonce.clone())
+                Ok(session.challenged.clone())
             }
             State::Spent | State::Accepted(_) => Err(Refusal::new(Code::NonceUsed, "session")),
         }
@@ -162,8 +173,9 @@ mod tests {
     #[test]
     fn nonce_is_taken_once() {
         let sessions = Sessions::default();
-        let opened = sessions.open(0).unwrap();
-        assert_eq!(sessions.take_nonce(&opened.id, 1).unwrap(), opened.nonce);
+        let opened = sessions.open(Tee::Snp, 0).unwrap();
+        let challenged = Challenged { tee: Tee::Snp, nonce: opened.nonce };
+        assert_eq!(sessions.take_nonce(&opened.id, 1).unwrap(), challenged);
         assert_eq!(sessions.take_nonce(&opened.id, 1).unwrap_err().code, Code::NonceUsed);
         assert_eq!(sessions.attested(&opened.id, 1).unwrap_err().code, Code::SessionUnknown);
     }
@@ -171,7 +183,7 @@ mod tests {
     #[test]
     fn of_many_threads_one_takes_the_nonce() {
         let sessions = Sessions::default();
-        let id = sessions.open(0).unwrap().id;
+        let id = sessions.open(Tee::Snp, 0).unwrap().id;
         let taken = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..100).map(|_| scope.spawn(|| sessions.take_nonce(&id, 0).is_ok())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).filter(|taken| *taken).count()
@@ -182,7 +194,7 @@ mod tests {
     #[test]
     fn session_ends_after_its_lifetime() {
         let sessions = Sessions::default();
-        let id = sessions.open(1000).unwrap().id;
+        let id = sessions.open(Tee::Snp, 1000).unwrap().id;
         assert_eq!(sessions.take_nonce(&id, 1000 + LIFETIME).unwrap_err().code, Code::SessionExpired);
         assert!(sessions.take_nonce(&id, 1000 + LIFETIME - 1).is_ok());
         assert_eq!(sessions.take_nonce("0", 1000).unwrap_err().code, Code::SessionUnknown);
@@ -191,7 +203,7 @@ mod tests {
     #[test]
     fn newest_sessions_displace_the_oldest_unproven_one() {
         let sessions = Sessions::with_capacity(2);
-        let [first, second, third] = [0, 1, 2].map(|now| sessions.open(now).unwrap().id);
+        let [first, second, third] = [0, 1, 2].map(|now| sessions.open(Tee::Snp, now).unwrap().id);
         assert_eq!(sessions.take_nonce(&first, 2).unwrap_err().code, Code::SessionUnknown);
         assert!(sessions.take_nonce(&second, 2).is_ok());
         assert!(sessions.take_nonce(&third, 2).is_ok());
@@ -199,8 +211,10 @@ mod tests {
 
     /// What an accepted session holds, made of a report that a fake hierarchy signed.
     fn attested() -> Attested {
-        use strongroom_appraisal::{Endorsements, Expected, Roots, authenticate};
+        use crate::platform::{Authentic, Bound};
+        use strongroom_appraisal::{Endorsements, Roots, authenticate};
         use strongroom_devkit::amd::{Hierarchy, VekSpec};
+        use strongroom_wire::digest::Sha256;
         let hierarchy = Hierarchy::shared().unwrap();
         let vek = hierarchy.issue(VekSpec::default()).unwrap();
         let mut endorsements = Endorsements::new();
@@ -216,8 +230,8 @@ mod tests {
         let document =
             format!("version = '0.1.0'\nalgorithm = 'sha256'\n[data]\n'strongroom.toml' = \"\"\"{settings}\"\"\"\n");
         Attested {
-            authentic: authenticate(&report, &endorsements, &roots, 1_800_000_000).unwrap(),
-            expected: Expected::UNBOUND,
+            authentic: Authentic::Snp(authenticate(&report, &endorsements, &roots, 1_800_000_000).unwrap()),
+            bound: Bound { report_data: [0; 64], document: Sha256([0; 32]) },
             deployment: strongroom_wire::deployment::Deployment::parse(document.as_bytes()).unwrap(),
             recipient: strongroom_jose::RecipientKey::parse(key.public()).unwrap(),
             thumbprint: String::new(),
@@ -228,21 +242,21 @@ mod tests {
     #[test]
     fn accepted_session_is_displaced_by_none_and_makes_room_when_it_expires() {
         let sessions = Sessions::with_capacity(1);
-        let id = sessions.open(0).unwrap().id;
+        let id = sessions.open(Tee::Snp, 0).unwrap().id;
         assert_eq!(sessions.accept(&id, attested(), 0).unwrap_err().code, Code::NonceUsed);
         sessions.take_nonce(&id, 0).unwrap();
         sessions.accept(&id, attested(), 0).unwrap();
         assert_eq!(sessions.accept(&id, attested(), 0).unwrap_err().code, Code::NonceUsed);
-        assert_eq!(sessions.open(1).unwrap_err().code, Code::Busy);
+        assert_eq!(sessions.open(Tee::Snp, 1).unwrap_err().code, Code::Busy);
         assert_eq!(sessions.attested(&id, LIFETIME - 1).unwrap().seq, 1);
         assert_eq!(sessions.attested(&id, LIFETIME).unwrap_err().code, Code::SessionExpired);
-        assert!(sessions.open(LIFETIME).is_ok());
+        assert!(sessions.open(Tee::Snp, LIFETIME).is_ok());
     }
 
     #[test]
     fn ids_and_nonces_are_never_the_same() {
         let sessions = Sessions::default();
-        let (one, two) = (sessions.open(0).unwrap(), sessions.open(0).unwrap());
+        let (one, two) = (sessions.open(Tee::Snp, 0).unwrap(), sessions.open(Tee::Snp, 0).unwrap());
         assert!(one.id != two.id && one.nonce != two.nonce);
         assert_eq!((one.id.len(), one.nonce.len()), (32, 44));
     }

@@ -1,32 +1,35 @@
 //! The endorsements that evidence comes without: those that are kept, or else those that their vendor is asked for. Clients
-//! of the KBS protocol send SNP reports without a VCEK as often as not.
+//! of the KBS protocol send SNP reports without a VCEK as often as not, and TDX quotes never bring their collateral.
 //!
 //! What is asked for, and on whose behalf, is bounded by `vendors/admission.rs`. A question is a task of its own: it holds up
 //! the one who needs its answer for [`PATIENCE`] at most, nobody else at all, and goes on when that one has gone, so that
 //! the answer is there when it comes back.
 //!
-//! None of it is trusted. Chains and lists are kept only where they verify under the roots; a VCEK that does not is forgotten,
+//! None of it is trusted. Chains, lists and collateral are kept only where they verify under the roots; a VCEK that does not is forgotten,
 //! and not asked for again too soon.
 
 mod admission;
-mod lists;
+mod collateral;
+mod renewal;
 mod set;
 
 pub(crate) use admission::{PASSING, PEER_QUESTIONS, QUESTIONS};
 
 use crate::Verifier;
-use crate::attest::Claim;
+use crate::attest::Shown;
 use crate::budget::{PeerBudgets, Rate};
 use crate::clock::Clock;
+use crate::platform::Evidence;
 use crate::store::PolicyInForce;
 use admission::{Admission, Question};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use strongroom_appraisal::{Floor, Hex, Roots, SnpPolicy, UnixTime, verify_authorities, verify_revocation_list};
-use strongroom_endorsements::{Dated, Fetcher, Kind, Offered, Product, Published};
+use strongroom_endorsements::{Dated, Fetcher, Kind, Offered, Platform, Product, Published};
 use strongroom_wire::snp::{Report, Tcb};
-use strongroom_wire::{Code, Refusal, Result};
+use strongroom_wire::{Code, Realm, Refusal, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
@@ -34,7 +37,7 @@ use tokio::time::{Instant, timeout_at};
 /// give up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How many may wait for a vendor at one time: each holds its claim. Beyond them, `busy`.
+/// How many may wait for a vendor at one time: each holds its shown. Beyond them, `busy`.
 const WAITING: usize = 128;
 
 /// What a peer may ask that proved nothing: endorsement sets, and what the release policies say of a report without its VCEK.
@@ -47,6 +50,8 @@ pub(crate) struct Vendors {
     fetcher: Arc<Fetcher>,
     admission: Arc<Admission>,
     unproven: Mutex<PeerBudgets>,
+    /// The kinds of platform that genuine quotes were of since the start: their collateral is kept current.
+    platforms: Mutex<BTreeSet<Platform>>,
     waiting: Semaphore,
 }
 
@@ -58,59 +63,84 @@ struct Asking {
     until: Instant,
 }
 
-/// What was added to a claim.
+/// What was added to a shown.
 #[derive(Debug, Default)]
 pub(crate) struct Supplied {
-    /// Everything that the claim is verified with.
+    /// Everything that it is verified with.
     all: bool,
     /// Why there is no revocation list, where there could be one.
     pub(crate) without_list: Option<Refusal>,
 }
 
 impl Verifier {
-    /// Adds to `claim` what it came without, and the revocation list that is kept beside one that it came with.
+    /// Adds to `shown` what it came without, and the revocation list that is kept beside one that it came with.
     ///
     /// A revocation list that cannot be had is no reason to refuse: that is the policy's to say.
     ///
     /// # Errors
-    /// Of a claim whose VCEK is not given, what would be refused if it were authentic: `report-data-mismatch`,
-    /// `deployment-mismatch`, `tcb-mismatch`, `chip-id-mismatch`; and where it is not kept, `no-policy`,
+    /// Of evidence whose VCEK or collateral is not given, what would be refused if it were authentic: `report-data-mismatch`,
+    /// `nonce-mismatch`, `deployment-mismatch`, `tcb-mismatch`, `chip-id-mismatch`, and of a quote those of its authentication; and where it is not kept, `no-policy`,
     /// `measurement-not-approved`, `deployment-not-approved`, `platform-not-approved`, `tcb-too-old`, or what the only policies lack; `busy`; of a chain those
     /// of [`verify_authorities`]; `endorsement-unavailable`, `endorsement-unknown`,
     /// `endorsement-not-cached`; of an answer `endorsement-mismatch`, `malformed`, `too-large`, `certificate-expired`; `io`.
-    pub(crate) async fn supply(&self, claim: &mut Claim, peer: Option<IpAddr>, now: UnixTime) -> Result<Supplied> {
-        let mut supplied = Supplied { all: claim.lacks.all, without_list: None };
-        // Of a report that no such key signed, authentication says what is wrong.
-        let (Some(vendors), Ok(kind)) = (&self.vendors, Kind::of(&claim.report)) else { return Ok(supplied) };
+    pub(crate) async fn supply(&self, shown: &mut Shown, peer: Option<IpAddr>, now: UnixTime) -> Result<Supplied> {
+        let Some(vendors) = &self.vendors else { return Ok(Supplied::default()) };
         let asking = Asking { peer, now, until: Instant::now() + PATIENCE };
-        let mut products = Product::candidates(&claim.report, None)?;
-        if claim.lacks.key && kind == Kind::Vcek {
-            verify_made_for_session(claim)?;
-            let (product, vcek) = match vendors.fetcher.kept_vcek(&claim.report, now)? {
+        if let Some(quote) = shown.evidence.quote() {
+            let collateral = vendors.collateral_of(shown, quote, &self.roots, asking).await?;
+            shown.endorsements.add(&collateral.value)?;
+        }
+        match shown.evidence.report().cloned() {
+            Some(report) => self.supply_report(vendors, shown, &report, asking).await,
+            None => Ok(Supplied::default()),
+        }
+    }
+
+    /// Adds what AMD vouches with for the report of `shown`.
+    async fn supply_report(
+        &self,
+        vendors: &Vendors,
+        shown: &mut Shown,
+        report: &Report,
+        asking: Asking,
+    ) -> Result<Supplied> {
+        let now = asking.now;
+        let mut supplied = Supplied { all: shown.lacks.all(), without_list: None };
+        // Of a report that no such key signed, authentication says what is wrong.
+        let Ok(kind) = Kind::of(report) else { return Ok(supplied) };
+        let mut products = Product::candidates(report, None)?;
+        let asks_for_key = shown.lacks.key && kind == Kind::Vcek;
+        if asks_for_key {
+            shown.evidence.verify_made_for(&shown.bound)?;
+            let (product, vcek) = match vendors.fetcher.kept_vcek(report, now)? {
                 Some(kept) => kept,
                 None => {
-                    vendors.admit_unproven("reports without their VCEK", peer, now)?;
+                    vendors.admit_unproven("reports without their VCEK", asking.peer, now)?;
                     let policies = self.store.begin_reading().await?.policies_in_force(now).await?;
-                    verify_worth_asking(&claim.report, &policies)?;
-                    vendors.vcek(&claim.report, asking).await?
+                    verify_worth_asking(&shown.evidence, report, &policies)?;
+                    vendors.vcek(report, asking).await?
                 }
             };
             products = vec![product];
-            claim.endorsements.add(&vcek.value)?;
-            for authority in vendors.authorities(kind, product, asking).await?.value {
-                claim.endorsements.add(&authority)?;
+            shown.endorsements.add(&vcek.value)?;
+        }
+        // The vendors' own authorities are built in.
+        let built_in = self.roots.realm() == Realm::Vendor;
+        if let (true, [product]) = (asks_for_key || (shown.lacks.authority && !built_in), products.as_slice()) {
+            for authority in vendors.authorities(kind, *product, asking).await?.value {
+                shown.endorsements.add(&authority)?;
             }
         }
         // Before version 3 a report does not say which root's list it is. Another root's names nobody in the chain.
         for product in products {
-            let list = if claim.lacks.list {
+            let list = if shown.lacks.list {
                 vendors.list(kind, product, asking).await.map(Some)
             } else {
                 // The guest chose what it brings: it may be older than what is known here.
                 vendors.fetcher.kept_list(kind, product, now)
             };
             match list {
-                Ok(Some(list)) => claim.endorsements.add(&list.value)?,
+                Ok(Some(list)) => shown.endorsements.add(&list.value)?,
                 Ok(None) => {}
                 Err(refusal) => supplied.without_list = Some(refusal),
             }
@@ -118,18 +148,24 @@ impl Verifier {
         Ok(supplied)
     }
 
-    /// Adds to `claim` the vendor's revocation list as it is now, whatever is kept: for a guest that was judged by an older one than
-    /// was seen. Says whether one came.
-    pub(crate) async fn renew_list(&self, claim: &mut Claim, peer: Option<IpAddr>, now: UnixTime) -> Result<bool> {
-        let (Some(vendors), Ok(kind)) = (&self.vendors, Kind::of(&claim.report)) else { return Ok(false) };
+    /// Adds to `shown` the vendor's revocation list or collateral as it is now, whatever is kept: for a guest that was judged by an
+    /// older one than was seen. Says whether one came.
+    pub(crate) async fn renew(&self, shown: &mut Shown, peer: Option<IpAddr>, now: UnixTime) -> Result<bool> {
+        let Some(vendors) = &self.vendors else { return Ok(false) };
         let asking = Asking { peer, now, until: Instant::now() + PATIENCE };
+        if let Some(quote) = shown.evidence.quote() {
+            let newest = vendors.newest_collateral(quote, asking).await;
+            return newest.map_or(Ok(false), |newest| shown.endorsements.add(&newest.value).map(|()| true));
+        }
+        let Some(report) = shown.evidence.report().cloned() else { return Ok(false) };
+        let Ok(kind) = Kind::of(&report) else { return Ok(false) };
         let mut renewed = false;
-        for product in Product::candidates(&claim.report, None)? {
+        for product in Product::candidates(&report, None)? {
             let fetcher = Arc::clone(&vendors.fetcher);
             let work = async move { fetcher.renew_list(kind, product, now).await };
             match vendors.ask(Question::List(kind, product), 1, asking, work).await {
                 Ok(list) => {
-                    claim.endorsements.add(&list.value)?;
+                    shown.endorsements.add(&list.value)?;
                     renewed = true;
                 }
                 Err(refusal) => tracing::warn!(%refusal, "no newer revocation list could be had"),
@@ -138,9 +174,9 @@ impl Verifier {
         Ok(renewed)
     }
 
-    /// Forgets what was kept for `claim` where that is what `refusal` is about: a service that lies once, or a damaged file,
+    /// Forgets what was kept for `shown` where that is what `refusal` is about: a service that lies once, or a damaged file,
     /// must not keep a chip out for ever.
-    pub(crate) fn doubt(&self, claim: &Claim, supplied: &Supplied, refusal: &Refusal) {
+    pub(crate) fn doubt(&self, shown: &Shown, supplied: &Supplied, refusal: &Refusal) {
         let about_chain = matches!(
             refusal.code,
             Code::CertificateSignatureInvalid
@@ -149,8 +185,10 @@ impl Verifier {
                 | Code::RootUntrusted
         );
         // Where the guest gave a certificate, it may be that one.
-        if let (true, true, Some(vendors)) = (about_chain, supplied.all, &self.vendors) {
-            vendors.forget(&claim.report, refusal);
+        if let (true, true, Some(vendors), Some(report)) =
+            (about_chain, supplied.all, &self.vendors, shown.evidence.report())
+        {
+            vendors.forget(report, refusal);
         }
     }
 }
@@ -161,7 +199,7 @@ impl Vendors {
         let fetcher = fetcher.judged_by(move |offered| judge(offered, &roots));
         let admission = Arc::new(Admission::new(clock, peer_questions));
         let (unproven, waiting) = (Mutex::new(PeerBudgets::new(UNPROVEN)), Semaphore::new(WAITING));
-        Self { fetcher: Arc::new(fetcher), admission, unproven, waiting }
+        Self { fetcher: Arc::new(fetcher), admission, unproven, platforms: Mutex::default(), waiting }
     }
 
     async fn vcek(&self, report: &Report, asking: Asking) -> Result<(Product, Dated<bytes::Bytes>)> {
@@ -237,12 +275,13 @@ impl Vendors {
     }
 }
 
-/// A chain or list that does not verify takes the place of none, and is not used.
+/// What does not verify takes the place of nothing, and is not used.
 fn judge(offered: &Offered<'_>, roots: &Roots) -> Result<()> {
-    let Offered { part, product, bytes, kept, now } = *offered;
+    let Offered { part, bytes, kept, now } = *offered;
     match part {
-        Published::Authorities => verify_authorities(bytes, product.as_str(), roots),
-        Published::List => verify_revocation_list(bytes, kept, product.as_str(), roots, now),
+        Published::Authorities(product) => verify_authorities(bytes, product.as_str(), roots),
+        Published::List(product) => verify_revocation_list(bytes, kept, product.as_str(), roots, now),
+        Published::Collateral => collateral::verify(bytes, kept, roots, now),
     }
 }
 
@@ -256,28 +295,13 @@ fn unavailable(refusal: Refusal) -> Refusal {
     }
 }
 
-/// That a claim says that it was made for this session and document. Whoever attests may say so, and nobody else.
-fn verify_made_for_session(claim: &Claim) -> Result<()> {
-    let (report, expected) = (&claim.report, &claim.expected);
-    if expected.report_data != Some(report.report_data) {
-        let refusal =
-            Refusal::new(Code::ReportDataMismatch, "report without its VCEK").got(hex::encode(report.report_data));
-        return Err(refusal.want(expected.report_data.map(hex::encode).unwrap_or_default()));
-    }
-    if expected.deployment.map(|digest| digest.0) != Some(report.host_data) {
-        let refusal =
-            Refusal::new(Code::DeploymentMismatch, "report without its VCEK").got(hex::encode(report.host_data));
-        return Err(refusal.want(expected.deployment.map(|digest| digest.to_string()).unwrap_or_default()));
-    }
-    Ok(())
-}
-
 /// That a report would be accepted as far as can be said before it is authentic: one release policy names what it says it
 /// is, and no TCB of it is below that policy's floors.
-fn verify_worth_asking(report: &Report, policies: &[PolicyInForce]) -> Result<()> {
+fn verify_worth_asking(evidence: &Evidence, report: &Report, policies: &[PolicyInForce]) -> Result<()> {
     let lacks = policies.iter().find_map(|one| one.lacks.clone());
     let whole = policies.iter().filter(|one| one.lacks.is_none());
-    let mut policies: Vec<&SnpPolicy> = whole.filter_map(|one| one.stored.policy.appraisal().snp()).collect();
+    let mut policies: Vec<&SnpPolicy> =
+        whole.filter_map(|one| evidence.snp_section(one.stored.policy.appraisal())).collect();
     if let (true, Some(refusal)) = (policies.is_empty(), lacks) {
         return Err(refusal);
     }
@@ -288,7 +312,7 @@ fn verify_worth_asking(report: &Report, policies: &[PolicyInForce]) -> Result<()
         }
         Ok(())
     };
-    narrow(Code::NoPolicy, "no policy for SNP".into(), &|_| true)?;
+    narrow(Code::NoPolicy, format!("no policy for {}", evidence.tee().platform()), &|_| true)?;
     narrow(Code::MeasurementNotApproved, hex::encode(report.measurement), &|policy| {
         policy.measurement.allows(&Hex(report.measurement))
     })?;

@@ -9,6 +9,7 @@ use der::asn1::UintRef;
 use der::{Decode as _, Reader as _, SliceReader};
 use serde_json::{Value, json};
 use strongroom_wire::Result;
+use strongroom_wire::azure::Evidence;
 use strongroom_wire::bytes::to_base64url;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::snp::REPORT_LEN;
@@ -85,4 +86,30 @@ pub fn hcl_report(kind: u32, hardware: &[u8], runtime: &str) -> Result<Vec<u8>> 
     report.extend(runtime.as_bytes());
     report.resize(report.len().max(2600), 0);
     Ok(report)
+}
+
+/// The JSON document of that evidence, as Confidential Containers' attesters write version 1.
+pub fn document(evidence: &Evidence) -> Value {
+    let padded = |bytes: &[u8]| {
+        let mut text = to_base64url(bytes);
+        while !text.len().is_multiple_of(4) {
+            text.push('=');
+        }
+        text
+    };
+    let mut document = json!({
+        "version": 1,
+        "hcl_report": padded(&evidence.hcl_report),
+        "tpm_quote": {
+            "message": hex::encode(&evidence.message),
+            "signature": hex::encode(&evidence.signature),
+            "pcrs": evidence.pcrs.map(hex::encode),
+        },
+    });
+    for (name, bytes) in [("td_quote", &evidence.td_quote), ("vcek", &evidence.vcek)] {
+        if let (Some(bytes), Some(document)) = (bytes, document.as_object_mut()) {
+            document.insert(name.to_owned(), padded(bytes).into());
+        }
+    }
+    document
 }

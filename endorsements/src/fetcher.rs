@@ -93,8 +93,8 @@ struct Entry<'a> {
     expires: &'a (dyn Fn(&[u8]) -> Result<UnixTime> + Sync),
     /// What is refused with where it has ended.
     expired: Code,
-    /// What of AMD's public parts it is, to be judged.
-    published: Option<(Published, Product)>,
+    /// What a vendor publishes it as, to be judged.
+    published: Option<Published>,
     /// Whether the vendor may have a newer one.
     changes: bool,
     /// Whether that is asked for though what is kept is current.
@@ -115,7 +115,7 @@ impl Fetcher {
         Ok(Self { asker: Asker::new(http, access.patience), cache, flights, searches, judge: None, access })
     }
 
-    /// Keeps and gives of AMD's chains and lists only what `verify` accepts. Without it, an answer that lies takes the place
+    /// Keeps and gives of AMD's chains and lists and of Intel's collateral only what `verify` accepts. Without it, an answer that lies takes the place
     /// of a good one.
     #[must_use]
     pub fn judged_by(self, verify: impl Fn(&Offered<'_>) -> Result<()> + Send + Sync + 'static) -> Self {
@@ -156,19 +156,25 @@ impl Fetcher {
     /// `endorsement-unknown`, `endorsement-unavailable`, `endorsement-not-cached`, `endorsement-mismatch`; `malformed`,
     /// `too-large`, `collateral-expired`: of an answer; `network`, `timeout`, `tls-failed`, `plaintext-refused`, `io`.
     pub async fn fetch_tdx(&self, quote: &Quote, now: UnixTime) -> Result<Collateral> {
-        let platform = Platform::of(quote)?;
-        let of_collateral = |json: &[u8]| pcs::expires(json, &platform);
-        let entry = Entry {
-            name: platform.file(),
-            expires: &of_collateral,
-            expired: Code::CollateralExpired,
-            published: None,
-            changes: true,
-            renews: false,
-        };
-        let fetch = async { pcs::fetch(&self.asker, &self.access.pcs, &platform).await.map(Bytes::from) };
-        let (json, expires) = self.obtain(&entry, now, fetch).await?;
+        let (json, expires) = self.collateral(&Platform::of(quote)?, now, false).await?;
         Ok(Collateral { json, expires })
+    }
+
+    /// The collateral of `platform`; a new set though what is kept is current, where it `renews`.
+    pub(crate) async fn collateral(
+        &self,
+        platform: &Platform,
+        now: UnixTime,
+        renews: bool,
+    ) -> Result<(Bytes, UnixTime)> {
+        let expires = |json: &[u8]| pcs::expires(json, platform);
+        let fetch = async { pcs::fetch(&self.asker, &self.access.pcs, platform).await.map(Bytes::from) };
+        self.obtain(&collateral(platform, &expires, renews), now, fetch).await
+    }
+
+    /// The collateral that is kept.
+    pub(crate) fn kept_tdx(&self, platform: &Platform, now: UnixTime) -> Result<Option<(Bytes, UnixTime)>> {
+        self.kept(&collateral(platform, &|json| pcs::expires(json, platform), false), now)
     }
 
     /// ASK or ASVK, and ARK, in PEM.
@@ -332,8 +338,8 @@ impl Fetcher {
 
     /// Refuses what is not genuine, as far as anybody says.
     fn verify(&self, entry: &Entry<'_>, bytes: &[u8], kept: Option<&[u8]>, now: UnixTime) -> Result<()> {
-        let (Some(judge), Some((part, product))) = (&self.judge, entry.published) else { return Ok(()) };
-        judge.verify(&Offered { part, product, bytes, kept, now })
+        let (Some(judge), Some(part)) = (&self.judge, entry.published) else { return Ok(()) };
+        judge.verify(&Offered { part, bytes, kept, now })
     }
 }
 
@@ -344,12 +350,21 @@ fn entry<'a>(vcek: &Vcek, expires: &'a (dyn Fn(&[u8]) -> Result<UnixTime> + Sync
 
 fn authorities(kind: Kind, product: Product) -> Entry<'static> {
     let expires: &'static (dyn Fn(&[u8]) -> Result<UnixTime> + Sync) = &|pem| chain_expires(pem, "certificate chain");
-    let (name, published) = (kind.chain_file(product), Some((Published::Authorities, product)));
+    let (name, published) = (kind.chain_file(product), Some(Published::Authorities(product)));
     Entry { name, expires, expired: Code::CertificateExpired, published, changes: true, renews: false }
 }
 
 fn list(kind: Kind, product: Product, renews: bool) -> Entry<'static> {
     let expires: &'static (dyn Fn(&[u8]) -> Result<UnixTime> + Sync) = &|der| crl_expires(der, "revocation list");
-    let (name, published) = (kind.crl_file(product), Some((Published::List, product)));
+    let (name, published) = (kind.crl_file(product), Some(Published::List(product)));
     Entry { name, expires, expired: Code::CrlExpired, published, changes: true, renews }
+}
+
+fn collateral<'a>(
+    platform: &Platform,
+    expires: &'a (dyn Fn(&[u8]) -> Result<UnixTime> + Sync),
+    renews: bool,
+) -> Entry<'a> {
+    let (name, published) = (platform.file(), Some(Published::Collateral));
+    Entry { name, expires, expired: Code::CollateralExpired, published, changes: true, renews }
 }

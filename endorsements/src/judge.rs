@@ -1,17 +1,19 @@
-//! Who says whether what AMD publishes for everybody is genuine: not this crate, which knows no root.
+//! Who says whether what vendors publish for everybody is genuine: not this crate, which knows no root.
 
 use crate::UnixTime;
 use crate::kds::Product;
 use std::sync::Arc;
 use strongroom_wire::Result;
 
-/// What AMD publishes for everybody.
+/// What a vendor publishes for everybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Published {
-    /// ASK or ASVK, and ARK, in PEM.
-    Authorities,
-    /// The ARK's revocation list, in DER.
-    List,
+    /// AMD's, of that product: ASK or ASVK, and ARK, in PEM.
+    Authorities(Product),
+    /// AMD's, of that product: the ARK's revocation list, in DER.
+    List(Product),
+    /// Intel's of one kind of platform: `QuoteCollateralV3` as JSON.
+    Collateral,
 }
 
 /// What is to be kept, or was.
@@ -19,8 +21,6 @@ pub enum Published {
 pub struct Offered<'a> {
     /// What it is said to be.
     pub part: Published,
-    /// Of which product.
-    pub product: Product,
     /// It.
     pub bytes: &'a [u8],
     /// What it would take the place of, which may be anything. `None` where it is what is kept.

@@ -29,6 +29,7 @@ pub use judge::{Offered, Published};
 pub use kds::{KDS, Kind, Product};
 pub use parts::Dated;
 pub use pcs::PCS;
+pub use platform::Platform;
 pub use strongroom_transport::Patience;
 
 /// Seconds since 1970-01-01T00:00:00Z.

@@ -1,10 +1,11 @@
-//! AMD's endorsements part by part, for a service that asks on behalf of others: it decides for each part whether it may be
+//! Endorsements part by part, for a service that asks on behalf of others: it decides for each part whether it may be
 //! asked for, hands out what it has where another part cannot be had, and forgets what turned out to be forged.
 
 use crate::UnixTime;
 use crate::certificate::chain_der;
 use crate::fetcher::Fetcher;
 use crate::kds::{Kind, Product, Vcek};
+use crate::platform::Platform;
 use bytes::Bytes;
 use strongroom_wire::Result;
 use strongroom_wire::snp::Report;
@@ -83,6 +84,30 @@ impl Fetcher {
     /// `io`.
     pub fn kept_list(&self, kind: Kind, product: Product, now: UnixTime) -> Result<Option<Dated<Bytes>>> {
         Ok(self.kept_crl(kind, product, now)?.map(Dated::from))
+    }
+
+    /// Intel's collateral of `platform` that is kept and current, as `QuoteCollateralV3` JSON. Nobody is asked.
+    ///
+    /// # Errors
+    /// `io`.
+    pub fn kept_collateral(&self, platform: &Platform, now: UnixTime) -> Result<Option<Dated<Bytes>>> {
+        Ok(self.kept_tdx(platform, now)?.map(Dated::from))
+    }
+
+    /// The same: kept, or else asked for.
+    ///
+    /// # Errors
+    /// As [`Fetcher::fetch_tdx`].
+    pub async fn fetch_collateral(&self, platform: &Platform, now: UnixTime) -> Result<Dated<Bytes>> {
+        self.collateral(platform, now, false).await.map(Dated::from)
+    }
+
+    /// The same, asked for though the one that is kept is current. That one stays where the new one cannot be had.
+    ///
+    /// # Errors
+    /// As [`Fetcher::fetch_tdx`].
+    pub async fn renew_collateral(&self, platform: &Platform, now: UnixTime) -> Result<Dated<Bytes>> {
+        self.collateral(platform, now, true).await.map(Dated::from)
     }
 
     /// Keeps no VCEK for `report` any more, whatever product it may be of: to be called where the signature in what was kept
@@ -190,7 +215,7 @@ mod tests {
         let forged = hierarchy.ask.crl(&[], NOW - 10..ENDS + 500).unwrap();
         let lie = forged.clone();
         world.fetcher = world.fetcher.judged_by(move |offered| match offered.part {
-            Published::List if offered.bytes != lie => Ok(()),
+            Published::List(_) if offered.bytes != lie => Ok(()),
             _ => Err(Refusal::new(Code::CrlSignatureInvalid, "test")),
         });
         let (fetcher, of) = (&world.fetcher, (Kind::Vcek, Product::Milan));

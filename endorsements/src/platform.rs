@@ -13,7 +13,7 @@ const SGX_EXTENSIONS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 const FMSPC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1.4");
 
 /// Which of Intel's authorities issued a PCK.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Authority {
     /// Of single packages.
     Processor,
@@ -21,9 +21,9 @@ pub(crate) enum Authority {
     Platform,
 }
 
-/// What collateral is for. Nobody has vouched for it yet: a lie costs the liar the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Platform {
+/// The kind of platform that a set of collateral is for: its FMSPC, and who issues its certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Platform {
     pub(crate) fmspc: [u8; 6],
     pub(crate) authority: Authority,
 }
@@ -43,10 +43,19 @@ impl fmt::Display for Authority {
     }
 }
 
+impl fmt::Display for Platform {
+    /// `<FMSPC in hex>-<authority>`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", hex::encode(self.fmspc), self.authority)
+    }
+}
+
 impl Platform {
+    /// What the certificate that `quote` carries says. Nobody has vouched for it yet: a lie costs the liar the answer.
+    ///
     /// # Errors
     /// `endorsement-unknown`: the quote has no PCK chain, or not one of Intel's; `malformed`.
-    pub(crate) fn of(quote: &Quote) -> Result<Self> {
+    pub fn of(quote: &Quote) -> Result<Self> {
         const WHAT: &str = "PCK certificate";
         let unknown = |got: &str| Refusal::new(Code::EndorsementUnknown, "platform of the quote").got(got);
         let pem = match &quote.authentication.certification {
@@ -70,7 +79,7 @@ impl Platform {
     }
 
     pub(crate) fn file(&self) -> PathBuf {
-        format!("intel/{}-{}.json", hex::encode(self.fmspc), self.authority).into()
+        format!("intel/{self}.json").into()
     }
 }
 

@@ -94,10 +94,25 @@ pub struct AnnotatedEvidence {
     pub report_data: String,
     /// Nonce and key that report data commits to.
     pub runtime_data_claims: RuntimeDataClaims,
-    /// Hex of HOST_DATA.
+    /// Hex of the field that names the deployment document: HOST_DATA, MRCONFIGID, or where a PCR does its digest.
     pub init_data: String,
-    /// Claims of the `snp` attester by name.
-    pub snp: BTreeMap<String, serde_json::Value>,
+    /// Claims of the attester by name.
+    #[serde(flatten)]
+    pub tee: TeeClaims,
+}
+
+/// Claims of one attester by name, under the name of its TEE ([`crate::kbs::Tee`]).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TeeClaims {
+    /// Of an SNP report.
+    Snp(BTreeMap<String, serde_json::Value>),
+    /// Of a TDX quote and its collateral.
+    Tdx(BTreeMap<String, serde_json::Value>),
+    /// Of an SNP report and the virtual TPM above it.
+    AzSnpVtpm(BTreeMap<String, serde_json::Value>),
+    /// Of a TDX quote and the virtual TPM above it.
+    AzTdxVtpm(BTreeMap<String, serde_json::Value>),
 }
 
 /// Nonce and key that report data commits to.

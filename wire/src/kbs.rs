@@ -3,10 +3,14 @@
 //! Members that are not known are passed over, as that protocol's own parties do; nothing is decided by them.
 
 mod snp_json;
+mod tdx_json;
+mod tee;
 
 use crate::{Code, Refusal, Result, document, limits};
 use serde::{Deserialize, Serialize};
 pub use snp_json::{CertificateEntry, SnpEvidence};
+pub use tdx_json::TdxEvidence;
+pub use tee::Tee;
 
 /// The protocol version spoken, exactly.
 pub const VERSION: &str = "0.4.0";
@@ -24,7 +28,7 @@ pub const LOG_PROOF: &str = "strongroom-log-proof";
 pub struct Request {
     /// Must be [`VERSION`].
     pub version: String,
-    /// The kind of TEE: `snp`.
+    /// The kind of TEE: one of [`Tee`]'s names.
     pub tee: String,
     /// Required by the protocol, of any form.
     pub extra_params: serde_json::Value,
@@ -75,7 +79,8 @@ pub struct RuntimeData {
 /// The evidence of a TEE. The inner members are snake_case, unlike the outer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TeeEvidence {
-    /// TEE-specific; for `snp` an [`SnpEvidence`].
+    /// TEE-specific: for `snp` an [`SnpEvidence`], for `tdx` a [`TdxEvidence`], for the others a document of
+    /// [`crate::azure::Evidence`].
     pub primary_evidence: serde_json::Value,
     /// Evidence of devices, as JSON text; empty where there are none.
     pub additional_evidence: String,

@@ -93,10 +93,10 @@ fn deployment_checks(got: &[u8; 32], rule: &Rule<Hex<32>>, document: Option<Sha2
         Rule::Any { .. } => true,
     };
     let show = |digest: &Hex<32>| format!("{} of document {digest}", hex::encode(extended(&digest.0)));
-    let mut checks =
-        vec![Check::new("deployment", allowed, Code::DeploymentNotApproved, hex::encode(got), rule.describe(show))];
+    let missing = *got == [0; 32];
+    let code = if missing { Code::DeploymentMissing } else { Code::DeploymentNotApproved };
+    let mut checks = vec![Check::new("deployment", allowed, code, hex::encode(got), rule.describe(show))];
     if let Some(document) = document {
-        let missing = *got == [0; 32];
         let code = if missing { Code::DeploymentMissing } else { Code::DeploymentMismatch };
         let want = extended(&document.0);
         checks.push(Check::new("deployment-document", *got == want, code, hex::encode(got), hex::encode(want)));

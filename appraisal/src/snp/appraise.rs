@@ -23,7 +23,8 @@ pub fn appraise(authentic: &AuthenticReport, policy: &Policy, expected: &Expecte
     };
     let mut checks = hardware_checks(authentic, section);
     let host_data = Hex(report.host_data);
-    checks.push(section.deployment.check("deployment", Code::DeploymentNotApproved, &host_data, Hex::to_string));
+    let code = if report.host_data == [0; 32] { Code::DeploymentMissing } else { Code::DeploymentNotApproved };
+    checks.push(section.deployment.check("deployment", code, &host_data, Hex::to_string));
     checks.extend(guest_as_a_whole(report, section));
     checks.extend(binding_checks(report, expected));
     Appraisal::new(

@@ -184,10 +184,11 @@ fn software_checks(body: &TdReport, policy: &TdxPolicy) -> Vec<Check> {
 fn deployment_check(body: &TdReport, policy: &TdxPolicy) -> Check {
     let (document, rest) = mrconfigid(body);
     let allowed = !policy.deployment.is_fixed() || (policy.deployment.allows(&Hex(document)) && rest == [0; 16]);
+    let missing = body.mrconfigid == [0; 48];
     Check::new(
         "deployment",
         allowed,
-        Code::DeploymentNotApproved,
+        if missing { Code::DeploymentMissing } else { Code::DeploymentNotApproved },
         hex::encode(body.mrconfigid),
         policy.deployment.describe(|digest| format!("{digest}{}", "00".repeat(16))),
     )

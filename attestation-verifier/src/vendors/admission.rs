@@ -15,8 +15,9 @@
 //!    boots is served, and AMD sees less of a liar than of an operator who restarts a fleet without a cache.
 //!
 //! What a liar gains is that new chips of others, from the same network or beyond the common budget, are `busy` for a while.
-//! Chips that were seen before are never held up. Chains and lists are twelve in all and have a small budget of their own; one
-//! that cannot be had is asked for more and more seldom.
+//! Chips that were seen before are never held up. Chains and lists are twelve in all and have a small budget of their own, which
+//! Intel's collateral shares, since only a genuine machine's quote makes anybody ask for that; one that cannot be had is asked
+//! for more and more seldom.
 
 use super::unavailable;
 use crate::budget::{Budget, PeerBudgets, Rate};
@@ -25,7 +26,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strongroom_appraisal::UnixTime;
-use strongroom_endorsements::{Kind, Product};
+use strongroom_endorsements::{Kind, Platform, Product};
 use strongroom_wire::snp::Report;
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -36,7 +37,8 @@ pub(crate) const QUESTIONS: u32 = ALL.burst;
 /// Questions of one peer at once, unless the operator says otherwise; and one more each so many seconds.
 pub(crate) const PEER_QUESTIONS: u32 = 8;
 const PEER_INTERVAL: u64 = 60;
-/// Questions for chains and lists, of all peers: twelve there are, each good for days.
+/// Questions for chains, lists and sets of collateral, of all peers: twelve of AMD's there are, and one of Intel's for each kind
+/// of platform, each good for days.
 const PUBLISHED: Rate = Rate { burst: 12, interval: 60 };
 /// How long an answer that will stay is remembered, in seconds.
 const LASTING: u64 = 600;
@@ -50,6 +52,7 @@ pub(super) enum Question {
     Vcek { chip: [u8; 64], tcb: [u8; 8] },
     Authorities(Kind, Product),
     List(Kind, Product),
+    Collateral(Platform),
 }
 
 /// Decides who may ask.

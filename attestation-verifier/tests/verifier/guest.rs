@@ -12,6 +12,7 @@ use strongroom_wire::snp::CertificateKind;
 
 pub(crate) struct Guest<'a> {
     pub(crate) world: &'a World,
+    pub(crate) tee: &'static str,
     pub(crate) key: TeeKey,
     pub(crate) document: Vec<u8>,
     pub(crate) report: ReportSpec,
@@ -20,11 +21,17 @@ pub(crate) struct Guest<'a> {
 }
 
 impl<'a> Guest<'a> {
-    /// A sound guest that was launched with this document, with an open session.
+    /// A sound SNP guest that was launched with this document, with an open session.
     pub(crate) async fn launch(world: &'a World, document: &[u8]) -> Self {
+        Self::launch_as("snp", world, document).await
+    }
+
+    /// A guest with this document of another platform: its evidence is its test's to make.
+    pub(crate) async fn launch_as(tee: &'static str, world: &'a World, document: &[u8]) -> Self {
         let report = ReportSpec { host_data: Sha256::of(document).0, ..ReportSpec::default() };
         let mut guest = Self {
             world,
+            tee,
             key: TeeKey::generate_p256().unwrap(),
             document: document.to_vec(),
             report,
@@ -37,7 +44,7 @@ impl<'a> Guest<'a> {
 
     /// Opens a session.
     pub(crate) async fn begin(&mut self) {
-        let answer = auth(self.world, json!({"version": "0.4.0", "tee": "snp", "extra-params": {}})).await;
+        let answer = auth(self.world, json!({"version": "0.4.0", "tee": self.tee, "extra-params": {}})).await;
         assert_eq!(answer.status, 200);
         let cookie = answer.headers["set-cookie"].to_str().unwrap();
         self.cookie = cookie.split(';').next().unwrap().to_owned();
@@ -64,14 +71,21 @@ impl<'a> Guest<'a> {
             };
             CertificateEntry { cert_type: kind.into(), data: entry.data }
         });
+        self.attestation_with(json!(SnpEvidence::from_report(&report, Some(chain.collect())).unwrap()))
+    }
+
+    /// What this guest sends with that evidence.
+    pub(crate) fn attestation_with(&self, primary: Value) -> Value {
         json!({
             "init-data": {"format": "toml", "body": String::from_utf8(self.document.clone()).unwrap()},
             "runtime-data": {"nonce": self.nonce, "tee-pubkey": self.key.public()},
-            "tee-evidence": {
-                "primary_evidence": SnpEvidence::from_report(&report, Some(chain.collect())).unwrap(),
-                "additional_evidence": "",
-            },
+            "tee-evidence": {"primary_evidence": primary, "additional_evidence": ""},
         })
+    }
+
+    /// What its evidence has to be bound to.
+    pub(crate) fn bound(&self) -> [u8; 64] {
+        kbs_report_data(&self.nonce, self.key.public()).unwrap()
     }
 
     pub(crate) async fn post(&self, attestation: &Value) -> Answer {

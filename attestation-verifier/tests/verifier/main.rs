@@ -18,6 +18,7 @@ mod documents;
 mod endorsements;
 mod guest;
 mod peer;
+mod platforms;
 mod promotions;
 mod protocol;
 mod release;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use strongroom_artifact::{DataKey, HashAlgorithm, SigningKey};
 use strongroom_attestation_verifier::{Clock, Config, PublicIdentity, Service};
 use strongroom_devkit::amd::{Hierarchy, Vek, VekSpec};
+use strongroom_devkit::intel;
 use strongroom_devkit::registry::{Config as RegistryConfig, RunningRegistry};
 use strongroom_devkit::vendors::Vendors;
 use strongroom_registry_client::{Access, PushOptions, Reference, RegistryClient, SignBy, push_model};
@@ -47,10 +48,22 @@ impl Answer {
     }
 }
 
+/// Whose evidence counts.
+pub(crate) enum Trust {
+    /// That of the vendors' roots.
+    Vendors,
+    /// That of the root of [`World::hierarchy`].
+    Amd,
+    /// That of the root of [`World::intel`].
+    Intel,
+}
+
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) hierarchy: Hierarchy,
     pub(crate) vek: Vek,
+    pub(crate) intel: intel::Hierarchy,
+    root: Option<Root>,
     pub(crate) registry: RunningRegistry,
     pub(crate) signer: SigningKey,
     pub(crate) identity: PublicIdentity,
@@ -67,31 +80,39 @@ pub(crate) struct World {
 impl World {
     /// A verifier of the test realm of a fresh chip, and a registry that it may use; no key, no policy, no model yet.
     pub(crate) async fn start() -> Self {
-        Self::with_roots(true).await
+        Self::with(Trust::Amd, None).await
     }
 
-    /// The same, with the test root named or AMD's roots in force.
-    pub(crate) async fn with_roots(test_root: bool) -> Self {
-        Self::with(test_root, None).await
-    }
-
-    async fn with(test_root: bool, vendors: Option<Vendors>) -> Self {
+    /// The same of that realm, which asks those vendors, if any.
+    pub(crate) async fn with(trust: Trust, vendors: Option<Vendors>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let hierarchy = Hierarchy::shared().unwrap();
         let vek = hierarchy.issue(VekSpec::default()).unwrap();
         let registry = RunningRegistry::start(RegistryConfig::new(folder.path().join("registry"))).await.unwrap();
-        let root = folder.path().join("ark.pem");
-        std::fs::write(&root, hierarchy.ark.certificate_pem().unwrap()).unwrap();
+        let intel = intel::Hierarchy::generate().unwrap();
+        let (root, pem) = match trust {
+            Trust::Vendors => (None, String::new()),
+            Trust::Amd => {
+                let root = Root::Test(hierarchy.ark.key_digest().unwrap());
+                (Some(root), hierarchy.ark.certificate_pem().unwrap())
+            }
+            Trust::Intel => {
+                let pem = intel::pem_chain(&[intel.root.certificate()]).unwrap();
+                (Some(Root::Test(intel.root.key_digest().unwrap())), pem)
+            }
+        };
+        std::fs::write(folder.path().join("root.pem"), pem).unwrap();
         let clock = Arc::new(AtomicU64::new(START));
         let registry_address = registry.addr().to_string();
-        let roots = test_root.then_some(root.as_path());
-        let config = Self::config(folder.path(), roots, &registry_address, vendors.as_ref());
+        let config = Self::config(folder.path(), root.is_some(), &registry_address, vendors.as_ref());
         let (service, stop, task) = Self::run(&config, &clock).await;
         let http = HttpClient::new(&ServerTrust::Pin(service.0.pin.0), false).unwrap();
         Self {
             folder,
             hierarchy,
             vek,
+            intel,
+            root,
             registry,
             signer: SigningKey::generate().unwrap(),
             identity: service.0,
@@ -113,7 +134,7 @@ impl World {
 
     /// The same, and the verifier may ask a service of AMD's that knows the chip; its revocation list lasts until then.
     pub(crate) async fn ready_with_vendors(list_ends: u64) -> (Self, Vec<u8>) {
-        let world = Self::with(true, Some(Vendors::start().await.unwrap())).await;
+        let world = Self::with(Trust::Amd, Some(Vendors::start().await.unwrap())).await;
         world.serve_list_until(list_ends);
         world.set_up().await
     }
@@ -128,29 +149,31 @@ impl World {
     }
 
     async fn set_up(self) -> (Self, Vec<u8>) {
+        let document = self.set_up_model().await;
+        self.put_policy(KEY, &self.policy(&document)).await;
+        (self, document)
+    }
+
+    /// A sealed and signed model in the registry, and its key in the verifier, without a policy. Returns the document that
+    /// names it.
+    pub(crate) async fn set_up_model(&self) -> Vec<u8> {
         let world = self;
         let reference = world.push("models/tiny", KEY, &world.signer).await;
         let document = world.document(&[reference]);
         world.put_key(KEY, &KEY_VALUE).await;
-        world.put_policy(KEY, &world.policy(&document)).await;
-        (world, document)
+        document
     }
 
-    fn config(folder: &Path, test_root: Option<&Path>, registry: &str, vendors: Option<&Vendors>) -> Config {
+    fn config(folder: &Path, test_root: bool, registry: &str, vendors: Option<&Vendors>) -> Config {
         Config::parse(Self::text(folder, "master-key", test_root, registry, vendors).as_bytes()).unwrap()
     }
 
-    fn text(
-        folder: &Path,
-        master_key: &str,
-        test_root: Option<&Path>,
-        registry: &str,
-        vendors: Option<&Vendors>,
-    ) -> String {
+    fn text(folder: &Path, master_key: &str, test_root: bool, registry: &str, vendors: Option<&Vendors>) -> String {
         let path = |name: &str| folder.join(name).display().to_string();
-        let root = test_root.map(|root| format!("test-root = '{}'\n", root.display())).unwrap_or_default();
+        let root = if test_root { format!("test-root = '{}'\n", path("root.pem")) } else { String::new() };
+        let endorsements = vendors.map(Vendors::url);
         let endorsements =
-            vendors.map(|vendors| format!("[endorsements]\nkds = '{}'\nplain-http = true\n", vendors.url()));
+            endorsements.map(|url| format!("[endorsements]\nkds = '{url}'\npcs = '{url}'\nplain-http = true\n"));
         format!(
             "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nstate = '{}'\nmaster-key = '{}'\nadmin-token = '{}'\n\
              names = ['localhost']\ngrace = 1\n{root}[[registry]]\nhost = '{registry}'\nplain-http = true\n{}",
@@ -163,9 +186,8 @@ impl World {
 
     /// The configuration file of this verifier, with this file of its folder as the master key.
     pub(crate) fn config_text(&self, master_key: &str) -> String {
-        let root = self.folder.path().join("ark.pem");
         let registry = self.registry.addr().to_string();
-        Self::text(self.folder.path(), master_key, Some(&root), &registry, self.vendors.as_ref())
+        Self::text(self.folder.path(), master_key, self.root.is_some(), &registry, self.vendors.as_ref())
     }
 
     /// The same, parsed.
@@ -175,8 +197,7 @@ impl World {
 
     /// Another service on the state that this one runs on.
     pub(crate) async fn second(&self) -> strongroom_wire::Result<Service> {
-        let root = self.folder.path().join("ark.pem");
-        let config = Self::config(self.folder.path(), Some(&root), &self.registry.addr().to_string(), None);
+        let config = Self::config(self.folder.path(), true, &self.registry.addr().to_string(), None);
         Service::start(&config, Clock::system()).await
     }
 
@@ -261,7 +282,7 @@ impl World {
     }
 
     pub(crate) fn root(&self) -> Root {
-        Root::Test(self.hierarchy.ark.key_digest().unwrap())
+        self.root.unwrap_or(Root::Amd)
     }
 
     /// A deployment document that names these models.
@@ -298,7 +319,7 @@ impl World {
 
     /// A release policy for the default measurement of [`strongroom_devkit::report::ReportSpec`] and this document.
     pub(crate) fn policy(&self, document: &[u8]) -> String {
-        let rule = toml::to_string(&self.trust()).unwrap().replace("[[rule", "[[release.trust.rule");
+        let rule = self.release_rules();
         format!(
             "version = 1\n[snp]\nmeasurement = {{ one-of = [\"{}\"] }}\ndeployment = {{ exactly = \"{}\" }}\n\
              tcb = {{ at-least = {{ bootloader = 3, tee = 0, snp = 8, microcode = 115 }} }}\nproduct = {{ exactly = \"Milan\" }}\n\
@@ -306,6 +327,11 @@ impl World {
             "4d".repeat(48),
             Sha256::of(document),
         )
+    }
+
+    /// Whose signatures a release policy demands.
+    pub(crate) fn release_rules(&self) -> String {
+        toml::to_string(&self.trust()).unwrap().replace("[[rule", "[[release.trust.rule")
     }
 
     pub(crate) async fn put_key(&self, id: &str, value: &[u8]) {

@@ -1,0 +1,222 @@
+//! What a guest shows, parsed. None of it is believed yet.
+
+use super::{Authentic, Bound};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use strongroom_appraisal::azure::{authenticate_snp_recording, authenticate_tdx_recording};
+use strongroom_appraisal::{Endorsements, Policy, Roots, Sightings, SnpPolicy, UnixTime, authenticate_recording, tdx};
+use strongroom_wire::azure::{self, HclReport};
+use strongroom_wire::kbs::{SnpEvidence, TdxEvidence, Tee};
+use strongroom_wire::snp::Report;
+use strongroom_wire::tdx::Quote;
+use strongroom_wire::{Check, Code, Refusal, Result, tpm};
+
+/// How much of the report data a TPM is asked to quote: SHA-384 whole, as Confidential Containers' guests do.
+const TPM_NONCE: usize = 48;
+/// Or its first half of a SHA-512, which is as much as some TPMs take.
+const SHORT_TPM_NONCE: usize = 32;
+
+/// Evidence whose shape holds.
+#[derive(Debug)]
+pub(crate) enum Evidence {
+    /// An SNP report.
+    Snp(Box<Report>),
+    /// A TDX quote, and the raw event log of the same boot where the guest shows it.
+    Tdx(Box<Quote>, Option<Vec<u8>>),
+    /// Azure's on SNP, with the report in it.
+    AzureSnp(Box<azure::Evidence>, Box<Report>),
+    /// Azure's on TDX, with the quote in it.
+    AzureTdx(Box<azure::Evidence>, Box<Quote>),
+}
+
+/// What evidence on AMD's hardware came without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Lacks {
+    /// The certificate of the key that signed it.
+    pub(crate) key: bool,
+    /// The authority that issued that.
+    pub(crate) authority: bool,
+    /// A revocation list.
+    pub(crate) list: bool,
+}
+
+impl Lacks {
+    /// Whether it came without any endorsement at all.
+    pub(crate) const fn all(self) -> bool {
+        self.key && self.authority && self.list
+    }
+}
+
+impl Evidence {
+    /// Takes `primary_evidence` of a guest of `tee` apart, and the endorsements in it.
+    ///
+    /// # Errors
+    /// Those of the platform's formats.
+    pub(crate) fn parse(tee: Tee, primary: Value) -> Result<(Self, Endorsements, Lacks)> {
+        let mut endorsements = Endorsements::new();
+        match tee {
+            Tee::Snp => {
+                let evidence: SnpEvidence = read(primary)?;
+                for entry in evidence.cert_chain.iter().flatten() {
+                    // `Empty` holds nothing, and `{"OTHER": uuid}` something that only its vendor knows.
+                    if matches!(entry.cert_type.as_str(), Some("ARK" | "ASK" | "VCEK" | "VLEK" | "CRL")) {
+                        endorsements.add(&entry.data)?;
+                    }
+                }
+                let lacks = lacks(&evidence);
+                Ok((Self::Snp(Box::new(evidence.report()?)), endorsements, lacks))
+            }
+            Tee::Tdx => {
+                let evidence: TdxEvidence = read(primary)?;
+                let quote = Box::new(evidence.quote()?);
+                Ok((Self::Tdx(quote, evidence.event_log()?), endorsements, Lacks::default()))
+            }
+            Tee::AzSnpVtpm => {
+                let evidence = Box::new(azure::Evidence::parse(primary.to_string().as_bytes())?);
+                let report = Report::parse(HclReport::parse(&evidence.hcl_report)?.hardware.as_ref())?;
+                if let Some(vcek) = &evidence.vcek {
+                    endorsements.add(vcek)?;
+                }
+                let lacks = Lacks { key: evidence.vcek.is_none(), authority: true, list: true };
+                Ok((Self::AzureSnp(evidence, Box::new(report)), endorsements, lacks))
+            }
+            Tee::AzTdxVtpm => {
+                let evidence = Box::new(azure::Evidence::parse(primary.to_string().as_bytes())?);
+                let quote = evidence.td_quote.as_deref();
+                let quote = Quote::parse(quote.ok_or_else(|| Refusal::malformed("Azure evidence", "no TDX quote"))?)?;
+                Ok((Self::AzureTdx(evidence, Box::new(quote)), endorsements, Lacks::default()))
+            }
+        }
+    }
+
+    /// Which platform it says it is of.
+    pub(crate) const fn tee(&self) -> Tee {
+        match self {
+            Self::Snp(_) => Tee::Snp,
+            Self::Tdx(..) => Tee::Tdx,
+            Self::AzureSnp(..) => Tee::AzSnpVtpm,
+            Self::AzureTdx(..) => Tee::AzTdxVtpm,
+        }
+    }
+
+    /// The report, on AMD's hardware.
+    pub(crate) const fn report(&self) -> Option<&Report> {
+        match self {
+            Self::Snp(report) | Self::AzureSnp(_, report) => Some(report),
+            Self::Tdx(..) | Self::AzureTdx(..) => None,
+        }
+    }
+
+    /// The quote, on Intel's hardware.
+    pub(crate) const fn quote(&self) -> Option<&Quote> {
+        match self {
+            Self::Tdx(quote, _) | Self::AzureTdx(_, quote) => Some(quote),
+            Self::Snp(_) | Self::AzureSnp(..) => None,
+        }
+    }
+
+    /// What `policy` demands of the report, on AMD's hardware.
+    pub(crate) fn snp_section<'a>(&self, policy: &'a Policy) -> Option<&'a SnpPolicy> {
+        match self {
+            Self::Snp(_) => policy.snp(),
+            Self::AzureSnp(..) => policy.azure_snp().map(|section| &section.hardware),
+            Self::Tdx(..) | Self::AzureTdx(..) => None,
+        }
+    }
+
+    /// MEASUREMENT or MRTD: what it says was launched, below a paravisor the paravisor.
+    pub(crate) fn measurement(&self) -> String {
+        match self {
+            Self::Snp(report) | Self::AzureSnp(_, report) => hex::encode(report.measurement),
+            Self::Tdx(quote, _) | Self::AzureTdx(_, quote) => hex::encode(quote.body.mrtd),
+        }
+    }
+
+    /// That it says that it was made for this session and document. Whoever attests may say so, and nobody else. Which PCR
+    /// names the document is the policy's to say.
+    ///
+    /// # Errors
+    /// `report-data-mismatch` or, of a TPM's quote, `nonce-mismatch`; `deployment-mismatch`.
+    pub(crate) fn verify_made_for(&self, bound: &Bound) -> Result<()> {
+        const WHAT: &str = "evidence without its endorsements";
+        let same = |code: Code, got: &[u8], want: &[u8]| {
+            if got == want {
+                return Ok(());
+            }
+            Err(Refusal::new(code, WHAT).got(hex::encode(got)).want(hex::encode(want)))
+        };
+        match self {
+            Self::Snp(report) => {
+                same(Code::ReportDataMismatch, &report.report_data, &bound.report_data)?;
+                same(Code::DeploymentMismatch, &report.host_data, &bound.document.0)
+            }
+            Self::Tdx(quote, _) => {
+                let body = &quote.body;
+                same(Code::ReportDataMismatch, &body.report_data, &bound.report_data)?;
+                same(Code::DeploymentMismatch, &body.mrconfigid, &[&bound.document.0[..], &[0; 16]].concat())
+            }
+            Self::AzureSnp(evidence, _) | Self::AzureTdx(evidence, _) => {
+                let quoted = tpm::Quote::parse(&evidence.message)?;
+                same(Code::NonceMismatch, &quoted.extra_data, tpm_nonce(&quoted, bound))
+            }
+        }
+    }
+
+    /// Authenticates it at `now` under `roots`, with each check that was made appended to `trace`, and what was sighted on the
+    /// way to `sightings`.
+    ///
+    /// # Errors
+    /// Those of the platform's authentication.
+    pub(crate) fn authenticate(
+        &self,
+        bound: &Bound,
+        endorsements: &Endorsements,
+        roots: &Roots,
+        now: UnixTime,
+        trace: &mut Vec<Check>,
+        sightings: &mut Sightings,
+    ) -> Result<Authentic> {
+        match self {
+            Self::Snp(report) => {
+                let authentic = authenticate_recording(report.raw(), endorsements, roots, now, trace, sightings)?;
+                Ok(Authentic::Snp(authentic))
+            }
+            Self::Tdx(quote, event_log) => {
+                let raw = quote.raw();
+                let authentic = tdx::authenticate_recording(raw, endorsements, roots, now, trace, sightings)?;
+                Ok(Authentic::Tdx(match event_log {
+                    Some(log) => authentic.with_event_log_traced(log, trace)?,
+                    None => authentic,
+                }))
+            }
+            Self::AzureSnp(evidence, _) => {
+                let quoted = tpm::Quote::parse(&evidence.message)?;
+                let nonce = tpm_nonce(&quoted, bound);
+                authenticate_snp_recording(evidence, nonce, endorsements, roots, now, trace, sightings)
+                    .map(Authentic::AzureSnp)
+            }
+            Self::AzureTdx(evidence, _) => {
+                let quoted = tpm::Quote::parse(&evidence.message)?;
+                let nonce = tpm_nonce(&quoted, bound);
+                authenticate_tdx_recording(evidence, nonce, endorsements, roots, now, trace, sightings)
+                    .map(Authentic::AzureTdx)
+            }
+        }
+    }
+}
+
+/// What a TPM must have been asked to quote. Either length is far too long to be met by chance.
+fn tpm_nonce<'a>(quoted: &tpm::Quote, bound: &'a Bound) -> &'a [u8] {
+    let length = if quoted.extra_data.len() == SHORT_TPM_NONCE { SHORT_TPM_NONCE } else { TPM_NONCE };
+    bound.report_data.get(..length).unwrap_or(&bound.report_data)
+}
+
+fn read<T: DeserializeOwned>(primary: Value) -> Result<T> {
+    serde_json::from_value(primary).map_err(|e| Refusal::malformed("primary_evidence", e))
+}
+
+fn lacks(evidence: &SnpEvidence) -> Lacks {
+    let kinds: Vec<_> = evidence.cert_chain.iter().flatten().filter_map(|entry| entry.cert_type.as_str()).collect();
+    let lack = |names: &[&str]| !kinds.iter().any(|kind| names.contains(kind));
+    Lacks { key: lack(&["VCEK", "VLEK"]), authority: lack(&["ASK"]), list: lack(&["CRL"]) }
+}

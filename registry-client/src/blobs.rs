@@ -15,7 +15,7 @@ use source::Source;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use strongroom_wire::digest::Sha256;
-use strongroom_wire::{Code, Refusal, Result};
+use strongroom_wire::{Code, Refusal, Result, limits};
 
 /// How long blobs are divided, so that a slow connection is not the only one (RFC 9110 §14).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,12 +106,13 @@ impl RegistryClient {
         }
     }
 
-    /// The blob `digest`, at most `limit` bytes of it, however long whoever names it says that it is: for what is named by
-    /// documents that nobody signed.
+    /// The blob `digest`, however long whoever names it says that it is: for what is named by documents that nobody signed. `None`
+    /// where it is longer than `limit`.
     ///
     /// # Errors
-    /// `too-large`; `layer-digest-mismatch`; `registry-…`; or what the connection failed with.
-    pub(crate) async fn short_blob(&self, repository: &str, digest: Sha256, limit: usize) -> Result<Bytes> {
+    /// `layer-digest-mismatch`; `too-large`: the answer is longer than [`limits::BUNDLE`], so that nobody knows whose it is;
+    /// `registry-…`; or what the connection failed with.
+    pub(crate) async fn short_blob(&self, repository: &str, digest: Sha256, limit: usize) -> Result<Option<Bytes>> {
         for mirror in self.mirrors() {
             match mirror.client.fetch_short_blob(&mirror.repository(repository), digest, limit).await {
                 Ok(bytes) => return Ok(bytes),
@@ -121,10 +122,12 @@ impl RegistryClient {
         self.fetch_short_blob(repository, digest, limit).await
     }
 
-    async fn fetch_short_blob(&self, repository: &str, digest: Sha256, limit: usize) -> Result<Bytes> {
+    async fn fetch_short_blob(&self, repository: &str, digest: Sha256, limit: usize) -> Result<Option<Bytes>> {
         let source = Source::new(&self.without_mirrors(), repository, digest, 0)?;
-        let (_, bytes) = self.fetch(&source.place().1.call, limit, source.what()).await?;
-        source.compare(Sha256::of(&bytes)).map(|()| bytes)
+        // More than is wanted: a page that stands in the way of the blob may be longer than it, and is not it.
+        let (_, bytes) = self.fetch(&source.place().1.call, limits::BUNDLE, source.what()).await?;
+        source.compare(Sha256::of(&bytes))?;
+        Ok(Some(bytes).filter(|bytes| bytes.len() <= limit))
     }
 }
 

@@ -115,10 +115,7 @@ pub(crate) async fn fetch_bundles(client: &RegistryClient, reference: &Reference
 /// What is in a referrer.
 async fn fetch_bundle(client: &RegistryClient, reference: &Reference, referrer: &Referrer) -> Result<Attached> {
     let Ok(digest) = Sha256::from_oci(&referrer.digest) else { return Ok(Attached::Else) };
-    let fetched = match client.manifest(&reference.pinned(digest)).await {
-        Err(refusal) if refusal.code == Code::TooLarge => return Ok(Attached::TooLong(refusal)),
-        fetched => fetched?,
-    };
+    let fetched = client.manifest(&reference.pinned(digest)).await?;
     let Some(document) = parse(&fetched.bytes) else { return Ok(Attached::Else) };
     // Exactly one layer, as cosign demands.
     let [layer] = document.layers.as_slice() else { return Ok(Attached::Else) };
@@ -127,10 +124,11 @@ async fn fetch_bundle(client: &RegistryClient, reference: &Reference, referrer: 
     }
     let Ok(digest) = Sha256::from_oci(&layer.digest) else { return Ok(Attached::Else) };
     // What the layer says of its length was signed by nobody, and must not keep others' statements from being read.
-    let bundle = match client.short_blob(reference.repository(), digest, limits::SIGNATURE).await {
-        Err(refusal) if refusal.code == Code::TooLarge => return Ok(Attached::TooLong(refusal)),
-        bundle => bundle?.to_vec(),
+    let Some(bundle) = client.short_blob(reference.repository(), digest, limits::SIGNATURE).await? else {
+        let what = format!("blob `{}`", digest.oci());
+        return Ok(Attached::TooLong(Refusal::too_large(what, "more bytes", limits::SIGNATURE)));
     };
+    let bundle = bundle.to_vec();
     // What states a promotion is no signature, and the other way round, whatever a list of referrers says that it is.
     Ok(match promotion::parse_attached(&bundle) {
         Some(_) => Attached::Promotion(bundle),
@@ -169,6 +167,8 @@ async fn fetch_payload(
     let Ok(signature) = from_base64(signature, "signature") else { return Ok(None) };
     let digest = Sha256::from_oci(&layer.digest)?;
     let payload = client.short_blob(reference.repository(), digest, limits::SIGNATURE).await?;
+    let payload = payload
+        .ok_or_else(|| Refusal::too_large(format!("blob `{}`", digest.oci()), "more bytes", limits::SIGNATURE))?;
     Ok(Some(ManifestSignature::Simple { payload: payload.into(), signature }))
 }
 

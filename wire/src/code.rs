@@ -371,6 +371,12 @@ codes! {
     ModelUnknown = "model-unknown", Refused, "";
     /// There is no such route.
     RouteUnknown = "route-unknown", Refused, "";
+    /// No guest that holds a lease can be reached.
+    NoBackend = "no-backend", Environment, "look at the leases of that route: `strongroom-router`'s /metrics counts them";
+    /// What a router knows of leases is too old to go by.
+    FeedStale = "feed-stale", Environment, "is the verifier reachable from the router, and do their clocks agree?";
+    /// A feed of leases that is not newer than the last one.
+    FeedRolledBack = "feed-rolled-back", Refused, "somebody between verifier and router repeats what was said before";
     /// The enclave is not ready yet.
     NotReady = "not-ready", Environment, "";
     /// The runtime library is not the one that the deployment document names.

@@ -114,6 +114,12 @@ pub const KBS_ANSWER: usize = 256 * 1024;
 pub const RESOURCE: usize = 64 * 1024;
 /// A JWT.
 pub const TOKEN: usize = 128 * 1024;
+/// Names in a feed of leases.
+pub const ROUTES: usize = 256;
+/// Guests in a feed of leases, of all names together: what a [`TOKEN`] has room for.
+pub const BACKENDS: usize = 512;
+/// The first bytes of a connection, up to the end of its ClientHello. Those with post-quantum shares have 2 KiB.
+pub const CLIENT_HELLO: usize = 16 * 1024;
 /// An evidence answer: evidence, certificate table, endorsement set, deployment document and paths, in base64.
 pub const EVIDENCE_ANSWER: usize = 2 * 1024 * 1024;
 /// Depth of a Merkle path: 65,536 nonces in one report are more than a queue ever holds.
@@ -252,6 +258,9 @@ mod tests {
             (KBS_ANSWER, 262_144),
             (RESOURCE, 65_536),
             (TOKEN, 131_072),
+            (ROUTES, 256),
+            (BACKENDS, 512),
+            (CLIENT_HELLO, 16_384),
             (EVIDENCE_ANSWER, 2_097_152),
             (MERKLE_DEPTH, 16),
             (API_BODY, 8_388_608),

@@ -108,9 +108,8 @@ pub(super) async fn open_two_streamed<F: FileSink>(
         });
         LayerOpener::open_two(openers, nexts, sinks)
     });
-    // Where one fails, the opening ends with it, and so does the other.
-    let (fed_a, fed_b) = tokio::join!(pieces_a.feed(to_a), pieces_b.feed(to_b));
-    fed_a.and(fed_b)?;
+    // Where one fails, the other is no longer fed, and the opening ends.
+    tokio::try_join!(pieces_a.feed(to_a), pieces_b.feed(to_b))?;
     opening.await.map_err(|e| panicked(&e))?
 }
 

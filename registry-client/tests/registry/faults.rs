@@ -265,6 +265,22 @@ async fn fault_before_the_layers_that_passes_is_waited_for_and_one_that_lasts_or
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn layer_that_fails_ends_the_pull_though_another_one_does_not_move() {
+    let shelf = Shelf::new(true, true).await;
+    let (gate, faults) = (Gate::closed(), shelf.peer.registry.faults());
+    let stalled = Fault::StallBody { after: 0, gate: gate.clone() };
+    faults.set(Target::Blob(shelf.blob("onnx/model.onnx").await), Times::Always, stalled);
+    let gone = Fault::Status { status: StatusCode::NOT_FOUND, retry_after: None };
+    faults.set(Target::Blob(shelf.blob("onnx/model.onnx_data").await), Times::Always, gone);
+    // The longest two, which are opened at the same time wherever it is. Nobody opens the gate.
+    let client = client(
+        &shelf.peer.registry,
+        Access { pace: Pace { patience: Duration::MAX, bytes_per_second: 1 }, ..Access::default() },
+    );
+    assert_eq!(shelf.pull_with(&client, shelf.key()).await.unwrap_err().code, RegistryNotFound);
+}
+
 /// A listener that says this to whoever connects, and closes.
 async fn speaks(words: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -214,10 +214,18 @@ async fn blob_of_a_statement_that_the_registry_fails_to_give_refused() {
     staged.promote(1, &staged.promoter).await;
     let bundle = staged.statement(2, Action::Demote { reason: "withdrawn".into() }).sign(&staged.promoter).unwrap();
     staged.attach(bundle.clone()).await;
-    let fault = Fault::Status { status: StatusCode::NOT_FOUND, retry_after: None };
-    staged.fault(Target::Blob(Sha256::of(&bundle)), fault);
-    assert_eq!(code(staged.verify().await), Code::RegistryNotFound);
-    staged.shelf.peer.registry.faults().clear();
+    // What stands in the way of a blob may well be longer than a bundle is.
+    let page = |length: usize| Fault::Serve(vec![b'<'; length].into());
+    for (fault, want) in [
+        (Fault::Status { status: StatusCode::NOT_FOUND, retry_after: None }, Code::RegistryNotFound),
+        (page(100), Code::LayerDigestMismatch),
+        (page(limits::SIGNATURE + 1), Code::LayerDigestMismatch),
+        (page(limits::BUNDLE + 1), Code::TooLarge),
+    ] {
+        staged.fault(Target::Blob(Sha256::of(&bundle)), fault);
+        assert_eq!(code(staged.verify().await), want);
+        staged.shelf.peer.registry.faults().clear();
+    }
     assert_eq!(code(staged.verify().await), Code::PromotionDemoted);
 }
 

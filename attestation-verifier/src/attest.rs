@@ -9,7 +9,7 @@ use strongroom_wire::kbs::{Attestation, RuntimeData};
 use strongroom_wire::{Check, Code, Refusal, Result};
 
 use crate::platform::{Appraised, Authentic, Bound, Evidence, Lacks};
-use crate::sessions::Challenged;
+use crate::sessions::{Challenged, Purpose};
 use crate::store::PolicyInForce;
 
 /// Evidence whose shape holds, with what it has to be about. None of it is believed yet.
@@ -57,7 +57,9 @@ impl Claim {
     /// `nonce-mismatch`; `deployment-missing`; `key-invalid`; `malformed`; `platform-unsupported`: evidence of devices,
     /// which nobody here judges; those of [`Evidence::parse`].
     pub(crate) fn parse(attestation: Attestation, challenged: Challenged) -> Result<Self> {
-        let Challenged { tee, nonce } = challenged;
+        let Challenged { purpose: Purpose::Keys(tee), nonce } = challenged else {
+            return Err(Refusal::new(Code::SessionUnknown, "session").got("one for a passport"));
+        };
         let runtime = attestation.runtime_data;
         if runtime.nonce != nonce {
             return Err(Refusal::new(Code::NonceMismatch, "runtime-data").got(runtime.nonce).want(nonce));

@@ -15,8 +15,8 @@
 //! `attest` makes steps 1, 2, 3 and 5; `release` makes steps 3 (by the policy of the very key, as it is now), 4, 5 and 6.
 //! Step 6 takes the proof of step 5 by value: without it, it does not compile.
 //!
-//! Refusals of evidence that is not authentic, or was not made for this session, are anybody's to cause: of those, step 5
-//! records the first of a minute and the number of the others (`unproven.rs`).
+//! Refusals of evidence that is not authentic, or was not made for this session, and of whoever has no session, are anybody's to cause:
+//! of those, step 5 records the first of a minute and the number of the others (`unproven.rs`).
 
 use std::net::IpAddr;
 
@@ -68,13 +68,12 @@ impl Verifier {
     /// all or the session none to give. `peer` is on whose behalf endorsements may be asked for.
     pub async fn attest(&self, session: &str, body: impl AsRef<[u8]>, peer: Option<IpAddr>) -> Result<String> {
         let now = self.clock.now();
-        let attestation = Attestation::parse(body.as_ref())?;
+        let mut trail = Trail::new(Kind::Attestation, "-");
+        let parsed = Attestation::parse(body.as_ref())
+            .and_then(|attestation| Claim::parse(attestation, self.sessions.take_nonce(session, now)?));
         // Not held while others are waited for.
         drop(body);
-        let challenged = self.sessions.take_nonce(session, now)?;
-
-        let mut trail = Trail::new(Kind::Attestation, "-");
-        let claim = match Claim::parse(attestation, challenged) {
+        let claim = match parsed {
             Ok(claim) => claim, // 1
             Err(refusal) => {
                 self.refused_unproven(trail, &refusal).await?;
@@ -199,14 +198,24 @@ impl Verifier {
     /// Answers `GET /resource/<id>` for what was accepted in a session.
     ///
     /// # Errors
-    /// The reason of the first step that did not hold. `store-failed` where the decision could not be recorded: then
-    /// nothing is released. `busy`: the policy changed while it was applied.
-    pub async fn release(&self, session: &str, id: &ResourcePath) -> Result<Released> {
-        let attested = self.sessions.attested(session, self.clock.now())?;
+    /// The reason of the first step that did not hold, `session` included. `store-failed` where the decision could not be
+    /// recorded: then nothing is released. `busy`: the policy changed while it was applied.
+    pub async fn release(&self, session: Result<String>, id: &str) -> Result<Released> {
+        let asked = session.and_then(|session| {
+            let attested = self.sessions.attested(&session, self.clock.now())?;
+            Ok((attested, session, ResourcePath::parse(id)?))
+        });
+        let (attested, session, id) = match &asked {
+            Ok((attested, session, id)) => (attested, session.as_str(), id),
+            Err(refusal) => {
+                self.refused_unproven(Trail::new(Kind::Release, "-"), refusal).await?;
+                return Err(refusal.clone());
+            }
+        };
 
         let mut trail = Trail::new(Kind::Release, id.as_str());
         let mut known = Known::default();
-        let approved = self.decide(&attested, id, &mut known, &mut trail).await; // 3, 4
+        let approved = self.decide(attested, id, &mut known, &mut trail).await; // 3, 4
         let mut store = self.store.begin().await?;
         let now = self.clock.now();
         known.keep(&mut store, now).await?;
@@ -215,7 +224,7 @@ impl Verifier {
             Err(refusal) => Err(refusal),
         };
         let recorded = store.commit(now, &trail.event(decided.as_ref().err())).await?; // 5
-        self.hand_over(&decided?, &attested, recorded) // 6
+        self.hand_over(&decided?, attested, recorded) // 6
     }
 
     /// Decides by the key, the policy and the promotions that are in force when it begins, and by what registries show. What it

@@ -1,13 +1,16 @@
-//! The KBS protocol 0.4.0 over HTTP (its notes, §1, 2, 11): what is read from a request and what a peer is told.
+//! The KBS protocol 0.4.0 over HTTP (its notes, §1, 2, 11), and our own API beside it: what is read from a request and what a peer
+//! is told.
 //!
-//! A peer is told a refusal's code and nothing else; got and want are the operator's.
+//! A peer is told a refusal's code and nothing else; got and want are the operator's. On the paths below `/v1` it is told in our own
+//! form (`problem.rs`).
 
 use axum::Router;
 use axum::extract::{Request as HttpRequest, State};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, RETRY_AFTER, SET_COOKIE};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,18 +18,19 @@ use strongroom_transport::{PeerAddr, read_body};
 use strongroom_wire::bytes::to_base64;
 use strongroom_wire::ear::EarClaims;
 use strongroom_wire::endorsements;
-use strongroom_wire::kbs::{self, AttestResponse, Challenge, ErrorInformation, LOG_PROOF, ResourcePath, Tee};
-use strongroom_wire::{Code, Fault, Refusal, Result, limits};
+use strongroom_wire::kbs::{self, AttestResponse, Challenge, ErrorInformation, LOG_PROOF, Tee};
+use strongroom_wire::{Code, Fault, Refusal, Result, limits, passport};
 
 use crate::Verifier;
+use crate::problem::{Refused, own_form};
 use crate::release::Released;
-use crate::sessions::LIFETIME;
+use crate::sessions::{LIFETIME, Purpose};
 use crate::trail::line;
 use crate::vendors::PASSING;
 use strongroom_wire::ear::AUDIENCE;
 
 /// Below it, resources are named.
-const RESOURCE: &str = "/kbs/v0/resource/";
+const RESOURCE: &str = "/resource/";
 
 /// Seconds after which a peer that met `busy` may try again.
 const RETRY: u64 = 5;
@@ -37,11 +41,19 @@ pub(crate) fn kbs(verifier: Arc<Verifier>) -> Router {
         .route("/kbs/v0/auth", post(auth))
         .route("/kbs/v0/attest", post(attest))
         .route("/kbs/v0/resource/{*path}", get(resource))
+        // The same steps, with status codes for who can take them.
+        .route("/v1/kbs/auth", post(auth))
+        .route("/v1/kbs/attest", post(attest))
+        .route("/v1/kbs/resource/{*path}", get(resource))
+        .route(passport::CHALLENGE, post(challenge))
+        .route(passport::ATTEST, post(passport_of))
+        .route(passport::JWKS, get(jwks))
         .route(endorsements::PATH, post(endorsement_set))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
+        .layer(from_fn(own_form))
         .with_state(verifier)
 }
 
@@ -57,7 +69,7 @@ async fn auth(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -> Re
     let opened = async {
         let body = read_body(request.into_body(), limits::KBS_BODY, "auth request").await?;
         let request = kbs::Request::parse(&body)?;
-        verifier.sessions.open(Tee::parse(&request.tee)?, verifier.clock.now())
+        verifier.sessions.open(Purpose::Keys(Tee::parse(&request.tee)?), verifier.clock.now())
     };
     match opened.await {
         Ok(opened) => {
@@ -92,13 +104,12 @@ async fn resource(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -
         return unknown(request).await;
     }
     // The path as sent: a name holds nothing that would have to be percent-encoded.
-    let path = request.uri().path().strip_prefix(RESOURCE).unwrap_or_default().to_owned();
-    let session = session(&verifier, request.headers());
-    let released = async {
-        let (session, id) = (session?, ResourcePath::parse(&path)?);
-        to_the_end(async move { verifier.release(&session, &id).await }).await
+    let path = request.uri().path().split_once(RESOURCE).map_or("", |(_, path)| path).to_owned();
+    let Some(session) = session(&verifier, request.headers()) else {
+        // As that protocol's clients begin: nobody claims anything, and nothing is decided.
+        return refused("TokenNotFound", &Refusal::new(Code::SessionUnknown, "cookie or token").got("none"));
     };
-    match released.await {
+    match to_the_end(async move { verifier.release(session, &path).await }).await {
         Ok(Released { jwe, proof }) => {
             let proof = [(LOG_PROOF, to_base64(proof.to_string().as_bytes()))];
             (proof, json(StatusCode::OK, &jwe)).into_response()
@@ -109,16 +120,18 @@ async fn resource(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -
 
 /// The session that a request speaks for: that of its token, else that of its cookie. Neither proves more than to know of
 /// an accepted session, and what it gives can be opened with the attested key only.
-fn session(verifier: &Verifier, headers: &HeaderMap) -> Result<String> {
-    let bearer = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
-    if let Some(bearer) = bearer {
-        let token = bearer.strip_prefix("Bearer ").ok_or_else(|| {
+fn session(verifier: &Verifier, headers: &HeaderMap) -> Option<Result<String>> {
+    let of_token = |header: &HeaderValue| {
+        let token = header.to_str().ok().and_then(|header| header.strip_prefix("Bearer ")).ok_or_else(|| {
             Refusal::new(Code::TokenInvalid, "authorization").want("Bearer and a token of this verifier")
         })?;
         let claims: EarClaims = verifier.tokens.verify(token, verifier.clock.now(), AUDIENCE)?;
-        return Ok(claims.jti);
+        Ok(claims.jti)
+    };
+    if let Some(header) = headers.get(AUTHORIZATION) {
+        return Some(of_token(header));
     }
-    cookie(headers).ok_or_else(|| Refusal::new(Code::SessionUnknown, "cookie or token").got("none"))
+    cookie(headers).map(Ok)
 }
 
 fn cookie(headers: &HeaderMap) -> Option<String> {
@@ -129,6 +142,32 @@ fn cookie(headers: &HeaderMap) -> Option<String> {
 
 fn set_cookie(id: &str) -> String {
     format!("{}={id}; Max-Age={LIFETIME}; Secure; HttpOnly", kbs::COOKIE)
+}
+
+async fn challenge(State(verifier): State<Arc<Verifier>>) -> Response {
+    match verifier.challenge() {
+        Ok(challenge) => json(StatusCode::OK, &challenge),
+        Err(refusal) => refused("AttestationError", &refusal),
+    }
+}
+
+async fn passport_of(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -> Response {
+    let peer = peer(&request);
+    let issued = async {
+        let body = read_body(request.into_body(), limits::EVIDENCE_ANSWER, "passport request").await?;
+        to_the_end(async move { verifier.passport(body, peer).await }).await
+    };
+    match issued.await {
+        Ok(passport) => json(StatusCode::OK, &passport),
+        Err(refusal) => refused("AttestationError", &refusal),
+    }
+}
+
+/// Whoever keeps it comes back for a key that it does not know, and is not told of one that is gone for as long as it keeps it.
+async fn jwks(State(verifier): State<Arc<Verifier>>) -> Response {
+    let age = format!("public, max-age={LIFETIME}");
+    let set = serde_json::json!({ "keys": [verifier.token.jwk()] });
+    ([(CACHE_CONTROL, age)], json(StatusCode::OK, &set)).into_response()
 }
 
 /// The set is the caller's own, and is asked for again long before it ends.
@@ -210,6 +249,7 @@ fn refused(kind: &str, refusal: &Refusal) -> Response {
     if let Some(wait) = wait {
         response.headers_mut().insert(RETRY_AFTER, wait.into());
     }
+    response.extensions_mut().insert(Refused(refusal.clone()));
     response
 }
 

@@ -2,9 +2,10 @@
 //! attested key, until the session expires.
 //!
 //! All of it is in memory: a restart ends every session. Their number is bounded: a new one takes the place of the oldest
-//! that proved nothing, and none takes the place of an accepted one.
+//! that proved nothing, and none takes the place of an accepted one. What that costs does not grow with their number: whoever
+//! opens sessions and leaves them costs others nothing but their own that lie as long unused.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::rand;
@@ -25,8 +26,17 @@ pub(crate) const CAPACITY: usize = 4096;
 /// The sessions of one verifier.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    open: Mutex<HashMap<String, Session>>,
+    table: Mutex<Table>,
     capacity: usize,
+}
+
+/// Sessions by id, and their ids by the order in which they were opened, which is that in which they end.
+#[derive(Debug, Default)]
+struct Table {
+    sessions: HashMap<String, Session>,
+    unproven: BTreeMap<u64, String>,
+    accepted: BTreeMap<u64, String>,
+    next: u64,
 }
 
 #[derive(Debug)]
@@ -34,15 +44,25 @@ struct Session {
     challenged: Challenged,
     expires: UnixTime,
     state: State,
+    number: u64,
 }
 
 /// What a session was opened with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Challenged {
-    /// The platform that the guest says it is of.
-    pub(crate) tee: Tee,
-    /// Base64 of 32 random bytes.
+    /// What the nonce is good for.
+    pub(crate) purpose: Purpose,
+    /// 32 random bytes, in base64 for keys and in hex for passports.
     pub(crate) nonce: String,
+}
+
+/// What evidence is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Keys, by the KBS protocol, for a guest that says it is of that platform.
+    Keys(Tee),
+    /// An attestation result for others.
+    Passport,
 }
 
 #[derive(Debug)]
@@ -58,10 +78,12 @@ enum State {
 /// A session that was just opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Opened {
-    /// The cookie's value: 32 hex digits.
+    /// The cookie's value: 32 hex digits. Of a passport the nonce.
     pub id: String,
-    /// Base64 of 32 random bytes.
+    /// As [`Challenged::nonce`].
     pub nonce: String,
+    /// When it ends.
+    pub expires: UnixTime,
 }
 
 impl Default for Sessions {
@@ -73,31 +95,30 @@ impl Default for Sessions {
 impl Sessions {
     /// Room for `capacity` sessions.
     pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Self { open: Mutex::new(HashMap::new()), capacity }
+        Self { table: Mutex::default(), capacity }
     }
 
-    /// Opens a session for a guest of `tee`.
+    /// Opens a session for that purpose.
     ///
     /// # Errors
     /// `busy`: every place is taken by an accepted session.
-    pub(crate) fn open(&self, tee: Tee, now: UnixTime) -> Result<Opened> {
-        let id = hex::encode(random::<16>()?);
-        let nonce = to_base64(&random::<32>()?);
-        let mut open = self.lock();
-        if open.len() >= self.capacity {
-            // An expired one is kept as long as there is room, to be told from one that never was.
-            open.retain(|_, session| now < session.expires);
+    pub(crate) fn open(&self, purpose: Purpose, now: UnixTime) -> Result<Opened> {
+        let nonce = random::<32>()?;
+        let (id, nonce) = match purpose {
+            Purpose::Keys(_) => (hex::encode(random::<16>()?), to_base64(&nonce)),
+            Purpose::Passport => (hex::encode(nonce), hex::encode(nonce)),
+        };
+        let expires = now.saturating_add(LIFETIME);
+        let mut table = self.lock();
+        if table.sessions.len() >= self.capacity {
+            table.make_room(now)?;
         }
-        if open.len() >= self.capacity {
-            let unproven = open.iter().filter(|(_, session)| !matches!(session.state, State::Accepted(_)));
-            let oldest = unproven.min_by_key(|(_, session)| session.expires).map(|(id, _)| id.clone());
-            let oldest = oldest.ok_or_else(|| Refusal::new(Code::Busy, "sessions").got(open.len()))?;
-            open.remove(&oldest);
-        }
-        let challenged = Challenged { tee, nonce: nonce.clone() };
-        let session = Session { challenged, expires: now.saturating_add(LIFETIME), state: State::Challenged };
-        open.insert(id.clone(), session);
-        Ok(Opened { id, nonce })
+        let number = table.next;
+        table.next = number.saturating_add(1);
+        let challenged = Challenged { purpose, nonce: nonce.clone() };
+        table.unproven.insert(number, id.clone());
+        table.sessions.insert(id.clone(), Session { challenged, expires, state: State::Challenged, number });
+        Ok(Opened { id, nonce, expires })
     }
 
     /// Takes what a session was opened with, and so its nonce, which nobody gets a second time.
@@ -105,8 +126,8 @@ impl Sessions {
     /// # Errors
     /// `session-unknown`, `session-expired`, `nonce-used`.
     pub(crate) fn take_nonce(&self, id: &str, now: UnixTime) -> Result<Challenged> {
-        let mut open = self.lock();
-        let session = current(&mut open, id, now)?;
+        let mut table = self.lock();
+        let session = table.current(id, now)?;
         match session.state {
             State::Challenged => {
                 session.state = State::Spent;
@@ -121,11 +142,14 @@ impl Sessions {
     /// # Errors
     /// `session-unknown`, `session-expired`: it ended meanwhile; `nonce-used`: it is not one whose nonce was just taken.
     pub(crate) fn accept(&self, id: &str, attested: Attested, now: UnixTime) -> Result<()> {
-        let mut open = self.lock();
-        let session = current(&mut open, id, now)?;
+        let mut table = self.lock();
+        let session = table.current(id, now)?;
         match session.state {
             State::Spent => {
                 session.state = State::Accepted(Arc::new(attested));
+                let number = session.number;
+                table.unproven.remove(&number);
+                table.accepted.insert(number, id.to_owned());
                 Ok(())
             }
             State::Challenged | State::Accepted(_) => Err(Refusal::new(Code::NonceUsed, "session")),
@@ -137,8 +161,7 @@ impl Sessions {
     /// # Errors
     /// `session-unknown`: also where nothing was accepted in it; `session-expired`.
     pub(crate) fn attested(&self, id: &str, now: UnixTime) -> Result<Arc<Attested>> {
-        let mut open = self.lock();
-        match &current(&mut open, id, now)?.state {
+        match &self.lock().current(id, now)?.state {
             State::Accepted(attested) => Ok(Arc::clone(attested)),
             State::Challenged | State::Spent => {
                 Err(Refusal::new(Code::SessionUnknown, "session").got("nothing was accepted in it"))
@@ -146,21 +169,34 @@ impl Sessions {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Session>> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         // No session is ever half changed, so what a panicking thread left is sound.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn current<'a>(open: &'a mut HashMap<String, Session>, id: &str, now: UnixTime) -> Result<&'a mut Session> {
-    let session = open.get_mut(id).ok_or_else(|| Refusal::new(Code::SessionUnknown, "session"))?;
-    if now < session.expires {
-        return Ok(session);
+impl Table {
+    fn current(&mut self, id: &str, now: UnixTime) -> Result<&mut Session> {
+        let session = self.sessions.get_mut(id).ok_or_else(|| Refusal::new(Code::SessionUnknown, "session"))?;
+        if now < session.expires {
+            return Ok(session);
+        }
+        Err(Refusal::new(Code::SessionExpired, "session").got(now).want(format!("before {}", session.expires)))
     }
-    Err(Refusal::new(Code::SessionExpired, "session").got(now).want(format!("before {}", session.expires)))
+
+    /// Takes one session out: of the accepted ones the oldest where that is over, else the oldest that proved nothing. An expired one
+    /// is kept as long as there is room, to be told from one that never was.
+    fn make_room(&mut self, now: UnixTime) -> Result<()> {
+        let is_over = |id: &String| self.sessions.get(id).is_none_or(|session| now >= session.expires);
+        let over = self.accepted.first_key_value().is_some_and(|(_, id)| is_over(id));
+        let oldest = if over { self.accepted.pop_first() } else { self.unproven.pop_first() };
+        let (_, id) = oldest.ok_or_else(|| Refusal::new(Code::Busy, "sessions").got(self.sessions.len()))?;
+        self.sessions.remove(&id);
+        Ok(())
+    }
 }
 
-fn random<const N: usize>() -> Result<[u8; N]> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).map_err(|_| Refusal::new(Code::Internal, "randomness"))?;
     Ok(bytes)
@@ -170,11 +206,13 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 mod tests {
     use super::*;
 
+    const KEYS: Purpose = Purpose::Keys(Tee::Snp);
+
     #[test]
     fn nonce_is_taken_once() {
         let sessions = Sessions::default();
-        let opened = sessions.open(Tee::Snp, 0).unwrap();
-        let challenged = Challenged { tee: Tee::Snp, nonce: opened.nonce };
+        let opened = sessions.open(KEYS, 0).unwrap();
+        let challenged = Challenged { purpose: KEYS, nonce: opened.nonce };
         assert_eq!(sessions.take_nonce(&opened.id, 1).unwrap(), challenged);
         assert_eq!(sessions.take_nonce(&opened.id, 1).unwrap_err().code, Code::NonceUsed);
         assert_eq!(sessions.attested(&opened.id, 1).unwrap_err().code, Code::SessionUnknown);
@@ -183,7 +221,7 @@ mod tests {
     #[test]
     fn of_many_threads_one_takes_the_nonce() {
         let sessions = Sessions::default();
-        let id = sessions.open(Tee::Snp, 0).unwrap().id;
+        let id = sessions.open(KEYS, 0).unwrap().id;
         let taken = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..100).map(|_| scope.spawn(|| sessions.take_nonce(&id, 0).is_ok())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).filter(|taken| *taken).count()
@@ -194,7 +232,7 @@ mod tests {
     #[test]
     fn session_ends_after_its_lifetime() {
         let sessions = Sessions::default();
-        let id = sessions.open(Tee::Snp, 1000).unwrap().id;
+        let id = sessions.open(KEYS, 1000).unwrap().id;
         assert_eq!(sessions.take_nonce(&id, 1000 + LIFETIME).unwrap_err().code, Code::SessionExpired);
         assert!(sessions.take_nonce(&id, 1000 + LIFETIME - 1).is_ok());
         assert_eq!(sessions.take_nonce("0", 1000).unwrap_err().code, Code::SessionUnknown);
@@ -203,10 +241,33 @@ mod tests {
     #[test]
     fn newest_sessions_displace_the_oldest_unproven_one() {
         let sessions = Sessions::with_capacity(2);
-        let [first, second, third] = [0, 1, 2].map(|now| sessions.open(Tee::Snp, now).unwrap().id);
+        let [first, second, third] = [0, 1, 2].map(|now| sessions.open(KEYS, now).unwrap().id);
         assert_eq!(sessions.take_nonce(&first, 2).unwrap_err().code, Code::SessionUnknown);
         assert!(sessions.take_nonce(&second, 2).is_ok());
         assert!(sessions.take_nonce(&third, 2).is_ok());
+    }
+
+    #[test]
+    fn tens_of_thousands_of_half_open_sessions_end_nobody_s_accepted_one_and_take_no_more_room_than_the_limit() {
+        let sessions = Sessions::default();
+        let id = sessions.open(KEYS, 0).unwrap().id;
+        sessions.take_nonce(&id, 0).unwrap();
+        sessions.accept(&id, attested(), 0).unwrap();
+        let first = sessions.open(KEYS, 0).unwrap().id;
+        let flood = |count: usize| {
+            let begun = std::time::Instant::now();
+            (0..count).for_each(|_| drop(sessions.open(Purpose::Passport, 1).unwrap()));
+            begun.elapsed()
+        };
+        let empty = flood(CAPACITY - 2);
+        flood(10_000);
+        let full = flood(CAPACITY - 2);
+        assert_eq!(sessions.take_nonce(&first, 1).unwrap_err().code, Code::SessionUnknown);
+        assert_eq!(sessions.attested(&id, 1).unwrap().seq, 1);
+        let table = sessions.lock();
+        assert_eq!((table.sessions.len(), table.unproven.len(), table.accepted.len()), (CAPACITY, CAPACITY - 1, 1));
+        // A scan of all of them for each new one would be a hundred times as much.
+        assert!(full < empty.saturating_mul(10), "{empty:?} with room, {full:?} without");
     }
 
     /// What an accepted session holds, made of a report that a fake hierarchy signed.
@@ -242,21 +303,21 @@ mod tests {
     #[test]
     fn accepted_session_is_displaced_by_none_and_makes_room_when_it_expires() {
         let sessions = Sessions::with_capacity(1);
-        let id = sessions.open(Tee::Snp, 0).unwrap().id;
+        let id = sessions.open(KEYS, 0).unwrap().id;
         assert_eq!(sessions.accept(&id, attested(), 0).unwrap_err().code, Code::NonceUsed);
         sessions.take_nonce(&id, 0).unwrap();
         sessions.accept(&id, attested(), 0).unwrap();
         assert_eq!(sessions.accept(&id, attested(), 0).unwrap_err().code, Code::NonceUsed);
-        assert_eq!(sessions.open(Tee::Snp, 1).unwrap_err().code, Code::Busy);
+        assert_eq!(sessions.open(KEYS, 1).unwrap_err().code, Code::Busy);
         assert_eq!(sessions.attested(&id, LIFETIME - 1).unwrap().seq, 1);
         assert_eq!(sessions.attested(&id, LIFETIME).unwrap_err().code, Code::SessionExpired);
-        assert!(sessions.open(Tee::Snp, LIFETIME).is_ok());
+        assert!(sessions.open(KEYS, LIFETIME).is_ok());
     }
 
     #[test]
     fn ids_and_nonces_are_never_the_same() {
         let sessions = Sessions::default();
-        let (one, two) = (sessions.open(Tee::Snp, 0).unwrap(), sessions.open(Tee::Snp, 0).unwrap());
+        let (one, two) = (sessions.open(KEYS, 0).unwrap(), sessions.open(KEYS, 0).unwrap());
         assert!(one.id != two.id && one.nonce != two.nonce);
         assert_eq!((one.id.len(), one.nonce.len()), (32, 44));
     }

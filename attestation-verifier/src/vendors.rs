@@ -86,8 +86,9 @@ impl Verifier {
     pub(crate) async fn supply(&self, shown: &mut Shown, peer: Option<IpAddr>, now: UnixTime) -> Result<Supplied> {
         let Some(vendors) = &self.vendors else { return Ok(Supplied::default()) };
         let asking = Asking { peer, now, until: Instant::now() + PATIENCE };
-        if let Some(quote) = shown.evidence.quote() {
-            let collateral = vendors.collateral_of(shown, quote, &self.roots, asking).await?;
+        if let Some(quote) = shown.evidence.quote()
+            && let Some(collateral) = vendors.collateral_of(shown, quote, &self.roots, asking).await?
+        {
             shown.endorsements.add(&collateral.value)?;
         }
         match shown.evidence.report().cloned() {

@@ -60,8 +60,7 @@ impl TokenSigner {
         let unable = |_| Refusal::new(Code::Internal, "public half of the token key");
         let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(unable)?;
         let spki = spki.as_ref().to_vec();
-        let (x, y) = Curve::P256.coordinates(pair.public_key().as_ref())?;
-        let jwk = TeePubKey::Ec { crv: Curve::P256.name().into(), alg: "ES256".into(), x, y };
+        let jwk = signing_key(&spki)?;
         let kid = thumbprint(&jwk)?;
         Ok(Self { pair, spki, jwk, kid })
     }
@@ -77,10 +76,15 @@ impl TokenSigner {
         &self.spki
     }
 
-    /// The public key as a JWK set (RFC 7517 §5); `kid` is its RFC 7638 thumbprint, as in the tokens' headers.
-    pub fn jwks(&self) -> Value {
-        let TeePubKey::Ec { crv, alg, x, y } = &self.jwk else { return json!({ "keys": [] }) };
-        json!({ "keys": [{ "kty": "EC", "crv": crv, "alg": alg, "use": "sig", "kid": self.kid, "x": x, "y": y }] })
+    /// The public key as a JWK (RFC 7517 §4); `kid` is its RFC 7638 thumbprint, as in the tokens' headers.
+    pub fn jwk(&self) -> Value {
+        let TeePubKey::Ec { crv, alg, x, y } = &self.jwk else { return Value::Null };
+        json!({ "kty": "EC", "crv": crv, "alg": alg, "use": "sig", "kid": self.kid, "x": x, "y": y })
+    }
+
+    /// Its RFC 7638 thumbprint.
+    pub fn kid(&self) -> &str {
+        &self.kid
     }
 
     /// Signs `claims`, which serialise to a JSON object.
@@ -98,16 +102,61 @@ impl TokenSigner {
     }
 }
 
-/// Verifies tokens of one issuer, known beforehand by its public key.
+/// A key that signs with ES256 as a JWK, from its DER SubjectPublicKeyInfo.
+///
+/// # Errors
+/// `key-invalid`: not a point on P-256 in uncompressed form.
+pub fn signing_key(spki_der: &[u8]) -> Result<TeePubKey> {
+    let (x, y) = Curve::P256.coordinates(&point(spki_der)?)?;
+    Ok(TeePubKey::Ec { crv: Curve::P256.name().into(), alg: "ES256".into(), x, y })
+}
+
+/// The uncompressed point in a P-256 SubjectPublicKeyInfo, which is on the curve.
+fn point(spki_der: &[u8]) -> Result<Vec<u8>> {
+    let invalid = || Refusal::new(Code::KeyInvalid, "signing key").want("a P-256 SubjectPublicKeyInfo in DER");
+    let point = spki_der.strip_prefix(&P256_SPKI).filter(|point| point.len() == 65).ok_or_else(invalid)?;
+    let parsed = aws_lc_rs::signature::ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
+    parsed.map_err(|_| invalid().because("not a point on the curve"))?;
+    Ok(point.to_vec())
+}
+
+/// Verifies tokens of one issuer, known beforehand by its public key, or keys where it changes them.
 #[derive(Debug, Clone)]
 pub struct TokenVerifier {
+    keys: Vec<Key>,
+}
+
+#[derive(Debug, Clone)]
+struct Key {
+    /// Which tokens it is for; `None`: all.
+    kid: Option<String>,
     point: Vec<u8>,
 }
+
+/// A JWK set (RFC 7517 §5). Members that are not known are passed over, as §4 and §5 have it.
+#[derive(Deserialize)]
+struct Jwks {
+    keys: Vec<Value>,
+}
+
+/// A P-256 key in it.
+#[derive(Deserialize)]
+struct Jwk {
+    crv: String,
+    kid: String,
+    x: String,
+    y: String,
+}
+
+/// Keys of one set; an issuer has one, and another while it changes them.
+const KEYS: usize = 16;
 
 /// What of a header is looked at. A key in it (`jwk`, `jku`, `x5c`, `x5u`) is not.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
+    #[serde(default)]
+    kid: Option<String>,
     #[serde(default)]
     crit: Option<Value>,
 }
@@ -137,16 +186,39 @@ impl Audience {
 }
 
 impl TokenVerifier {
-    /// A verifier for tokens by the P-256 key in this DER SubjectPublicKeyInfo.
+    /// A verifier for tokens by the P-256 key in this DER SubjectPublicKeyInfo, whatever `kid` they name.
     ///
     /// # Errors
     /// `key-invalid`: anything else.
     pub fn new(spki_der: &[u8]) -> Result<Self> {
-        let invalid = || Refusal::new(Code::KeyInvalid, "token key").want("a P-256 SubjectPublicKeyInfo in DER");
-        let point = spki_der.strip_prefix(&P256_SPKI).filter(|point| point.len() == 65).ok_or_else(invalid)?;
-        let parsed = aws_lc_rs::signature::ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
-        parsed.map_err(|_| invalid().because("not a point on the curve"))?;
-        Ok(Self { point: point.to_vec() })
+        Ok(Self { keys: vec![Key { kid: None, point: point(spki_der)? }] })
+    }
+
+    /// A verifier for tokens by the keys of a JWK set that are on P-256 and have a `kid`; each token names one of them. The set
+    /// comes from the issuer itself, or from whoever else is trusted to say which keys are its.
+    ///
+    /// # Errors
+    /// `malformed`; `too-large`: longer than [`limits::JWKS`], or more than 16 keys; `key-invalid`: no such key, or one that
+    /// is not on its curve.
+    pub fn of_jwks(json: &[u8]) -> Result<Self> {
+        const WHAT: &str = "JWK set";
+        if json.len() > limits::JWKS {
+            return Err(Refusal::too_large(WHAT, json.len(), limits::JWKS));
+        }
+        let set: Jwks = serde_json::from_slice(json).map_err(|e| Refusal::malformed(WHAT, e))?;
+        if set.keys.len() > KEYS {
+            return Err(Refusal::too_large(WHAT, set.keys.len(), KEYS));
+        }
+        let known = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
+        let key = |jwk: Jwk| {
+            let spki = [&P256_SPKI[..], &Curve::P256.point(&jwk.x, &jwk.y)?].concat();
+            Ok(Key { kid: Some(jwk.kid), point: point(&spki)? })
+        };
+        let keys: Vec<Key> = known.filter(|jwk| jwk.crv == Curve::P256.name()).map(key).collect::<Result<_>>()?;
+        if keys.is_empty() {
+            return Err(Refusal::new(Code::KeyInvalid, WHAT).got("no P-256 key with a kid"));
+        }
+        Ok(Self { keys })
     }
 
     /// The claims of a token that this issuer signed for `audience` and that is valid at `now` (seconds since 1970).
@@ -168,7 +240,9 @@ impl TokenVerifier {
         if header.crit.is_some() {
             return Err(invalid("crit").want("none"));
         }
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.point)
+        let is_named = |key: &&Key| key.kid.is_none() || key.kid == header.kid;
+        let key = self.keys.iter().find(is_named).ok_or_else(|| invalid("kid").got(format!("{:?}", header.kid)))?;
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &key.point)
             .verify(input.as_bytes(), &part(signature)?)
             .map_err(|_| invalid("signature does not verify"))?;
 

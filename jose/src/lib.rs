@@ -1,5 +1,5 @@
 //! The JOSE that key release and imports need, and no more: JWE that carries a resource to an attested key ([`encrypt`],
-//! [`TeeKey::decrypt`]), JWK thumbprints ([`thumbprint`]), ES256 tokens ([`TokenSigner`], [`TokenVerifier`]) and files that others
+//! [`TeeKey::decrypt`]), JWK thumbprints ([`thumbprint`]), ES256 tokens ([`TokenSigner`], [`TokenVerifier`]), passports ([`verify_passport`]) and files that others
 //! encrypted ([`open_compact`]).
 //!
 //! RFC 7515 (JWS), 7516 (JWE), 7517 (JWK), 7518 (JWA), 7519 (JWT) and 7638 (thumbprints), each cut down to what the KBS
@@ -13,10 +13,12 @@ mod jwe;
 mod jwk;
 mod jws;
 mod kdf;
+mod passport;
 mod tee_key;
 
 pub use compact::{COMPACT_MAGIC, FileKey, open_compact};
 pub use jwe::{RecipientKey, encrypt};
 pub use jwk::thumbprint;
-pub use jws::{SKEW, TokenSigner, TokenVerifier};
+pub use jws::{SKEW, TokenSigner, TokenVerifier, signing_key};
+pub use passport::verify_passport;
 pub use tee_key::TeeKey;

@@ -14,7 +14,7 @@ use aws_lc_rs::rsa::{KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use strongroom_jose::{RecipientKey, SKEW, TeeKey, TokenSigner, TokenVerifier, encrypt, thumbprint};
+use strongroom_jose::{RecipientKey, SKEW, TeeKey, TokenSigner, TokenVerifier, encrypt, thumbprint, verify_passport};
 use strongroom_wire::bytes::{from_base64url, to_base64url};
 use strongroom_wire::kbs::{Jwe, TeePubKey};
 use strongroom_wire::{Code, limits};
@@ -304,7 +304,7 @@ fn token_that_brings_its_own_key_is_verified_with_ours() {
     let stranger = TokenSigner::generate().unwrap();
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &stranger.to_pkcs8().unwrap()).unwrap();
     assert_eq!(pair.public_key().as_ref().len(), 65);
-    let header = json!({"alg": "ES256", "jwk": stranger.jwks()["keys"][0]});
+    let header = json!({"alg": "ES256", "jwk": stranger.jwk()});
     let token = signed_by_hand(&pair, &header, &claims());
     assert_eq!(code(verifier.verify(&token, NOW, "a")), Err(Code::TokenInvalid));
     let own = TokenVerifier::new(stranger.spki_der()).unwrap();
@@ -330,7 +330,7 @@ fn every_flipped_byte_of_a_token_refused() {
 #[test]
 fn key_set_names_the_key_by_the_thumbprint_in_the_header() {
     let signer = TokenSigner::generate().unwrap();
-    let key = &signer.jwks()["keys"][0];
+    let key = &signer.jwk();
     let member = |name: &str| key[name].as_str().unwrap().to_owned();
     let jwk = TeePubKey::Ec { crv: member("crv"), alg: member("alg"), x: member("x"), y: member("y") };
     assert_eq!(member("kid"), thumbprint(&jwk).unwrap());
@@ -338,6 +338,79 @@ fn key_set_names_the_key_by_the_thumbprint_in_the_header() {
     let header: Value =
         serde_json::from_slice(&from_base64url(token.split('.').next().unwrap(), "test").unwrap()).unwrap();
     assert_eq!(header, json!({"alg": "ES256", "kid": member("kid"), "typ": "JWT"}));
+}
+
+#[test]
+fn token_is_verified_with_the_key_of_the_set_that_it_names() {
+    let (one, two) = (TokenSigner::generate().unwrap(), TokenSigner::generate().unwrap());
+    let set = |keys: Vec<Value>| TokenVerifier::of_jwks(json!({"keys": keys}).to_string().as_bytes());
+    let both = set(vec![one.jwk(), json!({"kty": "RSA", "kid": "r", "n": "AQ", "e": "AQAB"}), two.jwk()]).unwrap();
+    for signer in [&one, &two] {
+        assert_eq!(code(both.verify(&signer.sign(&claims()).unwrap(), NOW, "a")), Ok(claims()));
+    }
+    // Changed over: the key of before is out of the set.
+    let after = set(vec![two.jwk()]).unwrap();
+    assert_eq!(code(after.verify(&one.sign(&claims()).unwrap(), NOW, "a")), Err(Code::TokenInvalid));
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &two.to_pkcs8().unwrap()).unwrap();
+    for header in [json!({"alg": "ES256"}), json!({"alg": "ES256", "kid": "other"})] {
+        assert_eq!(code(after.verify(&signed_by_hand(&pair, &header, &claims()), NOW, "a")), Err(Code::TokenInvalid));
+    }
+}
+
+#[test]
+fn key_set_without_a_key_for_tokens_or_with_too_many_refused() {
+    let key = TokenSigner::generate().unwrap().jwk();
+    let code = |set: Value| TokenVerifier::of_jwks(set.to_string().as_bytes()).err().map(|refusal| refusal.code);
+    assert_eq!(code(json!({"keys": vec![key.clone(); 16]})), None);
+    assert_eq!(code(json!({"keys": vec![key.clone(); 17]})), Some(Code::TooLarge));
+    assert_eq!(code(json!({"keys": []})), Some(Code::KeyInvalid));
+    let mut off = key.clone();
+    off["y"] = off["x"].clone();
+    assert_eq!(code(json!({"keys": [off]})), Some(Code::KeyInvalid));
+    let mut nameless = key;
+    nameless.as_object_mut().unwrap().remove("kid");
+    assert_eq!(code(json!({"keys": [nameless]})), Some(Code::KeyInvalid));
+    assert_eq!(code(json!([])), Some(Code::Malformed));
+    let long = vec![b' '; limits::JWKS + 1];
+    assert_eq!(TokenVerifier::of_jwks(&long).unwrap_err().code, Code::TooLarge);
+}
+
+#[test]
+fn passport_is_good_for_the_key_it_is_about_for_five_minutes_and_where_all_is_affirmed() {
+    let (issuer, holder) = (TokenSigner::generate().unwrap(), TokenSigner::generate().unwrap());
+    let verifier = TokenVerifier::new(issuer.spki_der()).unwrap();
+    let claims = |lasts: u64, status: &str, jkt: &str| {
+        json!({
+            "eat_profile": "p", "iss": "i", "aud": "a", "sub": "s", "jti": "j", "iat": NOW, "exp": NOW + lasts,
+            "root": "amd", "cnf": {"jkt": jkt}, "ear.verifier-id": {"developer": "d", "build": "b"},
+            "submods": {"cpu0": {
+                "ear.status": status, "ear.trustworthiness-vector": {}, "ear.appraisal-policy-id": "p",
+                "ear.veraison.annotated-evidence": {
+                    "report_data": "", "init_data": "", "snp": {},
+                    "runtime_data_claims": {
+                        "additional-evidence": "", "nonce": "", "tee-pubkey": {"kty": "RSA", "alg": "", "n": "", "e": ""},
+                    },
+                },
+            }},
+        })
+    };
+    let judged = |claims: &Value| {
+        let token = issuer.sign(claims).unwrap();
+        verify_passport(&verifier, &token, "a", NOW, holder.spki_der()).map(drop).map_err(|refusal| refusal.code)
+    };
+    let sound = claims(300, "affirming", holder.kid());
+    assert_eq!(judged(&sound), Ok(()));
+    let mut nothing = sound;
+    nothing["submods"] = json!({});
+    for refused in [
+        claims(301, "affirming", holder.kid()),
+        claims(300, "warning", holder.kid()),
+        claims(300, "none", holder.kid()),
+        claims(300, "affirming", issuer.kid()),
+        nothing,
+    ] {
+        assert_eq!(judged(&refused), Err(Code::TokenInvalid), "{refused}");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub const PATH: &str = "/.well-known/strongroom/evidence";
 pub struct EvidenceAnswer {
     /// Version of this format: 1.
     pub v: u32,
-    /// `snp`.
+    /// `snp`; where a passport is asked for, any of [`crate::kbs::Tee::platform`].
     pub platform: String,
     /// Base64 of the raw evidence.
     pub evidence: String,
@@ -38,7 +38,7 @@ pub struct EvidenceAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Endorsement {
-    /// `certificate-table` (GHCB), `certificate` or `crl` (DER).
+    /// `certificate-table` (GHCB), `certificate` or `crl` (DER), or Intel's `collateral` (`QuoteCollateralV3` as JSON).
     pub r#type: String,
     /// Base64.
     pub data: String,
@@ -70,13 +70,19 @@ impl EvidenceAnswer {
     /// Parses an answer of at most [`limits::EVIDENCE_ANSWER`] bytes.
     pub fn parse(json: &[u8]) -> Result<Self> {
         let answer: Self = document::parse_json(json, "evidence answer", limits::EVIDENCE_ANSWER, Code::Malformed)?;
-        if answer.v != 1 {
-            return Err(Refusal::new(Code::VersionUnsupported, "evidence answer").got(answer.v).want(1));
-        }
-        if answer.endorsements.len() > limits::ENDORSEMENTS {
-            return Err(Refusal::too_large("endorsements", answer.endorsements.len(), limits::ENDORSEMENTS));
-        }
+        answer.verify_form()?;
         Ok(answer)
+    }
+
+    /// That its version is known, and its endorsements are no more than are read.
+    pub(crate) fn verify_form(&self) -> Result<()> {
+        if self.v != 1 {
+            return Err(Refusal::new(Code::VersionUnsupported, "evidence answer").got(self.v).want(1));
+        }
+        if self.endorsements.len() > limits::ENDORSEMENTS {
+            return Err(Refusal::too_large("endorsements", self.endorsements.len(), limits::ENDORSEMENTS));
+        }
+        Ok(())
     }
 
     /// The report data that evidence must carry for `nonce` and a TLS peer whose key is `spki`.
@@ -92,8 +98,13 @@ impl EvidenceAnswer {
                 .got(format!("sha256:{}", Sha256::of(spki)))
                 .want(format!("sha256:{}, the key that the evidence names", Sha256::of(&named))));
         }
-        let root = merkle::root_of(nonce, &self.path)?;
-        Ok(report_data(Purpose::ClientChannel, &root, spki, &self.workload.digest()?))
+        self.report_data(Purpose::ClientChannel, spki)
+    }
+
+    /// The report data of evidence for that purpose, for its nonce, the key `spki` and its workload.
+    pub(crate) fn report_data(&self, purpose: Purpose, spki: &[u8]) -> Result<[u8; 64]> {
+        let root = merkle::root_of(&self.nonce.0, &self.path)?;
+        Ok(report_data(purpose, &root, spki, &self.workload.digest()?))
     }
 }
 

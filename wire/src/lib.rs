@@ -25,6 +25,7 @@ pub mod inventory;
 pub mod kbs;
 pub mod limits;
 pub mod merkle;
+pub mod passport;
 mod refusal;
 mod root;
 pub mod snp;

@@ -112,6 +112,10 @@ pub const KBS_BODY: usize = 2 * 1024 * 1024;
 pub const KBS_ANSWER: usize = 256 * 1024;
 /// A secret kept by the verifier.
 pub const RESOURCE: usize = 64 * 1024;
+/// Who a passport is for: a name or an origin.
+pub const AUDIENCE: usize = 256;
+/// A JWK set: a key is 250 bytes, and issuers with many have a dozen.
+pub const JWKS: usize = 64 * 1024;
 /// A JWT.
 pub const TOKEN: usize = 128 * 1024;
 /// Names in a feed of leases.
@@ -257,6 +261,8 @@ mod tests {
             (KBS_BODY, 2_097_152),
             (KBS_ANSWER, 262_144),
             (RESOURCE, 65_536),
+            (AUDIENCE, 256),
+            (JWKS, 65_536),
             (TOKEN, 131_072),
             (ROUTES, 256),
             (BACKENDS, 512),

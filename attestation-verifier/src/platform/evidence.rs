@@ -6,6 +6,8 @@ use serde_json::Value;
 use strongroom_appraisal::azure::{authenticate_snp_recording, authenticate_tdx_recording};
 use strongroom_appraisal::{Endorsements, Policy, Roots, Sightings, SnpPolicy, UnixTime, authenticate_recording, tdx};
 use strongroom_wire::azure::{self, HclReport};
+use strongroom_wire::bytes::from_base64;
+use strongroom_wire::evidence::{Endorsement, EvidenceAnswer};
 use strongroom_wire::kbs::{SnpEvidence, TdxEvidence, Tee};
 use strongroom_wire::snp::Report;
 use strongroom_wire::tdx::Quote;
@@ -29,19 +31,23 @@ pub(crate) enum Evidence {
     AzureTdx(Box<azure::Evidence>, Box<Quote>),
 }
 
-/// What evidence on AMD's hardware came without.
+/// What evidence came without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Lacks {
-    /// The certificate of the key that signed it.
+    /// On AMD's hardware, the certificate of the key that signed it.
     pub(crate) key: bool,
     /// The authority that issued that.
     pub(crate) authority: bool,
     /// A revocation list.
     pub(crate) list: bool,
+    /// On Intel's hardware, collateral.
+    pub(crate) collateral: bool,
 }
 
 impl Lacks {
-    /// Whether it came without any endorsement at all.
+    const ALL: Self = Self { key: true, authority: true, list: true, collateral: true };
+
+    /// Whether a report came without any endorsement at all.
     pub(crate) const fn all(self) -> bool {
         self.key && self.authority && self.list
     }
@@ -69,23 +75,68 @@ impl Evidence {
             Tee::Tdx => {
                 let evidence: TdxEvidence = read(primary)?;
                 let quote = Box::new(evidence.quote()?);
-                Ok((Self::Tdx(quote, evidence.event_log()?), endorsements, Lacks::default()))
+                let lacks = Lacks { collateral: true, ..Lacks::default() };
+                Ok((Self::Tdx(quote, evidence.event_log()?), endorsements, lacks))
             }
-            Tee::AzSnpVtpm => {
-                let evidence = Box::new(azure::Evidence::parse(primary.to_string().as_bytes())?);
-                let report = Report::parse(HclReport::parse(&evidence.hcl_report)?.hardware.as_ref())?;
-                if let Some(vcek) = &evidence.vcek {
+            Tee::AzSnpVtpm | Tee::AzTdxVtpm => {
+                let evidence = Self::parse_raw(tee, primary.to_string().as_bytes())?;
+                let mut lacks = Lacks::ALL;
+                if let Some(vcek) = evidence.vcek() {
                     endorsements.add(vcek)?;
+                    lacks.key = false;
                 }
-                let lacks = Lacks { key: evidence.vcek.is_none(), authority: true, list: true };
-                Ok((Self::AzureSnp(evidence, Box::new(report)), endorsements, lacks))
+                Ok((evidence, endorsements, lacks))
+            }
+        }
+    }
+
+    /// Takes an enclave's answer apart, in which evidence is raw: a report, a quote, or the document of Azure's attesters.
+    ///
+    /// # Errors
+    /// `platform-unsupported`; `malformed`: also an endorsement of another kind; those of the platform's formats.
+    pub(crate) fn parse_answer(answer: &EvidenceAnswer) -> Result<(Self, Endorsements, Lacks)> {
+        let tee = Tee::ALL.into_iter().find(|tee| tee.platform() == answer.platform);
+        let tee = tee.ok_or_else(|| Refusal::new(Code::PlatformUnsupported, "platform").got(&answer.platform))?;
+        let evidence = Self::parse_raw(tee, &from_base64(&answer.evidence, "evidence")?)?;
+        let (mut endorsements, mut lacks) = (Endorsements::new(), Lacks::ALL);
+        if let Some(vcek) = evidence.vcek() {
+            endorsements.add(vcek)?;
+            lacks.key = false;
+        }
+        for Endorsement { r#type: kind, data } in &answer.endorsements {
+            endorsements.add(&from_base64(data, "endorsement")?)?;
+            match kind.as_str() {
+                "certificate" | "certificate-table" => (lacks.key, lacks.authority) = (false, false),
+                "crl" => lacks.list = false,
+                "collateral" => lacks.collateral = false,
+                _ => return Err(Refusal::new(Code::Malformed, "type of an endorsement").got(kind)),
+            }
+        }
+        Ok((evidence, endorsements, lacks))
+    }
+
+    fn parse_raw(tee: Tee, raw: &[u8]) -> Result<Self> {
+        match tee {
+            Tee::Snp => Report::parse(raw).map(Box::new).map(Self::Snp),
+            Tee::Tdx => Ok(Self::Tdx(Box::new(Quote::parse(raw)?), None)),
+            Tee::AzSnpVtpm => {
+                let evidence = Box::new(azure::Evidence::parse(raw)?);
+                let report = Report::parse(HclReport::parse(&evidence.hcl_report)?.hardware.as_ref())?;
+                Ok(Self::AzureSnp(evidence, Box::new(report)))
             }
             Tee::AzTdxVtpm => {
-                let evidence = Box::new(azure::Evidence::parse(primary.to_string().as_bytes())?);
+                let evidence = Box::new(azure::Evidence::parse(raw)?);
                 let quote = evidence.td_quote.as_deref();
                 let quote = Quote::parse(quote.ok_or_else(|| Refusal::malformed("Azure evidence", "no TDX quote"))?)?;
-                Ok((Self::AzureTdx(evidence, Box::new(quote)), endorsements, Lacks::default()))
+                Ok(Self::AzureTdx(evidence, Box::new(quote)))
             }
+        }
+    }
+
+    fn vcek(&self) -> Option<&[u8]> {
+        match self {
+            Self::AzureSnp(evidence, _) => evidence.vcek.as_deref(),
+            Self::Snp(_) | Self::Tdx(..) | Self::AzureTdx(..) => None,
         }
     }
 
@@ -218,5 +269,5 @@ fn read<T: DeserializeOwned>(primary: Value) -> Result<T> {
 fn lacks(evidence: &SnpEvidence) -> Lacks {
     let kinds: Vec<_> = evidence.cert_chain.iter().flatten().filter_map(|entry| entry.cert_type.as_str()).collect();
     let lack = |names: &[&str]| !kinds.iter().any(|kind| names.contains(kind));
-    Lacks { key: lack(&["VCEK", "VLEK"]), authority: lack(&["ASK"]), list: lack(&["CRL"]) }
+    Lacks { key: lack(&["VCEK", "VLEK"]), authority: lack(&["ASK"]), list: lack(&["CRL"]), ..Lacks::default() }
 }

@@ -17,18 +17,22 @@ use strongroom_wire::{Code, Refusal, Result};
 const PLATFORMS: usize = 256;
 
 impl Vendors {
-    /// The collateral of `quote`, which is that of `shown`: kept, or asked for where the quote is genuine and made for its session.
+    /// The collateral of `quote`, which is that of `shown`: kept, or asked for where it brought none and the quote is genuine and made for its
+    /// session. Beside one that it brought, the one that is kept counts too.
     pub(super) async fn collateral_of(
         &self,
         shown: &Shown,
         quote: &Quote,
         roots: &Roots,
         asking: Asking,
-    ) -> Result<Dated<bytes::Bytes>> {
+    ) -> Result<Option<Dated<bytes::Bytes>>> {
         let (platform, now) = (Platform::of(quote)?, asking.now);
         if let Some(kept) = self.fetcher.kept_collateral(&platform, now)? {
             self.keep_current(platform);
-            return Ok(kept);
+            return Ok(Some(kept));
+        }
+        if !shown.lacks.collateral {
+            return Ok(None);
         }
         shown.evidence.verify_made_for(&shown.bound)?;
         verify_genuine(quote, roots, now)?;
@@ -36,7 +40,7 @@ impl Vendors {
         let work = async move { fetcher.fetch_collateral(&platform, now).await };
         let collateral = self.ask(Question::Collateral(platform), 1, asking, work).await?;
         self.keep_current(platform);
-        Ok(collateral)
+        Ok(Some(collateral))
     }
 
     /// The collateral of `quote` as Intel has it now.

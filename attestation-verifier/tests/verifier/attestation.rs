@@ -67,19 +67,6 @@ async fn second_attestation_on_a_nonce_refused_and_no_token_repeated() {
 }
 
 #[tokio::test]
-async fn of_a_hundred_attestations_at_once_on_one_cookie_one_is_decided() {
-    let (world, document) = World::ready().await;
-    let guest = Guest::launch(&world, &document).await;
-    let attestation = guest.attestation();
-    let posts = (0..100).map(|_| guest.post(&attestation));
-    let answers = futures_util::future::join_all(posts).await;
-    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
-    let refused = answers.iter().filter(|answer| answer.status != 200);
-    assert!(refused.map(crate::world::Answer::code).all(|code| code == "nonce-used"));
-    assert_eq!(world.decisions("attestation").await.len(), 1);
-}
-
-#[tokio::test]
 async fn document_that_the_hardware_does_not_name_refused() {
     let (world, document) = World::ready().await;
     let mut guest = Guest::launch(&world, &document).await;

@@ -12,11 +12,13 @@
 )]
 
 mod administration;
+mod attacks;
 mod attestation;
 mod binary;
 mod documents;
 mod endorsements;
 mod guest;
+mod passports;
 mod peer;
 mod platforms;
 mod promotions;

@@ -1,0 +1,77 @@
+//! The recipe of passports: steps 1, 2, 3 and 5 of `release.rs` for evidence that is made for the purpose, and a token for
+//! others in place of a session for keys.
+
+use std::net::IpAddr;
+
+use strongroom_jose::{signing_key, thumbprint};
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::kbs::{RuntimeData, TeePubKey};
+use strongroom_wire::passport::{Challenge, Passport, Request};
+use strongroom_wire::{Code, Refusal, Result};
+
+use crate::Verifier;
+use crate::attest::Shown;
+use crate::audit::Kind;
+use crate::platform::{Bound, Evidence};
+use crate::release::Accepted;
+use crate::sessions::{Purpose, random};
+use crate::token::{self, About};
+use crate::trail::Trail;
+
+impl Verifier {
+    /// Answers `POST /v1/challenge`.
+    ///
+    /// # Errors
+    /// `busy`: as [`crate::sessions::Sessions::open`].
+    pub(crate) fn challenge(&self) -> Result<Challenge> {
+        let opened = self.sessions.open(Purpose::Passport, self.clock.now())?;
+        Ok(Challenge { nonce: Sha256::from_hex(&opened.nonce)?, expires: opened.expires })
+    }
+
+    /// Judges the evidence of `POST /v1/attest` and answers with a passport for what it accepted.
+    ///
+    /// # Errors
+    /// The reason of the first step that did not hold; the nonce is used up unless the request had no shape at all.
+    pub(crate) async fn passport(&self, body: impl AsRef<[u8]>, peer: Option<IpAddr>) -> Result<Passport> {
+        let now = self.clock.now();
+        let mut trail = Trail::new(Kind::Attestation, "-");
+        trail.note("purpose", "passport");
+        let parsed = Request::parse(body.as_ref()).and_then(|request| {
+            // Whoever knows the id of a session for keys takes its nonce by this, as by `/attest`.
+            match self.sessions.take_nonce(&request.evidence.nonce.to_string(), now)?.purpose {
+                Purpose::Passport => parse(request),
+                Purpose::Keys(_) => Err(Refusal::new(Code::SessionUnknown, "nonce").got("one for keys")),
+            }
+        });
+        drop(body);
+        let (mut shown, nonce, audience, key) = match parsed {
+            Ok(parsed) => parsed, // 1
+            Err(refusal) => {
+                self.refused_unproven(trail, &refusal).await?;
+                return Err(refusal);
+            }
+        };
+        trail.note("audience", &audience);
+        let (thumbprint, runtime) = (thumbprint(&key)?, RuntimeData { nonce, tee_pubkey: key });
+        trail.note("key", &thumbprint);
+        let (authentic, Accepted { policies, .. }, _) = self.accept(&mut shown, peer, now, trail).await?; // 2, 3, 5
+
+        let id = hex::encode(random::<16>()?);
+        let about = About { runtime, thumbprint: &thumbprint, id: &id, audience: &audience };
+        let token = self.token.sign(&token::claims(about, &authentic, shown.bound.document, &policies, now))?;
+        Ok(Passport { token })
+    }
+}
+
+/// What is shown, for which nonce and whom, and the key that the passport is about.
+fn parse(request: Request) -> Result<(Shown, String, String, TeePubKey)> {
+    let key = signing_key(&request.key()?)?;
+    let document = request.evidence.workload.deployment()?;
+    if document.is_empty() {
+        return Err(Refusal::new(Code::DeploymentMissing, "workload"));
+    }
+    let bound = Bound { report_data: request.report_data()?, document: Sha256::of(&document) };
+    let (evidence, endorsements, lacks) = Evidence::parse_answer(&request.evidence)?;
+    let shown = Shown { evidence, endorsements, lacks, document, bound };
+    Ok((shown, request.evidence.nonce.to_string(), request.audience, key))
+}

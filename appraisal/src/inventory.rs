@@ -14,8 +14,7 @@
 
 use crate::seen::{Seen, SeenKind};
 use crate::signed_document::{DocumentCodes, SignedDocument, Source, Verified, judge_each, verify_each};
-use crate::{Hex, Policy, UnixTime};
-use core::ops::RangeInclusive;
+use crate::{Hex, Listing, Policy, UnixTime};
 use std::collections::BTreeMap;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::inventory::{Inventory, Machine};
@@ -59,12 +58,10 @@ impl SignedDocument for Inventory {
 }
 
 impl VerifiedInventory {
-    /// The ids of one kind, each with the times at which its machine may be used.
-    pub(crate) fn ids<const N: usize>(
-        &self,
-        id: impl Fn(&Machine) -> Option<[u8; N]>,
-    ) -> Vec<(Hex<N>, RangeInclusive<UnixTime>)> {
-        let listed = |machine: &Machine| Some((Hex(id(machine)?), machine.from..=machine.until));
+    /// The ids of one kind, each with what is said of its machine.
+    pub(crate) fn ids<const N: usize>(&self, id: impl Fn(&Machine) -> Option<[u8; N]>) -> Vec<(Hex<N>, Listing)> {
+        let listing = |machine: &Machine| Listing { times: machine.from..=machine.until, zone: machine.zone.clone() };
+        let listed = |machine: &Machine| Some((Hex(id(machine)?), listing(machine)));
         self.document().machines.iter().filter_map(listed).collect()
     }
 }

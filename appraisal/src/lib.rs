@@ -39,8 +39,8 @@ pub use inventory::{InventorySource, VerifiedInventory};
 pub use models::appraise_models;
 pub use newest::Sightings;
 pub use policy::{
-    Abi, AzurePolicy, BitSet, Ceiling, Firmware, Floor, Hex, Machines, ModelPolicy, Pcr, Policy, Rule, SnpPolicy,
-    TdxEvent, TdxPolicy,
+    Abi, AzurePolicy, BitSet, Ceiling, Firmware, Floor, Hex, Listing, Machines, ModelPolicy, Pcr, Policy, Rule,
+    SnpPolicy, TdxEvent, TdxPolicy,
 };
 pub use reference_values::{
     Label, ReferenceSource, ReferenceValues, SnpGuest, SnpReferenceValues, TdxGuest, TdxReferenceValues,

@@ -55,7 +55,7 @@ use crate::window::Validity;
 pub use azure::{AzurePolicy, Pcr};
 pub use event::TdxEvent;
 pub(crate) use guests::ReferenceGuests;
-pub use machines::Machines;
+pub use machines::{Listing, Machines};
 pub(crate) use rule::OciDigest;
 pub use rule::{Ceiling, Floor, Hex, Rule};
 pub use snp::{Abi, BitSet, Firmware, SnpPolicy};

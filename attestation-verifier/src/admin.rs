@@ -1,4 +1,4 @@
-//! The admin API: keys, release policies, promotions and the audit log, for one administrator over TLS. There is no mode without its
+//! The admin API: keys, release policies, Cedar policies, promotions and the audit log, for one administrator over TLS. There is no mode without its
 //! token.
 //!
 //! Every call is one entry of the audit log with its outcome, which is durable together with its effect or not at all; but what
@@ -11,6 +11,7 @@ use axum::routing::get;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode, Uri};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use strongroom_appraisal::UnixTime;
@@ -18,7 +19,7 @@ use strongroom_transport::{PeerAddr, read_body};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::trust::Environment;
-use strongroom_wire::{Code, Fault, Refusal, Result, limits};
+use strongroom_wire::{Code, Fault, Refusal, Result, document, limits};
 use zeroize::Zeroize as _;
 
 use crate::Verifier;
@@ -28,6 +29,7 @@ use crate::audit::Kind;
 use crate::promotions;
 use crate::routes::{self, to_the_end};
 use crate::store::{Put, Transaction};
+use crate::tags::Tags;
 use crate::trail::Trail;
 
 /// The longest body of any call: a signed document is longer than a release policy, and that than a key.
@@ -41,10 +43,14 @@ pub(crate) fn admin(verifier: Arc<Verifier>) -> Router {
 /// A call of the API.
 #[derive(Debug, PartialEq, Eq)]
 enum Call {
-    PutKey(ResourcePath),
+    PutKey(ResourcePath, Tags),
     ListKeys,
     ShowKey(ResourcePath),
     DisableKey(ResourcePath),
+    LabelKey(ResourcePath, Tags),
+    PutAuthorization,
+    ListAuthorization,
+    ShowAuthorization(u64),
     PutPolicy(ResourcePath),
     ListPolicies,
     ShowPolicy(ResourcePath),
@@ -58,8 +64,18 @@ enum Call {
 /// What a call comes to.
 enum Answer {
     Json(StatusCode, Value),
-    Toml(Vec<u8>),
+    /// A policy as it was put, by its media type.
+    Text(&'static str, Vec<u8>),
     Log(admin_log::Answer),
+}
+
+/// The body of [`Call::PutAuthorization`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PutAuthorization {
+    cedar: String,
+    #[serde(default)]
+    comment: String,
 }
 
 impl Call {
@@ -67,21 +83,27 @@ impl Call {
         let unknown = || Refusal::new(Code::RouteUnknown, "route").got(format!("{method} {}", uri.path()));
         let rest = uri.path().strip_prefix("/admin/v1/").ok_or_else(unknown)?;
         let (collection, id) = rest.split_once('/').unwrap_or((rest, ""));
+        let query = uri.query().unwrap_or_default();
         match (method.as_str(), collection, id) {
             ("GET", "keys", "") => Ok(Self::ListKeys),
             ("GET", "keys", id) => ResourcePath::parse(id).map(Self::ShowKey),
-            ("PUT", "keys", id) => ResourcePath::parse(id).map(Self::PutKey),
-            ("POST", "keys", id) => {
-                ResourcePath::parse(id.strip_suffix("/disable").ok_or_else(unknown)?).map(Self::DisableKey)
-            }
+            ("PUT", "keys", id) => Ok(Self::PutKey(ResourcePath::parse(id)?, Tags::parse(query)?)),
+            ("POST", "keys", id) => match id.rsplit_once('/').ok_or_else(unknown)? {
+                (id, "disable") => ResourcePath::parse(id).map(Self::DisableKey),
+                (id, "label") => Ok(Self::LabelKey(ResourcePath::parse(id)?, Tags::parse(query)?)),
+                _ => Err(unknown()),
+            },
+            ("PUT", "authorization", "") => Ok(Self::PutAuthorization),
+            ("GET", "authorization", "") => Ok(Self::ListAuthorization),
+            ("GET", "authorization", version) => version.parse().map(Self::ShowAuthorization).map_err(|_| unknown()),
             ("GET", "policies", "") => Ok(Self::ListPolicies),
             ("GET", "policies", id) => ResourcePath::parse(id).map(Self::ShowPolicy),
             ("PUT", "policies", id) => ResourcePath::parse(id).map(Self::PutPolicy),
             ("GET", "documents", "") => Ok(Self::ListDocuments),
             ("PUT", "documents", "") => Ok(Self::PutDocument),
             ("POST", "promotions", "") => Ok(Self::PutPromotion),
-            ("GET", "promotions", "") => Self::parse_promotions(uri.query().unwrap_or_default()),
-            ("GET", "audit", "") => LogRead::parse_decisions(uri.query().unwrap_or_default()).map(Self::ReadLog),
+            ("GET", "promotions", "") => Self::parse_promotions(query),
+            ("GET", "audit", "") => LogRead::parse_decisions(query).map(Self::ReadLog),
             ("GET", "log", path) => LogRead::parse(path).map(Self::ReadLog),
             _ => Err(unknown()),
         }
@@ -108,7 +130,9 @@ impl Call {
     /// The call, where `body` is no longer than it takes.
     fn fits(self, body: &[u8]) -> Result<Self> {
         let (limit, what) = match self {
-            Self::PutKey(_) => (limits::RESOURCE, "key"),
+            Self::PutKey(..) => (limits::RESOURCE, "key"),
+            // In JSON, where a line feed or a quotation mark is two characters.
+            Self::PutAuthorization => (limits::STORED_DOCUMENT, "policies"),
             Self::PutPolicy(_) => (limits::POLICY, "release policy"),
             Self::PutDocument => (limits::STORED_DOCUMENT, "signed document"),
             Self::PutPromotion => (limits::SIGNATURE, "promotion"),
@@ -116,12 +140,28 @@ impl Call {
         };
         if body.len() > limit { Err(Refusal::too_large(what, body.len(), limit)) } else { Ok(self) }
     }
+
+    /// Whether its body says nothing that only some may know. A key's digest would let everybody who reads the log recognise the
+    /// key.
+    const fn is_public(&self) -> bool {
+        matches!(self, Self::PutPolicy(_) | Self::PutDocument | Self::PutPromotion | Self::PutAuthorization)
+    }
+
+    /// Under which name its row has what it came to.
+    const fn noted(&self) -> Option<&'static str> {
+        match self {
+            Self::PutDocument => Some("documents"),
+            Self::PutAuthorization => Some("authorization"),
+            Self::PutKey(..) | Self::LabelKey(..) => Some("key"),
+            _ => None,
+        }
+    }
 }
 
 async fn handle(State(verifier): State<Arc<Verifier>>, request: Request) -> Response {
     match to_the_end(answer(verifier, request)).await {
         Ok(Answer::Json(status, body)) => routes::json(status, &body),
-        Ok(Answer::Toml(body)) => ([(CONTENT_TYPE, "application/toml")], body).into_response(),
+        Ok(Answer::Text(kind, body)) => ([(CONTENT_TYPE, kind)], body).into_response(),
         Ok(Answer::Log(answer)) => answer.into_response(),
         Err(refusal) => refused(&refusal),
     }
@@ -165,16 +205,15 @@ async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
             Err(refusal) => refusal,
         },
         Ok(call) => {
-            // A key's digest would let everybody who reads the log recognise the key.
-            let public = matches!(call, Call::PutPolicy(_) | Call::PutDocument | Call::PutPromotion);
-            trail.note("call", if public { json!({ "digest": Sha256::of(&body.0) }) } else { json!({}) });
-            let documents = call == Call::PutDocument;
+            let digest = || json!({ "digest": Sha256::of(&body.0) });
+            trail.note("call", if call.is_public() { digest() } else { json!({}) });
+            let noted = call.noted();
             let mut store = verifier.store.begin().await?;
             let now = verifier.clock.now();
             match administer(administrator, &mut store, call, &body.0, now).await {
                 Ok(answer) => {
-                    if let (true, Answer::Json(_, kept)) = (documents, &answer) {
-                        trail.note("documents", kept);
+                    if let (Some(name), Answer::Json(_, kept)) = (noted, &answer) {
+                        trail.note(name, kept);
                     }
                     return store.commit(now, &trail.event(None)).await.map(|_| answer);
                 }
@@ -197,23 +236,32 @@ async fn administer(
 ) -> Result<Answer> {
     let json = |body: Value| Ok(Answer::Json(StatusCode::OK, body));
     match call {
-        Call::PutKey(_) if body.is_empty() => {
+        Call::PutKey(..) if body.is_empty() => {
             Err(Refusal::new(Code::KeyInvalid, "key").got("no bytes").want("at least one"))
         }
-        Call::PutKey(id) => match store.put_key(&id, body, now).await? {
+        Call::PutKey(id, tags) => match store.put_labelled_key(&id, body, tags, now).await? {
             Put::Created(metadata) => Ok(Answer::Json(StatusCode::CREATED, json!(metadata))),
             Put::Unchanged(metadata) => json(json!(metadata)),
         },
         Call::ListKeys => json(json!(store.keys().await?)),
         Call::ShowKey(id) => json(json!(store.key(&id).await?.metadata)),
         Call::DisableKey(id) => json(json!(store.disable_key(&id).await?)),
+        Call::LabelKey(id, tags) => json(json!(store.label_key(&id, tags).await?)),
+        Call::PutAuthorization => {
+            let put: PutAuthorization = document::parse_json(body, "body", LONGEST, Code::RequestInvalid)?;
+            json(json!(store.put_policy_set(put.cedar.as_bytes(), &put.comment, now).await?))
+        }
+        Call::ListAuthorization => json(json!(store.policy_sets().await?)),
+        Call::ShowAuthorization(version) => {
+            Ok(Answer::Text("text/plain; charset=utf-8", store.policy_set(version).await?))
+        }
         Call::PutPolicy(id) => {
             let policy = store.put_policy(&id, body, now).await?;
             promotions::learn_under(store, &id, now).await?;
             json(json!(policy))
         }
         Call::ListPolicies => json(store.policies().await?.iter().map(|stored| json!(stored.metadata)).collect()),
-        Call::ShowPolicy(id) => Ok(Answer::Toml(store.policy(&id).await?.toml)),
+        Call::ShowPolicy(id) => Ok(Answer::Text("application/toml", store.policy(&id).await?.toml)),
         Call::PutDocument => json(json!(store.put_document(body, now).await?)),
         Call::ListDocuments => json(json!(store.documents().await?)),
         Call::PutPromotion => {
@@ -259,7 +307,13 @@ mod tests {
     #[test]
     fn calls_are_told_apart_by_method_and_path() {
         let id = || ResourcePath::parse("a/b/c").unwrap();
-        assert_eq!(parse("PUT", "/admin/v1/keys/a/b/c"), Ok(Call::PutKey(id())));
+        assert_eq!(parse("PUT", "/admin/v1/keys/a/b/c"), Ok(Call::PutKey(id(), Tags::default())));
+        let tags = || Tags::parse("owner=a&label=b").unwrap();
+        assert_eq!(parse("PUT", "/admin/v1/keys/a/b/c?owner=a&label=b"), Ok(Call::PutKey(id(), tags())));
+        assert_eq!(parse("POST", "/admin/v1/keys/a/b/c/label?owner=a&label=b"), Ok(Call::LabelKey(id(), tags())));
+        assert_eq!(parse("PUT", "/admin/v1/authorization"), Ok(Call::PutAuthorization));
+        assert_eq!(parse("GET", "/admin/v1/authorization"), Ok(Call::ListAuthorization));
+        assert_eq!(parse("GET", "/admin/v1/authorization/7"), Ok(Call::ShowAuthorization(7)));
         assert_eq!(parse("GET", "/admin/v1/keys"), Ok(Call::ListKeys));
         assert_eq!(parse("GET", "/admin/v1/keys/a/b/c"), Ok(Call::ShowKey(id())));
         assert_eq!(parse("POST", "/admin/v1/keys/a/b/c/disable"), Ok(Call::DisableKey(id())));
@@ -281,6 +335,9 @@ mod tests {
         assert_eq!(parse("DELETE", "/admin/v1/keys/a/b/c"), Err(Code::RouteUnknown));
         assert_eq!(parse("POST", "/admin/v1/keys/a/b/c/enable"), Err(Code::RouteUnknown));
         assert_eq!(parse("GET", "/admin/v2/keys"), Err(Code::RouteUnknown));
+        assert_eq!(parse("GET", "/admin/v1/authorization/x"), Err(Code::RouteUnknown));
+        assert_eq!(parse("PUT", "/admin/v1/authorization/1"), Err(Code::RouteUnknown));
+        assert_eq!(parse("PUT", "/admin/v1/keys/a/b/c?label=a&label=a"), Err(Code::RequestInvalid));
         assert_eq!(parse("PUT", "/admin/v1/keys/a/../c"), Err(Code::Malformed));
         assert_eq!(parse("PUT", "/admin/v1/keys/a%2fb/c"), Err(Code::Malformed));
         assert_eq!(parse("GET", "/admin/v1/audit?after=x"), Err(Code::RequestInvalid));

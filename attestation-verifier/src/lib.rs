@@ -2,7 +2,8 @@
 //! attestation protocol 0.4.0. `release.rs` is its recipe.
 //!
 //! The key owner trusts it with keys; clients of an enclave trust it with nothing. What it decides on is the evidence, the
-//! deployment document that the hardware names, the signatures of the models in it, and its own policies: never what a
+//! deployment document that the hardware names, the signatures of the models in it, and its own policies: a typed one for
+//! each key says which guests and models are judged sound, and Cedar policies which of those may have which key. Never what a
 //! request says of itself. No decision takes effect before it is in the audit log.
 //!
 //! This crate does not serve models, verify evidence itself (that is `strongroom-appraisal`), believe a token that another
@@ -14,6 +15,7 @@ mod admin_gate;
 mod admin_log;
 mod attest;
 mod audit;
+mod authorization;
 mod budget;
 mod clock;
 pub mod config;
@@ -32,6 +34,7 @@ mod service;
 mod sessions;
 mod state_lock;
 mod store;
+mod tags;
 mod token;
 mod trail;
 mod unproven;

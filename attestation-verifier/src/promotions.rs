@@ -172,6 +172,11 @@ fn told(row: &StoredPromotion) -> Told {
 }
 
 impl Held {
+    /// The promotion.
+    pub(crate) const fn promotion(&self) -> &Promotion {
+        &self.promotion
+    }
+
     /// Verifies that it still holds at `now`, and that nothing is known by `store` that it was not judged by.
     ///
     /// # Errors

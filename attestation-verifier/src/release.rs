@@ -5,10 +5,11 @@
 //!    came without are those that are kept, or that the vendor is asked for (`vendors.rs`); no revocation list is older than
 //!    one that was seen before;
 //! 3. appraise: report data commits to nonce and key, the hardware names the document, and a release policy accepts the guest;
-//! 4. decide: the key exists and is enabled, its own policy accepts the guest, and a model of the document that is signed
-//!    and promoted as that policy demands is sealed with it;
+//! 4. decide: the key exists and is enabled, its own policy accepts the guest, a model of the document that is signed
+//!    and promoted as that policy demands is sealed with it, and the Cedar policies in force permit that such a guest has that
+//!    key for that model, and none forbids it;
 //! 5. append the decision, accepted or refused, durably to the audit log; what the key's own state, policy, promotion and
-//!    session are, and whether the endorsements of step 2 still hold, is looked at once more in the very transaction, since step 4 may
+//!    session are, which Cedar policies are in force, and whether the endorsements of step 2 still hold, is looked at once more in the very transaction, since step 4 may
 //!    have waited for a registry;
 //! 6. release: the key leaves the store, wrapped to the attested key.
 //!
@@ -31,6 +32,7 @@ use strongroom_wire::{Code, Refusal, Result};
 use crate::Verifier;
 use crate::attest::{Attested, Claim, Judgement, Shown, judge};
 use crate::audit::Kind;
+use crate::authorization::{Permitted, release_question};
 use crate::platform::{Authentic, Verified};
 use crate::promotions::{Held, Known};
 use crate::store::{Recorded, StoredKey, StoredPolicy, Transaction};
@@ -51,6 +53,7 @@ pub struct Released {
 struct Approved {
     policy: StoredPolicy,
     promotion: Option<Held>,
+    permitted: Permitted,
 }
 
 /// What step 3 says of a guest beside its evidence.
@@ -199,7 +202,7 @@ impl Verifier {
     ///
     /// # Errors
     /// The reason of the first step that did not hold, `session` included. `store-failed` where the decision could not be
-    /// recorded: then nothing is released. `busy`: the policy changed while it was applied.
+    /// recorded: then nothing is released. `busy`: a policy changed while it was applied.
     pub async fn release(&self, session: Result<String>, id: &str) -> Result<Released> {
         let asked = session.and_then(|session| {
             let attested = self.sessions.attested(&session, self.clock.now())?;
@@ -220,7 +223,7 @@ impl Verifier {
         let now = self.clock.now();
         known.keep(&mut store, now).await?;
         let decided = match approved {
-            Ok(approved) => self.confirm(&mut store, session, id, &approved, now).await,
+            Ok(approved) => self.confirm(&mut store, session, id, &approved, now, &mut trail).await,
             Err(refusal) => Err(refusal),
         };
         let recorded = store.commit(now, &trail.event(decided.as_ref().err())).await?; // 5
@@ -262,7 +265,13 @@ impl Verifier {
         if let Some(promotion) = &model.promotion {
             trail.note("promotion", promotion.note());
         }
-        Ok(Approved { policy: stored, promotion: model.promotion })
+        // As they are once no registry is waited for any more.
+        let mut store = self.store.begin_reading().await?;
+        let key = enabled_key(&mut store, id).await?.metadata;
+        let policy = stored.policy.appraisal();
+        let question = release_question(attested, &key, &model, policy, self.clock.now());
+        let permitted = Permitted::ask(&mut store, question, trail).await?;
+        Ok(Approved { policy: stored, promotion: model.promotion, permitted })
     }
 
     /// The key, where it may still be released by what `approved` it in `session` at `now`, as the transaction that records it
@@ -275,6 +284,7 @@ impl Verifier {
         id: &ResourcePath,
         approved: &Approved,
         now: u64,
+        trail: &mut Trail,
     ) -> Result<StoredKey> {
         let attested = self.sessions.attested(session, now)?;
         verify_dates(&attested.authentic, now)?;
@@ -292,6 +302,7 @@ impl Verifier {
         if let Some(promotion) = &approved.promotion {
             promotion.confirm(store, now).await?;
         }
+        approved.permitted.confirm(store, &key.metadata, now, trail).await?;
         Ok(key)
     }
 

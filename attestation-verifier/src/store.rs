@@ -1,5 +1,5 @@
 //! Everything that outlives a restart, in one SQLite file: keys (encrypted), release policies, the documents that these take
-//! something from, promotion statements and what they speak against, the newest revocation lists, the audit log, and the stamp of its realm, sealed under
+//! something from, Cedar policies, promotion statements and what they speak against, the newest revocation lists, the audit log, and the stamp of its realm, sealed under
 //! its master key.
 //!
 //! Write-ahead log with `synchronous = FULL`: what was committed survives a power cut. One connection that writes (`writer.rs`), so
@@ -12,6 +12,7 @@ mod keys;
 mod log;
 mod log_key;
 mod policies;
+mod policy_sets;
 mod promotion_facts;
 mod promotions;
 mod rewrap;
@@ -23,8 +24,9 @@ mod writer;
 
 pub(crate) use decisions::Recorded;
 pub(crate) use documents::PolicyInForce;
-pub(crate) use keys::{Put, StoredKey};
+pub(crate) use keys::{KeyMetadata, Put, StoredKey};
 pub(crate) use policies::StoredPolicy;
+pub(crate) use policy_sets::PolicySet;
 pub(crate) use promotion_facts::Place;
 pub(crate) use promotions::{Kept, StoredPromotion};
 
@@ -306,6 +308,7 @@ fn migrations() -> Migrator {
         (2, "provenance", include_str!("../migrations/0002_provenance.sql")),
         (3, "promotions", include_str!("../migrations/0003_promotions.sql")),
         (4, "promotion facts", include_str!("../migrations/0004_promotion_facts.sql")),
+        (5, "policy sets", include_str!("../migrations/0005_policy_sets.sql")),
     ];
     Migrator::with_migrations(all.map(migration).to_vec())
 }

@@ -25,7 +25,8 @@ pub(crate) struct Published {
 
 /// 1. Surroundings: a fresh test root, a registry, a verifier.
 /// 2. Publish: sign and seal the model, push it; its key goes to the verifier alone.
-/// 3. Approve: which measurement and which deployment document may have the key.
+/// 3. Approve: which measurement and which deployment document the key's own policy accepts, and by Cedar policies which of
+///    those that are accepted may have which key.
 /// 4. Promote: operations say that the model is for production, to the registry and the verifier.
 /// 5. Boot: the guest verifies signatures and promotion, attests, gets the key, opens and serves. Its host gives it no
 ///    certificates: the verifier asks the vendor's service for them.
@@ -45,11 +46,13 @@ pub(crate) fn run(inputs: Inputs, keep: bool) -> Result<()> {
         &format!("test root {}, registry {}, verifier {}", world.root()?, world.registry, world.verifier.url),
     );
 
-    let model = publish(&world, &world.inputs.model, "models/all-minilm-l6-v2", "demo/all-minilm-l6-v2/v1", "release")?;
+    let model =
+        publish(&world, &world.inputs.model, "models/all-minilm-l6-v2", "models/all-minilm-l6-v2/v1", "release")?;
     steps.done("publish", &format!("{} signed, sealed and pushed as {}", model.name, model.manifest.oci()));
 
     let document = world.document(&model.name, &model.reference, &world.verifier)?;
-    world.allow(&world.verifier, "demo/all-minilm-l6-v2/v1", &[&document])?;
+    world.allow(&world.verifier, "models/all-minilm-l6-v2/v1", &[&document])?;
+    world.authorize(&world.verifier)?;
     steps.done("approve", &format!("measurement {}…, deployment {}", short(&world.measurement), Sha256::of(&document)));
 
     let sequence = world.promote(&model.reference)?;

@@ -15,6 +15,9 @@ use tempfile::TempDir;
 /// The bearer key of the demo's only caller.
 pub(crate) const API_KEY: &str = "demo-key-c0ffee-0123456789abcdef";
 
+/// The Cedar policies that the documentation begins with.
+const AUTHORIZATION: &str = include_str!("../../docs/examples/authorization.cedar");
+
 /// What models are promoted to.
 pub(crate) const PRODUCTION: &str = "production";
 
@@ -202,18 +205,30 @@ impl World {
         let trust = toml::to_string(&Release { release: ReleaseTrust { trust: self.trust()? } });
         let trust = trust.map_err(|e| Refusal::new(Code::Internal, "release policy").because(e))?;
         let file = self.file("release-policy.toml", format!("{}\n{trust}", self.snp_policy(documents)))?;
-        let mut arguments = vec!["policy", "set", key, text(&file)?];
-        let admin = verifier.admin()?;
-        arguments.extend(admin.iter().map(String::as_str));
-        self.strongroom(&arguments).map(|_| ())
+        self.administer(verifier, &["policy", "set", key, text(&file)?])
+    }
+
+    /// Puts the Cedar policies of the documentation into force: which accepted guests may have which key.
+    pub(crate) fn authorize(&self, verifier: &Verifier) -> Result<()> {
+        let file = self.file("authorization.cedar", AUTHORIZATION)?;
+        self.administer(verifier, &["policy", "authorization", "put", text(&file)?])
+    }
+
+    /// Says what a key is called by.
+    pub(crate) fn label(&self, key: &str, labels: &[&str]) -> Result<()> {
+        let flags = labels.iter().flat_map(|label| ["--label", label]).collect::<Vec<_>>();
+        self.administer(&self.verifier, &[&["key", "label", key], flags.as_slice()].concat())
     }
 
     /// Delivers a data key to a verifier.
     pub(crate) fn put_key(&self, verifier: &Verifier, key: &str, file: &Path) -> Result<()> {
-        let mut arguments = vec!["key", "put", key, "--key-file", text(file)?];
+        self.administer(verifier, &["key", "put", key, "--key-file", text(file)?])
+    }
+
+    fn administer(&self, verifier: &Verifier, what: &[&str]) -> Result<()> {
         let admin = verifier.admin()?;
-        arguments.extend(admin.iter().map(String::as_str));
-        self.strongroom(&arguments).map(|_| ())
+        let admin: Vec<&str> = admin.iter().map(String::as_str).collect();
+        self.strongroom(&[what, &admin].concat()).map(drop)
     }
 
     /// The audit log's rows after row `after`, without those that reading it and other administration leave.

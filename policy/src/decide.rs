@@ -6,12 +6,17 @@
 
 use crate::policies::{Policies, shown};
 use crate::question::Question;
-use cedar_policy::{Authorizer, Decision, Effect as CedarEffect, PolicySet, Response};
-use serde::Serialize;
+use cedar_policy::{AuthorizationError, Authorizer, Decision as CedarDecision};
+use serde::{Deserialize, Serialize};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
 
-/// Proof that policies permit what was asked. Only [`Policies::decide`] makes one.
+/// Proof that policies permit what was asked. Only [`Decision::allowed`] makes one.
+///
+/// ```compile_fail,E0451
+/// // There is no other way to one than a decision that permits.
+/// let forged = strongroom_policy::Allowed { by: Vec::new(), digest: todo!() };
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
     by: Vec<String>,
@@ -30,88 +35,119 @@ impl Allowed {
     }
 }
 
-/// What a policy does where it applies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// What policies come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Effect {
-    /// It permits, unless another forbids.
+pub enum Verdict {
+    /// One permits it, and none forbids it.
     Permit,
-    /// It forbids, whatever others permit.
+    /// One forbids it.
     Forbid,
+    /// None permits it.
+    None,
+    /// There are no policies.
+    Empty,
+    /// One could not be evaluated.
+    Failed,
 }
 
-/// What one policy says of a question.
+/// What policies say of a question, whichever way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Explained {
-    /// Its id.
-    pub id: String,
-    /// What it does where it applies.
-    pub effect: Effect,
-    /// Whether it does here.
-    pub applies: bool,
-    /// Why that could not be found out; then the question is refused.
+#[serde(rename_all = "kebab-case")]
+pub struct Decision {
+    /// What they come to.
+    pub verdict: Verdict,
+    /// The ids of those that decide it, sorted: that permit, forbid, or could not be evaluated.
+    pub by: Vec<String>,
+    /// Which policies were asked: SHA-256 of their text.
+    pub digest: Sha256,
+    /// Why the first of them could not be evaluated.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+impl Verdict {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Permit => "permit",
+            Self::Forbid => "forbid",
+            Self::None => "none",
+            Self::Empty => "empty",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Decision {
+    /// The proof, where they permit it.
+    ///
+    /// # Errors
+    /// `policy-denied`: no policy permits it, or one forbids it, which is named; `policy-failed`: one could not be evaluated;
+    /// `authorization-empty`: there is none.
+    pub fn allowed(self) -> Result<Allowed> {
+        let policies = format!("policies {}", self.digest);
+        let by = self.by.join(", ");
+        Err(match self.verdict {
+            Verdict::Permit => return Ok(Allowed { by: self.by, digest: self.digest }),
+            Verdict::Forbid => Refusal::new(Code::PolicyDenied, policies)
+                .got(format!("forbidden by {by}"))
+                .want("none that forbids it"),
+            Verdict::None => {
+                Refusal::new(Code::PolicyDenied, policies).got("none that permits it").want("at least one")
+            }
+            Verdict::Empty => Refusal::new(Code::AuthorizationEmpty, policies).got("none").want("at least one"),
+            Verdict::Failed => {
+                let refusal = Refusal::new(Code::PolicyFailed, policies).got(format!("{by} without an answer"));
+                refusal.because(self.error.unwrap_or_default())
+            }
+        })
+    }
 }
 
 impl Policies {
     /// Decides a question, in time linear in the number of policies.
     ///
     /// # Errors
-    /// `policy-denied`: no policy permits it, or one forbids it, which is named; `policy-failed`: one could not be evaluated.
+    /// Those of [`Decision::allowed`]; `internal`: the question is none.
     pub fn decide(&self, question: &Question) -> Result<Allowed> {
-        let response = self.ask(question, &self.set)?; // 1, 2
-        let mut by: Vec<_> = response.diagnostics().reason().map(ToString::to_string).collect();
-        by.sort();
-        if let Some(error) = response.diagnostics().errors().next() {
-            return Err(Refusal::new(Code::PolicyFailed, format!("policies {}", self.digest())).because(shown(error))); // 3
-        }
-        if response.decision() == Decision::Allow {
-            return Ok(Allowed { by, digest: self.digest() });
-        }
-        let refusal = Refusal::new(Code::PolicyDenied, format!("policies {}", self.digest()));
-        Err(if by.is_empty() {
-            refusal.got("none that permits it").want("at least one")
-        } else {
-            refusal.got(format!("forbidden by {}", by.join(", "))).want("none that forbids it")
-        })
+        self.ask(question)?.allowed()
     }
 
-    /// What each policy says of a question by itself, in the order of their ids.
+    /// What the policies say of a question, whichever way.
     ///
     /// # Errors
     /// `internal`: the question is none.
-    pub fn explain(&self, question: &Question) -> Result<Vec<Explained>> {
-        let one = |policy: &cedar_policy::Policy| {
-            let set = PolicySet::from_policies([policy.clone()]);
-            let set = set.map_err(|e| Refusal::new(Code::Internal, "one policy").because(shown(&e)))?;
-            let response = self.ask(question, &set)?;
-            let effect = if policy.effect() == CedarEffect::Permit { Effect::Permit } else { Effect::Forbid };
-            Ok(Explained {
-                id: policy.id().to_string(),
-                effect,
-                applies: response.diagnostics().reason().next().is_some(),
-                error: response.diagnostics().errors().next().map(|error| shown(error)),
-            })
+    pub fn ask(&self, question: &Question) -> Result<Decision> {
+        let (request, entities) = question.request(self)?; // 1
+        let response = Authorizer::new().is_authorized(&request, &self.set, &entities); // 2
+        let diagnostics = response.diagnostics();
+        let error = diagnostics.errors().next().map(|error| shown(error));
+        let failed = diagnostics.errors().map(|AuthorizationError::PolicyEvaluationError(e)| e.policy_id().to_string());
+        let mut by: Vec<_> = match error {
+            Some(_) => failed.collect(), // 3
+            None => diagnostics.reason().map(ToString::to_string).collect(),
         };
-        let mut explained = self.set.policies().map(one).collect::<Result<Vec<_>>>()?;
-        explained.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(explained)
-    }
-
-    fn ask(&self, question: &Question, set: &PolicySet) -> Result<Response> {
-        let (request, entities) = question.request(self)?;
-        Ok(Authorizer::new().is_authorized(&request, set, &entities))
+        by.sort();
+        let verdict = match (&error, response.decision(), by.is_empty()) {
+            (Some(_), ..) => Verdict::Failed,
+            (None, CedarDecision::Allow, _) => Verdict::Permit,
+            (None, CedarDecision::Deny, false) => Verdict::Forbid,
+            (None, CedarDecision::Deny, true) if self.set.is_empty() => Verdict::Empty,
+            (None, CedarDecision::Deny, true) => Verdict::None,
+        };
+        Ok(Decision { verdict, by, digest: self.digest(), error })
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::question::{Action, Key, Model, Promotion, Snp, Workload};
 
     const NOW: u64 = 1_790_000_000;
 
-    fn question() -> Question {
+    pub(crate) fn question() -> Question {
         let workload = Workload {
             id: "thumbprint".into(),
             platform: "snp".into(),
@@ -145,7 +181,7 @@ mod tests {
         Question { workload, action, now: NOW }
     }
 
-    fn policies(cedar: &str) -> Policies {
+    pub(crate) fn policies(cedar: &str) -> Policies {
         Policies::parse(cedar.as_bytes()).unwrap()
     }
 
@@ -153,7 +189,7 @@ mod tests {
         policies(cedar).decide(question).map(|allowed| allowed.by().to_vec()).map_err(|refusal| refusal.code)
     }
 
-    fn when(condition: &str) -> String {
+    pub(crate) fn when(condition: &str) -> String {
         format!(
             r#"@id("p") permit (principal, action == Strongroom::Action::"ReleaseKey", resource) when {{ {condition} }};"#
         )
@@ -161,8 +197,10 @@ mod tests {
 
     #[test]
     fn nothing_is_permitted_that_no_policy_permits() {
-        assert_eq!(decide("", &question()), Err(Code::PolicyDenied));
+        assert_eq!(decide("", &question()), Err(Code::AuthorizationEmpty));
+        assert_eq!(decide("// nothing", &question()), Err(Code::AuthorizationEmpty));
         assert_eq!(decide(r#"@id("f") forbid (principal, action, resource);"#, &question()), Err(Code::PolicyDenied));
+        assert_eq!(decide(&when("false"), &question()), Err(Code::PolicyDenied));
         assert_eq!(decide(r#"@id("p") permit (principal, action, resource);"#, &question()), Ok(vec!["p".into()]));
     }
 
@@ -213,39 +251,49 @@ mod tests {
     }
 
     #[test]
-    fn policy_that_cannot_be_evaluated_refuses_whatever_the_others_say() {
-        let permit = r#"@id("p") permit (principal, action, resource);"#;
-        // The sum is past 64 bits for this question alone: no validation sees that.
-        let forbid = r#"@id("f") forbid (principal, action == Strongroom::Action::"ReleaseKey", resource)
-            when { principal has snp && principal.snp.vmpl + 9223372036854775807 == 5 };"#;
-        assert_eq!(decide(&format!("{permit}{forbid}"), &question()), Ok(vec!["p".into()]));
+    fn decision_names_who_made_it_whichever_way_it_went() {
+        let said = |cedar: &str, question: &Question| {
+            let decision = policies(cedar).ask(question).unwrap();
+            assert_eq!(decision.digest, policies(cedar).digest());
+            (decision.verdict, decision.by.join(" "))
+        };
+        let [permit, other] = ["b", "a"].map(|id| format!(r#"@id("{id}") permit (principal, action, resource);"#));
+        let forbid = r#"@id("f") forbid (principal, action, resource in Strongroom::Folder::"models");"#;
+        let both = permit.clone() + &other;
+        assert_eq!(said(&both, &question()), (Verdict::Permit, "a b".into()));
+        assert_eq!(said(&(both + forbid), &question()), (Verdict::Forbid, "f".into()));
+        let route = Question { action: Action::Route { name: "models".into() }, ..question() };
+        assert_eq!(said(&(permit.clone() + forbid), &route), (Verdict::Permit, "b".into()));
+        assert_eq!(said(forbid, &route), (Verdict::None, String::new()));
+        assert_eq!(said("", &question()), (Verdict::Empty, String::new()));
+        assert_eq!(said(&(permit + OVERFLOWS), &over()), (Verdict::Failed, "o".into()));
+    }
+
+    /// The sum is past 64 bits for [`over`] alone: no validation sees that.
+    const OVERFLOWS: &str = r#"@id("o") forbid (principal, action == Strongroom::Action::"ReleaseKey", resource)
+        when { principal has snp && principal.snp.vmpl + 9223372036854775807 == 5 };"#;
+
+    fn over() -> Question {
         let mut over = question();
         if let Some(snp) = &mut over.workload.snp {
             snp.vmpl = 1;
         }
-        assert_eq!(decide(&format!("{permit}{forbid}"), &over), Err(Code::PolicyFailed));
-        let explained = policies(&format!("{permit}{forbid}")).explain(&over).unwrap();
-        assert!(explained[0].error.is_some() && explained[1].applies, "{explained:?}");
+        over
     }
 
     #[test]
-    fn each_policy_is_explained_by_itself() {
-        let text = r#"@id("b") permit (principal, action, resource);
-            @id("c") permit (principal, action, resource in Strongroom::Folder::"other");
-            @id("a") forbid (principal, action, resource) when { principal.platform == "snp" };"#;
-        let explained = policies(text).explain(&question()).unwrap();
-        let shown: Vec<_> = explained.iter().map(|one| (one.id.as_str(), one.effect, one.applies)).collect();
-        assert_eq!(shown, [("a", Effect::Forbid, true), ("b", Effect::Permit, true), ("c", Effect::Permit, false)]);
-        let refusal = policies(text).decide(&question()).unwrap_err();
-        assert_eq!((refusal.code, refusal.got.as_deref()), (Code::PolicyDenied, Some("forbidden by a")));
+    fn policy_that_cannot_be_evaluated_refuses_whatever_the_others_say() {
+        let permit = r#"@id("p") permit (principal, action, resource);"#;
+        assert_eq!(decide(&format!("{permit}{OVERFLOWS}"), &question()), Ok(vec!["p".into()]));
+        assert_eq!(decide(&format!("{permit}{OVERFLOWS}"), &over()), Err(Code::PolicyFailed));
     }
 
     #[test]
     fn number_or_time_past_what_cedar_counts_refused() {
         let mut late = question();
         late.now = 253_402_300_800;
-        assert_eq!(decide("", &late), Err(Code::Internal));
+        assert_eq!(decide(&when("true"), &late), Err(Code::Internal));
         late.now -= 1;
-        assert_eq!(decide("", &late), Err(Code::PolicyDenied));
+        assert_eq!(decide(&when("true"), &late), Ok(vec!["p".into()]));
     }
 }

@@ -11,9 +11,12 @@
 //! of a workload must have been verified by who tells it.
 
 mod decide;
+mod explain;
 mod policies;
 mod question;
+mod source;
 
-pub use decide::{Allowed, Effect, Explained};
+pub use decide::{Allowed, Decision, Verdict};
+pub use explain::{Effect, Explained};
 pub use policies::{Policies, SCHEMA};
 pub use question::{Action, Key, Model, Promotion, Question, Snp, Tdx, Workload};

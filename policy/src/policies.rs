@@ -1,5 +1,7 @@
 //! A set of policies, read once.
 
+use crate::explain::Effect;
+use crate::source::located;
 use cedar_policy::{Policy, PolicySet, Schema, ValidationMode, Validator};
 use core::fmt;
 use core::str::FromStr as _;
@@ -33,14 +35,15 @@ impl Policies {
     /// Parses policies in Cedar and validates them strictly. Each has an annotation `@id("…")`, by which decisions name it.
     ///
     /// # Errors
-    /// `policy-invalid`: not Cedar, not valid against the schema, a template, or without an id of its own; `too-large`.
+    /// `policy-invalid`: not Cedar, not valid against the schema, a template, or without an id of its own; what is wrong is
+    /// named with its line and column, all of it where the schema is what it offends; `too-large`.
     pub fn parse(cedar: &[u8]) -> Result<Self> {
         if cedar.len() > limits::POLICY {
             return Err(Refusal::too_large("policies", cedar.len(), limits::POLICY));
         }
         let wrong = |what: &str| Refusal::new(Code::PolicyInvalid, what);
         let text = core::str::from_utf8(cedar).map_err(|e| wrong("policies").because(e))?;
-        let numbered = PolicySet::from_str(text).map_err(|e| wrong("policies").because(shown(&e)))?;
+        let numbered = PolicySet::from_str(text).map_err(|e| wrong("policies").because(located(text, &(&e).into())))?;
         let templates = numbered.num_of_templates();
         if templates > 0 {
             return Err(wrong("policies").got(format!("{templates} templates")).want("policies without slots"));
@@ -53,10 +56,11 @@ impl Policies {
         let set = PolicySet::from_policies(named).map_err(|e| wrong("two policies of one id").because(shown(&e)))?;
         let schema = schema()?;
         let outcome = Validator::new(Schema::clone(&schema)).validate(&set, ValidationMode::Strict);
-        if let Some(error) = outcome.validation_errors().next() {
-            return Err(wrong("policies").because(shown(error)));
+        let errors: Vec<_> = outcome.validation_errors().map(|error| located(text, &error.into())).collect();
+        if !errors.is_empty() {
+            return Err(wrong("policies").because(errors.join("; ")));
         }
-        let warnings = outcome.validation_warnings().map(|warning| warning.to_string()).collect();
+        let warnings = outcome.validation_warnings().map(|warning| located(text, &warning.into())).collect();
         Ok(Self { set, schema, digest: Sha256::of(cedar), warnings })
     }
 
@@ -70,11 +74,22 @@ impl Policies {
         &self.warnings
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty()
+    }
+
     /// The ids of all of them, sorted.
     pub fn ids(&self) -> Vec<String> {
-        let mut ids: Vec<_> = self.set.policies().map(|policy| policy.id().to_string()).collect();
-        ids.sort();
-        ids
+        self.effects().into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// The id of each and what it does where it applies, sorted by ids.
+    pub fn effects(&self) -> Vec<(String, Effect)> {
+        let one = |policy: &Policy| (policy.id().to_string(), Effect::of(policy));
+        let mut all: Vec<_> = self.set.policies().map(one).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
     }
 }
 
@@ -167,6 +182,19 @@ mod tests {
             assert_eq!(code(wrong), Some(Code::PolicyInvalid), "{wrong}");
         }
         assert_eq!(Policies::parse(b"\xff").unwrap_err().code, Code::PolicyInvalid);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        let wrong = |cedar: &str| Policies::parse(cedar.as_bytes()).unwrap_err().to_string();
+        let syntax = wrong("// a comment\n@id(\"a\") permit (principal, action, resource)\n  when ( true };");
+        assert!(syntax.contains("line 3, column 8: unexpected token `(`"), "{syntax}");
+        let two = "@id(\"a\")\npermit (principal, action, resource)\nwhen { principal.colour == 1 };\n\
+                   @id(\"b\") permit (principal, action, resource in Strongroom::Shelf::\"x\");";
+        let schema = wrong(two);
+        for part in ["line 3, column 8: ", "colour", "line 4, column ", "Strongroom::Shelf"] {
+            assert!(schema.contains(part), "{part}: {schema}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(crate) enum Command {
     ///
     /// FILE is the JSON document: `v` 1, `name`, `version` (which grows with every change), `issued` and `expires` in seconds
     /// since 1970, at most a leap year apart, and `machines`, each with `chip` (SNP), or `ppid` or `platform-instance` (TDX), in
-    /// hex, and where it is not for good `from` and `until`. What is written is what --inventory takes.
+    /// hex, where it stands (`zone`, which policies may ask about), and where it is not for good `from` and `until`. What is written is what --inventory takes.
     #[command(after_help = "Example:\n  strongroom inventory sign fleet.json --key keeper.key --out fleet.dsse")]
     Sign(Sign),
     /// Verify an inventory's signatures, dates and version.
@@ -44,7 +44,7 @@ impl Shown for Inventory {
 
     fn for_people(&self) -> String {
         let rows: Vec<_> = self.machines.iter().flat_map(rows).collect();
-        heading(self) + &output::table(&["MACHINE", "ID", "FROM", "UNTIL", "VALUE"], &rows)
+        heading(self) + &output::table(&["MACHINE", "ZONE", "ID", "FROM", "UNTIL", "VALUE"], &rows)
     }
 }
 
@@ -58,7 +58,8 @@ fn rows(machine: &Machine) -> Vec<Vec<String>> {
         ("platform-instance", machine.platform_instance.map(hex::encode)),
     ];
     let row = |(id, value): (&str, Option<String>)| {
-        Some(vec![machine.label.clone(), id.to_owned(), from.clone(), until.clone(), value?])
+        let zone = machine.zone.clone().unwrap_or_else(|| "-".to_owned());
+        Some(vec![machine.label.clone(), zone, id.to_owned(), from.clone(), until.clone(), value?])
     };
     ids.into_iter().filter_map(row).collect()
 }

@@ -1,4 +1,9 @@
-//! `strongroom policy set|show|list|give|given|check|schema`: by what a verifier releases a key, and what clients accept.
+//! `strongroom policy set|show|list|give|given|authorization|check|test|explain|schema`: by what a verifier releases a key, and what clients
+//! accept.
+
+mod authorization;
+mod cases;
+mod cedar;
 
 use crate::admin::Service;
 use crate::key::parse_id;
@@ -6,9 +11,10 @@ use crate::{block_on, files, output};
 use clap::Subcommand;
 use http::Method;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use strongroom_appraisal::{POLICY_SCHEMA, Policy, ReleasePolicy};
+use strongroom_policy::SCHEMA;
 use strongroom_transport::http as body;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::dsse::Envelope;
@@ -65,14 +71,45 @@ pub(crate) enum Command {
         #[command(flatten)]
         service: Service,
     },
-    /// Print the JSON schema of appraisal policies (draft 2020-12), for editors and other tools.
-    #[command(after_help = "Example:\n  strongroom policy schema > policy.schema.json")]
-    Schema,
-    /// Read a policy and say what it fixes. Asks nobody.
-    #[command(after_help = "Example:\n  strongroom policy check client.toml")]
+    /// Manage the Cedar policies by which a verifier decides which accepted workload may have which key.
+    #[command(subcommand)]
+    Authorization(authorization::Command),
+    /// Print the JSON schema of appraisal policies (draft 2020-12), for editors and other tools; with --cedar, what Cedar policies
+    /// may ask about.
+    #[command(after_help = "Example:\n  strongroom policy schema --cedar > strongroom.cedarschema")]
+    Schema {
+        /// Print the schema of Cedar policies.
+        #[arg(long)]
+        cedar: bool,
+    },
+    /// Read a policy and say what it fixes or, of Cedar policies, what each does; what is wrong is named with its line. Asks nobody.
+    #[command(after_help = "Example:\n  strongroom policy check authorization.cedar")]
     Check {
-        /// An appraisal policy of clients, or a release policy: one with a `release` section.
+        /// An appraisal policy of clients, a release policy (one with a `release` section), or Cedar policies (`*.cedar`).
         file: PathBuf,
+    },
+    /// Ask Cedar policies questions whose answers are known; exits 1 where one is answered otherwise. Asks nobody.
+    ///
+    /// CASES is TOML (`*.toml`) or JSON: `[question]`, what every case asks, and `[[case]]`s, each with `name`, `expect` (`allow` or
+    /// `deny`), what it asks otherwise (`with`) and, where it matters, the ids of the policies that decide it (`by`).
+    #[command(after_help = "Example:\n  strongroom policy test authorization.cedar cases.toml")]
+    Test {
+        /// Cedar policies (`*.cedar`).
+        file: PathBuf,
+        /// The cases.
+        cases: PathBuf,
+    },
+    /// Say what Cedar policies say of a question, all together and each by itself, and where one does not apply, which part of it does
+    /// not hold. Asks nobody.
+    #[command(
+        after_help = "Example:\n  strongroom audit show --after 119 --limit 1 --json $ADMIN | jq '.[0]' > row.json\n  \
+        strongroom policy explain authorization.cedar row.json"
+    )]
+    Explain {
+        /// Cedar policies (`*.cedar`).
+        file: PathBuf,
+        /// The question, in JSON or TOML (`*.toml`), or the row of an audit log that has it.
+        question: PathBuf,
     },
 }
 
@@ -107,7 +144,13 @@ struct Checked {
 
 pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
     match command {
-        Command::Schema => output::line(POLICY_SCHEMA.trim_end())?,
+        Command::Authorization(command) => return authorization::run(command, json),
+        Command::Schema { cedar: false } => output::line(POLICY_SCHEMA.trim_end())?,
+        Command::Schema { cedar: true } if json => output::json(&serde_json::json!({ "cedar": SCHEMA }))?,
+        Command::Schema { cedar: true } => output::line(SCHEMA)?,
+        Command::Test { file, cases } => return cases::test(cedar_file(&file)?, &cases, json),
+        Command::Explain { file, question } => cedar::explain(cedar_file(&file)?, &question, json)?,
+        Command::Check { file } if cedar::is_cedar(&file) => cedar::check(&file, json)?,
         Command::Check { file } => {
             let checked = check(&files::read(&file, limits::POLICY)?);
             let checked = checked.map_err(|refusal| refusal.within(format!("`{}`", file.display())))?;
@@ -158,6 +201,16 @@ pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
 }
 
 const RELEASE: &str = "release";
+
+/// A file of Cedar policies. Of the others `check` says what they fix, and `evidence verify` which of their checks hold.
+fn cedar_file(file: &Path) -> Result<&Path> {
+    match cedar::is_cedar(file) {
+        true => Ok(file),
+        false => Err(Refusal::new(Code::Usage, format!("`{}`", file.display()))
+            .got("a policy that is not Cedar's")
+            .want("*.cedar; of an appraisal policy, `strongroom evidence verify --policy` says which checks hold")),
+    }
+}
 
 /// Reads a policy of either kind, a release policy as the verifier does.
 fn check(text: &[u8]) -> Result<Checked> {

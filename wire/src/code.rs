@@ -343,6 +343,12 @@ codes! {
     PolicyDenied = "policy-denied", Refused, "see what each policy says of it with `strongroom policy explain`";
     /// A policy could not be evaluated, so that what the others say does not count.
     PolicyFailed = "policy-failed", Refused, "make the policy hold for every value: `strongroom policy explain` names it";
+    /// No policies say what any workload may have, so that none may have anything.
+    AuthorizationEmpty = "authorization-empty", Refused, "put policies into force with `strongroom policy authorization put`; docs/examples/authorization.cedar is a beginning";
+    /// Policies that were tried answer a question of the past otherwise than it was answered.
+    AuthorizationChanges = "authorization-changes", Refused, "see which with `strongroom policy authorization try`, and put without --unless-changes where that is meant";
+    /// A test of policies did not come out as it expects.
+    PolicyTestFailed = "policy-test-failed", Refused, "see why with `strongroom policy explain`";
     /// There is no such key.
     KeyUnknown = "key-unknown", Refused, "list the keys with `strongroom key list`";
     /// The key is disabled.

@@ -2,7 +2,7 @@
 //!
 //! ```json
 //! {"v": 1, "name": "fleet", "version": 7, "issued": 1800000000, "expires": 1802592000, "machines": [
-//!   {"label": "rack 7, host 3", "chip": "<128 hex digits>"},
+//!   {"label": "rack 7, host 3", "zone": "eu-west", "chip": "<128 hex digits>"},
 //!   {"label": "rack 8, host 1", "ppid": "<32 hex digits>", "platform-instance": "<32 hex digits>", "until": 1801000000}
 //! ]}
 //! ```
@@ -38,6 +38,9 @@ pub struct Machine {
     /// What people call it.
     #[serde(default)]
     pub label: String,
+    /// Where it stands, in the keeper's words: what policies may ask about.
+    #[serde(default)]
+    pub zone: Option<String>,
     /// CHIP_ID of an SNP report.
     #[serde(default, deserialize_with = "id")]
     pub chip: Option<[u8; 64]>,
@@ -63,7 +66,8 @@ impl Inventory {
     /// [`limits::INVENTORY_VALIDITY`].
     ///
     /// # Errors
-    /// `malformed`: also a version of 2^63 or more, a name or label with a control character, a machine without an id, one with an id of zeros only, a window that ends before it begins, or one
+    /// `malformed`: also a version of 2^63 or more, a name, label or zone with a control character, a zone of no or more than
+    /// [`limits::ZONE`] characters, a machine without an id, one with an id of zeros only, a window that ends before it begins, or one
     /// that is too long; `too-large`; `unknown-field`; `version-unsupported`.
     pub fn parse(json: &[u8]) -> Result<Self> {
         let inventory: Self = document::parse_json(json, FORMAT, limits::SIGNED_DOCUMENT, Code::Malformed)?;
@@ -84,8 +88,9 @@ impl Inventory {
                 .want(format!("at most {} seconds", limits::INVENTORY_VALIDITY)));
         }
         let unprintable = |text: &str| text.contains(char::is_control);
-        if unprintable(&inventory.name) || inventory.machines.iter().any(|machine| unprintable(&machine.label)) {
-            return Err(Refusal::new(Code::Malformed, "name or label in an inventory")
+        let texts = |machine: &Machine| [&machine.label].into_iter().chain(&machine.zone).any(|text| unprintable(text));
+        if unprintable(&inventory.name) || inventory.machines.iter().any(texts) {
+            return Err(Refusal::new(Code::Malformed, "name, label or zone in an inventory")
                 .got("a control character")
                 .want("printable text"));
         }
@@ -106,6 +111,11 @@ impl Machine {
     }
 
     fn verify_shape(&self) -> Result<()> {
+        let length = |zone: &String| zone.chars().count();
+        if self.zone.as_ref().map(length).is_some_and(|length| !(1..=limits::ZONE).contains(&length)) {
+            return Err(Refusal::new(Code::Malformed, format!("zone of machine `{}`", self.label))
+                .want(format!("1 to {} characters", limits::ZONE)));
+        }
         // Zero is what a report says whose host hides the id.
         let zero = self.chip == Some([0; 64]) || [self.ppid, self.platform_instance].contains(&Some([0; 16]));
         let none = self.chip.is_none() && self.ppid.is_none() && self.platform_instance.is_none();
@@ -135,7 +145,7 @@ mod tests {
 
     fn sound() -> Value {
         json!({ "v": 1, "name": "fleet", "version": 7, "issued": 100, "expires": 200, "machines": [
-            { "label": "a", "chip": "0a".repeat(64), "from": 120, "until": 150 },
+            { "label": "a", "zone": "eu-west", "chip": "0a".repeat(64), "from": 120, "until": 150 },
             { "ppid": "0b".repeat(16), "platform-instance": "0c".repeat(16) },
         ] })
     }
@@ -157,7 +167,7 @@ mod tests {
 
     #[test]
     fn printable_name_and_label_accepted_and_control_characters_in_them_refused() {
-        for pointer in ["/name", "/machines/0/label"] {
+        for pointer in ["/name", "/machines/0/label", "/machines/0/zone"] {
             let with = |text: &str| {
                 let mut document = sound();
                 *document.pointer_mut(pointer).unwrap() = json!(text);
@@ -203,6 +213,8 @@ mod tests {
             ("/machines/0/chip", json!("00".repeat(64)), Code::Malformed),
             ("/machines/0/chip", json!("0a".repeat(63)), Code::Malformed),
             ("/machines/0/until", json!(119), Code::Malformed),
+            ("/machines/0/zone", json!(""), Code::Malformed),
+            ("/machines/0/zone", json!("x".repeat(limits::ZONE + 1)), Code::Malformed),
             ("/machines/1/ppid", json!("00".repeat(16)), Code::Malformed),
             ("/machines/1/platform-instance", json!("00".repeat(16)), Code::Malformed),
             ("/machines/1", json!({ "label": "none" }), Code::Malformed),

@@ -176,6 +176,14 @@ pub const TIME: u64 = 253_402_300_800;
 pub const CEDAR_POLICIES: usize = 1_000;
 /// Bytes of a Cedar policy's id, which audit rows hold.
 pub const POLICY_ID: usize = 128;
+/// Characters of what an administrator says of a version of Cedar policies.
+pub const POLICY_COMMENT: usize = 500;
+/// Labels of one key: every question to policies names all of them.
+pub const KEY_LABELS: usize = 32;
+/// Characters of a label of a key, or of its owner's name: as much as a DNS label has, and one.
+pub const KEY_LABEL: usize = 64;
+/// Characters of the zone of a machine.
+pub const ZONE: usize = 64;
 /// A signed note: a checkpoint of a few lines with a hundred cosignatures, of which those by ML-DSA-44 are 3.3 KiB each.
 pub const NOTE: usize = 512 * 1024;
 /// Signatures of one note: as many as Go's implementation reads.
@@ -283,6 +291,10 @@ mod tests {
             (API_TOKENS, 300_000),
             (CEDAR_POLICIES, 1_000),
             (POLICY_ID, 128),
+            (POLICY_COMMENT, 500),
+            (KEY_LABELS, 32),
+            (KEY_LABEL, 64),
+            (ZONE, 64),
             (NOTE, 524_288),
             (NOTE_SIGNATURES, 100),
             (NOTE_NAME, 256),

@@ -22,14 +22,23 @@ pub enum Machines<const N: usize> {
     Listed {
         /// Its name.
         inventory: String,
-        /// Their ids, each with the times at which the machine may be used.
-        ids: BTreeMap<Hex<N>, Vec<RangeInclusive<UnixTime>>>,
+        /// Their ids, each with what is said of it.
+        ids: BTreeMap<Hex<N>, Vec<Listing>>,
     },
     /// Whichever it is.
     Any {
         /// Why nobody has to look.
         because: String,
     },
+}
+
+/// What an inventory says of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// When it may be used.
+    pub times: RangeInclusive<UnixTime>,
+    /// Where it stands.
+    pub zone: Option<String>,
 }
 
 impl<const N: usize> Machines<N> {
@@ -47,9 +56,20 @@ impl<const N: usize> Machines<N> {
     /// Whether the machine of this id is one of them that may be used at that moment.
     pub fn allows_at(&self, id: &Hex<N>, at: UnixTime) -> bool {
         match self {
-            Self::Listed { ids, .. } => ids.get(id).is_some_and(|times| times.iter().any(|time| time.contains(&at))),
+            Self::Listed { ids, .. } => {
+                ids.get(id).is_some_and(|listed| listed.iter().any(|one| one.times.contains(&at)))
+            }
             _ => self.allows(id),
         }
+    }
+
+    /// Where the machine of this id stands at that moment, as the inventory says that was taken. Entries that count at once and
+    /// name different zones, or one and none, say nothing.
+    pub fn zone_at(&self, id: &Hex<N>, at: UnixTime) -> Option<&str> {
+        let Self::Listed { ids, .. } = self else { return None };
+        let mut zones = ids.get(id)?.iter().filter(|one| one.times.contains(&at)).map(|one| one.zone.as_deref());
+        let zone = zones.next()??;
+        zones.all(|other| other == Some(zone)).then_some(zone)
     }
 
     /// The check of that name.
@@ -84,12 +104,12 @@ impl<const N: usize> Machines<N> {
     }
 
     /// Takes the ids of the inventory that it names.
-    pub(super) fn list(&mut self, listed: impl FnOnce(&str) -> Option<Vec<(Hex<N>, RangeInclusive<UnixTime>)>>) {
+    pub(super) fn list(&mut self, listed: impl FnOnce(&str) -> Option<Vec<(Hex<N>, Listing)>>) {
         if let Self::Inventory(name) = self
             && let Some(listed) = listed(name)
         {
             let mut ids: BTreeMap<_, Vec<_>> = BTreeMap::new();
-            listed.into_iter().for_each(|(id, times)| ids.entry(id).or_default().push(times));
+            listed.into_iter().for_each(|(id, listing)| ids.entry(id).or_default().push(listing));
             *self = Self::Listed { inventory: core::mem::take(name), ids };
         }
     }

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
-use strongroom_appraisal::{Expected, Policy, Seen, appraise, tdx};
+use strongroom_appraisal::{Expected, Hex, Policy, Seen, SnpPolicy, appraise, tdx};
 use strongroom_wire::dsse::Envelope;
 use strongroom_wire::inventory::Inventory;
 use strongroom_wire::{Code, Result};
@@ -153,6 +153,28 @@ fn machine_with_two_times_may_be_used_in_each() {
         appraise(&authentic, &policy, &Expected::UNBOUND).refusal().is_none()
     };
     assert_eq!([NOW + 5, NOW + 6, NOW + 7, NOW + 8].map(held), [true, false, false, true]);
+}
+
+/// The zone of the default report's chip at each of four moments, of a machine with two entries.
+fn zones(first: Value, second: Value) -> [Option<String>; 4] {
+    let mut twice = inventory();
+    twice["machines"][0]["zone"] = first;
+    twice["machines"][1] = json!({ "chip": chip(), "zone": second, "from": NOW + 4, "until": NOW + 8 });
+    let policy = taken(&[signed(&twice)]).unwrap();
+    let machines = &policy.snp().unwrap().chip;
+    let id = Hex(core::array::from_fn(|byte| u8::try_from(byte).unwrap()));
+    [NOW - 6, NOW + 3, NOW + 4, NOW + 8].map(|at| machines.zone_at(&id, at).map(str::to_owned))
+}
+
+#[test]
+fn machine_stands_in_the_zone_of_the_entries_that_count_where_they_agree() {
+    let [east, west] = ["east", "west"].map(|zone| Some(zone.to_owned()));
+    assert_eq!(zones(json!("west"), json!("west")), [None, west.clone(), west.clone(), west.clone()]);
+    assert_eq!(zones(json!("west"), json!("east")), [None, west.clone(), None, east.clone()]);
+    assert_eq!(zones(json!("west"), Value::Null), [None, west, None, None]);
+    assert_eq!(zones(Value::Null, json!("east")), [None, None, None, east]);
+    let SnpPolicy { chip, .. } = policy("").snp().unwrap().clone();
+    assert_eq!(chip.zone_at(&Hex([0; 64]), NOW), None);
 }
 
 #[test]

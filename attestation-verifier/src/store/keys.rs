@@ -1,9 +1,11 @@
-//! Stored keys: encrypted under the master key, immutable at their id, disabled for good or enabled.
+//! Stored keys: encrypted under the master key, immutable at their id, disabled for good or enabled. Whose one is and what it is
+//! called by may change.
 
 use super::authentic::Content;
 use super::tables::{Rewrapped, Table};
 use super::{Store, Transaction, failed, from_integer, to_integer};
 use crate::master_key::MasterKey;
+use crate::tags::Tags;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use serde::Serialize;
 use sqlx::Row as _;
@@ -16,10 +18,10 @@ use zeroize::Zeroizing;
 pub(super) const TABLE: Table = Table {
     name: "keys",
     names: "SELECT id, 0, mac, rowid FROM keys ORDER BY id",
-    select: "SELECT id, created, state, sealed, mac FROM keys WHERE rowid = ?1",
+    select: "SELECT id, created, state, owner, labels, sealed, mac FROM keys WHERE rowid = ?1",
     // Not an UPDATE: a key is immutable at its id, and a trigger says so. Its value stays what it is.
-    update: "INSERT OR REPLACE INTO keys (id, sealed, created, state, mac)
-             SELECT id, ?3, created, state, ?2 FROM keys WHERE rowid = ?1",
+    update: "INSERT OR REPLACE INTO keys (id, sealed, created, state, owner, labels, mac)
+             SELECT id, ?3, created, state, owner, labels, ?2 FROM keys WHERE rowid = ?1",
     rewrap: |row, old, new| {
         let key = stored(row, old)?;
         let sealed = new.seal(&key.metadata.id, &key.open(old)?)?;
@@ -37,6 +39,9 @@ pub(crate) struct KeyMetadata {
     pub created: UnixTime,
     /// Whether it can be released.
     pub enabled: bool,
+    /// Whose it is and what it is called by.
+    #[serde(flatten)]
+    pub tags: Tags,
 }
 
 /// A key as it is stored, still encrypted.
@@ -74,14 +79,37 @@ impl Transaction<'_> {
             same.map_err(|_| Refusal::new(Code::KeyExists, "key").got(id))?;
             return Ok(Put::Unchanged(stored.metadata));
         }
-        let metadata = KeyMetadata { id: id.to_string(), created: now, enabled: true };
+        let metadata = KeyMetadata { id: id.to_string(), created: now, enabled: true, tags: Tags::default() };
         let stored = StoredKey { metadata, sealed: self.master.seal(id.as_str(), value)? };
-        let insert = "INSERT INTO keys (id, sealed, created, state, mac) VALUES (?, ?, ?, ?, ?)";
+        let insert = "INSERT INTO keys (id, sealed, created, state, owner, labels, mac) VALUES (?, ?, ?, ?, ?, ?, ?)";
         let insert = sqlx::query(insert).bind(id.as_str()).bind(&stored.sealed).bind(to_integer(now)?);
-        let insert = insert.bind(stored.metadata.state()).bind(self.master.mac(stored.content().bytes()));
+        let insert = insert.bind(stored.metadata.state()).bind(stored.metadata.tags.owner());
+        let insert = insert.bind(stored.metadata.tags.lines()).bind(self.master.mac(stored.content().bytes()));
         insert.execute(&mut *self.sql).await.map_err(failed("keys"))?;
         self.authenticate_rows().await?;
         Ok(Put::Created(stored.metadata))
+    }
+
+    /// [`Self::put_key`] and [`Self::label_key`] of a new key. Without tags, the tags of one that is there stay.
+    ///
+    /// # Errors
+    /// As there; `key-exists`: also the same value with other tags.
+    pub(crate) async fn put_labelled_key(
+        &mut self,
+        id: &ResourcePath,
+        value: &[u8],
+        tags: Tags,
+        now: UnixTime,
+    ) -> Result<Put> {
+        match self.put_key(id, value, now).await? {
+            put if tags.is_empty() => Ok(put),
+            Put::Created(_) => self.label_key(id, tags).await.map(Put::Created),
+            Put::Unchanged(key) if key.tags == tags => Ok(Put::Unchanged(key)),
+            Put::Unchanged(key) => {
+                let refusal = Refusal::new(Code::KeyExists, "owner and labels of the key");
+                Err(refusal.got(key.tags).want(format!("{tags}, by `strongroom key label`")))
+            }
+        }
     }
 
     /// The key at an id, still encrypted.
@@ -94,8 +122,8 @@ impl Transaction<'_> {
 
     async fn find_key(&mut self, id: &ResourcePath) -> Result<Option<StoredKey>> {
         self.verify_rows().await?;
-        let select = sqlx::query("SELECT id, created, state, sealed, mac FROM keys WHERE id = ?").bind(id.as_str());
-        let row = select.fetch_optional(&mut *self.sql).await.map_err(failed("keys"))?;
+        let select = "SELECT id, created, state, owner, labels, sealed, mac FROM keys WHERE id = ?";
+        let row = sqlx::query(select).bind(id.as_str()).fetch_optional(&mut *self.sql).await.map_err(failed("keys"))?;
         row.map(|row| stored(&row, self.master)).transpose()
     }
 
@@ -105,7 +133,7 @@ impl Transaction<'_> {
     /// `store-failed`; `store-tampered`.
     pub(crate) async fn keys(&mut self) -> Result<Vec<KeyMetadata>> {
         self.verify_rows().await?;
-        let rows = sqlx::query("SELECT id, created, state, sealed, mac FROM keys ORDER BY id");
+        let rows = sqlx::query("SELECT id, created, state, owner, labels, sealed, mac FROM keys ORDER BY id");
         let rows = rows.fetch_all(&mut *self.sql).await.map_err(failed("keys"))?;
         rows.iter().map(|row| stored(row, self.master).map(|key| key.metadata)).collect()
     }
@@ -115,10 +143,23 @@ impl Transaction<'_> {
     /// # Errors
     /// `key-unknown`; `store-failed`; `store-tampered`.
     pub(crate) async fn disable_key(&mut self, id: &ResourcePath) -> Result<KeyMetadata> {
-        let mut key = self.key(id).await?;
-        key.metadata.enabled = false;
-        let update = sqlx::query("UPDATE keys SET state = ?, mac = ? WHERE id = ?").bind(key.metadata.state());
-        let update = update.bind(self.master.mac(key.content().bytes())).bind(id.as_str());
+        let key = self.key(id).await?;
+        self.update_key(StoredKey { metadata: KeyMetadata { enabled: false, ..key.metadata }, ..key }).await
+    }
+
+    /// Says anew whose a key is and what it is called by.
+    ///
+    /// # Errors
+    /// `key-unknown`; `store-failed`; `store-tampered`.
+    pub(crate) async fn label_key(&mut self, id: &ResourcePath, tags: Tags) -> Result<KeyMetadata> {
+        let key = self.key(id).await?;
+        self.update_key(StoredKey { metadata: KeyMetadata { tags, ..key.metadata }, ..key }).await
+    }
+
+    async fn update_key(&mut self, key: StoredKey) -> Result<KeyMetadata> {
+        let update = sqlx::query("UPDATE keys SET state = ?, owner = ?, labels = ?, mac = ? WHERE id = ?");
+        let update = update.bind(key.metadata.state()).bind(key.metadata.tags.owner()).bind(key.metadata.tags.lines());
+        let update = update.bind(self.master.mac(key.content().bytes())).bind(&key.metadata.id);
         update.execute(&mut *self.sql).await.map_err(failed("keys"))?;
         self.authenticate_rows().await?;
         Ok(key.metadata)
@@ -138,9 +179,17 @@ impl StoredKey {
 
     /// What its row is authenticated by.
     fn content(&self) -> Content {
-        let KeyMetadata { id, created, .. } = &self.metadata;
-        let content = Content::of("strongroom/stored-key-row/v1").field(id.as_bytes()).number(*created);
-        content.field(self.metadata.state().as_bytes()).field(&self.sealed)
+        let KeyMetadata { id, created, tags, .. } = &self.metadata;
+        let fields = |content: Content| {
+            let content = content.field(id.as_bytes()).number(*created);
+            content.field(self.metadata.state().as_bytes()).field(&self.sealed)
+        };
+        // A row without tags is as it was before there were any.
+        if tags.is_empty() {
+            return fields(Content::of("strongroom/stored-key-row/v1"));
+        }
+        let content = fields(Content::of("strongroom/stored-key-row/v2"));
+        content.field(tags.owner().as_bytes()).field(tags.lines().as_bytes())
     }
 }
 
@@ -151,6 +200,7 @@ fn stored(row: &SqliteRow, master: &MasterKey) -> Result<StoredKey> {
         id: row.try_get("id").map_err(&error)?,
         created: from_integer(row.try_get("created").map_err(&error)?)?,
         enabled: state == "enabled",
+        tags: Tags::stored(row.try_get("owner").map_err(&error)?, row.try_get("labels").map_err(&error)?),
     };
     let key = StoredKey { metadata, sealed: row.try_get("sealed").map_err(&error)? };
     let mac: Vec<u8> = row.try_get("mac").map_err(&error)?;
@@ -179,7 +229,7 @@ mod tests {
         let (_folder, store) = store().await;
         let mut rows = store.begin().await.unwrap();
         let first = rows.put_key(&id("a/b/c"), b"one", 5).await.unwrap();
-        let metadata = KeyMetadata { id: "a/b/c".into(), created: 5, enabled: true };
+        let metadata = KeyMetadata { id: "a/b/c".into(), created: 5, enabled: true, tags: Tags::default() };
         assert_eq!(first, Put::Created(metadata.clone()));
         assert_eq!(rows.put_key(&id("a/b/c"), b"one", 9).await.unwrap(), Put::Unchanged(metadata));
         assert_eq!(rows.put_key(&id("a/b/c"), b"two", 9).await.unwrap_err().code, Code::KeyExists);
@@ -208,6 +258,51 @@ mod tests {
         let enable = sqlx::query("UPDATE keys SET state = 'enabled'").execute(&mut *rows.sql).await;
         assert!(enable.unwrap_err().to_string().contains("stays disabled"));
         assert_eq!(rows.disable_key(&id("a/b/d")).await.unwrap_err().code, Code::KeyUnknown);
+    }
+
+    fn tags(query: &str) -> Tags {
+        Tags::parse(query).unwrap()
+    }
+
+    #[tokio::test]
+    async fn owner_and_labels_change_and_the_value_and_the_state_stay() {
+        let (_folder, store) = store().await;
+        let mut rows = store.begin().await.unwrap();
+        let (first, second) = (tags("owner=alice&label=eu"), tags("label=us&label=gold"));
+        let put = rows.put_labelled_key(&id("a/b/c"), b"one", first.clone(), 5).await.unwrap();
+        assert!(matches!(put, Put::Created(key) if key.tags == first));
+        for again in [first.clone(), Tags::default()] {
+            let put = rows.put_labelled_key(&id("a/b/c"), b"one", again, 6).await.unwrap();
+            assert!(matches!(put, Put::Unchanged(key) if key.tags == first));
+        }
+        let put = rows.put_labelled_key(&id("a/b/c"), b"one", second.clone(), 6).await;
+        assert_eq!(put.unwrap_err().code, Code::KeyExists);
+        rows.disable_key(&id("a/b/c")).await.unwrap();
+        assert_eq!(rows.label_key(&id("a/b/c"), second.clone()).await.unwrap().tags, second);
+        let stored = rows.key(&id("a/b/c")).await.unwrap();
+        assert_eq!((stored.metadata.enabled, &stored.metadata.tags), (false, &second));
+        assert_eq!(store.open_key(&stored).unwrap().as_slice(), b"one");
+        assert!(rows.label_key(&id("a/b/c"), Tags::default()).await.unwrap().tags.is_empty());
+        assert!(rows.keys().await.unwrap()[0].tags.is_empty());
+        assert_eq!(rows.label_key(&id("a/b/d"), second).await.unwrap_err().code, Code::KeyUnknown);
+    }
+
+    #[tokio::test]
+    async fn owner_or_label_changed_without_the_master_key_is_noticed() {
+        for (statement, expected) in [
+            ("UPDATE keys SET owner = 'alice'", None),
+            ("UPDATE keys SET owner = 'bob'", Some(Code::StoreTampered)),
+            ("UPDATE keys SET owner = '', labels = 'alice' || char(10) || 'eu' || char(10)", Some(Code::StoreTampered)),
+            ("UPDATE keys SET labels = labels || 'gold' || char(10)", Some(Code::StoreTampered)),
+            ("UPDATE keys SET owner = '', labels = ''", Some(Code::StoreTampered)),
+        ] {
+            let (_folder, store) = store().await;
+            let mut rows = store.begin().await.unwrap();
+            rows.put_labelled_key(&id("a/b/c"), b"one", tags("owner=alice&label=eu"), 5).await.unwrap();
+            sqlx::query(statement).execute(&mut *rows.sql).await.unwrap();
+            let code = rows.key(&id("a/b/c")).await.err().map(|refusal| refusal.code);
+            assert_eq!(code, expected, "{statement}");
+        }
     }
 
     #[tokio::test]

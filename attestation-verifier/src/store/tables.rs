@@ -1,14 +1,21 @@
 //! The tables whose rows the master key authenticates, one by one and as a set. Who adds a table adds it here, at the end;
 //! that is all it takes for its rows to be in the set and to be carried to another master key.
 
-use super::{documents, keys, policies, promotion_facts, promotions, seen};
+use super::{documents, keys, policies, policy_sets, promotion_facts, promotions, seen};
 use crate::master_key::MasterKey;
 use sqlx::sqlite::SqliteRow;
 use strongroom_wire::Result;
 
 /// All of them, in an order that does not change.
-pub(super) const TABLES: [Table; 6] =
-    [keys::TABLE, policies::TABLE, seen::TABLE, documents::TABLE, promotions::TABLE, promotion_facts::TABLE];
+pub(super) const TABLES: [Table; 7] = [
+    keys::TABLE,
+    policies::TABLE,
+    seen::TABLE,
+    documents::TABLE,
+    promotions::TABLE,
+    promotion_facts::TABLE,
+    policy_sets::TABLE,
+];
 
 /// A table, each row of which its column `mac` authenticates. Statements are SQL.
 pub(super) struct Table {

@@ -1,7 +1,8 @@
-//! What verifying the stored documents came to, in memory: each is read, verified and parsed once, however often anybody makes
+//! What verifying the stored documents and policies came to, in memory: each is read, verified and parsed once, however often anybody makes
 //! this verifier look at its policies. Which document is the one of a name and its signers, the rows alone say; whether it
 //! counts is judged each time.
 
+use super::policy_sets::Parsed;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strongroom_appraisal::{ReferenceValues, Verified};
@@ -20,6 +21,7 @@ pub(super) type Outcome<D> = Arc<Result<Verified<D>>>;
 pub(super) struct VerifiedDocuments {
     pub(super) reference_values: Memory<ReferenceValues>,
     pub(super) inventories: Memory<Inventory>,
+    pub(super) policies: Parsed,
 }
 
 /// Documents of one kind.

@@ -12,7 +12,7 @@ use strongroom_wire::inventory::Inventory;
 use strongroom_wire::limits;
 
 /// What the admin API said: its status and code.
-type Said = (u16, String);
+pub(crate) type Said = (u16, String);
 
 fn done() -> Said {
     (200, String::new())
@@ -23,12 +23,12 @@ fn refused(code: &str) -> Said {
 }
 
 /// Whoever publishes values and keeps the inventory.
-struct Publisher {
+pub(crate) struct Publisher {
     key: SigningKey,
 }
 
 impl Publisher {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { key: SigningKey::generate().unwrap() }
     }
 
@@ -40,7 +40,7 @@ impl Publisher {
     }
 
     /// Reference values of one measurement, by its byte.
-    fn values(&self, version: u64, measurement: &str) -> Vec<u8> {
+    pub(crate) fn values(&self, version: u64, measurement: &str) -> Vec<u8> {
         let guest = json!({"label": {"image": "guest", "version": "1"}, "measurement": measurement.repeat(48)});
         let values = json!({
             "format": 1, "name": "image", "version": version, "issued": START - 10, "expires": START + 200,
@@ -50,15 +50,20 @@ impl Publisher {
     }
 
     fn inventory(&self, version: u64, chip: &str) -> Vec<u8> {
+        self.machine(version, &json!({"chip": chip}))
+    }
+
+    /// An inventory of one machine.
+    pub(crate) fn machine(&self, version: u64, machine: &Value) -> Vec<u8> {
         let inventory = json!({
             "v": 1, "name": "fleet", "version": version, "issued": START - 10, "expires": START + 200,
-            "machines": [{"chip": chip}],
+            "machines": [machine],
         });
         self.signed(Inventory::PAYLOAD_TYPE, &inventory)
     }
 
     /// The world's policy that takes measurement and chips from this publisher.
-    fn policy(&self, world: &World, document: &[u8]) -> String {
+    pub(crate) fn policy(&self, world: &World, document: &[u8]) -> String {
         let signers = format!("signers = {{ keys = [\"\"\"{}\"\"\"] }}\n", self.key.public().pem());
         let sources = format!(
             "version = 1\n[[reference-values]]\nname = \"image\"\n{signers}[[inventory]]\nname = \"fleet\"\n{signers}"
@@ -72,11 +77,11 @@ impl Publisher {
 }
 
 /// The chip of a default report.
-fn chip() -> String {
+pub(crate) fn chip() -> String {
     (0..64).map(|byte| format!("{byte:02x}")).collect()
 }
 
-async fn put(world: &World, envelope: Vec<u8>) -> Said {
+pub(crate) async fn put(world: &World, envelope: Vec<u8>) -> Said {
     let answer = world.admin(Method::PUT, "documents", envelope).await;
     let status = answer.status.as_u16();
     (status, if status == 200 { String::new() } else { answer.code() })

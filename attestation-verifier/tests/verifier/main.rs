@@ -14,6 +14,7 @@
 mod administration;
 mod attacks;
 mod attestation;
+mod authorization;
 mod binary;
 mod documents;
 mod endorsements;

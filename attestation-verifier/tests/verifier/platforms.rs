@@ -2,7 +2,7 @@
 //! against it refused with its code. What a judge of one platform alone looks at is tested where it is (`appraisal`).
 
 use crate::guest::Guest;
-use crate::world::{KEY, KEY_VALUE, START, Trust, World};
+use crate::world::{AUTHORIZATION, KEY, KEY_VALUE, START, Trust, World};
 use serde_json::{Value, json};
 use strongroom_devkit::azure::{self, Vtpm};
 use strongroom_devkit::intel::{CollateralSpec, Hierarchy, PckSpec, qe_identity, tcb_info};
@@ -50,6 +50,7 @@ impl World {
         let deployment = Sha256::of(&document);
         let section = format!("[tdx]\n{}deployment = {{ exactly = \"{deployment}\" }}\n", tdx_lines());
         world.put_policy(KEY, &format!("version = 1\n{section}{}", world.release_rules())).await;
+        world.authorize(AUTHORIZATION).await;
         (world, document)
     }
 
@@ -60,6 +61,7 @@ impl World {
         let document = world.set_up_model().await;
         let policy = azure_policy(section, hardware, &document);
         world.put_policy(KEY, &format!("{policy}{}", world.release_rules())).await;
+        world.authorize(AUTHORIZATION).await;
         (world, document)
     }
 

@@ -15,18 +15,18 @@ use strongroom_wire::limits;
 use strongroom_wire::trust::Environment;
 
 /// A world whose release policy demands a promotion to production, by as many of two promoters.
-struct Staged {
-    world: World,
-    document: Vec<u8>,
+pub(crate) struct Staged {
+    pub(crate) world: World,
+    pub(crate) document: Vec<u8>,
     policy: String,
-    anna: SigningKey,
+    pub(crate) anna: SigningKey,
     ben: SigningKey,
     reference: Reference,
     client: RegistryClient,
 }
 
 impl Staged {
-    async fn new(threshold: usize) -> Self {
+    pub(crate) async fn new(threshold: usize) -> Self {
         let (world, document) = World::ready().await;
         let [anna, ben] = [(), ()].map(|()| SigningKey::generate().unwrap());
         let promoter = |name: &str, key: &SigningKey| {
@@ -57,7 +57,7 @@ impl Staged {
         }
     }
 
-    fn promotion(&self, sequence: u64) -> Statement {
+    pub(crate) fn promotion(&self, sequence: u64) -> Statement {
         self.statement(sequence, Action::Promote { expires: self.world.now() + 1000, policy: None })
     }
 
@@ -70,7 +70,7 @@ impl Staged {
     }
 
     /// Delivers what is then kept.
-    async fn told(&self, statement: &Statement, by: &SigningKey) {
+    pub(crate) async fn told(&self, statement: &Statement, by: &SigningKey) {
         let answer = self.deliver(statement.sign(by).unwrap()).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", String::from_utf8_lossy(&answer.body));
     }
@@ -104,7 +104,7 @@ impl Staged {
     }
 
     /// A sound guest asks for the key: `""`, or the code.
-    async fn release(&self) -> String {
+    pub(crate) async fn release(&self) -> String {
         let guest = Guest::launch(&self.world, &self.document).await;
         guest.attest().await;
         let answer = guest.fetch(KEY).await;

@@ -1,7 +1,7 @@
 //! `GET /resource`: who gets a key, and when it is on record.
 
 use crate::guest::Guest;
-use crate::world::{KEY, KEY_VALUE, World};
+use crate::world::{AUTHORIZATION, KEY, KEY_VALUE, World};
 use http::Method;
 use std::time::Duration;
 use strongroom_artifact::SigningKey;
@@ -185,6 +185,17 @@ async fn what_changes_while_a_release_waits_for_the_registry_decides() {
         world.put_policy(KEY, &world.policy(document).replace("4d4d", "4e4e")).await;
     };
     assert_eq!(stalled_release(changed).await.0, "busy");
+    // Cedar policies are asked once nothing is waited for any more: those in force by then.
+    let forbidden = async |world: &World, _: &[u8]| {
+        let forbid = "@id(\"f\") forbid (principal, action, resource);";
+        world.authorize(&format!("{AUTHORIZATION}\n{forbid}")).await;
+    };
+    assert_eq!(stalled_release(forbidden).await.0, "policy-denied");
+    let labelled = async |world: &World, _: &[u8]| {
+        let answer = world.admin(Method::POST, &format!("keys/{KEY}/label?label=on-hold"), vec![]).await;
+        assert_eq!(answer.status, 200);
+    };
+    assert_eq!(stalled_release(labelled).await.0, "policy-denied");
 }
 
 #[tokio::test]
@@ -298,6 +309,7 @@ async fn registry_that_fails_is_never_taken_for_an_unsigned_model() {
     let document = world.document(&[reference]);
     world.put_key(KEY, &KEY_VALUE).await;
     world.put_policy(KEY, &world.policy(&document)).await;
+    world.authorize(AUTHORIZATION).await;
     let guest = Guest::launch(&world, &document).await;
     guest.attest().await;
     assert_eq!(refused(&guest, KEY).await, pair("registry-unauthorized", "PluginInternalError"));

@@ -31,6 +31,9 @@ pub(crate) const KEY: &str = "models/tiny/v1";
 /// Its value.
 pub(crate) const KEY_VALUE: [u8; 32] = [0x5a; 32];
 
+/// The Cedar policies that are given as an example: they permit keys under `models/`.
+pub(crate) const AUTHORIZATION: &str = include_str!("../../../docs/examples/authorization.cedar");
+
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -132,7 +135,12 @@ impl World {
         Self::start().await.set_up().await
     }
 
-    /// The same, and the verifier may ask a service of AMD's that knows the chip; its revocation list lasts until then.
+    /// The same, but no Cedar policies were ever put.
+    pub(crate) async fn ready_without_authorization() -> (Self, Vec<u8>) {
+        Self::start().await.prepare().await
+    }
+
+    /// As [`Self::ready`], and the verifier may ask a service of AMD's that knows the chip; its revocation list lasts until then.
     pub(crate) async fn ready_with_vendors(list_ends: u64) -> (Self, Vec<u8>) {
         let world = Self::with(Trust::Amd, Some(Vendors::start().await.unwrap())).await;
         world.serve_list_until(list_ends);
@@ -149,6 +157,12 @@ impl World {
     }
 
     async fn set_up(self) -> (Self, Vec<u8>) {
+        let (world, document) = self.prepare().await;
+        world.authorize(AUTHORIZATION).await;
+        (world, document)
+    }
+
+    async fn prepare(self) -> (Self, Vec<u8>) {
         let document = self.set_up_model().await;
         self.put_policy(KEY, &self.policy(&document)).await;
         (self, document)
@@ -341,6 +355,13 @@ impl World {
 
     pub(crate) async fn put_policy(&self, id: &str, toml: &str) {
         let answer = self.admin(Method::PUT, &format!("policies/{id}"), toml.as_bytes().to_vec()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", String::from_utf8_lossy(&answer.body));
+    }
+
+    /// Puts Cedar policies into force.
+    pub(crate) async fn authorize(&self, cedar: &str) {
+        let body = serde_json::json!({ "cedar": cedar }).to_string();
+        let answer = self.admin(Method::PUT, "authorization", body.into_bytes()).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", String::from_utf8_lossy(&answer.body));
     }
 

@@ -92,6 +92,13 @@ const ADVERSARIES: &[Adversary] = &[
         act: hosts::debug_guest,
     },
     Adversary {
+        title: "a host outside the zone that the label of the key demands",
+        code: Code::PolicyDenied,
+        by: "verifier",
+        twin: "the same guest before its owner labelled the key",
+        act: hosts::other_zone,
+    },
+    Adversary {
         title: "a host that hands over another deployment document",
         code: Code::DeploymentMismatch,
         by: "enclave",
@@ -159,7 +166,7 @@ struct Stage<'a> {
     policy: PathBuf,
 }
 
-const KEY: &str = "demo/tiny/v1";
+const KEY: &str = "models/tiny/v1";
 
 /// Runs them all; fails where one is not refused, or not with its code.
 pub(super) fn run(world: &World, steps: &mut Steps) -> Result<usize> {

@@ -22,7 +22,7 @@ const GRAPH: [(&str, &[&str]); 19] = [
     ("enclave", &["wire", "artifact", "jose", "registry-client", "transport"]),
     (
         "attestation-verifier",
-        &["wire", "artifact", "appraisal", "endorsements", "jose", "registry-client", "tlog", "transport"],
+        &["wire", "artifact", "appraisal", "endorsements", "jose", "policy", "registry-client", "tlog", "transport"],
     ),
     ("router", &["wire", "jose", "transport"]),
     ("client", &["wire", "appraisal", "transport"]),
@@ -34,6 +34,7 @@ const GRAPH: [(&str, &[&str]); 19] = [
             "appraisal",
             "endorsements",
             "jose",
+            "policy",
             "registry-client",
             "client",
             "measurement",

@@ -7,7 +7,7 @@ use std::process::Command;
 use strongroom_wire::Code;
 
 /// What the demo promises to show refused: with which code, by whom, and words that name the adversary.
-const REFUSED: [(Code, &str, &str); 17] = [
+const REFUSED: [(Code, &str, &str); 18] = [
     (Code::LayerDigestMismatch, "enclave", "flips one bit in a sealed layer"),
     (Code::ModelUnsigned, "enclave", "without its signature"),
     (Code::SignerUntrusted, "enclave", "a stranger who signs"),
@@ -17,6 +17,7 @@ const REFUSED: [(Code, &str, &str); 17] = [
     (Code::PromotionSuperseded, "verifier", "the older of two promoted models"),
     (Code::MeasurementNotApproved, "verifier", "boots other software"),
     (Code::DebugEnabled, "verifier", "can debug the guest"),
+    (Code::PolicyDenied, "verifier", "outside the zone"),
     (Code::DeploymentMismatch, "enclave", "hands over another deployment document"),
     (Code::DeploymentMismatch, "verifier", "a patched enclave"),
     (Code::ReportDataMismatch, "verifier", "evidence replayed"),

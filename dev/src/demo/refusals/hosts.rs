@@ -25,6 +25,22 @@ pub(super) fn debug_guest(stage: &Stage<'_>) -> Result<Refusal> {
     refused_by_the_verifier(stage, || stage.does_not_serve(&launch, "debugged"))
 }
 
+/// Who forbids it stands in the log, beside the whole question.
+pub(super) fn other_zone(stage: &Stage<'_>) -> Result<Refusal> {
+    let (world, label) = (stage.world, "eu-only");
+    let launch = Launch::honest(world, &stage.document);
+    stage.serves(&launch, "not-labelled")?;
+    world.label(KEY, &[label])?;
+    let refusal = refused_by_the_verifier(stage, || stage.does_not_serve(&launch, "other-zone"))?;
+    world.label(KEY, &[])?;
+    let rows = world.audit(&world.verifier, 0)?;
+    let by = rows.last().and_then(|row| row.pointer("/detail/authorization/by")).cloned().unwrap_or_default();
+    match by == serde_json::json!([label]) {
+        true => Ok(refusal),
+        false => Err(Refusal::new(Code::Internal, "policies that forbid it").got(by).want(label)),
+    }
+}
+
 pub(super) fn other_document(stage: &Stage<'_>) -> Result<Refusal> {
     let mut launch = Launch::honest(stage.world, &stage.document);
     stage.serves(&launch, "named-document")?;

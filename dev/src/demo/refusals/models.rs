@@ -35,9 +35,9 @@ pub(super) fn flipped_bit(stage: &Stage<'_>) -> Result<Refusal> {
 
 pub(super) fn unsigned(stage: &Stage<'_>) -> Result<Refusal> {
     let world = stage.world;
-    let model = publish(world, &world.inputs.small_model, "models/unsigned", "demo/unsigned/v1", "release")?;
+    let model = publish(world, &world.inputs.small_model, "models/unsigned", "models/unsigned/v1", "release")?;
     let document = world.document(&model.name, &model.reference, &world.verifier)?;
-    world.allow(&world.verifier, "demo/unsigned/v1", &[&document])?;
+    world.allow(&world.verifier, "models/unsigned/v1", &[&document])?;
     world.promote(&model.reference)?;
     let launch = Launch::honest(world, &document);
     stage.serves(&launch, "signed")?;
@@ -61,8 +61,8 @@ pub(super) fn stranger(stage: &Stage<'_>) -> Result<Refusal> {
         world.promote(&model.reference)?;
         Ok(Launch::honest(world, &document))
     };
-    stage.serves(&launch("release", "demo/contested/v1")?, "signed-by-release")?;
-    stage.refuses_itself(&launch("stranger", "demo/contested/v2")?, "signed-by-stranger")
+    stage.serves(&launch("release", "models/contested/v1")?, "signed-by-release")?;
+    stage.refuses_itself(&launch("stranger", "models/contested/v2")?, "signed-by-stranger")
 }
 
 /// A file sealed with one key is replaced by a ciphertext that authenticates under that key and under another one.

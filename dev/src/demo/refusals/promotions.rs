@@ -9,9 +9,9 @@ use strongroom_wire::{Code, Refusal, Result};
 
 pub(super) fn not_promoted(stage: &Stage<'_>) -> Result<Refusal> {
     let world = stage.world;
-    let model = publish(world, &world.inputs.small_model, "models/candidate", "demo/candidate/v1", "release")?;
+    let model = publish(world, &world.inputs.small_model, "models/candidate", "models/candidate/v1", "release")?;
     let document = world.document(&model.name, &model.reference, &world.verifier)?;
-    world.allow(&world.verifier, "demo/candidate/v1", &[&document])?;
+    world.allow(&world.verifier, "models/candidate/v1", &[&document])?;
     let launch = Launch::honest(world, &document);
     let refusal = stage.refuses_itself(&launch, "not-promoted")?;
     world.promote(&model.reference)?;
@@ -34,7 +34,7 @@ pub(super) fn hidden_demotion(stage: &Stage<'_>) -> Result<Refusal> {
 /// Its promotion is genuine, and has not ended.
 pub(super) fn older_model(stage: &Stage<'_>) -> Result<Refusal> {
     let world = stage.world;
-    let newer = publish(world, &world.inputs.small_model, "models/tiny", "demo/tiny/v2", "release")?;
+    let newer = publish(world, &world.inputs.small_model, "models/tiny", "models/tiny/v2", "release")?;
     world.promote(&newer.reference)?;
     let launch = Launch::honest(world, &stage.document);
     let refusal = refused_by_the_verifier(stage, &launch, "superseded")?;

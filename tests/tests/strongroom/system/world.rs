@@ -2,6 +2,7 @@
 
 use super::process::{Finished, Process, run};
 use super::{program, strongroom, text};
+use crate::arrow::root;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -80,7 +81,11 @@ impl World {
         strongroom(&["model", "keygen", text(&office.path().join("release"))]).ok();
         let promotion = None;
         let (shelves, _runtime) = (registry, runtime);
-        Self { verifier, registry: address, hierarchy, promotion, vendors, office, folder, shelves, _runtime }
+        let world =
+            Self { verifier, registry: address, hierarchy, promotion, vendors, office, folder, shelves, _runtime };
+        let example = root().join("docs/examples/authorization.cedar");
+        world.administer(&["policy", "authorization", "put", text(&example)]).ok();
+        world
     }
 
     /// The folder of everything that runs.

@@ -30,7 +30,7 @@ mod tests {
         let places =
             [(0, "1, column 1"), (1, "1, column 2"), (3, "2, column 1"), (10, "2, column 4"), (11, "2, column 5")];
         for (at, want) in places {
-            assert_eq!(place(text, at), format!("line {}: ", want), "{at}");
+            assert_eq!(place(text, at), format!("line {want}: "), "{at}");
         }
         assert_eq!(place(text, 99), "line 3, column 1: ");
     }

@@ -88,12 +88,8 @@ pub(crate) fn test(file: &Path, cases: &Path, json: bool) -> Result<ExitCode> {
     let code = (failed > 0).then_some(Code::PolicyTestFailed);
     let verdict = if failed > 0 { "refused" } else { "accepted" };
     let tested = Tested { verdict, code, passed, failed, cases: outcomes };
-    if json {
-        output::json(&tested)?
-    } else {
-        output::line(&for_people(&tested))?
-    }
-    Ok(ExitCode::from(if failed > 0 { Fault::Refused.exit_code() } else { 0 }))
+    let printed = if json { output::json(&tested) } else { output::line(&for_people(&tested)) };
+    printed.map(|()| if failed > 0 { Fault::Refused.exit_code().into() } else { ExitCode::SUCCESS })
 }
 
 fn ask(policies: &Policies, file: Value) -> Result<Vec<Outcome>> {

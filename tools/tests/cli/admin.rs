@@ -33,6 +33,9 @@ struct Kept {
     documents: Mutex<Vec<Vec<u8>>>,
     disabled: Mutex<Vec<String>>,
     decisions: Mutex<Decisions>,
+    /// Owner and labels as they came.
+    tags: Mutex<Vec<String>>,
+    authorization: Mutex<Vec<Value>>,
 }
 
 impl Service {
@@ -87,6 +90,11 @@ fn document() -> Value {
     json!({ "kind": "inventory", "name": "fleet", "signers": "cd".repeat(32), "version": 7, "digest": "ab".repeat(32), "created": 1_767_225_600 })
 }
 
+/// What a verifier says of a version of its Cedar policies.
+fn version(version: usize, put: &Value) -> Value {
+    json!({ "version": version, "digest": "ab".repeat(32), "created": 1_767_225_600, "comment": put["comment"] })
+}
+
 async fn answer(State(kept): State<Arc<Kept>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let refuse = |status: StatusCode, refusal: Refusal| (status, axum::Json(json!(refusal))).into_response();
     if headers["authorization"] != format!("Bearer {TOKEN}") {
@@ -114,6 +122,25 @@ async fn answer(State(kept): State<Arc<Kept>>, method: Method, uri: Uri, headers
         ("GET", "keys") => match kept.keys.lock().unwrap().iter().find(|(known, _)| known == id) {
             Some((id, _)) => metadata(id),
             None => return refuse(StatusCode::NOT_FOUND, Refusal::new(Code::KeyUnknown, "key").got(id)),
+        },
+        ("POST", "keys") if id.ends_with("/label") => {
+            kept.tags.lock().unwrap().push(uri.query().unwrap_or_default().to_owned());
+            metadata(id.strip_suffix("/label").unwrap())
+        }
+        ("PUT", "authorization") => {
+            let mut versions = kept.authorization.lock().unwrap();
+            versions.push(serde_json::from_slice(&body).unwrap());
+            version(versions.len(), versions.last().unwrap())
+        }
+        ("GET", "authorization") if id.is_empty() => {
+            let versions = kept.authorization.lock().unwrap();
+            versions.iter().enumerate().map(|(at, put)| version(at + 1, put)).collect()
+        }
+        ("GET", "authorization") => match kept.authorization.lock().unwrap().get(id.parse::<usize>().unwrap() - 1) {
+            Some(put) => return put["cedar"].as_str().unwrap().to_owned().into_response(),
+            None => {
+                return refuse(StatusCode::NOT_FOUND, Refusal::new(Code::NoPolicy, "version of the policies").got(id));
+            }
         },
         ("POST", "keys") => {
             let id = id.strip_suffix("/disable").unwrap();
@@ -211,6 +238,49 @@ fn policy_is_checked_before_it_is_set() {
     service.state.policies.lock().unwrap().clear();
     assert_eq!(set(&release).done().json()["version"], 1);
     assert_eq!(service.run(&["policy", "show", "a/b/c"]).done().json()["policy"], release.as_str());
+}
+
+#[test]
+fn owner_and_labels_of_a_key_are_sent_as_they_are_or_not_at_all() {
+    let service = Service::start();
+    let file = service.folder.path().join("key");
+    write_secret(&file, "0a".repeat(32));
+    service.run(&["key", "put", "a/b/c", "--key-file", text(&file)]).done();
+    service.run(&["key", "label", "a/b/c", "--owner", "team-a", "--label", "eu", "--label", "b:c@d"]).done();
+    service.run(&["key", "label", "a/b/c"]).done();
+    for wrong in ["a&label=b", "a b", "a%20b", "\u{e4}", "a/b", "a#b"] {
+        service.run(&["key", "label", "a/b/c", "--label", wrong]).refused(2, "usage");
+        service.run(&["key", "put", "a/b/c", "--key-file", text(&file), "--owner", wrong]).refused(2, "usage");
+    }
+    assert_eq!(*service.state.tags.lock().unwrap(), ["owner=team-a&label=eu&label=b:c@d", ""]);
+}
+
+#[test]
+fn cedar_policies_are_checked_before_they_are_put_shown_and_put_again() {
+    let service = Service::start();
+    let file = service.folder.path().join("p.cedar");
+    let put = |cedar: &str| {
+        std::fs::write(&file, cedar).unwrap();
+        service.run(&["policy", "authorization", "put", text(&file), "--comment", "why"])
+    };
+    service.run(&["policy", "authorization", "show"]).refused(1, "authorization-empty");
+    put("permit (principal, action, resource);").refused(2, "policy-invalid");
+    assert!(service.state.authorization.lock().unwrap().is_empty());
+    let [a, b] = ["a", "b"].map(|id| format!("@id(\"{id}\") permit (principal, action, resource);"));
+    assert_eq!(put(&a).done().json()["version"], 1);
+    assert_eq!(put(&b).done().json()["version"], 2);
+    let show = |version: &[&str]| {
+        let run = service.run(&[&["policy", "authorization", "show"], version].concat()).done();
+        (run.json()["version"].clone(), run.json()["cedar"].clone())
+    };
+    assert_eq!(show(&[]), (json!(2), json!(b)));
+    assert_eq!(show(&["1"]), (json!(1), json!(a)));
+    service.run(&["policy", "authorization", "show", "3"]).refused(1, "no-policy");
+    assert_eq!(service.run(&["policy", "authorization", "activate", "1"]).done().json()["version"], 3);
+    assert_eq!(show(&[]), (json!(3), json!(a)));
+    let versions = service.run(&["policy", "authorization", "versions"]).done().json();
+    let comments: Vec<_> = versions.as_array().unwrap().iter().map(|one| one["comment"].clone()).collect();
+    assert_eq!(comments, ["why", "why", "version 1 again"]);
 }
 
 #[test]

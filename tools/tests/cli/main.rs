@@ -11,6 +11,7 @@ mod fetch;
 mod import;
 mod inventory;
 mod model;
+mod policy;
 mod publishing;
 mod quotes;
 mod reference_values;

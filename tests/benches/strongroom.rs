@@ -8,6 +8,7 @@
 mod cases;
 mod figure;
 mod peers;
+mod policies;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
@@ -27,6 +28,7 @@ fn main() {
     let peers = figure::arguments().nth(1).map(PathBuf::from);
     let mut figures = snp(peers.as_deref());
     figures.extend(quotes(peers.as_deref()));
+    figures.extend(policies::decisions());
     figure::publish(&figures);
 }
 

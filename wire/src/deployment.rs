@@ -71,7 +71,9 @@ pub struct Verifier {
     pub url: String,
     /// SHA-256 of the SubjectPublicKeyInfo of its TLS key.
     pub pin: Sha256,
-    /// Base64 DER SubjectPublicKeyInfo of the P-256 key that signs its tokens.
+    /// Base64 DER SubjectPublicKeyInfo of the P-256 key that signs its tokens. Absent or empty where they say nothing of guests, as
+    /// those of Confidential Containers' KBS: then the guest believes none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub token_key: String,
 }
 

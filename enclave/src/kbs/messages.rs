@@ -18,6 +18,20 @@ pub(super) fn request() -> Request {
     Request { version: VERSION.to_owned(), tee: "snp".to_owned(), extra_params: "".into() }
 }
 
+/// That the report data of the challenge are SHA-384, which is what a KBS asks of every TEE spoken here (§4).
+///
+/// # Errors
+/// `version-unsupported`: it selects another hash.
+pub(super) fn verify_hash(extra_params: &serde_json::Value) -> Result<()> {
+    const SHA384: &str = "sha384";
+    match extra_params.get("selected-hash-algorithm") {
+        Some(selected) if !selected.as_str().is_some_and(|name| name.eq_ignore_ascii_case(SHA384)) => {
+            Err(Refusal::new(Code::VersionUnsupported, "hash of report data").got(selected).want(SHA384))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `POST /attest` (§5): the raw deployment document, the key that was attested, and the evidence.
 ///
 /// # Errors
@@ -97,6 +111,17 @@ mod tests {
         assert_eq!(cookie([]).unwrap_err().code, Code::SessionUnknown);
         for other in ["kbs-session-id=", "kbs-session-id", "other=0af", ""] {
             assert_eq!(cookie([&HeaderValue::from_static(other)]).unwrap_err().code, Code::SessionUnknown, "{other}");
+        }
+    }
+
+    #[test]
+    fn challenge_that_selects_sha384_or_nothing_accepted_and_another_hash_refused() {
+        use serde_json::json;
+        for extra in [json!(""), json!({}), json!({"selected-hash-algorithm": "SHA384"})] {
+            assert!(verify_hash(&extra).is_ok(), "{extra}");
+        }
+        for extra in [json!({"selected-hash-algorithm": "sha512"}), json!({"selected-hash-algorithm": null})] {
+            assert_eq!(verify_hash(&extra).unwrap_err().code, Code::VersionUnsupported, "{extra}");
         }
     }
 

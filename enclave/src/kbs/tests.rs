@@ -1,5 +1,7 @@
 //! Against a KBS on loopback that accepts everybody: what the guest sends it, and what the guest does not take from it.
 
+mod coco;
+
 use super::*;
 use crate::attester::tests::Unsigned;
 use crate::boot::tests::settings;

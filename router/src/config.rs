@@ -40,7 +40,7 @@ pub struct Config {
 }
 
 const fn connections() -> usize {
-    10_000
+    4_000
 }
 
 const fn probe() -> u64 {

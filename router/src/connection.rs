@@ -3,15 +3,22 @@
 use crate::hello::{self, Hello};
 use crate::pick::{is_live, pick};
 use crate::service::Shared;
+use core::net::IpAddr;
+use core::pin::pin;
 use core::sync::atomic::Ordering;
+use core::time::Duration;
+use std::sync::Arc;
 use std::time::Instant;
 use strongroom_wire::{Code, Refusal, Result};
-use tokio::io::{AsyncWriteExt as _, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader, copy_buf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Guests that are tried for one connection.
 const TRIES: usize = 3;
+/// How long a client may take to end once its guest has.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Bytes on their way in each direction: a TLS record and more.
 const BUFFER: usize = 64 * 1024;
 
@@ -23,9 +30,14 @@ const UNRECOGNIZED_NAME: u8 = 112;
 ///
 /// # Errors
 /// Why it was refused, or cut off; the client was told by an alert where it could be.
-pub(crate) async fn serve(shared: &Shared, mut client: TcpStream, mut stop: watch::Receiver<bool>) -> Result<()> {
+pub(crate) async fn serve(
+    shared: &Shared,
+    mut client: TcpStream,
+    peer: IpAddr,
+    mut stop: watch::Receiver<bool>,
+) -> Result<()> {
     let found = tokio::select! {
-        found = find(shared, &mut client) => found,
+        found = find(shared, &mut client, peer) => found,
         _ = stop.wait_for(|stop| *stop) => Err(Refusal::new(Code::NotReady, "router").got("stopping")),
     };
     let (hello, guest) = match found {
@@ -39,11 +51,35 @@ pub(crate) async fn serve(shared: &Shared, mut client: TcpStream, mut stop: watc
     let broken = |e: std::io::Error| Refusal::new(Code::Network, "connection").because(e);
     stream.write_all(&hello.bytes).await.map_err(broken)?;
     tokio::select! {
-        ended = copy_bidirectional_with_sizes(&mut client, &mut stream, BUFFER, BUFFER) => ended.map(drop).map_err(broken),
+        ended = pass(&mut client, &mut stream) => ended.map_err(broken),
         // Its sender is as long there as the guest is held.
         _ = revoked.wait_for(|revoked| *revoked) => Err(Refusal::new(Code::NoBackend, "guest").got("revoked")),
         _ = stop.wait_for(|stop| *stop) => Err(Refusal::new(Code::NotReady, "router").got("stopping")),
     }
+}
+
+/// Every byte, both ways, until both sides have ended, or the guest has: whoever says nothing more holds no place for ever, and a
+/// guest ends connections that nobody uses. A client that has ended may still be answered.
+async fn pass(client: &mut TcpStream, guest: &mut TcpStream) -> std::io::Result<()> {
+    let ((mut from_client, mut to_client), (mut from_guest, mut to_guest)) = (client.split(), guest.split());
+    let mut there = pin!(copy(&mut from_client, &mut to_guest));
+    let mut back = pin!(copy(&mut from_guest, &mut to_client));
+    tokio::select! {
+        ended = &mut there => {
+            ended?;
+            back.await
+        }
+        ended = &mut back => {
+            ended?;
+            timeout(LAST_WORDS, there).await.unwrap_or(Ok(()))
+        }
+    }
+}
+
+/// All of `from`, and its end.
+async fn copy(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+    copy_buf(&mut BufReader::with_capacity(BUFFER, from), to).await?;
+    to.shutdown().await
 }
 
 /// A guest that took the connection.
@@ -54,8 +90,10 @@ struct Found {
     _held: crate::backends::Held,
 }
 
-async fn find(shared: &Shared, client: &mut TcpStream) -> Result<(Hello, Found)> {
+async fn find(shared: &Shared, client: &mut TcpStream, peer: IpAddr) -> Result<(Hello, Found)> {
+    let greeting = shared.greetings.enter(peer)?;
     let hello = hello::read(client).await?;
+    drop(greeting);
     let turn = shared.turn.fetch_add(1, Ordering::Relaxed);
     let picked = shared.feeds.read(|feed, now| pick(feed, now, &hello.name, &shared.backends, turn))??;
     let slot = shared.tenants.enter(&picked.tenant, picked.share, Instant::now())?;
@@ -66,7 +104,10 @@ async fn find(shared: &Shared, client: &mut TcpStream) -> Result<(Hello, Found)>
         match guest.connect().await {
             Ok(stream) => {
                 // It may have lost its lease meanwhile.
-                if shared.feeds.read(|feed, now| is_live(feed, now, &hello.name, &lease))? {
+                let live = shared.feeds.read(|feed, now| is_live(feed, now, &hello.name, &lease))?;
+                // And be known again by another lease of that name, of whose revocation this one hears nothing.
+                let same = shared.backends.get(&lease).is_some_and(|known| Arc::ptr_eq(&known, &guest));
+                if live && same {
                     // Small records are requests and tokens that somebody waits for.
                     let _ = (client.set_nodelay(true), stream.set_nodelay(true));
                     return Ok((hello, Found { stream, revoked, _slot: slot, _held: held }));

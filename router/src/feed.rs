@@ -9,6 +9,7 @@ use strongroom_transport::http::empty;
 use strongroom_transport::{HttpClient, read_body};
 use strongroom_wire::feed::{AGE, AUDIENCE, Feed};
 use strongroom_wire::{Code, Refusal, Result, limits};
+use tokio::time::timeout;
 
 /// How long a verifier may keep an answer back until there is something new.
 const WAIT: u64 = 1;
@@ -46,11 +47,15 @@ impl Feeds {
         let uri = Uri::try_from(&uri).map_err(|e| Refusal::new(Code::ConfigurationInvalid, "`feeds`").because(e))?;
         let mut request = Request::new(empty());
         (*request.method_mut(), *request.uri_mut()) = (Method::GET, uri);
-        let response = self.client.send(request, ANSWER).await?;
-        if response.status() != http::StatusCode::OK {
-            return Err(Refusal::new(Code::VerifierRefused, url).got(response.status()).want("200"));
-        }
-        let body = read_body(response.into_body(), limits::TOKEN, url).await?;
+        let answer = async {
+            let response = self.client.send(request, ANSWER).await?;
+            if response.status() != http::StatusCode::OK {
+                return Err(Refusal::new(Code::VerifierRefused, url).got(response.status()).want("200"));
+            }
+            read_body(response.into_body(), limits::TOKEN, url).await
+        };
+        let slow = |_| Refusal::new(Code::Timeout, url).want(format!("an answer within {ANSWER:?}"));
+        let body = timeout(ANSWER, answer).await.map_err(slow)??;
         let token = core::str::from_utf8(&body).map_err(|e| Refusal::malformed("feed of leases", e))?;
         self.take(token.trim_ascii(), now(), Instant::now())
     }
@@ -75,7 +80,7 @@ impl Feeds {
         newest.as_ref().map_or(0, |received| received.feed.seq)
     }
 
-    /// What `read` takes from the newest feed, where that is fresh.
+    /// What `read` takes from the newest feed, where that is fresh, and from the time.
     ///
     /// # Errors
     /// `feed-stale`.
@@ -92,7 +97,8 @@ impl Feeds {
         if held >= Duration::from_secs(AGE) || now >= feed.exp {
             return Err(stale(format!("received {} s ago, until {} and it is {now}", held.as_secs(), feed.exp)));
         }
-        Ok(read(feed, now))
+        // A lease ends by the verifier's clock, too, however slow this host's is.
+        Ok(read(feed, now.max(feed.iat.saturating_add(held.as_secs()))))
     }
 }
 
@@ -147,6 +153,15 @@ mod tests {
         assert_eq!(stage.read(104, Duration::from_millis(4999)), Ok(1));
         assert_eq!(stage.read(105, Duration::ZERO), Err(Code::FeedStale));
         assert_eq!(stage.read(100, Duration::from_secs(5)), Err(Code::FeedStale), "the host's clock was set back");
+    }
+
+    #[test]
+    fn lease_ends_by_the_verifier_s_clock_where_the_host_s_is_slow() {
+        let stage = Stage::new();
+        assert_eq!(stage.take(&stage.signed(1, 160), 100), None, "as much as clocks may differ");
+        let time =
+            |now, after| stage.feeds.read_at(now, stage.began + Duration::from_secs(after), |_, now| now).unwrap();
+        assert_eq!([time(100, 0), time(100, 4), time(163, 0)], [160, 164, 163]);
     }
 
     #[test]

@@ -42,13 +42,17 @@ async fn read_all(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello> {
         if read.map_err(|e| Refusal::new(Code::Network, "ClientHello").because(e))? == 0 {
             return Err(invalid().got("the end of the connection").want("a ClientHello with a server name"));
         }
-        let mut new = Cursor::new(bytes.get(known..).unwrap_or_default());
-        acceptor.read_tls(&mut new).map_err(|e| invalid().because(e))?;
-        // The alert that goes with it is of rustls' own making, and we answer with ours.
-        if let Some(accepted) = acceptor.accept().map_err(|(error, _)| invalid().because(error))? {
-            let name = accepted.client_hello().server_name().map(str::to_ascii_lowercase);
-            let name = name.ok_or_else(|| invalid().got("no server name").want("the name of a route"))?;
-            return Ok(Hello { name, bytes });
+        let new = bytes.get(known..).unwrap_or_default();
+        let mut left = Cursor::new(new);
+        // It takes a part of it at a time.
+        while left.position() < u64::try_from(new.len()).unwrap_or(u64::MAX) {
+            acceptor.read_tls(&mut left).map_err(|e| invalid().because(e))?;
+            // The alert that goes with it is of rustls' own making, and we answer with ours.
+            if let Some(accepted) = acceptor.accept().map_err(|(error, _)| invalid().because(error))? {
+                let name = accepted.client_hello().server_name().map(str::to_ascii_lowercase);
+                let name = name.ok_or_else(|| invalid().got("no server name").want("the name of a route"))?;
+                return Ok(Hello { name, bytes });
+            }
         }
     }
 }

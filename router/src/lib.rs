@@ -10,6 +10,7 @@ mod backends;
 pub mod config;
 mod connection;
 mod feed;
+mod greetings;
 mod hello;
 mod metrics;
 mod pick;

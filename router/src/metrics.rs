@@ -5,6 +5,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use core::fmt::Write as _;
+use core::sync::atomic::Ordering;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use std::collections::BTreeMap;
@@ -50,7 +51,8 @@ impl Metrics {
         family("feeds_refused_total", "counter", "Feeds of leases that were not taken, by refusal.", feeds.collect());
         let (reachable, all, open) = shared.backends.count();
         let plain = |value| vec![(String::new(), value)];
-        family("connections", "gauge", "Connections that are open.", plain(open));
+        family("connections", "gauge", "Connections that are open.", plain(shared.open.load(Ordering::Relaxed)));
+        family("connections_of_guests", "gauge", "Connections that guests have.", plain(open));
         family("backends", "gauge", "Guests that are known.", plain(all));
         family("backends_reachable", "gauge", "Guests that took the last connection that was tried.", plain(reachable));
         let fresh = shared.feeds.read(|feed, _| feed.seq).unwrap_or(0);

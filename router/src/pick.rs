@@ -31,7 +31,7 @@ pub(crate) fn pick(feed: &Feed, now: u64, name: &str, backends: &Backends, turn:
     }
     let first = turn % guests.len();
     guests.rotate_left(first);
-    guests.sort_by_key(|(_, guest)| (Reverse(guest.is_reachable()), guest.load()));
+    guests.sort_by_cached_key(|(_, guest)| (Reverse(guest.is_reachable()), guest.load()));
     Ok(Picked { tenant: route.tenant.clone(), share, guests })
 }
 

@@ -4,11 +4,13 @@ use crate::backends::Backends;
 use crate::config::Config;
 use crate::connection;
 use crate::feed::Feeds;
+use crate::greetings::Greetings;
 use crate::metrics::{self, Metrics};
 use crate::tenants::Tenants;
 use core::net::SocketAddr;
-use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::Arc;
 use strongroom_transport::{Bound, ServeLimits, bind, serve};
 use strongroom_wire::{Code, Refusal, Result};
@@ -19,6 +21,8 @@ use tokio::time::{sleep, timeout};
 
 /// Between two feeds, where the verifier keeps none back; and after one that was not taken.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Files of the router's own: feeds, probes, `/metrics`.
+const FILES: u64 = 1024;
 /// After a failed accept, as where no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -27,7 +31,10 @@ pub(crate) struct Shared {
     pub(crate) feeds: Feeds,
     pub(crate) backends: Backends,
     pub(crate) tenants: Arc<Tenants>,
+    pub(crate) greetings: Greetings,
     pub(crate) metrics: Metrics,
+    /// Connections that are open, whether they were brought to a guest or not.
+    pub(crate) open: AtomicU64,
     /// Counts connections, so that guests of equal load take turns.
     pub(crate) turn: AtomicUsize,
 }
@@ -49,12 +56,15 @@ impl Service {
     /// # Errors
     /// `network`: an address that cannot be listened on; `key-invalid`, `configuration-invalid`.
     pub async fn start(config: &Config) -> Result<Self> {
+        make_room(config.connections)?;
         let refused = |e| Refusal::new(Code::Network, format!("listening on `{}`", config.listen)).because(e);
         let listener = TcpListener::bind(&config.listen).await.map_err(refused)?;
         let shared = Shared {
             feeds: Feeds::new(config.client()?, config.feed_key()?, config.feeds.clone()),
             backends: Backends::default(),
             tenants: Arc::default(),
+            greetings: Greetings::default(),
+            open: AtomicU64::new(0),
             metrics: Metrics::default(),
             turn: AtomicUsize::new(0),
         };
@@ -102,9 +112,10 @@ impl Service {
                 while open.join_next().await.is_some() {}
             }
         };
-        let background = async {
+        // While it drains, too: who is revoked then is cut off then.
+        let until_drained = async {
             tokio::select! {
-                () = until(stopping.clone()) => {}
+                () = accepting => {}
                 () = shared.backends.probe(&shared.feeds, probe) => {}
                 () = renew(&shared) => {}
             }
@@ -115,10 +126,28 @@ impl Service {
         };
         let limits = ServeLimits { grace, ..ServeLimits::default() };
         let admin = serve(admin, None, metrics::routes(Arc::clone(&shared)), limits, until(stopping.clone()));
-        // Without a feed while it drains, a guest that is revoked then is cut off with the others, at the end of the grace.
-        let (admin, ..) = tokio::join!(admin, accepting, background, signal);
+        let (admin, ..) = tokio::join!(admin, until_drained, signal);
         admin
     }
+}
+
+/// Sees to it that the process may have two files open for each connection, and some for itself: without them, guests that are
+/// well would look as if they were gone.
+///
+/// # Errors
+/// `configuration-invalid`.
+fn make_room(connections: usize) -> Result<()> {
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(FILES);
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).map_err(|e| {
+        Refusal::new(Code::ConfigurationInvalid, "`connections`: open files (RLIMIT_NOFILE)")
+            .got(limit.maximum.map_or_else(|| "no limit".to_owned(), |most| most.to_string()))
+            .want(wanted)
+            .because(e)
+    })
 }
 
 /// Accepts connections, as many at a time as `most`. Never ends.
@@ -147,7 +176,9 @@ async fn accept(
         };
         let (shared, cut) = (Arc::clone(shared), cut.clone());
         open.spawn(async move {
-            let ended = connection::serve(&shared, stream, cut).await;
+            shared.open.fetch_add(1, Ordering::Relaxed);
+            let ended = connection::serve(&shared, stream, peer.ip(), cut).await;
+            shared.open.fetch_sub(1, Ordering::Relaxed);
             if let Err(refusal) = &ended {
                 tracing::debug!(%peer, %refusal, "connection ended");
             }

@@ -12,6 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const AUDIENCE: &str = "strongroom-router";
 /// Seconds from `iat` to `exp`, at the most.
 pub const AGE: u64 = 5;
+/// The longest name of a lease, in bytes.
+pub const LEASE: usize = 48;
+/// The longest name of a tenant, in bytes.
+pub const TENANT: usize = 32;
 
 /// All claims.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,21 +83,33 @@ pub enum BackendState {
 
 impl Feed {
     /// Refuses what no verifier of ours says, with `token-invalid` or `too-large`: more than [`limits::ROUTES`] names or
-    /// [`limits::BACKENDS`] guests, a longer life than [`AGE`], a name that no client asks for, a route of a tenant without a share.
+    /// [`limits::BACKENDS`] guests, names over [`LEASE`] and [`TENANT`], a longer life than [`AGE`], a name that no client asks for, a
+    /// route of a tenant without a share, a lease that is stated twice and not the same.
     pub fn verify_sound(&self) -> Result<()> {
         let invalid = |what: String| Refusal::new(Code::TokenInvalid, what).within("feed of leases");
         if self.exp.checked_sub(self.iat).is_none_or(|age| age == 0 || age > AGE) {
             return Err(invalid("`exp`".into()).got(self.exp).want(format!("at most {AGE} s after {}", self.iat)));
         }
         let backends: usize = self.routes.values().map(|route| route.backends.len()).fold(0, usize::saturating_add);
-        for (what, got, limit) in
-            [("routes", self.routes.len(), limits::ROUTES), ("backends", backends, limits::BACKENDS)]
-        {
+        for (what, got, limit) in [
+            ("routes", self.routes.len(), limits::ROUTES),
+            ("tenants", self.tenants.len(), limits::ROUTES),
+            ("backends", backends, limits::BACKENDS),
+            ("name of a lease", longest(self.routes.values().flat_map(|route| route.backends.keys())), LEASE),
+            ("name of a tenant", longest(self.tenants.keys()), TENANT),
+        ] {
             if got > limit {
                 return Err(Refusal::too_large(what, got, limit).within("feed of leases"));
             }
         }
+        let mut leases: BTreeMap<&str, &Backend> = BTreeMap::new();
         for (name, route) in &self.routes {
+            for (lease, backend) in &route.backends {
+                // One guest may serve several names, in one place and one state.
+                if leases.insert(lease, backend).is_some_and(|before| before != backend) {
+                    return Err(invalid(format!("lease `{lease}`")).got("two of one name"));
+                }
+            }
             if !is_server_name(name) {
                 return Err(invalid("name of a route".into()).got(name).want("a DNS name in lower case"));
             }
@@ -106,6 +122,10 @@ impl Feed {
         }
         Ok(())
     }
+}
+
+fn longest<'a>(names: impl Iterator<Item = &'a String>) -> usize {
+    names.map(String::len).max().unwrap_or(0)
 }
 
 /// A name as RFC 1123 §2.1 has it, in lower case.
@@ -186,6 +206,46 @@ mod tests {
             })
         };
         assert_eq!((backends(limits::BACKENDS), backends(limits::BACKENDS + 1)), (None, Some(Code::TooLarge)));
+    }
+
+    #[test]
+    fn longest_feed_fits_a_token() {
+        let mut feed = feed();
+        let addr = "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap();
+        let name = |n: usize, length: usize| format!("{n:0>length$}");
+        let backend = Backend { addr, expires: u64::from(u32::MAX), state: BackendState::Draining };
+        feed.tenants = (0..limits::ROUTES)
+            .map(|n| (name(n, TENANT), Share { connections: u32::MAX, per_second: u32::MAX }))
+            .collect();
+        let long = |n| format!("{}.{}.{}.{}", name(n, 63), name(n, 63), name(n, 63), name(n, 61));
+        let empty = |n| Route { tenant: name(n, TENANT), backends: BTreeMap::new() };
+        feed.routes = (0..limits::ROUTES).map(|n| (long(n), empty(n))).collect();
+        let first = feed.routes.first_entry().unwrap().into_mut();
+        first.backends = (0..limits::BACKENDS).map(|n| (name(n, LEASE), backend)).collect();
+        feed.verify_sound().unwrap();
+        // In base64, with header and signature.
+        let length = serde_json::to_vec(&feed).unwrap().len() * 4 / 3 + 512;
+        assert!(length <= limits::TOKEN, "{length}");
+        for (tenant, lease) in [(TENANT + 1, LEASE), (TENANT, LEASE + 1)] {
+            let mut feed = feed.clone();
+            feed.tenants.insert(name(0, tenant), Share { connections: 1, per_second: 1 });
+            feed.tenants.pop_last();
+            feed.routes.values_mut().next().unwrap().backends = [(name(0, lease), backend)].into();
+            assert_eq!(feed.verify_sound().unwrap_err().code, Code::TooLarge, "{tenant} {lease}");
+        }
+    }
+
+    #[test]
+    fn lease_that_is_stated_twice_alike_accepted_and_in_two_states_refused() {
+        let twice = |state| {
+            code(|feed| {
+                let mut other = feed.routes["embed.example"].clone();
+                other.backends.get_mut("lease").unwrap().state = state;
+                feed.routes.insert("other.example".into(), other);
+            })
+        };
+        assert_eq!(twice(BackendState::Live), None);
+        assert_eq!(twice(BackendState::Revoked), Some(Code::TokenInvalid));
     }
 
     #[test]

@@ -118,10 +118,10 @@ pub const AUDIENCE: usize = 256;
 pub const JWKS: usize = 64 * 1024;
 /// A JWT.
 pub const TOKEN: usize = 128 * 1024;
-/// Names in a feed of leases.
-pub const ROUTES: usize = 256;
+/// Names in a feed of leases, and tenants.
+pub const ROUTES: usize = 128;
 /// Guests in a feed of leases, of all names together: what a [`TOKEN`] has room for.
-pub const BACKENDS: usize = 512;
+pub const BACKENDS: usize = 256;
 /// The first bytes of a connection, up to the end of its ClientHello. Those with post-quantum shares have 2 KiB.
 pub const CLIENT_HELLO: usize = 16 * 1024;
 /// An evidence answer: evidence, certificate table, endorsement set, deployment document and paths, in base64.
@@ -272,8 +272,8 @@ mod tests {
             (AUDIENCE, 256),
             (JWKS, 65_536),
             (TOKEN, 131_072),
-            (ROUTES, 256),
-            (BACKENDS, 512),
+            (ROUTES, 128),
+            (BACKENDS, 256),
             (CLIENT_HELLO, 16_384),
             (EVIDENCE_ANSWER, 2_097_152),
             (MERKLE_DEPTH, 16),

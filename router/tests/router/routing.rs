@@ -36,14 +36,15 @@ async fn names_without_a_route_and_bytes_that_are_no_hello_get_an_alert_and_noth
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0x16; 100]] {
         assert_eq!(stage.send(bytes).await, [21, 3, 3, 0, 2, 2, 80]);
     }
-    // A record that says it is long, again and again, and never ends the ClientHello.
-    let endless: Vec<u8> = [[0x16, 3, 1, 0x40, 0].as_slice(), &[1, 0xff, 0xff, 0xff], &[0; 0x3ffc]].concat().repeat(2);
-    assert!(endless.len() > limits::CLIENT_HELLO);
-    stage.send(&endless).await;
+    // The beginning of a ClientHello that is longer than is read, in a record of the longest.
+    let long = [[0x16, 3, 1, 0x40, 0].as_slice(), &[1, 0, 0xff, 0xff], &[0; 0x3ffc]].concat();
+    assert!(long.len() > limits::CLIENT_HELLO);
+    assert_eq!(stage.send(&long).await, [21, 3, 3, 0, 2, 2, 80]);
     let metrics = stage.get("/metrics").await.1;
     assert!(metrics.contains("connections_total{code=\"route-unknown\"} 1"), "{metrics}");
-    assert!(metrics.contains("connections_total{code=\"request-invalid\"}"), "{metrics}");
-    assert_eq!(gauge(&metrics, "connections"), 0);
+    assert!(metrics.contains("connections_total{code=\"request-invalid\"} 2"), "{metrics}");
+    assert!(metrics.contains("connections_total{code=\"too-large\"} 1"), "{metrics}");
+    stage.until(|text| gauge(text, "connections") == 0).await;
 }
 
 #[tokio::test]
@@ -96,31 +97,34 @@ async fn guest_that_drains_keeps_its_streams_and_one_that_is_revoked_loses_them(
 async fn connections_go_to_who_has_the_fewest_and_pass_by_who_cannot_be_reached() {
     let stage = Stage::start().await;
     let (a, b) = (Guest::start("a").await, Guest::start("b").await);
-    let gone = Guest { addr: std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(), pin: [0; 32] };
+    let gone = Guest::at(std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     stage.route("embed.example", &[("1", &a, Live), ("2", &b, Live), ("3", &gone, Live)]);
     stage.told().await;
-    // Which of the two a connection reaches shows in whose key it takes.
-    let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
-    while of_a.len() + of_b.len() < 10 {
-        match stage.connect("embed.example", a.pin).await {
-            Ok(stream) => of_a.push(stream),
-            Err(_) => of_b.push(()),
-        }
-        if of_a.len() == 3 {
-            break;
-        }
+    // Whom a connection reaches is not known before, and whose key it has shows in the handshake.
+    let mut open = Vec::new();
+    for _ in 0..10 {
+        open.push(stage.connect_to_any("embed.example", &[&a, &b]).await);
     }
-    // Those that b refused are closed again: b has fewer, and gets the next.
-    stage.until(|text| gauge(text, "connections") == 3).await;
-    let mut next = stage.connect("embed.example", b.pin).await.unwrap();
-    assert_eq!(ask(&mut next, "x").await.unwrap(), "b x");
+    let of_a = open.iter().filter(|(_, which)| *which == 0).count();
+    assert_eq!((of_a, open.len() - of_a), (5, 5));
+    // Three of a's end: the next three are its own.
+    for _ in 0..3 {
+        let at = open.iter().position(|(_, which)| *which == 0).unwrap();
+        open.remove(at);
+    }
+    stage.until(|text| gauge(text, "connections_of_guests") == 7).await;
+    for _ in 0..3 {
+        let (stream, which) = stage.connect_to_any("embed.example", &[&a, &b]).await;
+        assert_eq!(which, 0);
+        open.push((stream, which));
+    }
     stage.until(|text| gauge(text, "backends_reachable") == 2 && gauge(text, "backends") == 3).await;
 }
 
 #[tokio::test]
 async fn route_whose_guests_cannot_be_reached_refused() {
     let stage = Stage::start().await;
-    let gone = Guest { addr: std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(), pin: [0; 32] };
+    let gone = Guest::at(std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     stage.route("embed.example", &[("1", &gone, Live)]);
     stage.route("none.example", &[]);
     stage.told().await;
@@ -143,6 +147,27 @@ async fn tenant_at_its_share_is_refused_until_a_connection_of_its_own_ends() {
     stage.until(|text| gauge(text, "connections") == 0).await;
     assert!(stage.connect("embed.example", guest.pin).await.is_ok());
     assert!(stage.get("/metrics").await.1.contains("connections_total{code=\"busy\"} 1"));
+}
+
+#[tokio::test]
+async fn client_that_does_not_end_holds_no_place_once_its_guest_has() {
+    let stage = Stage::start().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let guest = Guest::at(listener.local_addr().unwrap());
+    // Takes connections, reads what comes first, and ends.
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move { drop(tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 4096]).await) });
+        }
+    });
+    stage.route("embed.example", &[("1", &guest, Live)]);
+    stage.told().await;
+    let mut client = stage.hello("embed.example").await;
+    let mut rest = Vec::new();
+    drop(tokio::io::AsyncReadExt::read_to_end(&mut client, &mut rest).await);
+    // The client's own half is open still.
+    stage.until(|text| gauge(text, "connections_of_guests") == 0 && gauge(text, "connections") == 0).await;
+    drop(client);
 }
 
 #[tokio::test]

@@ -2,11 +2,14 @@
 
 use axum::Router;
 use axum::routing::get;
-use rustls::pki_types::ServerName;
+use rustls::DigitallySignedStruct;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use strongroom_jose::TokenSigner;
 use strongroom_router::{Config, Service};
 use strongroom_transport::{ServeLimits, ServerIdentity, ServerTrust, bind, client_config, serve, server_config};
@@ -40,6 +43,7 @@ pub(crate) struct Stage {
 pub(crate) struct Guest {
     pub(crate) addr: SocketAddr,
     pub(crate) pin: [u8; 32],
+    pub(crate) certificate: CertificateDer<'static>,
 }
 
 impl Guest {
@@ -64,7 +68,13 @@ impl Guest {
                 });
             }
         });
-        Self { addr, pin: identity.spki_sha256() }
+        let certificate = CertificateDer::from_pem_slice(identity.certificate_pem().as_bytes()).unwrap();
+        Self { addr, pin: identity.spki_sha256(), certificate }
+    }
+
+    /// One at whose address is nobody, or somebody else.
+    pub(crate) fn at(addr: SocketAddr) -> Self {
+        Self { addr, pin: [0; 32], certificate: CertificateDer::from(Vec::new()) }
     }
 
     pub(crate) fn backend(&self, state: BackendState) -> Backend {
@@ -139,9 +149,12 @@ impl Stage {
 
     /// Until the router's counts are so. They are asked for until they are; nothing else tells.
     pub(crate) async fn until(&self, so: impl Fn(&str) -> bool) {
-        while !so(&self.get("/metrics").await.1) {
-            tokio::task::yield_now().await;
-        }
+        let asking = async {
+            while !so(&self.get("/metrics").await.1) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), asking).await.expect("it never became so");
     }
 
     /// Status and body of a path of the router's own.
@@ -162,6 +175,34 @@ impl Stage {
         connector.connect(ServerName::try_from(name.to_owned()).unwrap(), stream).await
     }
 
+    /// A connection to whichever of these guests the router chose, and which it was.
+    pub(crate) async fn connect_to_any(&self, name: &str, guests: &[&Guest]) -> (TlsStream<TcpStream>, usize) {
+        // By the certificate that is shown: TLS ends at the guest. Only its key is looked at here.
+        let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyKey))
+            .with_no_client_auth();
+        let stream = TcpStream::connect(self.addr).await.unwrap();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+        let which = guests.iter().position(|guest| guest.certificate == shown).unwrap();
+        (stream, which)
+    }
+
+    /// A connection that has said the ClientHello of a client, and says nothing more.
+    pub(crate) async fn hello(&self, name: &str) -> TcpStream {
+        let config = Arc::new(client_config(&ServerTrust::Pin([0; 32])).unwrap());
+        let mut client = rustls::ClientConnection::new(config, ServerName::try_from(name.to_owned()).unwrap()).unwrap();
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        let mut stream = TcpStream::connect(self.addr).await.unwrap();
+        stream.write_all(&bytes).await.unwrap();
+        stream
+    }
+
     /// What comes back for bytes that are no TLS of a client's.
     pub(crate) async fn send(&self, bytes: &[u8]) -> Vec<u8> {
         let mut stream = TcpStream::connect(self.addr).await.unwrap();
@@ -170,6 +211,46 @@ impl Stage {
         // A peer that closed with unread bytes resets.
         drop(stream.read_to_end(&mut answer).await);
         answer
+    }
+}
+
+/// Takes any certificate, and nothing but the signature of its key.
+#[derive(Debug)]
+struct AnyKey;
+
+impl ServerCertVerifier for AnyKey {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.3 only".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        vec![rustls::SignatureScheme::ECDSA_NISTP256_SHA256]
     }
 }
 

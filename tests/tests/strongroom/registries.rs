@@ -16,7 +16,7 @@ use std::fs;
 use std::process::Command;
 use strongroom_wire::Code;
 use strongroom_wire::digest::Sha256;
-use strongroom_wire::trust::{Identity, Rule, Signer, TrustFile};
+use strongroom_wire::trust::{Environment, Identity, PromotionRule, Rule, Signer, TrustFile};
 
 fn oras_fetches_plain_files_and_sealed_ones_that_only_the_key_opens(place: &Place) {
     let Some(oras) = peers::find("ORAS") else { return };
@@ -205,6 +205,41 @@ fn model_signed_by_an_identity_counts_for_the_trust_file_that_names_it() {
     };
     verify(SUBJECT).ok();
     assert!(verify("https://ci.example/other").code != 0);
+}
+
+#[test]
+fn model_promoted_by_an_identity_counts_for_the_trust_file_that_names_it_as_promoter() {
+    let place = Place::devkit();
+    let Some(sigstore) = Sigstore::start(place.folder.path()) else { return };
+    let pinned = place.push("v1", &["--no-seal"]);
+    let [token, root] = ["id_token", "trusted_root.json"].map(|name| place.path(name));
+    let key = Signer::with_key("release", fs::read_to_string(place.path("release.pub")).unwrap());
+    let verify = |subject: Option<&str>, pattern: Option<&str>| {
+        let [subject, subject_pattern] = [subject, pattern].map(|text| text.map(ToOwned::to_owned));
+        let promoter =
+            Signer::with_identity("operations", Identity { issuer: ISSUER.into(), subject, subject_pattern });
+        let rule = Rule::new(format!("{}/models/*", place.address), vec![key.clone()]);
+        let promotion = PromotionRule::new(Environment::parse("production").unwrap(), vec![promoter]);
+        let rules = vec![Rule { promotion: Some(promotion), ..rule }];
+        let path = place.path("promoted.toml");
+        let trusted_root = Some(fs::read_to_string(&root).unwrap());
+        fs::write(&path, toml::to_string(&TrustFile { trusted_root, rules }).unwrap()).unwrap();
+        strongroom(&["model", "verify", &pinned, "--trust", text(&path), "--plain-http", "--json"])
+    };
+    assert_eq!(verify(Some(SUBJECT), None).refused(), Code::PromotionMissing);
+    let (url, token, root) = (sigstore.url.as_str(), text(&token), text(&root));
+    let services = ["--fulcio", url, "--rekor", url, "--trusted-root", root, "--identity-token-file", token];
+    let promote = ["model", "promote", &pinned, "--to", "production", "--plain-http", "--json", "--keyless"];
+    assert_eq!(strongroom(&[&promote[..], &services].concat()).ok().json()["sequence"], 1);
+    let verified = verify(Some(SUBJECT), None).ok().json();
+    let promoters = &verified["promotion"]["promoters"];
+    assert_eq!(promoters[0]["signed_by"], serde_json::json!(format!("{SUBJECT} (vouched for by {ISSUER})")));
+    assert!(verify(None, Some("https://ci.example/acme/*@refs/tags/*")).ok().json()["promotion"].is_object());
+    for (subject, pattern) in
+        [(Some("https://ci.example/other"), None), (None, Some("https://other.example/acme/*@refs/tags/*"))]
+    {
+        assert_eq!(verify(subject, pattern).refused(), Code::PromotionMissing);
+    }
 }
 
 #[test]

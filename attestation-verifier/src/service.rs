@@ -83,6 +83,9 @@ impl Service {
         let identity = Identity::load_or_create(&config.state, &config.names, realm)?;
         let lock = StateLock::serving(&config.state)?;
         let store = open_store(config, realm).await?;
+        if let Err(refusal) = store.begin_reading().await?.policy_set_in_force().await {
+            tracing::warn!(%refusal, advice = refusal.code.advice(), "no key is released to anybody");
+        }
         let public = identity.public(store.log().verifier());
         let questions = config.endorsements.as_ref().map_or(PEER_QUESTIONS, |stated| stated.peer_questions);
         let vendors = config.fetcher()?;

@@ -53,7 +53,8 @@ pub(crate) fn run(inputs: Inputs, keep: bool) -> Result<()> {
     let document = world.document(&model.name, &model.reference, &world.verifier)?;
     world.allow(&world.verifier, "models/all-minilm-l6-v2/v1", &[&document])?;
     world.authorize(&world.verifier)?;
-    steps.done("approve", &format!("measurement {}…, deployment {}", short(&world.measurement), Sha256::of(&document)));
+    let approved = format!("measurement {}…, deployment {}", short(&world.measurement), Sha256::of(&document));
+    steps.done("approve", &format!("{approved}; Cedar policies permit keys under `models/`"));
 
     let sequence = world.promote(&model.reference)?;
     steps.done("promote", &format!("{} to {PRODUCTION} with sequence {sequence}, for 30 days", model.name));

@@ -10,10 +10,10 @@ mod prove;
 mod show;
 mod verify;
 
-use crate::admin::Service;
+use crate::admin::{AdminClient, Service};
 use crate::block_on;
 use clap::{Args, Subcommand};
-use log::Log;
+pub(crate) use log::Log;
 use std::process::ExitCode;
 use strongroom_tlog::NoteVerifier;
 use strongroom_wire::Result;
@@ -67,8 +67,13 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    async fn open(&self) -> Result<Log> {
-        Log::open(self.service.client()?, self.log_key.clone()).await
+    pub(crate) async fn open(&self) -> Result<Log> {
+        Log::open(self.client()?, self.log_key.clone()).await
+    }
+
+    /// The verifier itself.
+    pub(crate) fn client(&self) -> Result<AdminClient> {
+        self.service.client()
     }
 }
 

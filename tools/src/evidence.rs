@@ -10,7 +10,7 @@ mod tdx;
 use crate::files::read as read_file;
 use crate::reference_values::Given;
 use crate::state::State;
-use crate::{output, roots};
+use crate::{output, policy, roots};
 use answer::Answer;
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
@@ -200,7 +200,7 @@ fn conclude<E>(appraisal: &Appraisal<E>, answer: &mut Answer) -> Result<Verdict>
     appraisal.refusal().map_or_else(|| Ok(appraisal.verdict()), Err)
 }
 
-/// The policy with what it takes from inventories and reference values, whose versions the memory compares where there is
+/// The policy, or that of a release policy, with what it takes from inventories and reference values, whose versions the memory compares where there is
 /// one. What was verified stays in it, whatever is refused afterwards.
 pub(crate) fn load_policy(
     path: &Path,
@@ -209,7 +209,7 @@ pub(crate) fn load_policy(
     mut state: Option<&mut State>,
     now: UnixTime,
 ) -> Result<Policy> {
-    let policy = Policy::parse(&read_file(path, limits::POLICY)?);
+    let policy = policy::appraisal(&read_file(path, limits::POLICY)?);
     let policy = policy.map_err(|refusal| refusal.within(format!("`{}`", path.display())))?;
     let given: Vec<Vec<u8>> =
         inventories.iter().map(|path| read_file(path, limits::SIGNED_DOCUMENT)).collect::<Result<_>>()?;

@@ -4,6 +4,7 @@
 mod authorization;
 mod cases;
 mod cedar;
+mod dry_run;
 
 use crate::admin::Service;
 use crate::key::parse_id;
@@ -101,10 +102,8 @@ pub(crate) enum Command {
     },
     /// Say what Cedar policies say of a question, all together and each by itself, and where one does not apply, which part of it does
     /// not hold. Asks nobody.
-    #[command(
-        after_help = "Example:\n  strongroom audit show --after 119 --limit 1 --json $ADMIN | jq '.[0]' > row.json\n  \
-        strongroom policy explain authorization.cedar row.json"
-    )]
+    #[command(after_help = "Example:\n  strongroom audit show 120 --json $ADMIN > row.json\n  \
+        strongroom policy explain authorization.cedar row.json")]
     Explain {
         /// Cedar policies (`*.cedar`).
         file: PathBuf,
@@ -202,21 +201,37 @@ pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
 
 const RELEASE: &str = "release";
 
-/// A file of Cedar policies. Of the others `check` says what they fix, and `evidence verify` which of their checks hold.
+/// A file of Cedar policies. Of the others `check` says what they fix, and `evidence verify` which of their checks hold on what
+/// evidence.
 fn cedar_file(file: &Path) -> Result<&Path> {
     match cedar::is_cedar(file) {
         true => Ok(file),
         false => Err(Refusal::new(Code::Usage, format!("`{}`", file.display()))
             .got("a policy that is not Cedar's")
-            .want("*.cedar; of an appraisal policy, `strongroom evidence verify --policy` says which checks hold")),
+            .want("*.cedar; of others, `strongroom evidence verify EVIDENCE --policy` says which checks hold")),
     }
+}
+
+/// The appraisal policy that a document is, or that a release policy has.
+///
+/// # Errors
+/// Those of [`Policy::parse`] and [`ReleasePolicy::parse`].
+pub(crate) fn appraisal(text: &[u8]) -> Result<Policy> {
+    match is_release(text)? {
+        true => ReleasePolicy::parse(text).map(|policy| policy.appraisal().clone()),
+        false => Policy::parse(text),
+    }
+}
+
+fn is_release(text: &[u8]) -> Result<bool> {
+    let sections: toml::Table = document::parse_toml(text, "policy", limits::POLICY, Code::PolicyInvalid)?;
+    Ok(sections.contains_key(RELEASE))
 }
 
 /// Reads a policy of either kind, a release policy as the verifier does.
 fn check(text: &[u8]) -> Result<Checked> {
     let digest = Sha256::of(text);
-    let sections: toml::Table = document::parse_toml(text, "policy", limits::POLICY, Code::PolicyInvalid)?;
-    if !sections.contains_key(RELEASE) {
+    if !is_release(text)? {
         let policy = Policy::parse(text)?;
         let (fixes_software, fixes_model) = (policy.fixes_software().is_ok(), policy.fixes_model().is_ok());
         return Ok(Checked { kind: "appraisal", digest, fixes_software, fixes_model });

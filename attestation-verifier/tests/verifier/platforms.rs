@@ -149,6 +149,20 @@ async fn tdx_guest_gets_its_key_and_the_collateral_of_its_platform_is_asked_for_
     let rows = world.audit().await;
     let release = rows.iter().find(|row| row["kind"] == "release").unwrap();
     assert_eq!((&release["code"], &release["detail"]["platform"]), (&json!(""), &json!("tdx")));
+    let workload = asked_about(&world, "tdx", &document).await;
+    let says = (&workload["tdx"]["status"], &workload["tdx"]["debug"], &workload["measurement"]);
+    assert_eq!(says, (&json!("UpToDate"), &json!(false), &json!("4d".repeat(48))));
+    assert_eq!(workload.get("snp"), None);
+}
+
+/// What the last question to Cedar policies says of the guest, which is of that platform and was launched with this document.
+async fn asked_about(world: &World, platform: &str, document: &[u8]) -> Value {
+    let rows = world.audit().await;
+    let release = rows.iter().rfind(|row| row["kind"] == "release").unwrap();
+    let workload = release["detail"]["question"]["workload"].clone();
+    let says = (&workload["platform"], &workload["root"], &workload["deployment"]);
+    assert_eq!(says, (&json!(platform), &json!(world.root()), &json!(Sha256::of(document))));
+    workload
 }
 
 #[tokio::test]
@@ -338,6 +352,9 @@ async fn azure_guest_on_snp_gets_its_key_with_a_vcek_of_its_own_and_without() {
         assert_eq!(evidence.report_data, hex::encode(&azure.nonce));
         assert_eq!(guest.key(KEY).await, KEY_VALUE);
     }
+    let workload = asked_about(&world, "azure-snp-vtpm", &document).await;
+    let says = (&workload["snp"]["product"], &workload["measurement"], workload.get("tdx"));
+    assert_eq!(says, (&json!("Milan"), &json!("4d".repeat(48)), None));
     // One VCEK, one chain, one list.
     assert_eq!(world.vendors().asked().len(), 3);
 }
@@ -351,6 +368,8 @@ async fn azure_guest_on_tdx_gets_its_key() {
     let claims = claims(&world, answer.json()["token"].as_str().unwrap());
     assert!(matches!(claims.submods["cpu0"].evidence.tee, TeeClaims::AzTdxVtpm(_)));
     assert_eq!(guest.key(KEY).await, KEY_VALUE);
+    let workload = asked_about(&world, "azure-tdx-vtpm", &document).await;
+    assert_eq!((&workload["tdx"]["status"], workload.get("snp")), (&json!("UpToDate"), None));
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! `strongroom policy authorization …`: the Cedar policies by which a verifier decides who may have which key.
 
-use super::cedar;
+use super::dry_run::DryRun;
+use super::{cedar, dry_run};
 use crate::admin::{AdminClient, Service};
+use crate::audit::Source;
 use crate::{block_on, output};
 use clap::Subcommand;
 use http::Method;
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use strongroom_policy::Policies;
 use strongroom_transport::http as body;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
@@ -30,8 +33,25 @@ pub(crate) enum Command {
         /// What the list of versions says of it.
         #[arg(long, default_value = "")]
         comment: String,
+        /// Put them only if the last N questions of the audit log, asked of them, have the answers that they had: see `try`.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        unless_changes: Option<u32>,
         #[command(flatten)]
-        service: Service,
+        source: Source,
+    },
+    /// Ask policies that are not in force what was asked in the past: which releases would now be permitted or denied.
+    ///
+    /// The questions are those of the audit log, asked here as they were asked then, of guest, key, model and time. Changes nothing.
+    #[command(after_help = "Example:\n  strongroom policy authorization try authorization.cedar --last 1000 \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
+    Try {
+        /// The policies, in Cedar.
+        file: PathBuf,
+        /// How many questions, from the newest on.
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        last: u32,
+        #[command(flatten)]
+        source: Source,
     },
     /// Print the policies in force, or those of a version.
     #[command(after_help = "Example:\n  strongroom policy authorization show 7 \\\n    \
@@ -71,10 +91,21 @@ struct Metadata {
 
 pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
     match command {
-        Command::Put { file, comment, service } => {
-            let (_, text) = cedar::load(&file)?;
-            let client = service.client()?;
-            print(&block_on(put(&client, &text, &comment))?, json)?;
+        Command::Put { file, comment, unless_changes, source } => {
+            let (policies, text) = cedar::load(&file)?;
+            let client = source.client()?;
+            let verified = async {
+                if let Some(count) = unless_changes {
+                    dry_run(&source, &policies, count).await?.verify_unchanged()?;
+                }
+                put(&client, &text, &comment).await
+            };
+            print(&block_on(verified)?, json)?;
+        }
+        Command::Try { file, last, source } => {
+            let (policies, _) = cedar::load(&file)?;
+            let tried = block_on(dry_run(&source, &policies, last))?;
+            if json { output::json(&tried)? } else { output::line(&tried.for_people())? }
         }
         Command::Activate { version, service } => {
             let client = service.client()?;
@@ -107,6 +138,10 @@ pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn dry_run(source: &Source, policies: &Policies, count: u32) -> Result<DryRun> {
+    dry_run::ask(&source.open().await?, policies, usize::try_from(count).unwrap_or(usize::MAX)).await
 }
 
 async fn put(client: &AdminClient, cedar: &str, comment: &str) -> Result<Metadata> {

@@ -80,6 +80,15 @@ impl Service {
         self.folder.path().join(name)
     }
 
+    /// Lets the log have so many entries, those with these numbers with these details.
+    fn log(&self, entries: u64, details: &[(u64, Value)]) {
+        let mut decisions = self.state.decisions.lock().unwrap();
+        for seq in decisions.next()..entries {
+            let detail = details.iter().find(|(of, _)| *of == seq).map_or(json!({}), |(_, detail)| detail.clone());
+            decisions.append("release", "a/b/c", "", 0, detail);
+        }
+    }
+
     pub(crate) fn run(&self, command: &[&str]) -> Run {
         strongroom(command.iter().copied().chain(self.flags()).chain(["--json"]))
     }
@@ -281,6 +290,67 @@ fn cedar_policies_are_checked_before_they_are_put_shown_and_put_again() {
     let versions = service.run(&["policy", "authorization", "versions"]).done().json();
     let comments: Vec<_> = versions.as_array().unwrap().iter().map(|one| one["comment"].clone()).collect();
     assert_eq!(comments, ["why", "why", "version 1 again"]);
+}
+
+#[test]
+fn questions_of_the_past_are_asked_of_policies_that_are_tried_and_nothing_is_put_that_changes_an_answer() {
+    let service = Service::start();
+    let question = |platform: &str| {
+        json!({
+            "now": 1_800_000_000,
+            "workload": {"id": "w", "platform": platform, "root": "amd", "measurement": "", "deployment": ""},
+            "action": {"release-key": {
+                "key": {"id": "a/b/c"},
+                "model": {"repository": "r:1/m", "manifest": "sha256:00"},
+            }},
+        })
+    };
+    let permit = json!({"version": 1, "verdict": "permit", "by": ["a"], "digest": "", "error": null});
+    let none = json!({"version": 1, "verdict": "none", "by": [], "digest": "", "error": null});
+    // Two bundles of the log, with questions at their edges.
+    let rows = [
+        (1, json!({"question": question("snp"), "authorization": permit})),
+        (2, json!({"key": "refused before any policy was asked"})),
+        (255, json!({"question": question("tdx"), "authorization": none})),
+        (256, json!({"question": question("tdx")})),
+        (300, json!({"question": question("snp"), "authorization": permit})),
+    ];
+    service.log(301, &rows);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.cedar");
+    let policies = |condition: &str| {
+        let text = format!("@id(\"p\") permit (principal, action, resource) when {{ {condition} }};");
+        std::fs::write(&file, text).unwrap();
+    };
+    let tried = |last: &str| {
+        let said = service.run(&["policy", "authorization", "try", text(&file), "--last", last]).done().json();
+        let of = |one: &Value| (one["seq"].as_u64().unwrap(), one["changes"].as_bool().unwrap());
+        (said["decisions"].as_array().unwrap().iter().map(of).collect::<Vec<_>>(), said["changed"].clone())
+    };
+    policies("principal.platform == \"snp\"");
+    assert_eq!(tried("9"), (vec![(1, false), (255, false), (256, false), (300, false)], json!(0)));
+    assert_eq!(tried("2"), (vec![(256, false), (300, false)], json!(0)));
+    let put = |last: &str| {
+        let run = service.run(&["policy", "authorization", "put", text(&file), "--unless-changes", last]);
+        (run.code, run.json()["refused"]["code"].clone(), service.state.authorization.lock().unwrap().len())
+    };
+    assert_eq!(put("9"), (0, Value::Null, 1));
+    policies("principal.platform == \"tdx\"");
+    assert_eq!(tried("9"), (vec![(1, true), (255, true), (256, true), (300, true)], json!(4)));
+    assert_eq!(put("9"), (1, json!("authorization-changes"), 1));
+    policies("principal.platform == \"snp\" || principal.platform == \"tdx\"");
+    assert_eq!(put("1"), (0, Value::Null, 2), "the newest alone has its answer");
+    assert_eq!(put("2"), (1, json!("authorization-changes"), 2));
+    let flags = service.flags();
+    let said = ["policy", "authorization", "try", text(&file)].into_iter().chain(flags);
+    let said = strongroom(said).done().stdout;
+    assert!(said.contains("256  2026-01-01T00:00:00Z  a/b/c  empty  permit by p"), "{said}");
+    assert!(said.ends_with("4 questions asked, 2 answered otherwise\n"), "{said}");
+
+    // What cannot be read is no answer, and nothing is put past it.
+    service.log(302, &[(301, json!({"question": {"now": "later"}, "authorization": permit}))]);
+    policies("principal.platform == \"snp\"");
+    assert_eq!(put("1"), (1, json!("authorization-changes"), 2));
 }
 
 #[test]

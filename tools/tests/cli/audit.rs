@@ -38,19 +38,21 @@ impl Decisions {
     /// Appends so many decisions, at this time.
     fn decide(&mut self, count: u64, time: u64) {
         for _ in 0..count {
-            let seq = u64::try_from(self.leaves.len()).unwrap();
-            let (kind, code) = if seq == 2 { ("admin", "no-policy") } else { ("release", "") };
-            let entry = Entry {
-                v: VERSION,
-                seq,
-                time: 1_767_225_600 + time,
-                kind: kind.into(),
-                subject: "a/b/c\u{1b}[2J".into(),
-                code: code.into(),
-                detail: json!({ "z": 1, "a": "\u{e9}" }),
-            };
-            self.leaves.push(entry.leaf().unwrap());
+            let (kind, code) = if self.next() == 2 { ("admin", "no-policy") } else { ("release", "") };
+            self.append(kind, "a/b/c\u{1b}[2J", code, time, json!({ "z": 1, "a": "\u{e9}" }));
         }
+    }
+
+    /// The number of the next entry.
+    pub(crate) fn next(&self) -> u64 {
+        u64::try_from(self.leaves.len()).unwrap()
+    }
+
+    /// Appends one.
+    pub(crate) fn append(&mut self, kind: &str, subject: &str, code: &str, time: u64, detail: Value) {
+        let (kind, subject, code) = (kind.into(), subject.into(), code.into());
+        let entry = Entry { v: VERSION, seq: self.next(), time: 1_767_225_600 + time, kind, subject, code, detail };
+        self.leaves.push(entry.leaf().unwrap());
     }
 
     fn tiles(&self) -> Tiles {

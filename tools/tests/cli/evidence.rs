@@ -79,10 +79,10 @@ fn report_accepted_by_a_policy_that_fixes_its_software_alone() {
     std::fs::write(path("table"), hierarchy.certificate_table(&vek).unwrap().encode().unwrap()).unwrap();
     std::fs::write(path("root"), hierarchy.ark.certificate()).unwrap();
     // A moment at which everything that the fake hierarchy issues is valid: 2026-01-01.
-    let verify = |measurement: &str| {
+    let verify_with = |measurement: &str, release: &str| {
         let policy = format!(
             "version = 1\n[snp]\nmeasurement = {measurement}\ndeployment = {{ exactly = \"{}\" }}\n\
-             tcb = {{ any = {{ because = \"test\" }} }}\nchip = {{ any = {{ because = \"test\" }} }}\n",
+             tcb = {{ any = {{ because = \"test\" }} }}\nchip = {{ any = {{ because = \"test\" }} }}\n{release}",
             "44".repeat(32)
         );
         std::fs::write(path("policy"), policy).unwrap();
@@ -90,8 +90,15 @@ fn report_accepted_by_a_policy_that_fixes_its_software_alone() {
         let files = ["--endorsement", &table, "--root", &root, "--policy", &policy, "--at", "1767225600", "--json"];
         strongroom(["evidence", "verify", &report].into_iter().chain(files))
     };
+    let verify = |measurement: &str| verify_with(measurement, "");
     let approved = format!("{{ one-of = [\"{}\"] }}", hex::encode(spec.measurement));
     assert_eq!(verify(&approved).done().json()["verdict"], "accepted");
+    // A release policy judges as the verifier does with it.
+    let release = "[[release.trust.rule]]\nrepository = \"r:1/*\"\n\
+                   [[release.trust.rule.signer]]\nname = \"a\"\nkey = \"k\"\n";
+    assert_eq!(verify_with(&approved, release).done().json()["verdict"], "accepted");
+    let other = format!("{{ one-of = [\"{}\"] }}", "00".repeat(48));
+    assert_eq!(verify_with(&other, release).json()["code"], "measurement-not-approved");
     let other = verify(&format!("{{ one-of = [\"{}\"] }}", "00".repeat(48)));
     let json = other.json();
     assert_eq!((other.code, json["verdict"].as_str()), (1, Some("refused")));

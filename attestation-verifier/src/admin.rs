@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use strongroom_appraisal::UnixTime;
+use strongroom_tlog::NoteVerifier;
 use strongroom_transport::{PeerAddr, read_body};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
@@ -59,6 +60,7 @@ enum Call {
     PutPromotion,
     ListPromotions { repository: String, environment: Option<Environment> },
     ReadLog(LogRead),
+    PutCosignatures,
 }
 
 /// What a call comes to.
@@ -104,6 +106,7 @@ impl Call {
             ("POST", "promotions", "") => Ok(Self::PutPromotion),
             ("GET", "promotions", "") => Self::parse_promotions(query),
             ("GET", "audit", "") => LogRead::parse_decisions(query).map(Self::ReadLog),
+            ("POST", "log", "cosignatures") => Ok(Self::PutCosignatures),
             ("GET", "log", path) => LogRead::parse(path).map(Self::ReadLog),
             _ => Err(unknown()),
         }
@@ -136,6 +139,7 @@ impl Call {
             Self::PutPolicy(_) => (limits::POLICY, "release policy"),
             Self::PutDocument => (limits::STORED_DOCUMENT, "signed document"),
             Self::PutPromotion => (limits::SIGNATURE, "promotion"),
+            Self::PutCosignatures => (limits::NOTE, "cosigned checkpoint"),
             _ => (0, "body of a call that has none"),
         };
         if body.len() > limit { Err(Refusal::too_large(what, body.len(), limit)) } else { Ok(self) }
@@ -144,7 +148,14 @@ impl Call {
     /// Whether its body says nothing that only some may know. A key's digest would let everybody who reads the log recognise the
     /// key.
     const fn is_public(&self) -> bool {
-        matches!(self, Self::PutPolicy(_) | Self::PutDocument | Self::PutPromotion | Self::PutAuthorization)
+        matches!(
+            self,
+            Self::PutPolicy(_)
+                | Self::PutDocument
+                | Self::PutPromotion
+                | Self::PutAuthorization
+                | Self::PutCosignatures
+        )
     }
 
     /// Under which name its row has what it came to.
@@ -210,7 +221,7 @@ async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
             let noted = call.noted();
             let mut store = verifier.store.begin().await?;
             let now = verifier.clock.now();
-            match administer(administrator, &mut store, call, &body.0, now).await {
+            match administer(administrator, &mut store, call, &body.0, &verifier.witnesses, now).await {
                 Ok(answer) => {
                     if let (Some(name), Answer::Json(_, kept)) = (noted, &answer) {
                         trail.note(name, kept);
@@ -232,6 +243,7 @@ async fn administer(
     store: &mut Transaction<'_>,
     call: Call,
     body: &[u8],
+    witnesses: &[NoteVerifier],
     now: UnixTime,
 ) -> Result<Answer> {
     let json = |body: Value| Ok(Answer::Json(StatusCode::OK, body));
@@ -271,6 +283,10 @@ async fn administer(
         Call::ListPromotions { repository, environment } => {
             json(Value::Array(promotions::list(store, &repository, environment.as_ref()).await?))
         }
+        Call::PutCosignatures => {
+            let kept = store.put_cosignatures(body, witnesses).await?;
+            Ok(Answer::Log(admin_log::Answer::Text(kept.to_string())))
+        }
         // It is answered without a transaction.
         Call::ReadLog(_) => Err(Refusal::new(Code::Internal, "a read of the log")),
     }
@@ -279,7 +295,9 @@ async fn administer(
 fn refused(refusal: &Refusal) -> Response {
     let status = match (refusal.code, refusal.fault()) {
         (Code::AdminUnauthorized, _) => StatusCode::UNAUTHORIZED,
-        (Code::RouteUnknown | Code::KeyUnknown | Code::NoPolicy | Code::LogProofInvalid, _) => StatusCode::NOT_FOUND,
+        (Code::RouteUnknown | Code::KeyUnknown | Code::NoPolicy | Code::LogProofInvalid | Code::WitnessMissing, _) => {
+            StatusCode::NOT_FOUND
+        }
         (Code::KeyExists | Code::PromotionSuperseded, _) => StatusCode::CONFLICT,
         (Code::TooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
         (Code::Busy, _) => StatusCode::TOO_MANY_REQUESTS,

@@ -20,6 +20,8 @@ pub(crate) enum LogRead {
     Decisions { after: u64, limit: u64, kind: Option<String> },
     /// The newest checkpoint.
     Checkpoint,
+    /// The newest checkpoint that witnesses cosigned.
+    Witnessed,
     /// The key that signs checkpoints.
     Key,
     /// The hashes of a tile.
@@ -44,6 +46,7 @@ impl LogRead {
     pub(crate) fn parse(path: &str) -> Result<Self> {
         match path {
             "checkpoint" => Ok(Self::Checkpoint),
+            "witnessed" => Ok(Self::Witnessed),
             "key" => Ok(Self::Key),
             path if path.starts_with("tile/entries/") => Tile::parse_entries_path(path).map(Self::Entries),
             path if path.starts_with("tile/") => Tile::parse_path(path).map(Self::Tile),
@@ -81,7 +84,7 @@ impl Verifier {
     /// Answers a read.
     ///
     /// # Errors
-    /// `log-proof-invalid`: the log has no such tile; `store-tampered`; `store-failed`.
+    /// `log-proof-invalid`: the log has no such tile; `witness-missing`; `store-tampered`; `store-failed`.
     pub(crate) async fn read_log(&self, _: Administrator, read: LogRead) -> Result<Answer> {
         let mut store = self.store.begin_reading().await?;
         Ok(match read {
@@ -89,6 +92,7 @@ impl Verifier {
                 Answer::Json(json!(store.audit(after, limit, kind.as_deref()).await?))
             }
             LogRead::Checkpoint => Answer::Text(store.checkpoint().await?.to_string()),
+            LogRead::Witnessed => Answer::Text(store.witnessed().await?.to_string()),
             LogRead::Key => Answer::Text(format!("{}\n", self.store.log().verifier())),
             LogRead::Tile(tile) => Answer::Bytes(store.tile(tile).await?),
             LogRead::Entries(tile) => Answer::Bytes(store.bundle(tile).await?),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use strongroom_appraisal::Roots;
 use strongroom_endorsements::{Cache, Fetcher, KDS, PCS, Patience};
 use strongroom_registry_client::{Access, Credentials, Password};
+use strongroom_tlog::{NoteVerifier, Role};
 use strongroom_transport::ServerTrust;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 
@@ -53,6 +54,9 @@ pub struct Config {
     /// The registries that manifests and signatures may be fetched from.
     #[serde(rename = "registry", default)]
     pub registries: Vec<Registry>,
+    /// Keys of the witnesses whose cosignatures on the audit log's checkpoints are kept, as c2sp.org/signed-note writes them.
+    #[serde(default)]
+    pub log_witnesses: Vec<String>,
     /// Where endorsements come from that evidence comes without. Absent: from nowhere.
     #[serde(default)]
     pub endorsements: Option<Endorsements>,
@@ -165,7 +169,25 @@ impl Config {
                     .want("https://…, or http://… together with `plain-http = true`"));
             }
         }
+        config.witnesses()?;
         Ok(config)
+    }
+
+    /// The witnesses of the audit log.
+    ///
+    /// # Errors
+    /// `configuration-invalid`: no key, or that of no witness; more than [`limits::NOTE_SIGNATURES`] leave room for.
+    pub fn witnesses(&self) -> Result<Vec<NoteVerifier>> {
+        let wrong =
+            |key: &str| Refusal::new(Code::ConfigurationInvalid, "`log-witnesses`").got(key).want("a witness' key");
+        if self.log_witnesses.len() >= limits::NOTE_SIGNATURES {
+            return Err(wrong("too many").want(format!("fewer than {}", limits::NOTE_SIGNATURES)));
+        }
+        let parse = |key: &String| match NoteVerifier::parse(key) {
+            Ok(witness) if witness.role() == Role::Witness => Ok(witness),
+            _ => Err(wrong(key)),
+        };
+        self.log_witnesses.iter().map(parse).collect()
     }
 
     /// What fetches and keeps endorsements, where any are.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use strongroom_appraisal::Roots;
 use strongroom_jose::{TokenSigner, TokenVerifier};
+use strongroom_tlog::NoteVerifier;
 use strongroom_transport::{Bound, ServeLimits, ServerIdentity, bind, serve, server_config};
 use strongroom_wire::{Realm, Result};
 use tokio::sync::watch;
@@ -32,6 +33,8 @@ pub struct Verifier {
     pub(crate) tokens: TokenVerifier,
     pub(crate) gate: AdminGate,
     pub(crate) unproven: Unproven,
+    /// Whose cosignatures on the log's checkpoints are kept.
+    pub(crate) witnesses: Vec<NoteVerifier>,
     /// Where endorsements come from that evidence comes without; `None`: from nowhere.
     pub(crate) vendors: Option<Vendors>,
     pub(crate) clock: Clock,
@@ -99,6 +102,7 @@ impl Service {
             gate: AdminGate::load(&config.admin_token)?,
             token: identity.token,
             unproven: Unproven::default(),
+            witnesses: config.witnesses()?,
             vendors,
             clock,
         };

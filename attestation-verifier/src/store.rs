@@ -20,6 +20,7 @@ mod schema;
 mod seen;
 mod tables;
 mod verified;
+mod witnessed;
 mod writer;
 
 pub(crate) use decisions::Recorded;
@@ -134,9 +135,9 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .disable_statement_logging();
         let mut connection = options.connect().await.map_err(failed("opening"))?;
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
-        let options = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
-        let reading = SqlitePoolOptions::new().max_connections(2).connect_lazy_with(options);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options.clone());
+        let read = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
+        let reading = SqlitePoolOptions::new().max_connections(2).connect_lazy_with(read);
         migrations().run(&mut connection).await.map_err(migration_failed)?;
         let schema = Schema::expected().await?;
         let sealed = meta(&mut connection, LOG_KEY).await?;
@@ -147,7 +148,7 @@ impl Store {
             None => return Err(Refusal::new(Code::StoreTampered, "store: it has no key of its audit log")),
         };
         let log = log_key::signer(&seed, realm)?;
-        let writer = Mutex::new(Writer::new(connection));
+        let writer = Mutex::new(Writer::new(connection, options));
         let store = Self { writer, pool, reading, master, log, schema, documents: VerifiedDocuments::default() };
         if new {
             store.stamp(realm, seed.as_ref()).await?;

@@ -40,6 +40,7 @@ pub(crate) struct Verifier {
     /// SHA-256 of its TLS key's SPKI.
     pub(crate) pin: Sha256,
     token_key: String,
+    log_key: String,
     admin_token: PathBuf,
 }
 
@@ -173,6 +174,7 @@ impl World {
                 url: verifier.url.clone(),
                 pin: verifier.pin,
                 token_key: verifier.token_key.clone(),
+                log_key: Some(verifier.log_key.clone()),
             },
             runtime: deployment::Runtime { onnxruntime: self.onnxruntime },
             registries: vec![deployment::Registry { host: self.registry.clone(), plain_http: true, ca: None }],
@@ -306,6 +308,7 @@ impl Verifier {
             admin_url: admin.unwrap_or_default(),
             pin: Sha256::from_hex(&member("pin"))?,
             token_key: member("token_key"),
+            log_key: member("log_key"),
             admin_token: file("admin-token"),
         })
     }

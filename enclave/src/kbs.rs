@@ -1,6 +1,7 @@
 //! The guest's side of the KBS attestation protocol 0.4.0 over HTTP: a session from `/auth` and `/attest`, then keys. It speaks to a
 //! verifier of ours, or to Confidential Containers' KBS, whose token says nothing that a guest could hold against itself.
 
+mod logged;
 mod messages;
 
 use crate::attester::{Attester, OwnEvidence};
@@ -9,12 +10,14 @@ use core::time::Duration;
 use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use logged::Release;
 use messages::{attestation, cookie, refusal_of, request, verify_hash};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use strongroom_artifact::DataKey;
 use strongroom_jose::{TeeKey, TokenVerifier, thumbprint};
+use strongroom_tlog::NoteVerifier;
 use strongroom_transport::http::{Body, empty, full};
 use strongroom_transport::{HttpClient, ServerTrust, read_body};
 use strongroom_wire::binding::kbs_report_data;
@@ -39,6 +42,7 @@ pub struct Verifier<'a> {
     deployment: &'a Deployment,
     /// `None`: its tokens are not looked at.
     tokens: Option<TokenVerifier>,
+    log: Option<NoteVerifier>,
 }
 
 /// A session in which the verifier has accepted this guest. It holds the key that resources are wrapped to.
@@ -48,13 +52,17 @@ pub struct Session {
     url: String,
     cookie: HeaderValue,
     key: TeeKey,
+    /// The digest of the deployment document.
+    deployment: String,
+    /// The log that releases must be proved to be in.
+    log: Option<NoteVerifier>,
 }
 
 impl<'a> Verifier<'a> {
     /// The verifier that `deployment` names, recognised by its TLS key and, where one is named, its token key.
     ///
     /// # Errors
-    /// `malformed` or `key-invalid` the token key is none.
+    /// `malformed` or `key-invalid` the token key or the log's key is none.
     pub fn of_deployment(deployment: &'a Deployment) -> Result<Self> {
         let stated = &deployment.settings().verifier;
         let tokens = match stated.token_key.as_str() {
@@ -62,7 +70,8 @@ impl<'a> Verifier<'a> {
             key => Some(TokenVerifier::new(&bytes::from_base64(key, "verifier's token key")?)?),
         };
         let http = HttpClient::new(&ServerTrust::Pin(stated.pin.0), false)?;
-        Ok(Self { http, deployment, tokens })
+        let log = stated.log_key.as_deref().map(NoteVerifier::parse).transpose()?;
+        Ok(Self { http, deployment, tokens, log })
     }
 
     /// Has a fresh key attested, and verifies that the result is about this document and that key.
@@ -111,7 +120,8 @@ impl<'a> Verifier<'a> {
         let (_, AttestResponse { token }) = exchange(&self.http, attest).await?;
 
         self.verify_result(&token, &thumbprint(key.public())?)?;
-        Ok(Session { http: self.http.clone(), url, cookie, key })
+        let (deployment, log) = (self.deployment.digest().oci(), self.log.clone());
+        Ok(Session { http: self.http.clone(), url, cookie, key, deployment, log })
     }
 
     /// What `report`, a raw report of this guest, is verified with, as far as the verifier has it.
@@ -157,17 +167,23 @@ impl<'a> Verifier<'a> {
 }
 
 impl Session {
-    /// The data key at `path`.
+    /// The data key at `path`, whose release is in the log that the deployment document names, where it names one.
     ///
     /// # Errors
-    /// The code that the verifier refuses with, or `verifier-refused`; `wrapped-key-invalid`; `key-invalid` it is no data key.
+    /// The code that the verifier refuses with, or `verifier-refused`; `release-not-logged`, `log-untrusted`, `signature-invalid` or
+    /// `log-proof-invalid` its release is not proved; `wrapped-key-invalid`; `key-invalid` it is no data key.
     pub async fn key(&self, path: &ResourcePath) -> Result<DataKey> {
         let request = || {
             let request = Request::get(format!("{}/kbs/v0/resource/{path}", self.url));
             request.header(COOKIE, self.cookie.clone()).body(empty()).map_err(|e| unsendable(&e))
         };
-        let (_, wrapped): (_, Jwe) =
+        let (headers, wrapped): (_, Jwe) =
             repeat(&self.http, request).await.map_err(|r| r.within(format!("key `{path}`")))?;
+        if let Some(log) = &self.log {
+            let thumbprint = thumbprint(self.key.public())?;
+            let release = Release { path, thumbprint: &thumbprint, deployment: &self.deployment };
+            release.verify_logged(&headers, log).map_err(|r| r.within(format!("key `{path}`")))?;
+        }
         DataKey::from_file_bytes(&self.key.decrypt(&wrapped)?)
     }
 }

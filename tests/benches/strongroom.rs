@@ -5,6 +5,7 @@
 //! verifiers' programs (`tests/peers/bench`); each one that is not there is named, and no ratio printed for it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::as_conversions, clippy::indexing_slicing)]
 
+mod audit;
 mod cases;
 mod figure;
 mod peers;
@@ -29,6 +30,7 @@ fn main() {
     let mut figures = snp(peers.as_deref());
     figures.extend(quotes(peers.as_deref()));
     figures.extend(policies::decisions());
+    figures.extend(audit::figures());
     figure::publish(&figures);
 }
 

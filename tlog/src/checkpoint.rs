@@ -92,6 +92,16 @@ impl Trust {
         Ok(Self { log, witnesses, threshold })
     }
 
+    /// The same, where all of these witnesses must have signed too.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with(&self, witnesses: &[NoteVerifier]) -> Result<Self> {
+        let threshold = self.threshold.saturating_add(witnesses.len());
+        let witnesses = self.witnesses.iter().chain(witnesses).cloned().collect();
+        Self::new(self.log.clone(), witnesses, threshold)
+    }
+
     /// Verifies a checkpoint: the log and enough witnesses signed it.
     ///
     /// # Errors

@@ -68,6 +68,11 @@ impl SignedNote {
         &self.text
     }
 
+    /// Who signed it, as they say.
+    pub fn signatures(&self) -> &[Signature] {
+        &self.signatures
+    }
+
     /// Adds signatures that were made elsewhere, one to a line, as a witness answers with. All of them or none.
     ///
     /// # Errors
@@ -97,9 +102,8 @@ impl SignedNote {
     /// # Errors
     /// `log-untrusted`: it did not sign; `signature-invalid`: a signature in its name and of its key's id does not hold.
     pub fn verify(&self, verifier: &NoteVerifier) -> Result<Option<u64>> {
-        let id = verifier.id();
         let what = || format!("signature of `{}` on a note", verifier.name());
-        let mut theirs = self.signatures.iter().filter(|s| s.name == verifier.name() && s.id == id).peekable();
+        let mut theirs = self.signatures.iter().filter(|s| s.is_of(verifier)).peekable();
         if theirs.peek().is_none() {
             return Err(Refusal::new(Code::LogUntrusted, what()));
         }
@@ -118,6 +122,11 @@ impl fmt::Display for SignedNote {
 }
 
 impl Signature {
+    /// Whether it is in the name, and of the id, of this key. Only [`SignedNote::verify`] says whether it holds.
+    pub fn is_of(&self, verifier: &NoteVerifier) -> bool {
+        self.name == verifier.name() && self.id == verifier.id()
+    }
+
     fn parse(line: &str) -> Result<Self> {
         let wrong = || Refusal::new(Code::Malformed, "signature of a note").want("`— <name> <base64>`");
         let (name, base64) = line.strip_prefix(DASH).and_then(|rest| rest.split_once(' ')).ok_or_else(wrong)?;

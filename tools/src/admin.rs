@@ -117,7 +117,12 @@ impl AdminClient {
 
     /// `PUT` or `POST /admin/v1/<path>`, answered with JSON.
     pub(crate) async fn send_json<T: DeserializeOwned>(&self, method: Method, path: &str, content: Body) -> Result<T> {
-        parse(path, &self.call(method, path, content).await?)
+        parse(path, &self.send(method, path, content).await?)
+    }
+
+    /// The same, the answer as it is.
+    pub(crate) async fn send(&self, method: Method, path: &str, content: Body) -> Result<Bytes> {
+        self.call(method, path, content).await
     }
 
     async fn call(&self, method: Method, path: &str, content: Body) -> Result<Bytes> {

@@ -6,6 +6,7 @@
 mod consistency;
 mod log;
 mod memory;
+mod ocsf;
 mod prove;
 mod show;
 mod verify;
@@ -28,6 +29,10 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  strongroom audit tail -f --kind release \\\n    \
         --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
     Tail(show::Tail),
+    /// Print all of the log in the form of another system.
+    #[command(after_help = "Example:\n  strongroom audit export --ocsf --after 120 \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
+    Export(show::Export),
     /// Verify all of the log: every entry, the tree over them, and that its key signed that.
     ///
     /// With --state it is held to what it was at the time before, too: who puts back or rewrites the log, and has its key, is
@@ -50,7 +55,7 @@ pub(crate) enum Command {
         --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token"
     )]
     Consistency(consistency::Consistency),
-    /// Fetch the newest checkpoint: what to keep in a place of your own, and what a witness cosigns.
+    /// Fetch the newest checkpoint: what to keep in a place of your own, and what a witness cosigns; or deliver what one cosigned.
     #[command(after_help = "Example:\n  strongroom audit checkpoint --out today.checkpoint \\\n    \
         --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
     Checkpoint(consistency::Newest),
@@ -81,6 +86,7 @@ pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
     match command {
         Command::Show(arguments) => block_on(arguments.run(json)),
         Command::Tail(arguments) => block_on(arguments.run(json)),
+        Command::Export(arguments) => block_on(arguments.run(json)),
         Command::Verify(arguments) => block_on(arguments.run(json)),
         Command::Prove(arguments) => block_on(arguments.run(json)),
         Command::Consistency(arguments) => block_on(arguments.run(json)),

@@ -359,6 +359,8 @@ codes! {
     KeyNotInDeployment = "key-not-in-deployment", Refused, "the deployment must name a signed model whose manifest names this key";
     /// A resource that was wrapped to a guest's key does not open with it.
     WrappedKeyInvalid = "wrapped-key-invalid", Refused, "the answer was changed on its way, or was made for another key";
+    /// A key came without proof that its release is in the verifier's log.
+    ReleaseNotLogged = "release-not-logged", Refused, "the verifier is not the one of the deployment document's log, or hides what it releases";
     /// The administrator's token is missing or wrong.
     AdminUnauthorized = "admin-unauthorized", Refused, "pass --admin-token-file with the file that the verifier reads";
     /// A verifier refused without saying which of these codes was why.

@@ -75,6 +75,10 @@ pub struct Verifier {
     /// those of Confidential Containers' KBS: then the guest believes none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub token_key: String,
+    /// The key of its audit log, as c2sp.org/signed-note writes one: a key of this deployment is used only where its release is proved
+    /// to be in that log. Absent: no proof is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_key: Option<String>,
 }
 
 /// The inference runtime, by digest.
@@ -218,7 +222,12 @@ mod tests {
             version: 1,
             root: Root::Test(Sha256([7; 32])),
             attester: Attester::Socket,
-            verifier: Verifier { url: "https://v:1".into(), pin: Sha256([1; 32]), token_key: "AA==".into() },
+            verifier: Verifier {
+                url: "https://v:1".into(),
+                pin: Sha256([1; 32]),
+                token_key: "AA==".into(),
+                log_key: None,
+            },
             runtime: Runtime { onnxruntime: Sha256([2; 32]) },
             registries: vec![Registry { host: "r".into(), plain_http: true, ca: None }],
             models: vec![Model { name: "m".into(), reference: format!("r/models/m@{}", Sha256([3; 32]).oci()) }],

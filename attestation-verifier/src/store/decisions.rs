@@ -290,6 +290,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn full_disk_takes_no_entry_loses_none_and_needs_no_restart_once_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await.unwrap();
+        // No more pages than there are. It is of this connection alone: the one that takes its place has room.
+        store.execute("PRAGMA max_page_count = 1").await;
+        let (clock, large) = (at(5), Event { detail: json!({ "n": "x".repeat(2000) }), ..event(1) });
+        let mut recorded = 0;
+        let count = async || u64::try_from(entries_of(&store, 0, 1000).await.len()).unwrap();
+        let refusal = loop {
+            match store.record(&clock, &large).await {
+                Ok(one) => recorded = one.seq(),
+                Err(refusal) => break refusal,
+            }
+        };
+        assert_eq!(refusal.code, Code::StoreFailed);
+        assert_eq!(count().await, recorded);
+        assert_eq!(store.record(&clock, &large).await.unwrap().seq(), recorded + 1);
+        assert_eq!(count().await, recorded + 1);
+    }
+
+    #[tokio::test]
     async fn leaves_can_neither_be_changed_nor_deleted_and_tiles_only_grow() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path()).await.unwrap();

@@ -5,6 +5,7 @@ use super::authentic::{HEAD, ROWS};
 use super::log::{self, CHECKPOINT};
 use super::log_key::{self, LOG_KEY};
 use super::tables::{Name, Rewrapped, TABLES, Table};
+use super::witnessed::WITNESSED;
 use super::{Recorded, STAMP, Sql, Store, Transaction, failed};
 use crate::audit::{Event, Kind};
 use crate::clock::Clock;
@@ -79,7 +80,7 @@ impl Transaction<'_> {
     }
 
     async fn verify_known(&mut self) -> Result<()> {
-        let known = [STAMP, ROWS, HEAD, CHECKPOINT, LOG_KEY];
+        let known = [STAMP, ROWS, HEAD, CHECKPOINT, LOG_KEY, WITNESSED];
         let rows = sqlx::query("SELECT name FROM meta").fetch_all(&mut *self.sql).await.map_err(failed("rewrap"))?;
         for row in rows {
             let name: String = row.try_get(0).map_err(failed("rewrap"))?;

@@ -8,9 +8,9 @@ use super::log::{Committed, Growing, Keys, Leaf};
 use super::schema::Schema;
 use crate::master_key::MasterKey;
 use core::ops::{Deref, DerefMut};
-use sqlx::SqlSafeStr as _;
-use sqlx::sqlite::SqliteConnection;
 use sqlx::sqlite::SqliteTransactionManager as Manager;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, SqlSafeStr as _};
 use sqlx_core::transaction::TransactionManager as _;
 use std::sync::{Arc, OnceLock};
 use strongroom_wire::{Code, Refusal, Result};
@@ -19,6 +19,7 @@ use tokio::sync::{Mutex, MutexGuard};
 /// The connection that writes, and what waits for its transaction.
 #[derive(Debug)]
 pub(super) struct Writer {
+    options: SqliteConnectOptions,
     connection: SqliteConnection,
     /// Whether a transaction was begun and neither committed nor rolled back.
     open: bool,
@@ -59,8 +60,9 @@ enum Stage {
 }
 
 impl Writer {
-    pub(super) fn new(connection: SqliteConnection) -> Self {
-        Self { connection, open: false, group: Group::default() }
+    /// A writer with this connection, and with what another one is made by.
+    pub(super) fn new(connection: SqliteConnection, options: SqliteConnectOptions) -> Self {
+        Self { options, connection, open: false, group: Group::default() }
     }
 
     /// The connection, for what tests do behind everybody's back.
@@ -74,9 +76,16 @@ impl Writer {
         if self.open {
             return Ok(());
         }
-        Manager::begin(&mut self.connection, Some("BEGIN IMMEDIATE".into_sql_str()))
-            .await
-            .map_err(failed("transaction"))?;
+        let begin = || Some("BEGIN IMMEDIATE".into_sql_str());
+        let began = match Manager::begin(&mut self.connection, begin()).await {
+            // A disk that is full, or fails, rolls back by itself, of which sqlx knows nothing: to it there still is a transaction.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.connection = self.options.connect().await.map_err(failed("opening"))?;
+                Manager::begin(&mut self.connection, begin()).await
+            }
+            began => began,
+        };
+        began.map_err(failed("transaction"))?;
         self.open = true;
         let verified = schema.verify(&mut self.connection).await;
         if verified.is_err() {

@@ -22,7 +22,7 @@ pub(crate) fn config(folder: &Path, more: &str) -> PathBuf {
     file
 }
 
-fn run(config: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn run(config: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_strongroom-verifier"))
         .arg("--config")
         .arg(config)

@@ -19,6 +19,7 @@ mod binary;
 mod documents;
 mod endorsements;
 mod guest;
+mod log;
 mod passports;
 mod peer;
 mod platforms;

@@ -8,6 +8,7 @@ use strongroom_artifact::SigningKey;
 use strongroom_attestation_verifier::LIFETIME;
 use strongroom_devkit::amd::VekSpec;
 use strongroom_devkit::registry::{Fault, Gate, Target, Times};
+use strongroom_tlog::{EntryProof, NoteVerifier, Trust};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::{CertificateEntry, Jwe};
 
@@ -67,6 +68,23 @@ async fn release_is_on_record_with_what_it_was_decided_on() {
     assert_eq!(row["detail"]["attestation"], attestation["seq"]);
     let log = serde_json::to_string(&rows).unwrap();
     assert!(!log.contains(&hex::encode(KEY_VALUE)) && !log.contains(&guest.cookie), "no secret is in the log");
+}
+
+#[tokio::test]
+async fn answer_with_a_key_proves_its_release_to_be_in_the_log() {
+    let (world, document) = World::ready().await;
+    let guest = Guest::launch(&world, &document).await;
+    guest.attest().await;
+    let answer = guest.fetch(KEY).await;
+    let header = answer.headers[strongroom_wire::kbs::LOG_PROOF].to_str().unwrap();
+    let proof = EntryProof::parse(&strongroom_wire::bytes::from_base64(header, "proof").unwrap()).unwrap();
+    let leaf = proof.extra.clone().unwrap();
+    let log = NoteVerifier::parse(&world.identity.log_key).unwrap();
+    let checkpoint = proof.verify(&leaf, &Trust::new(log, Vec::new(), 0).unwrap()).unwrap();
+    assert!(checkpoint.origin().starts_with("strongroom-verifier.test/"), "{}", checkpoint.origin());
+    let entry: serde_json::Value = serde_json::from_slice(&leaf).unwrap();
+    assert_eq!((entry["seq"].as_u64(), entry["subject"].as_str()), (Some(proof.index), Some(KEY)));
+    assert_eq!(world.audit().await.iter().filter(|row| **row == entry).count(), 1);
 }
 
 #[tokio::test]

@@ -234,6 +234,13 @@ impl World {
         self.start_again().await;
     }
 
+    /// Starts the verifier again with a witness of its log named.
+    pub(crate) async fn name_witness(&mut self, key: &str) {
+        self.stop().await;
+        let text = format!("log-witnesses = ['{key}']\n{}", self.config_text("master-key"));
+        self.start_on(&Config::parse(text.as_bytes()).unwrap()).await;
+    }
+
     pub(crate) async fn stop(&mut self) {
         drop(self.stop.take());
         self.task.take().unwrap().await.unwrap().unwrap();
@@ -242,7 +249,11 @@ impl World {
     /// Starts the verifier that was stopped.
     pub(crate) async fn start_again(&mut self) {
         let config = self.config_with("master-key");
-        let (service, stop, task) = Self::run(&config, &self.clock).await;
+        self.start_on(&config).await;
+    }
+
+    async fn start_on(&mut self, config: &Config) {
+        let (service, stop, task) = Self::run(config, &self.clock).await;
         assert_eq!(service.0, self.identity, "the identity is kept");
         (self.kbs, self.admin, self.stop, self.task) = (service.1, service.2, Some(stop), Some(task));
     }
@@ -322,6 +333,7 @@ impl World {
                 url: self.kbs_url(),
                 pin: self.identity.pin,
                 token_key: self.identity.token_key.clone(),
+                log_key: Some(self.identity.log_key.clone()),
             },
             runtime: deployment::Runtime { onnxruntime: Sha256([0; 32]) },
             registries: vec![],

@@ -152,7 +152,12 @@ fn settings(root: Root) -> Settings {
         version: 1,
         root,
         attester: Attester::Socket,
-        verifier: Verifier { url: "https://verifier.example".into(), pin: Sha256([1; 32]), token_key: String::new() },
+        verifier: Verifier {
+            url: "https://verifier.example".into(),
+            pin: Sha256([1; 32]),
+            token_key: String::new(),
+            log_key: None,
+        },
         runtime: Runtime { onnxruntime: Sha256([2; 32]) },
         registries: vec![],
         models: vec![Model {

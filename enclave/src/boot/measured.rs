@@ -92,7 +92,12 @@ pub(crate) mod tests {
             version: 1,
             root: Root::Test(Sha256([1; 32])),
             attester: deployment::Attester::Socket,
-            verifier: Verifier { url: "https://127.0.0.1:1".into(), pin: Sha256([2; 32]), token_key: String::new() },
+            verifier: Verifier {
+                url: "https://127.0.0.1:1".into(),
+                pin: Sha256([2; 32]),
+                token_key: String::new(),
+                log_key: None,
+            },
             runtime: Runtime { onnxruntime: Sha256([3; 32]) },
             registries: vec![Registry { host: "localhost:1".into(), plain_http: true, ca: None }],
             models: vec![Model { name: "m".into(), reference: format!("localhost:1/m@{}", Sha256([4; 32]).oci()) }],

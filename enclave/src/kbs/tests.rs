@@ -14,11 +14,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use strongroom_jose::{TokenSigner, encrypt};
+use strongroom_tlog::{Checkpoint, EntryProof, NoteSigner, Role};
 use strongroom_transport::{ServeLimits, ServerIdentity, bind, serve, server_config};
 use strongroom_wire::Root;
+use strongroom_wire::audit::Entry;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::ear::{Confirmation, PROFILE, VerifierId};
-use strongroom_wire::kbs::{Attestation, ErrorInformation, SnpEvidence, TeePubKey};
+use strongroom_wire::kbs::{Attestation, ErrorInformation, LOG_PROOF, SnpEvidence, TeePubKey};
+use zeroize::Zeroizing;
 
 const NONCE: &str = "bm9uY2Ugb2YgdGhpcnR5LXR3byBieXRlcyBpdCBpcyA=";
 const KEY: [u8; 32] = [0x5a; 32];
@@ -32,6 +35,8 @@ struct Lenient {
     /// Wraps keys to this one in place of the attested one.
     wraps_to: Option<TeePubKey>,
     refuses: bool,
+    /// Proves releases, by what it says of them and under the key of which log.
+    proves: Option<fn(&mut Entry, &mut NoteSigner)>,
     /// Answers `busy` to so many of the first requests for a session.
     busy: AtomicUsize,
     attested: OnceLock<TeePubKey>,
@@ -46,6 +51,7 @@ impl Lenient {
             lie: |_| {},
             wraps_to: None,
             refuses: false,
+            proves: None,
             busy: AtomicUsize::new(0),
             attested: OnceLock::new(),
             received: Mutex::default(),
@@ -122,10 +128,75 @@ async fn attest(
     Json(AttestResponse { token }).into_response()
 }
 
-async fn resource(State(lenient): State<Arc<Lenient>>, headers: HeaderMap) -> Json<Jwe> {
+async fn resource(State(lenient): State<Arc<Lenient>>, headers: HeaderMap) -> axum::response::Response {
     assert_eq!(headers[COOKIE], "kbs-session-id=0af");
     let to = lenient.wraps_to.as_ref().unwrap_or_else(|| lenient.attested.get().unwrap());
-    Json(encrypt(&KEY, to).unwrap())
+    let key = Json(encrypt(&KEY, to).unwrap());
+    match lenient.proves {
+        Some(lie) => ([(LOG_PROOF, lenient.proof(lie))], key).into_response(),
+        None => key.into_response(),
+    }
+}
+
+fn log_signer(seed: u8) -> NoteSigner {
+    NoteSigner::new("log", Role::Log, &Zeroizing::new([seed; 32])).unwrap()
+}
+
+impl Lenient {
+    /// The proof that a release is the one entry of a log.
+    fn proof(&self, lie: fn(&mut Entry, &mut NoteSigner)) -> String {
+        let document = self.received.lock().unwrap()[0].init_data.as_ref().unwrap().body.clone();
+        let key = thumbprint(self.attested.get().unwrap()).unwrap();
+        let mut entry = Entry {
+            v: strongroom_wire::audit::VERSION,
+            seq: 0,
+            time: 1,
+            kind: "release".into(),
+            subject: "a/b/c".into(),
+            code: String::new(),
+            detail: json!({ "key": key, "deployment": Sha256::of(document.as_bytes()).oci() }),
+        };
+        let mut signer = log_signer(1);
+        lie(&mut entry, &mut signer);
+        let leaf = entry.leaf().unwrap();
+        let root = strongroom_wire::merkle::leaf_hash(&leaf);
+        let mut checkpoint = Checkpoint { origin: "log".into(), size: 1, root }.note().unwrap();
+        signer.sign(&mut checkpoint, 0).unwrap();
+        let proof = EntryProof { index: 0, extra: Some(leaf), path: Vec::new(), checkpoint };
+        bytes::to_base64(proof.to_string().as_bytes())
+    }
+}
+
+/// What becomes of the key of a verifier that proves so, for a document that names its log.
+async fn logged(proves: Option<fn(&mut Entry, &mut NoteSigner)>) -> Option<Code> {
+    let (_lenient, deployment) = Lenient { proves, ..Lenient::new() }.start().await;
+    let mut settings = deployment.settings().clone();
+    settings.verifier.log_key = Some(log_signer(1).verifier().to_string());
+    let deployment = Deployment::parse(&Deployment::render(&settings).unwrap()).unwrap();
+    session(&deployment).await.unwrap().key(&path()).await.err().map(|refusal| refusal.code)
+}
+
+#[tokio::test]
+async fn key_whose_release_is_in_the_log_accepted_and_one_that_was_released_in_silence_refused() {
+    assert_eq!(logged(Some(|_, _| {})).await, None);
+    assert_eq!(logged(None).await, Some(Code::ReleaseNotLogged));
+}
+
+#[tokio::test]
+async fn proof_of_another_release_or_of_another_log_refused() {
+    let lies: [fn(&mut Entry, &mut NoteSigner); 7] = [
+        |entry, _| entry.kind = "attestation".into(),
+        |entry, _| entry.subject = "a/b/d".into(),
+        |entry, _| entry.code = "no-policy".into(),
+        |entry, _| entry.seq = 1,
+        |entry, _| entry.detail["key"] = json!("another"),
+        |entry, _| entry.detail["deployment"] = json!("another"),
+        |entry, _| entry.detail = json!({}),
+    ];
+    for (at, lie) in lies.into_iter().enumerate() {
+        assert_eq!(logged(Some(lie)).await, Some(Code::ReleaseNotLogged), "{at}");
+    }
+    assert_eq!(logged(Some(|_, signer| *signer = log_signer(2))).await, Some(Code::LogUntrusted));
 }
 
 async fn session(deployment: &Deployment) -> Result<Session> {

@@ -79,7 +79,12 @@ impl World {
             version: 1,
             root: Root::Test(hierarchy.ark.key_digest().unwrap()),
             attester: Attester::Socket,
-            verifier: Verifier { url: "https://127.0.0.1:1".into(), pin: Sha256([2; 32]), token_key: String::new() },
+            verifier: Verifier {
+                url: "https://127.0.0.1:1".into(),
+                pin: Sha256([2; 32]),
+                token_key: String::new(),
+                log_key: None,
+            },
             runtime: Runtime { onnxruntime: Sha256::of(&std::fs::read(&library).unwrap()) },
             registries: vec![Registry { host: host.clone(), plain_http: true, ca: None }],
             models: vec![Model {

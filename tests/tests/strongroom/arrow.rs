@@ -19,7 +19,7 @@ const GRAPH: [(&str, &[&str]); 19] = [
     ("transport", &["wire"]),
     ("endorsements", &["wire", "transport"]),
     ("registry-client", &["wire", "artifact", "transport"]),
-    ("enclave", &["wire", "artifact", "jose", "registry-client", "transport"]),
+    ("enclave", &["wire", "artifact", "jose", "registry-client", "tlog", "transport"]),
     (
         "attestation-verifier",
         &["wire", "artifact", "appraisal", "endorsements", "jose", "policy", "registry-client", "tlog", "transport"],

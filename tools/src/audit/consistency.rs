@@ -5,7 +5,7 @@ use crate::{files, output};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
-use strongroom_tlog::SignedNote;
+use strongroom_tlog::{NoteVerifier, SignedNote};
 use strongroom_wire::{Result, limits};
 
 #[derive(Args)]
@@ -21,6 +21,15 @@ pub(crate) struct Newest {
     /// Write it to this file instead of printing it.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// The newest one that witnesses cosigned, instead of the newest.
+    #[arg(long)]
+    witnessed: bool,
+    /// A witness that must have signed it, by its key. Repeatable.
+    #[arg(long = "witness", value_name = "KEY", value_parser = NoteVerifier::parse, requires = "witnessed")]
+    witnesses: Vec<NoteVerifier>,
+    /// Deliver the checkpoint in this file, with the lines that witnesses signed it by, to the verifier, and show what it keeps.
+    #[arg(long, value_name = "FILE", conflicts_with = "witnessed")]
+    deliver: Option<PathBuf>,
     #[command(flatten)]
     source: Source,
 }
@@ -41,7 +50,12 @@ impl Consistency {
 impl Newest {
     pub(crate) async fn run(&self, json: bool) -> Result<()> {
         let log = self.source.open().await?;
-        let (note, checkpoint) = log.checkpoint().await?;
+        let note = match (&self.deliver, self.witnessed) {
+            (Some(file), _) => log.deliver(&files::read(file, limits::NOTE)?).await?,
+            (None, true) => log.witnessed().await?,
+            (None, false) => log.checkpoint().await?.0,
+        };
+        let checkpoint = log.trust().with(&self.witnesses)?.verify(&note)?;
         let text = note.to_string();
         if let Some(out) = &self.out {
             files::write(out, text.as_bytes())?;

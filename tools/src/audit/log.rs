@@ -3,7 +3,9 @@
 use crate::admin::AdminClient;
 use crate::output;
 use core::ops::Range;
+use http::Method;
 use strongroom_tlog::{NoteVerifier, SignedNote, Tile, Tiles, Trust, VerifiedCheckpoint, entries};
+use strongroom_transport::http::full;
 use strongroom_wire::audit::Entry;
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -46,6 +48,16 @@ impl Log {
         let note = SignedNote::parse(&self.client.get("log/checkpoint").await?)?;
         let checkpoint = self.trust.verify(&note)?;
         Ok((note, checkpoint))
+    }
+
+    /// The newest checkpoint that witnesses cosigned: nothing vouches for it yet.
+    pub(crate) async fn witnessed(&self) -> Result<SignedNote> {
+        SignedNote::parse(&self.client.get("log/witnessed").await?)
+    }
+
+    /// Delivers a cosigned checkpoint; what is kept then.
+    pub(crate) async fn deliver(&self, note: &[u8]) -> Result<SignedNote> {
+        SignedNote::parse(&self.client.send(Method::POST, "log/cosignatures", full(note.to_vec())).await?)
     }
 
     /// Tiles as the verifier has them: nothing vouches for them yet.

@@ -1,14 +1,14 @@
 //! `audit show` and `audit tail`.
 
-use super::Source;
 use super::log::Log;
+use super::{Source, ocsf};
 use crate::output;
 use clap::Args;
 use core::time::Duration;
 use serde_json::Value;
 use strongroom_tlog::{VerifiedCheckpoint, prove_consistency, tiles_of_consistency, verify_consistency};
 use strongroom_wire::audit::Entry;
-use strongroom_wire::{Code, Refusal, Result};
+use strongroom_wire::{Code, Refusal, Result, limits};
 
 /// How often a followed log is looked at: it has no way to say that it grew.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -27,6 +27,9 @@ pub(crate) struct Show {
     /// Of those, only of this kind: `attestation`, `release` or `admin`.
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
+    /// As events of OCSF, class API Activity: one JSON document a line, with --json one array.
+    #[arg(long)]
+    ocsf: bool,
     #[command(flatten)]
     source: Source,
 }
@@ -42,8 +45,44 @@ pub(crate) struct Tail {
     /// Of those, only of this kind: `attestation`, `release` or `admin`.
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
+    /// As events of OCSF, class API Activity: one JSON document a line, with --json one array.
+    #[arg(long)]
+    ocsf: bool,
     #[command(flatten)]
     source: Source,
+}
+
+/// All of the log, for another system.
+#[derive(Args)]
+pub(crate) struct Export {
+    /// As events of OCSF, class API Activity.
+    #[arg(long, required = true)]
+    ocsf: bool,
+    /// Only decisions after this number.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    after: u64,
+    #[command(flatten)]
+    source: Source,
+}
+
+impl Export {
+    pub(crate) async fn run(&self, json: bool) -> Result<()> {
+        let log = self.source.open().await?;
+        let (_, checkpoint) = log.checkpoint().await?;
+        let first = self.after.saturating_add(1);
+        if json {
+            let entries = log.entries(first..checkpoint.size().max(first), &checkpoint).await?;
+            return print(&entries, true, self.ocsf);
+        }
+        // A page at a time: a log may be larger than memory.
+        let mut at = first;
+        while at < checkpoint.size() {
+            let end = at.saturating_add(limits::LOG_PAGE).min(checkpoint.size());
+            print(&log.entries(at..end, &checkpoint).await?, false, self.ocsf)?;
+            at = end;
+        }
+        Ok(())
+    }
 }
 
 impl Show {
@@ -52,12 +91,16 @@ impl Show {
         let (_, checkpoint) = log.checkpoint().await?;
         if let Some(seq) = self.seq {
             let entry = one(&log, seq, &checkpoint).await?;
-            return if json { output::json(&entry) } else { output::line(&in_full(&entry)) };
+            return match (json, self.ocsf) {
+                (_, true) => output::json(&ocsf::event(&entry)),
+                (true, false) => output::json(&entry),
+                (false, false) => output::line(&in_full(&entry)),
+            };
         }
         // Entry 0 is no decision.
         let first = self.after.saturating_add(1);
         let range = first..first.saturating_add(self.limit).min(checkpoint.size()).max(first);
-        print(&of_kind(log.entries(range, &checkpoint).await?, self.kind.as_deref()), json)
+        print(&of_kind(log.entries(range, &checkpoint).await?, self.kind.as_deref()), json, self.ocsf)
     }
 }
 
@@ -74,9 +117,12 @@ impl Tail {
         loop {
             let shown = of_kind(entries, self.kind.as_deref());
             if !self.follow {
-                return print(&shown, json);
+                return print(&shown, json, self.ocsf);
             }
-            shown.iter().try_for_each(|entry| output::line(&format!("{}\n", row(entry).join("  "))))?;
+            match self.ocsf {
+                true => print(&shown, false, true)?,
+                false => shown.iter().try_for_each(|entry| output::line(&format!("{}\n", row(entry).join("  "))))?,
+            }
             tokio::time::sleep(INTERVAL).await;
             let (_, newer) = log.checkpoint().await?;
             grown(&log, &checkpoint, &newer).await?;
@@ -118,9 +164,12 @@ fn of_kind(mut entries: Vec<Entry>, kind: Option<&str>) -> Vec<Entry> {
     entries
 }
 
-fn print(entries: &[Entry], json: bool) -> Result<()> {
-    if json {
-        return output::json(&entries);
+fn print(entries: &[Entry], json: bool, as_events: bool) -> Result<()> {
+    match (json, as_events) {
+        (true, true) => return output::json(&entries.iter().map(ocsf::event).collect::<Vec<_>>()),
+        (true, false) => return output::json(&entries),
+        (false, true) => return entries.iter().try_for_each(|entry| output::json(&ocsf::event(entry))),
+        (false, false) => {}
     }
     let rows: Vec<_> = entries.iter().map(row).collect();
     output::line(&output::table(&["SEQ", "TIME", "KIND", "OUTCOME", "SUBJECT"], &rows))

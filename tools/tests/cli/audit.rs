@@ -5,7 +5,7 @@ use crate::run::{strongroom, text};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
-use strongroom_tlog::{Checkpoint, EntryProof, NoteSigner, Role, Tile, Tiles, entries, root};
+use strongroom_tlog::{Checkpoint, EntryProof, NoteSigner, Role, SignedNote, Tile, Tiles, entries, root};
 use strongroom_wire::audit::{Entry, VERSION};
 use strongroom_wire::merkle::leaf_hash;
 use zeroize::Zeroizing;
@@ -16,11 +16,13 @@ pub(crate) struct Decisions {
     seed: u8,
     /// What is served instead of the entries that the tree is over.
     shown: Option<Vec<Vec<u8>>>,
+    /// What witnesses cosigned.
+    witnessed: String,
 }
 
 impl Default for Decisions {
     fn default() -> Self {
-        let mut log = Self { leaves: Vec::new(), seed: 1, shown: None };
+        let mut log = Self { leaves: Vec::new(), seed: 1, shown: None, witnessed: String::new() };
         log.decide(1, 0);
         log
     }
@@ -87,6 +89,7 @@ impl Decisions {
         }
         match path {
             "checkpoint" => self.checkpoint().into_response(),
+            "witnessed" => self.witnessed.clone().into_response(),
             "key" => format!("{}\n", self.key()).into_response(),
             _ => StatusCode::NOT_FOUND.into_response(),
         }
@@ -208,4 +211,33 @@ fn proof_of_a_decision_is_checked_without_a_connection() {
     check(&key).refused(1, "malformed");
     service.run(&["audit", "prove", "9999", "--out", text(&file)]).refused(1, "log-proof-invalid");
     service.run(&["audit", "prove", "3"]).refused(2, "usage");
+}
+
+#[test]
+fn checkpoint_of_enough_witnesses_accepted_and_without_one_refused() {
+    let service = Service::start();
+    let witness = |seed| NoteSigner::new("witness", Role::Witness, &Zeroizing::new([seed; 32])).unwrap();
+    let [key, other] = [3, 4].map(|seed| witness(seed).verifier().to_string());
+    let mut note = SignedNote::parse(service.decisions().checkpoint().as_bytes()).unwrap();
+    witness(3).sign(&mut note, 5).unwrap();
+    service.decisions().witnessed = note.to_string();
+    let checkpoint = |more: &[&str]| service.run(&[&["audit", "checkpoint", "--witnessed"], more].concat());
+    assert_eq!(checkpoint(&["--witness", &key]).done().json()["note"], note.to_string());
+    checkpoint(&["--witness", &key, "--witness", &other]).refused(1, "witness-missing");
+    let log = service.decisions().key();
+    checkpoint(&["--witness", &log]).refused(2, "configuration-invalid");
+}
+
+#[test]
+fn whole_log_is_exported_as_events() {
+    let service = Service::start();
+    service.decisions().decide(1100, 0);
+    let lines = strongroom(["audit", "export", "--ocsf", "--after", "2"].into_iter().chain(service.flags())).done();
+    let events: Vec<Value> = lines.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((events.len(), &events[0]["metadata"]["sequence"]), (1098, &json!(3)));
+    let one = service.run(&["audit", "show", "2", "--ocsf"]).done().json();
+    assert_eq!((&one["class_uid"], &one["status_code"]), (&json!(6003), &json!("no-policy")));
+    let last = service.run(&["audit", "tail", "-n", "3", "--ocsf"]).done().json();
+    assert_eq!(last.as_array().unwrap().len(), 3);
+    service.run(&["audit", "export"]).refused(2, "usage");
 }

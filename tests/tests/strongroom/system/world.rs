@@ -28,6 +28,7 @@ pub(crate) struct Verifier {
     pub(crate) admin: String,
     pub(crate) pin: Sha256,
     token_key: String,
+    log_key: String,
     state: PathBuf,
 }
 
@@ -156,6 +157,7 @@ impl World {
                 url: format!("https://{}", self.verifier.kbs),
                 pin: self.verifier.pin,
                 token_key: self.verifier.token_key.clone(),
+                log_key: Some(self.verifier.log_key.clone()),
             },
             runtime: deployment::Runtime { onnxruntime },
             registries: vec![deployment::Registry { host: self.registry.clone(), plain_http: true, ca: None }],
@@ -226,7 +228,8 @@ impl Verifier {
         let process = Process::start(&mut command());
         let (admin, kbs) = (process.address("admin "), process.address(""));
         let pin = Sha256::from_hex(identity["pin"].as_str().unwrap()).unwrap();
-        Self { process, kbs, admin, pin, token_key: identity["token_key"].as_str().unwrap().to_owned(), state }
+        let [token_key, log_key] = ["token_key", "log_key"].map(|name| identity[name].as_str().unwrap().to_owned());
+        Self { process, kbs, admin, pin, token_key, log_key, state }
     }
 
     /// Its TLS certificate, PEM.

@@ -1,0 +1,73 @@
+//! What an entry of the verifier's audit log costs until it is durable, by itself and with 64 at a time, beside what the disk takes
+//! to make one page durable.
+
+use crate::figure::Figure;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use strongroom_attestation_verifier::AuditLog;
+
+/// How many append at a time.
+const CLIENTS: usize = 64;
+/// Milliseconds: 99 of 100 appends are to be done in so many.
+const BUDGET: f64 = 5.0;
+
+pub(crate) fn figures() -> Vec<Figure> {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let log = Arc::new(runtime.block_on(AuditLog::make(folder.path())).unwrap());
+    let run = |clients: usize| {
+        let began = Instant::now();
+        let client = || {
+            let log = Arc::clone(&log);
+            runtime.spawn(async move {
+                let mut times = Vec::new();
+                while began.elapsed() < Duration::from_secs(4) {
+                    let asked = Instant::now();
+                    log.append().await.unwrap();
+                    times.push(asked.elapsed());
+                }
+                times
+            })
+        };
+        let clients: Vec<_> = (0..clients).map(|_| client()).collect();
+        let times = clients.into_iter().flat_map(|client| runtime.block_on(client).unwrap()).collect::<Vec<_>>();
+        let rate = times.len() as f64 / began.elapsed().as_secs_f64();
+        (rate, sorted(times))
+    };
+    let (_, alone) = run(1);
+    let (rate, shared) = run(CLIENTS);
+    let disk = synced(folder.path());
+    vec![
+        Figure::new("fsync-p50", at(&disk, 0.5), "ms", None),
+        Figure::new("fsync-p99", at(&disk, 0.99), "ms", None),
+        Figure::new("audit-append-alone-p50", at(&alone, 0.5), "ms", at(&disk, 0.5)),
+        Figure::new("audit-append-64-p50", at(&shared, 0.5), "ms", None),
+        Figure::new("audit-append-64-p99", at(&shared, 0.99), "ms", BUDGET),
+        Figure::new("audit-appends-64", rate, "per second", None),
+    ]
+}
+
+/// How long it takes to write a page at the end of a file and have it on the disk.
+fn synced(folder: &Path) -> Vec<Duration> {
+    let mut file = File::create(folder.join("page")).unwrap();
+    let once = |_| {
+        let began = Instant::now();
+        file.write_all(&[7; 4096]).unwrap();
+        file.sync_data().unwrap();
+        began.elapsed()
+    };
+    sorted((0..500).map(once).collect())
+}
+
+fn sorted(mut times: Vec<Duration>) -> Vec<Duration> {
+    times.sort();
+    times
+}
+
+/// Milliseconds that this part of them takes no longer than.
+fn at(times: &[Duration], part: f64) -> f64 {
+    times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1000.0
+}

@@ -15,8 +15,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use strongroom_appraisal::UnixTime;
+use strongroom_jose::TokenSigner;
 use strongroom_tlog::NoteVerifier;
 use strongroom_transport::{PeerAddr, read_body};
+use strongroom_wire::bytes::to_base64;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::trust::Environment;
@@ -57,6 +59,7 @@ enum Call {
     ShowPolicy(ResourcePath),
     PutDocument,
     ListDocuments,
+    ChangeTokenKey,
     PutPromotion,
     ListPromotions { repository: String, environment: Option<Environment> },
     ReadLog(LogRead),
@@ -103,6 +106,7 @@ impl Call {
             ("PUT", "policies", id) => ResourcePath::parse(id).map(Self::PutPolicy),
             ("GET", "documents", "") => Ok(Self::ListDocuments),
             ("PUT", "documents", "") => Ok(Self::PutDocument),
+            ("POST", "token-key", "") => Ok(Self::ChangeTokenKey),
             ("POST", "promotions", "") => Ok(Self::PutPromotion),
             ("GET", "promotions", "") => Self::parse_promotions(query),
             ("GET", "audit", "") => LogRead::parse_decisions(query).map(Self::ReadLog),
@@ -215,6 +219,10 @@ async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
             Ok(answer) => return verifier.read_is_counted(trail).await.map(|()| Answer::Log(answer)),
             Err(refusal) => refusal,
         },
+        Ok(Call::ChangeTokenKey) => match verifier.tokens.verify_may_change(verifier.clock.now()) {
+            Ok(()) => return verifier.change_token_key(administrator, trail).await,
+            Err(refusal) => refusal,
+        },
         Ok(call) => {
             let digest = || json!({ "digest": Sha256::of(&body.0) });
             trail.note("call", if call.is_public() { digest() } else { json!({}) });
@@ -236,6 +244,18 @@ async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
     };
     verifier.store.record(&verifier.clock, &trail.event(Some(&refusal))).await?;
     Err(refusal)
+}
+
+impl Verifier {
+    /// Signs tokens with a fresh key from now on. The row comes first: no token is signed by a key that is on no record.
+    async fn change_token_key(&self, _: Administrator, mut trail: Trail) -> Result<Answer> {
+        let signer = TokenSigner::generate()?;
+        let (kid, token_key) = (signer.kid().to_owned(), to_base64(signer.spki_der()));
+        trail.note("kid", &kid);
+        self.store.record(&self.clock, &trail.event(None)).await?;
+        self.tokens.change_to(signer, self.clock.now())?;
+        Ok(Answer::Json(StatusCode::CREATED, json!({ "kid": kid, "token_key": token_key })))
+    }
 }
 
 async fn administer(
@@ -287,7 +307,8 @@ async fn administer(
             let kept = store.put_cosignatures(body, witnesses).await?;
             Ok(Answer::Log(admin_log::Answer::Text(kept.to_string())))
         }
-        // It is answered without a transaction.
+        // They are answered without a transaction.
+        Call::ChangeTokenKey => Err(Refusal::new(Code::Internal, "a change of the token key")),
         Call::ReadLog(_) => Err(Refusal::new(Code::Internal, "a read of the log")),
     }
 }

@@ -3,10 +3,9 @@
 
 use crate::private_file;
 use crate::state_lock::StateLock;
-use der::pem::LineEnding;
+use crate::token_keys::{self, TokenKeys};
 use std::fs::remove_file;
 use std::path::{Path, PathBuf};
-use strongroom_jose::TokenSigner;
 use strongroom_tlog::NoteVerifier;
 use strongroom_transport::ServerIdentity;
 use strongroom_wire::bytes::to_base64;
@@ -20,7 +19,7 @@ pub struct Identity {
     /// What it serves TLS with.
     pub tls: ServerIdentity,
     /// What it signs tokens with.
-    pub token: TokenSigner,
+    pub(crate) tokens: TokenKeys,
 }
 
 /// The values that a deployment document names its verifier by.
@@ -55,7 +54,7 @@ impl Identity {
     pub fn public(&self, log: &NoteVerifier) -> PublicIdentity {
         PublicIdentity {
             pin: Sha256(self.tls.spki_sha256()),
-            token_key: to_base64(self.token.spki_der()),
+            token_key: to_base64(self.tokens.signer().spki_der()),
             log_key: log.to_string(),
         }
     }
@@ -95,22 +94,13 @@ impl Files {
             private_file::create(&self.certificate, made.certificate_pem().as_bytes())?;
             private_file::create(&self.key, made.private_key_pem()?.expose().as_bytes())?;
         }
-        let token = || {
-            let key = TokenSigner::generate()?.to_pkcs8()?;
-            let pem = der::pem::encode_string(LABEL, LineEnding::LF, &key);
-            pem.map(|pem| Zeroizing::new(pem.into_bytes()))
-                .map_err(|e| Refusal::new(Code::Internal, "token key").because(e))
-        };
-        private_file::load_or_create(&self.token, token).map(drop)
+        private_file::load_or_create(&self.token, token_keys::fresh).map(drop)
     }
 
     fn load(&self, realm: Realm) -> Result<Identity> {
         self.verify_realm(realm)?;
         let (certificate, key) = (private_file::load(&self.certificate)?, private_file::load(&self.key)?);
-        Ok(Identity {
-            tls: ServerIdentity::load_pem(&certificate, &key)?,
-            token: token_key(&private_file::load(&self.token)?)?,
-        })
+        Ok(Identity { tls: ServerIdentity::load_pem(&certificate, &key)?, tokens: TokenKeys::load(&self.token)? })
     }
 
     fn verify_realm(&self, realm: Realm) -> Result<()> {
@@ -126,16 +116,6 @@ impl Files {
 
 fn exists(path: &Path) -> Result<bool> {
     path.try_exists().map_err(|e| Refusal::io(path.display(), &e))
-}
-
-/// RFC 7468 §10.
-const LABEL: &str = "PRIVATE KEY";
-
-fn token_key(pem: &[u8]) -> Result<TokenSigner> {
-    let invalid = || Refusal::new(Code::KeyInvalid, "token key").want("PKCS#8 in PEM");
-    let (label, key) = der::pem::decode_vec(pem).map_err(|e| invalid().because(e))?;
-    let key = Zeroizing::new(key);
-    if label == LABEL { TokenSigner::from_pkcs8(&key) } else { Err(invalid().got(label)) }
 }
 
 fn text(text: &str) -> Result<Zeroizing<Vec<u8>>> {

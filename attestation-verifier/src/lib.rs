@@ -37,6 +37,7 @@ mod state_lock;
 mod store;
 mod tags;
 mod token;
+mod token_keys;
 mod trail;
 mod unproven;
 mod vendors;

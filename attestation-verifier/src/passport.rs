@@ -58,7 +58,8 @@ impl Verifier {
 
         let id = hex::encode(random::<16>()?);
         let about = About { runtime, thumbprint: &thumbprint, id: &id, audience: &audience };
-        let token = self.token.sign(&token::claims(about, &authentic, shown.bound.document, &policies, now))?;
+        let token =
+            self.tokens.signer().sign(&token::claims(about, &authentic, shown.bound.document, &policies, now))?;
         Ok(Passport { token })
     }
 }

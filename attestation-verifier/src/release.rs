@@ -89,7 +89,8 @@ impl Verifier {
             self.accept(&mut shown, peer, now, trail).await?; // 2, 3, 5
 
         let about = About { runtime, thumbprint: &thumbprint, id: session, audience: AUDIENCE };
-        let token = self.token.sign(&token::claims(about, &authentic, shown.bound.document, &policies, now))?;
+        let claims = token::claims(about, &authentic, shown.bound.document, &policies, now);
+        let token = self.tokens.signer_for(&deployment.settings().verifier.token_key).sign(&claims)?;
         let bound = shown.bound;
         let attested = Attested { authentic, bound, deployment, recipient, thumbprint, seq: recorded.seq() };
         self.sessions.accept(session, attested, now)?;

@@ -166,8 +166,7 @@ async fn passport_of(State(verifier): State<Arc<Verifier>>, request: HttpRequest
 /// Whoever keeps it comes back for a key that it does not know, and is not told of one that is gone for as long as it keeps it.
 async fn jwks(State(verifier): State<Arc<Verifier>>) -> Response {
     let age = format!("public, max-age={LIFETIME}");
-    let set = serde_json::json!({ "keys": [verifier.token.jwk()] });
-    ([(CACHE_CONTROL, age)], json(StatusCode::OK, &set)).into_response()
+    ([(CACHE_CONTROL, age)], json(StatusCode::OK, &verifier.tokens.jwks(verifier.clock.now()))).into_response()
 }
 
 /// The set is the caller's own, and is asked for again long before it ends.

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use strongroom_appraisal::Roots;
-use strongroom_jose::{TokenSigner, TokenVerifier};
 use strongroom_tlog::NoteVerifier;
 use strongroom_transport::{Bound, ServeLimits, ServerIdentity, bind, serve, server_config};
 use strongroom_wire::{Realm, Result};
@@ -18,6 +17,7 @@ use crate::models::Models;
 use crate::sessions::Sessions;
 use crate::state_lock::StateLock;
 use crate::store::Store;
+use crate::token_keys::TokenKeys;
 use crate::unproven::Unproven;
 use crate::vendors::{PEER_QUESTIONS, Vendors};
 use crate::{admin, routes};
@@ -29,8 +29,7 @@ pub struct Verifier {
     pub(crate) roots: Roots,
     pub(crate) sessions: Sessions,
     pub(crate) models: Models,
-    pub(crate) token: TokenSigner,
-    pub(crate) tokens: TokenVerifier,
+    pub(crate) tokens: TokenKeys,
     pub(crate) gate: AdminGate,
     pub(crate) unproven: Unproven,
     /// Whose cosignatures on the log's checkpoints are kept.
@@ -98,9 +97,8 @@ impl Service {
             roots,
             sessions: Sessions::default(),
             models: Models::new(&config.registries)?,
-            tokens: TokenVerifier::new(identity.token.spki_der())?,
+            tokens: identity.tokens,
             gate: AdminGate::load(&config.admin_token)?,
-            token: identity.token,
             unproven: Unproven::default(),
             witnesses: config.witnesses()?,
             vendors,

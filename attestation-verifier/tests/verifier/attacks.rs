@@ -6,6 +6,7 @@ mod rows;
 use crate::guest::Guest;
 use crate::world::{Answer, KEY, KEY_VALUE, World};
 use core::pin::Pin;
+use futures_util::StreamExt as _;
 use http::Method;
 use rows::rows;
 use std::path::Path;
@@ -63,17 +64,21 @@ fn table_of_attacks_is_what_is_tried() {
 }
 
 #[tokio::test]
-async fn of_a_thousand_attestations_at_once_on_one_cookie_one_is_accepted() {
+async fn of_a_thousand_attestations_on_one_cookie_a_hundred_at_once_one_is_accepted() {
     let (world, document) = World::ready().await;
     let guest = Guest::launch(&world, &document).await;
     let attestation = guest.attestation();
-    let answers = futures_util::future::join_all((0..1000).map(|_| guest.post(&attestation))).await;
+    // A thousand handshakes of TLS at once would try the client's patience and not the sessions.
+    let posts = futures_util::stream::iter((0..1000).map(|_| guest.post(&attestation)));
+    let answers: Vec<Answer> = posts.buffer_unordered(100).collect().await;
     let accepted = answers.iter().filter(|answer| answer.status == 200).count();
     let used = answers.iter().filter(|answer| answer.status == 401 && answer.code() == "nonce-used").count();
     assert_eq!((accepted, used), (1, 999));
     let jwe: Jwe = serde_json::from_slice(&guest.fetch(KEY).await.body).unwrap();
     assert_eq!(&**guest.key.decrypt(&jwe).unwrap(), &KEY_VALUE);
-    assert_eq!(world.decisions("attestation").await, ["", "nonce-used"]);
+    let mut decisions = world.decisions("attestation").await;
+    decisions.sort();
+    assert_eq!(decisions, ["", "nonce-used"]);
 }
 
 #[tokio::test]

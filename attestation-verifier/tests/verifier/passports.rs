@@ -10,7 +10,7 @@ use strongroom_devkit::report::ReportSpec;
 use strongroom_jose::{TokenSigner, TokenVerifier, verify_passport};
 use strongroom_wire::Code;
 use strongroom_wire::binding::{Purpose, report_data};
-use strongroom_wire::bytes::to_base64;
+use strongroom_wire::bytes::{from_base64, to_base64};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::ear::{EarClaims, TeeClaims};
 use strongroom_wire::evidence::{Endorsement, EvidenceAnswer, Workload, WorkloadModel};
@@ -276,4 +276,38 @@ async fn same_steps_have_status_codes_of_their_own_for_who_asks_on_our_path() {
     let too_large = auth(&world, "/v1/kbs", &" ".repeat(strongroom_wire::limits::KBS_BODY + 1)).await;
     assert_eq!(problem(&too_large), (413, "too-large".into()));
     let _: Value = too_large.json();
+}
+
+#[tokio::test]
+async fn token_key_changes_while_tokens_of_the_old_one_and_documents_that_pin_it_go_on() {
+    let (mut world, document) = World::ready().await;
+    let old = Enclave::launch(&world, &document).await.passport().await;
+    let pinned = TokenVerifier::new(&from_base64(&world.identity.token_key, "token key").unwrap()).unwrap();
+    let answer = world.admin(Method::POST, "token-key", vec![]).await;
+    assert_eq!(answer.status, 201);
+    let (kid, token_key) = (answer.json()["kid"].clone(), answer.json()["token_key"].as_str().unwrap().to_owned());
+    let rows = world.audit().await;
+    let row = rows.iter().find(|row| row["subject"] == "POST /admin/v1/token-key").unwrap();
+    assert_eq!((&row["code"], &row["detail"]["kid"]), (&json!(""), &kid));
+    // A second one within the same second: the clock stands still here.
+    assert_eq!(world.admin(Method::POST, "token-key", vec![]).await.code(), "busy");
+    assert!(world.decisions("admin").await.contains(&"busy".to_owned()));
+
+    let new = Enclave::launch(&world, &document).await.passport().await;
+    let issuer = issuer(&world).await;
+    let audience = |token: &str| issuer.verify::<EarClaims>(token, world.now(), AUDIENCE).is_ok();
+    assert_eq!((audience(&old), audience(&new)), (true, true));
+    assert_eq!(pinned.verify::<EarClaims>(&new, world.now(), AUDIENCE).unwrap_err().code, Code::TokenInvalid);
+    // The document names the key of before: its guest believes that one, and its token is as good here as the cookie.
+    let token = Guest::launch(&world, &document).await.attest().await;
+    assert!(pinned.verify::<EarClaims>(&token, world.now(), strongroom_wire::ear::AUDIENCE).is_ok());
+    let bearer = format!("Bearer {token}");
+    let path = format!("/kbs/v0/resource/{KEY}");
+    assert_eq!(world.kbs(Method::GET, &path, &[("authorization", &bearer)], vec![]).await.status, 200);
+
+    world.identity.token_key = token_key;
+    world.restart().await;
+    world.pass(360);
+    let set = world.kbs(Method::GET, JWKS, &[], vec![]).await.json();
+    assert_eq!((set["keys"].as_array().unwrap().len(), &set["keys"][0]["kid"]), (1, &kid));
 }

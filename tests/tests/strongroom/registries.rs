@@ -234,10 +234,13 @@ fn model_promoted_by_an_identity_counts_for_the_trust_file_that_names_it_as_prom
     let verified = verify(Some(SUBJECT), None).ok().json();
     let promoters = &verified["promotion"]["promoters"];
     assert_eq!(promoters[0]["signed_by"], serde_json::json!(format!("{SUBJECT} (vouched for by {ISSUER})")));
-    assert!(verify(None, Some("https://ci.example/acme/models/release@refs/tags/*")).ok().json()["promotion"].is_object());
-    for (subject, pattern) in
-        [(Some("https://ci.example/other"), None), (None, Some("https://other.example/acme/models/release@refs/tags/*"))]
-    {
+    assert!(
+        verify(None, Some("https://ci.example/acme/models/release@refs/tags/*")).ok().json()["promotion"].is_object()
+    );
+    for (subject, pattern) in [
+        (Some("https://ci.example/other"), None),
+        (None, Some("https://other.example/acme/models/release@refs/tags/*")),
+    ] {
         assert_eq!(verify(subject, pattern).refused(), Code::PromotionMissing);
     }
 }

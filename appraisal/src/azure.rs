@@ -12,6 +12,6 @@ mod vtpm;
 pub use appraise::{appraise_snp, appraise_tdx};
 pub use authenticate::{
     authenticate_snp, authenticate_snp_recording, authenticate_snp_traced, authenticate_tdx,
-    authenticate_tdx_recording, authenticate_tdx_traced,
+    authenticate_tdx_recording, authenticate_tdx_traced, verify_tdx_vtpm,
 };
 pub use vtpm::AuthenticVtpm;

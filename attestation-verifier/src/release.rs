@@ -163,11 +163,24 @@ impl Verifier {
         trail.checks("authentication", &checks);
         match authentic {
             Ok(authentic) => {
-                self.store.compare(|seen| authentic.verify_newest(seen)).await?;
+                // Whoever has evidence of another session, and newer endorsements than are kept here, moves nothing.
+                let moves = authentic.is_made_for(bound);
+                let compare = |seen: &mut Seen| {
+                    let mut compared = seen.clone();
+                    authentic.verify_newest(&mut compared)?;
+                    if moves {
+                        *seen = compared;
+                    }
+                    Ok(())
+                };
+                self.store.compare(compare).await?;
                 Ok(authentic)
             }
             Err(refusal) => {
                 self.doubt(shown, supplied, &refusal);
+                if evidence.quote().is_some() && evidence.verify_made_for(bound).is_err() {
+                    return Err(refusal);
+                }
                 // The list that revokes counts from now on, for whatever older one is brought next.
                 let remember = |seen: &mut Seen| {
                     sightings.remember(seen);

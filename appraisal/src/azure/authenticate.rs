@@ -111,6 +111,16 @@ pub fn authenticate_tdx_recording(
     verify_vtpm(hardware, &data, hcl, evidence, nonce, trace)
 }
 
+/// Steps 4 to 7 of [`authenticate_tdx`] alone, for hardware whose report data is that: what can be said of the virtual TPM before
+/// there is collateral.
+///
+/// # Errors
+/// As [`authenticate_tdx`] of those steps.
+pub fn verify_tdx_vtpm(evidence: &Evidence, report_data: &[u8; 64], nonce: &[u8]) -> Result<()> {
+    let hcl = parse(evidence, Platform::AzureTdxVtpm)?;
+    verify_vtpm((), report_data, hcl, evidence, nonce, &mut Vec::new()).map(drop)
+}
+
 fn parse(evidence: &Evidence, want: Platform) -> Result<HclReport> {
     let hcl = HclReport::parse(&evidence.hcl_report)?;
     if hcl.platform == want {

@@ -148,24 +148,25 @@ impl VerifiedCollateral {
         self.pck_crl.edition()
     }
 
-    /// What is remembered of it. Each FMSPC has a TCB info of its own; lists and QE identity are the root's.
+    /// What is remembered of it. Each FMSPC has a TCB info of its own; lists and the QE identity's evaluation are the root's. When the
+    /// QE identity was issued is remembered for each FMSPC: Intel signs it anew every few hours, and sets of different kinds of
+    /// platform are fetched at different times.
     pub(crate) fn sightings(&self) -> Vec<Sighting> {
         let root = self.label;
         let (info, identity) = (&self.tcb_info, &self.qe_identity);
+        let fmspc = hex::encode(info.fmspc.0);
+        let (of_info, of_identity) = (format!("{root}/tcb-info/{fmspc}"), format!("{root}/qe-identity"));
         let documents = [
-            (
-                format!("{root}/tcb-info/{}", hex::encode(info.fmspc.0)),
-                info.tcb_evaluation_data_number,
-                info.issue_date,
-            ),
-            (format!("{root}/qe-identity"), identity.tcb_evaluation_data_number, identity.issue_date),
+            (SeenKind::TcbEvaluation, of_info.clone(), u64::from(info.tcb_evaluation_data_number)),
+            (SeenKind::IssueDate, of_info, info.issue_date.0),
+            (SeenKind::TcbEvaluation, of_identity.clone(), u64::from(identity.tcb_evaluation_data_number)),
+            (SeenKind::IssueDate, format!("{of_identity}/{fmspc}"), identity.issue_date.0),
         ];
         let lists = [(&self.root.subject, self.root_list()), (&self.pck_authority.subject, self.pck_list())];
-        let documents = documents.into_iter().flat_map(|(subject, evaluation, issued)| {
-            let evaluation = (SeenKind::TcbEvaluation, subject.clone(), u64::from(evaluation));
-            [evaluation, (SeenKind::IssueDate, subject, issued.0)]
-        });
-        documents.chain(lists.iter().flat_map(|(issuer, list)| list.sightings(&format!("{root}/{issuer}")))).collect()
+        documents
+            .into_iter()
+            .chain(lists.iter().flat_map(|(issuer, list)| list.sightings(&format!("{root}/{issuer}"))))
+            .collect()
     }
 
     /// What the newest of several sets has the most of.

@@ -58,7 +58,7 @@ pub(crate) fn pairs() -> Vec<Pair> {
             "QE identity's date",
             CollateralSpec { qe_identity: at(old + 1).qe_identity, ..at(old) },
             "issue-date",
-            "qe-identity",
+            "qe-identity/b0c06f000000",
         ),
         ("root's list", CollateralSpec { root_crl_number: Some(2), ..at(old) }, "crl-number", "Intel SGX Root CA"),
         ("PCK list", CollateralSpec { pck_crl_number: Some(2), ..at(old) }, "crl-number", "Intel SGX PCK Platform CA"),
@@ -138,7 +138,8 @@ fn tcb_info_of_another_kind_of_platform_has_numbers_of_its_own() {
     other.tcb_info["tcbEvaluationDataNumber"] = json!(19);
     let case = tdx_case::Case::of(PckSpec { fmspc: [0xb0, 0xc0, 0x6f, 0, 0, 1], ..PckSpec::default() });
     tdx_case::Case { collateral: other, ..case }.run().unwrap().verify_newest(&mut seen).unwrap();
-    assert_eq!(seen.iter().count(), count + 2);
+    // Its TCB info's two, and when the QE identity was issued.
+    assert_eq!(seen.iter().count(), count + 3);
 }
 
 /// The default quote with all of these sets at once, and what was sighted.

@@ -3,7 +3,7 @@
 use super::{Authentic, Bound};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use strongroom_appraisal::azure::{authenticate_snp_recording, authenticate_tdx_recording};
+use strongroom_appraisal::azure::{authenticate_snp_recording, authenticate_tdx_recording, verify_tdx_vtpm};
 use strongroom_appraisal::{Endorsements, Policy, Roots, Sightings, SnpPolicy, UnixTime, authenticate_recording, tdx};
 use strongroom_wire::azure::{self, HclReport};
 use strongroom_wire::bytes::from_base64;
@@ -206,9 +206,14 @@ impl Evidence {
                 same(Code::ReportDataMismatch, &body.report_data, &bound.report_data)?;
                 same(Code::DeploymentMismatch, &body.mrconfigid, &[&bound.document.0[..], &[0; 16]].concat())
             }
-            Self::AzureSnp(evidence, _) | Self::AzureTdx(evidence, _) => {
+            Self::AzureSnp(evidence, _) => {
                 let quoted = tpm::Quote::parse(&evidence.message)?;
                 same(Code::NonceMismatch, &quoted.extra_data, tpm_nonce(&quoted, bound))
+            }
+            // The quote names no nonce, and is published where somebody shows it: the TPM that it vouches for has to.
+            Self::AzureTdx(evidence, quote) => {
+                let quoted = tpm::Quote::parse(&evidence.message)?;
+                verify_tdx_vtpm(evidence, &quote.body.report_data, tpm_nonce(&quoted, bound))
             }
         }
     }

@@ -15,8 +15,8 @@
 //!    boots is served, and AMD sees less of a liar than of an operator who restarts a fleet without a cache.
 //!
 //! What a liar gains is that new chips of others, from the same network or beyond the common budget, are `busy` for a while.
-//! Chips that were seen before are never held up. Chains and lists are twelve in all and have a small budget of their own, which
-//! Intel's collateral shares, since only a genuine machine's quote makes anybody ask for that; one that cannot be had is asked
+//! Chips that were seen before are never held up. Chains and lists are twelve in all and have a small budget of their own, and
+//! Intel's collateral one like it: only a quote of a genuine machine that was made for the session makes anybody ask for that; one that cannot be had is asked
 //! for more and more seldom.
 
 use super::unavailable;
@@ -37,8 +37,8 @@ pub(crate) const QUESTIONS: u32 = ALL.burst;
 /// Questions of one peer at once, unless the operator says otherwise; and one more each so many seconds.
 pub(crate) const PEER_QUESTIONS: u32 = 8;
 const PEER_INTERVAL: u64 = 60;
-/// Questions for chains, lists and sets of collateral, of all peers: twelve of AMD's there are, and one of Intel's for each kind
-/// of platform, each good for days.
+/// Questions for chains and lists of AMD's, of all peers: twelve there are, each good for days. As many for sets of collateral of
+/// Intel's, of which there is one for each kind of platform.
 const PUBLISHED: Rate = Rate { burst: 12, interval: 60 };
 /// How long an answer that will stay is remembered, in seconds.
 const LASTING: u64 = 600;
@@ -66,6 +66,7 @@ pub(super) struct Admission {
 struct State {
     all: Budget,
     published: Budget,
+    collateral: Budget,
     peers: PeerBudgets,
     /// How many wait for each question that is under way.
     under_way: HashMap<Question, usize>,
@@ -104,6 +105,7 @@ impl Admission {
         let state = State {
             all: Budget::default(),
             published: Budget::default(),
+            collateral: Budget::default(),
             peers: PeerBudgets::new(Rate { burst: peer_questions, interval: PEER_INTERVAL }),
             under_way: HashMap::new(),
             failed: HashMap::new(),
@@ -130,10 +132,12 @@ impl Admission {
         }
         let new = !state.under_way.contains_key(&question);
         if new && !question.is_of_a_chip() {
-            if !state.published.has(requests, PUBLISHED, now) {
-                return Err(Refusal::new(Code::Busy, "questions for chains and lists"));
+            let of_intel = matches!(question, Question::Collateral(_));
+            let budget = if of_intel { &mut state.collateral } else { &mut state.published };
+            if !budget.has(requests, PUBLISHED, now) {
+                return Err(Refusal::new(Code::Busy, "questions for chains, lists and collateral"));
             }
-            state.published.spend(requests);
+            budget.spend(requests);
         } else if new {
             if !state.peers.has(peer, requests, now) {
                 return Err(Refusal::new(Code::Busy, "questions for chips that nobody has asked for, of one peer"));

@@ -420,3 +420,41 @@ async fn report_of_azure_s_paravisor_is_no_evidence_of_a_guest_of_our_own() {
     let guest = Guest::launch(&world, &document).await;
     assert_eq!(guest.refused(&shown).await, "nonce-mismatch");
 }
+
+#[tokio::test]
+async fn published_quote_with_an_invented_tpm_makes_nobody_ask() {
+    let (world, document) = World::ready_for_azure_on_tdx().await;
+    let (guest, azure) = launch_azure("az-tdx-vtpm", &world, &document).await;
+    let mut shown = azure.shown(&guest);
+    // The quote of that machine, above a paravisor and a TPM of one's own.
+    let own = Vtpm::generate().unwrap();
+    let (message, signature) = own.quote(&azure.nonce, &azure.pcrs).unwrap();
+    let report = azure::hcl_report(azure::TDX, &[0x81], &own.runtime_data().unwrap()).unwrap();
+    let pcrs = azure.pcrs;
+    let invented = Evidence { hcl_report: report, message, signature, pcrs, td_quote: None, vcek: None };
+    let quote = shown["tee-evidence"]["primary_evidence"]["td_quote"].take();
+    shown = guest.attestation_with(azure::document(&invented));
+    shown["tee-evidence"]["primary_evidence"]["td_quote"] = quote;
+    assert_eq!(guest.refused(&shown).await, "report-data-mismatch");
+    assert_eq!(world.vendors().asked(), [""; 0]);
+}
+
+#[tokio::test]
+async fn newer_identity_of_the_quoting_enclave_with_another_kind_of_platform_keeps_no_guest_out() {
+    let (world, document) = World::ready_for_tdx().await;
+    assert_eq!(attest_tdx(&world, &document).await, 200);
+    let window = CollateralSpec::default().root_crl_window;
+    let (mut tcb_info, later) = (tcb_info(&window), window.start + 1000..window.end);
+    tcb_info["fmspc"] = json!("C0C06F000000");
+    let spec = CollateralSpec { tcb_info, qe_identity: qe_identity(&later), ..CollateralSpec::default() };
+    let collateral = world.intel.collateral(&spec).unwrap();
+    world.vendors().add_intel(&collateral, "c0c06f000000", "platform").unwrap();
+    let guest = tdx(&world, &document).await;
+    let pck = PckSpec { fmspc: [0xc0, 0xc0, 0x6f, 0, 0, 0], ..PckSpec::default() };
+    let pck = world.intel.issue(pck).unwrap();
+    let shown = json!(TdxEvidence::new(&quote(&guest).sign(&pck).unwrap(), None));
+    assert_eq!(guest.post(&guest.attestation_with(shown)).await.status, 200);
+    let asked = world.vendors().asked().len();
+    assert_eq!(attest_tdx(&world, &document).await, 200);
+    assert_eq!(world.vendors().asked().len(), asked);
+}

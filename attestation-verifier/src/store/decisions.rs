@@ -285,7 +285,7 @@ mod tests {
         for recorded in futures_util::future::join_all((0..8).map(|_| store.record(&clock, &one))).await {
             assert_eq!(recorded.unwrap_err().code, Code::StoreFailed);
         }
-        store.execute("DROP TRIGGER full").await;
+        store.execute("DROP TRIGGER IF EXISTS full").await;
         assert_eq!(store.record(&clock, &one).await.unwrap().seq(), 1);
     }
 
@@ -374,7 +374,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn log_put_back_with_what_was_signed_then_is_noticed_where_keys_changed_since() {
+    async fn log_put_back_with_what_was_signed_then_is_noticed_while_it_is_open_and_at_a_start_where_keys_changed_since()
+     {
         for changed in [false, true] {
             let folder = tempfile::tempdir().unwrap();
             let store = open(folder.path()).await.unwrap();
@@ -400,7 +401,10 @@ mod tests {
             }
             put_back(&store, triggers).await;
             let recorded = store.record(&at(7), &event(3)).await.err();
-            assert_eq!(recorded.map(|refusal| refusal.code), changed.then_some(Code::StoreTampered));
+            assert_eq!(recorded.map(|refusal| refusal.code), Some(Code::StoreTampered));
+            drop(store);
+            let opened = open(folder.path()).await.err();
+            assert_eq!(opened.map(|refusal| refusal.code), changed.then_some(Code::StoreTampered));
         }
     }
 
@@ -416,7 +420,7 @@ mod tests {
                     "CREATE TEMP TRIGGER full BEFORE INSERT ON leaves BEGIN SELECT RAISE(ABORT, 'disk full'); END";
                 store.execute(trigger).await;
             } else {
-                store.execute("DROP TRIGGER full").await;
+                store.execute("DROP TRIGGER IF EXISTS full").await;
             }
             let mut transaction = store.begin().await.unwrap();
             transaction.put_key(&id, b"value", 5).await.unwrap();

@@ -15,6 +15,7 @@ use strongroom_appraisal::UnixTime;
 use strongroom_tlog::{
     Checkpoint, NoteSigner, SignedNote, Tile, Tiles, Trust, VerifiedCheckpoint, entries, root, tiles_of_root,
 };
+use strongroom_wire::digest::Sha256;
 use strongroom_wire::merkle::leaf_hash;
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -66,6 +67,8 @@ pub(crate) struct Committed {
     pub(super) tiles: Tiles,
     /// How many entries there are.
     pub(super) size: u64,
+    /// The root of the tree over them.
+    pub(super) root: Sha256,
     /// The signed checkpoint.
     pub(super) checkpoint: SignedNote,
 }
@@ -108,14 +111,20 @@ impl Growing {
         Self { size: 0, tiles: Tiles::default(), leaves: Vec::new() }
     }
 
-    /// The end of the log: its checkpoint is signed and authenticated, the last tiles hash to its root, and the last leaf is the
-    /// last of its tree.
+    /// The end of the log: its checkpoint is signed and authenticated, and is the one that was committed `last`, where that is known;
+    /// the last tiles hash to its root, and the highest number of an entry is that of its last.
     ///
     /// # Errors
     /// `store-tampered`; `store-failed`.
-    pub(super) async fn load(sql: &mut SqliteConnection, keys: Keys<'_>) -> Result<Self> {
+    pub(super) async fn load(sql: &mut SqliteConnection, keys: Keys<'_>, last: Option<(u64, Sha256)>) -> Result<Self> {
         let (_, checkpoint) = head(sql, keys).await?;
         let size = checkpoint.size();
+        if let Some((committed, want)) = last.filter(|last| *last != (size, checkpoint.root())) {
+            let refusal = tampered("the audit log was put back");
+            return Err(refusal
+                .got(format!("{size} entries, root {}", checkpoint.root()))
+                .want(format!("{committed} entries, root {want}")));
+        }
         let tiles = tiles(sql, tiles_of_root(size)?).await?;
         let found = root(size, &tiles).map_err(|e| tampered("the audit log's tiles").because(e))?;
         if found != checkpoint.root() {
@@ -180,7 +189,7 @@ impl Growing {
         let mut checkpoint = Checkpoint { origin, size: self.size, root }.note()?;
         keys.log.sign(&mut checkpoint, 0)?;
         authenticate(sql, &checkpoint, keys).await?;
-        Ok(Committed { tiles: self.tiles, size: self.size, checkpoint })
+        Ok(Committed { tiles: self.tiles, size: self.size, root, checkpoint })
     }
 }
 
@@ -255,7 +264,7 @@ pub(super) async fn bundle(sql: &mut SqliteConnection, tile: Tile) -> Result<Vec
 /// `store-tampered`; `store-failed`.
 pub(super) async fn verify(sql: &mut SqliteConnection, first: u64, keys: Keys<'_>) -> Result<()> {
     // Its end, and that there is no entry beyond.
-    Growing::load(sql, keys).await?;
+    Growing::load(sql, keys, None).await?;
     let (_, checkpoint) = head(sql, keys).await?;
     for index in first / WIDTH..checkpoint.size().div_ceil(WIDTH) {
         let tile = Tile::of_tree(0, index, checkpoint.size())?;

@@ -10,9 +10,10 @@ use crate::master_key::MasterKey;
 use core::ops::{Deref, DerefMut};
 use sqlx::sqlite::SqliteTransactionManager as Manager;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, SqlSafeStr as _};
+use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
 use sqlx_core::transaction::TransactionManager as _;
 use std::sync::{Arc, OnceLock};
+use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -23,6 +24,12 @@ pub(super) struct Writer {
     connection: SqliteConnection,
     /// Whether a transaction was begun and neither committed nor rolled back.
     open: bool,
+    /// Whether somebody's savepoint is to be gone back to before anything else.
+    undo: bool,
+    /// Whether the connection failed, and nothing more is done on it.
+    broken: bool,
+    /// The end of the log that was committed last. Nobody else appends, so that any other was put in its place.
+    last: Option<(u64, Sha256)>,
     group: Group,
 }
 
@@ -53,7 +60,7 @@ pub(super) struct Writing<'a> {
 enum Stage {
     /// It may still be given up alone.
     Deciding,
-    /// Whether it is part of the transaction is for the database to say.
+    /// Given up now, it takes the transaction along.
     Joining,
     /// It is.
     Joined,
@@ -62,7 +69,7 @@ enum Stage {
 impl Writer {
     /// A writer with this connection, and with what another one is made by.
     pub(super) fn new(connection: SqliteConnection, options: SqliteConnectOptions) -> Self {
-        Self { options, connection, open: false, group: Group::default() }
+        Self { options, connection, open: false, undo: false, broken: false, last: None, group: Group::default() }
     }
 
     /// The connection, for what tests do behind everybody's back.
@@ -71,40 +78,61 @@ impl Writer {
         &mut self.connection
     }
 
-    /// Begins the transaction, where none is shared yet. While it lasts nobody else changes the schema.
-    async fn open(&mut self, schema: &Schema) -> Result<()> {
+    /// Begins the transaction, where none is shared yet; whether it did.
+    async fn open(&mut self) -> Result<bool> {
+        self.settle().await;
         if self.open {
-            return Ok(());
+            return Ok(false);
+        }
+        if self.broken {
+            self.replace().await?;
         }
         let begin = || Some("BEGIN IMMEDIATE".into_sql_str());
         let began = match Manager::begin(&mut self.connection, begin()).await {
-            // A disk that is full, or fails, rolls back by itself, of which sqlx knows nothing: to it there still is a transaction.
+            // A transaction that nobody waited for was rolled back by SQLite itself, of which sqlx knows nothing.
             Err(sqlx::Error::InvalidSavePointStatement) => {
-                self.connection = self.options.connect().await.map_err(failed("opening"))?;
+                self.replace().await?;
                 Manager::begin(&mut self.connection, begin()).await
             }
             began => began,
         };
         began.map_err(failed("transaction"))?;
         self.open = true;
-        let verified = schema.verify(&mut self.connection).await;
-        if verified.is_err() {
-            self.give_up();
+        Ok(true)
+    }
+
+    /// Takes another connection: whatever the old one had not committed is undone when it is closed.
+    async fn replace(&mut self) -> Result<()> {
+        let another = self.options.connect().await.map_err(failed("opening"))?;
+        let old = core::mem::replace(&mut self.connection, another);
+        self.broken = false;
+        // It may be beyond closing.
+        drop(old.close_hard().await);
+        Ok(())
+    }
+
+    /// Goes back to before what somebody gave up. Where there is nothing to go back to, SQLite rolled back all of the transaction by
+    /// itself, as it does when a disk is full or fails: then nobody's change is there any more.
+    async fn settle(&mut self) {
+        if core::mem::take(&mut self.undo)
+            && let Err(error) = Manager::rollback(&mut self.connection).await
+        {
+            self.fail(failed("savepoint")(error));
         }
-        verified
     }
 
     /// Rolls the transaction back. Nobody waits for it.
     fn give_up(&mut self) {
         Manager::start_rollback(&mut self.connection);
-        self.open = false;
+        (self.open, self.undo) = (false, false);
         self.group = Group::default();
     }
 
-    /// Rolls the transaction back, and says so to all who wait for it.
+    /// Says to all who wait for the transaction that it failed. What is left of it goes with its connection.
     fn fail(&mut self, refusal: Refusal) {
         let outcome = Arc::clone(&self.group.outcome);
         self.give_up();
+        self.broken = true;
         // Nobody said before what it came to.
         drop(outcome.set(Err(refusal)));
     }
@@ -115,6 +143,7 @@ impl Writer {
         let Some(writer) = &mut closing.0 else { return };
         match writer.commit(keys).await {
             Ok(committed) => {
+                writer.last = committed.as_ref().map(|committed| (committed.size, committed.root)).or(writer.last);
                 let group = core::mem::take(&mut writer.group);
                 writer.open = false;
                 drop(group.outcome.set(Ok(committed)));
@@ -161,8 +190,13 @@ impl<'a> Writing<'a> {
         savepoint: bool,
     ) -> Result<Self> {
         let mut writer = mutex.lock().await;
-        writer.open(schema).await?;
+        let began = writer.open().await?;
+        // From here on it is given up where this is.
         let mut writing = Self { mutex, writer, keys, savepoint: false, stage: Stage::Deciding };
+        if began {
+            // While the transaction lasts nobody else changes the schema.
+            schema.verify(&mut writing.writer.connection).await?;
+        }
         if savepoint {
             // sqlx rolls it back where nobody waits for the answer any more.
             Manager::begin(&mut writing.writer.connection, None).await.map_err(failed("savepoint"))?;
@@ -181,9 +215,12 @@ impl<'a> Writing<'a> {
     /// # Errors
     /// `store-tampered`; `store-failed`.
     pub(super) async fn log(&mut self) -> Result<&mut Growing> {
-        let Writer { connection, group, .. } = &mut *self.writer;
+        let Writer { connection, group, last, .. } = &mut *self.writer;
         if group.log.is_none() {
-            group.log = Some(Growing::load(connection, self.keys).await?);
+            // Where it fails, SQLite may have rolled back.
+            self.stage = Stage::Joining;
+            group.log = Some(Growing::load(connection, self.keys, *last).await?);
+            self.stage = Stage::Deciding;
         }
         group.log.as_mut().ok_or_else(|| Refusal::new(Code::Internal, "audit log"))
     }
@@ -211,6 +248,7 @@ impl<'a> Writing<'a> {
         let (mutex, keys) = (self.mutex, self.keys);
         drop(self);
         let mut writer = mutex.lock().await;
+        writer.settle().await;
         if outcome.get().is_none() {
             writer.close(keys).await;
         }
@@ -223,14 +261,16 @@ impl Drop for Writing<'_> {
         if self.stage == Stage::Joined {
             return;
         }
-        if self.savepoint {
-            Manager::start_rollback(&mut self.writer.connection);
-        }
         if self.stage == Stage::Joining {
-            // The others' entries are numbered after its own.
+            // What the database made of it is not known, and the others' entries are numbered after its own.
             self.writer.fail(interrupted());
         } else if self.writer.group.members == 0 {
+            if self.savepoint {
+                Manager::start_rollback(&mut self.writer.connection);
+            }
             self.writer.give_up();
+        } else {
+            self.writer.undo = self.savepoint;
         }
     }
 }

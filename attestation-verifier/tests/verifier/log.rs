@@ -5,7 +5,7 @@ use crate::guest::Guest;
 use crate::world::{KEY, KEY_VALUE, World};
 use futures_util::future::join_all;
 use http::{Method, Request, StatusCode};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
@@ -145,7 +145,12 @@ struct Process {
 impl Process {
     fn start(config: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom-verifier"));
-        let mut child = command.arg("--config").arg(config).stderr(Stdio::piped()).spawn().unwrap();
+        command.arg("--config").arg(config);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
         let admin = lines.find_map(|line| line.strip_prefix("admin listening on ").map(ToOwned::to_owned)).unwrap();
         lines.find(|line| line.starts_with("listening on ")).unwrap();
@@ -246,5 +251,67 @@ async fn nothing_that_was_answered_is_lost_however_often_the_service_is_killed()
     let stored: BTreeSet<u64> =
         keys.iter().map(|key| key["id"].as_str().unwrap().strip_prefix("a/b/").unwrap().parse().unwrap()).collect();
     assert_eq!(stored, recorded.into_keys().collect(), "what is on record is in force, and nothing else");
+    process.kill();
+}
+
+/// Stored keys and recorded calls by number, of a log that is verified whole.
+async fn stored_and_recorded(
+    process: &Process,
+    http: &HttpClient,
+    token: &str,
+    key: NoteVerifier,
+) -> [BTreeSet<u64>; 2] {
+    let get = async |path: &str| call(http, &process.admin, token, Method::GET, path, vec![]).await.unwrap().1;
+    let keys: Vec<Value> = serde_json::from_slice(&get("keys").await).unwrap();
+    let (leaves, ..) = verified(get, key).await;
+    let entries = leaves.iter().map(|leaf| Entry::parse(leaf).unwrap()).filter(|entry| entry.code.is_empty());
+    let recorded =
+        entries.filter_map(|entry| Some(entry.subject.strip_prefix("PUT /admin/v1/keys/a/b/")?.parse().unwrap()));
+    let stored = keys.iter().map(|key| key["id"].as_str().unwrap().strip_prefix("a/b/").unwrap().parse().unwrap());
+    [stored.collect(), recorded.collect()]
+}
+
+/// SQLite then rolls back by itself what several clients share.
+#[tokio::test(flavor = "multi_thread")]
+async fn disk_that_takes_no_more_lets_nothing_through_without_its_entry_and_needs_no_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = binary::config(folder.path(), "log = 'error'\n");
+    let identity: Value = serde_json::from_slice(&binary::run(&file, &["--identity"]).stdout).unwrap();
+    let pin = hex_array(identity["pin"].as_str().unwrap(), "pin").unwrap();
+    // Writes beyond 1 MiB fail, by a soft limit that is taken away later. Whoever ignores the signal is told by an error.
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg("trap '' XFSZ; ulimit -S -f 2048; exec \"$0\" --config \"$1\"");
+    shell.arg(env!("CARGO_BIN_EXE_strongroom-verifier")).arg(&file);
+    let process = Process::spawn(shell);
+    let token = std::fs::read_to_string(folder.path().join("admin-token")).unwrap().trim().to_owned();
+    let http = HttpClient::new(&ServerTrust::Pin(pin), false).unwrap();
+    let next = AtomicU64::new(0);
+    let client = async |calls: u64| {
+        let mut answered = Vec::new();
+        for _ in 0..calls {
+            let id = next.fetch_add(1, Ordering::SeqCst);
+            let put = call(&http, &process.admin, &token, Method::PUT, &format!("keys/a/b/{id}"), vec![7; 4000]).await;
+            match put.unwrap() {
+                (StatusCode::CREATED, _) => answered.push(id),
+                (status, body) => {
+                    let refused: Value = serde_json::from_slice(&body).unwrap();
+                    assert_eq!((status.as_u16(), &refused["code"]), (500, &json!("store-failed")));
+                }
+            }
+        }
+        answered
+    };
+    let full: BTreeSet<u64> = join_all((0..16).map(|_| client(40))).await.into_iter().flatten().collect();
+    let asked = next.load(Ordering::SeqCst);
+    assert!(!full.is_empty() && (full.len() as u64) < asked, "{} of {asked}", full.len());
+
+    let unlimited = Rlimit { current: None, maximum: None };
+    prlimit(Some(Pid::from_child(&process.child)), Resource::Fsize, unlimited).unwrap();
+    let room: Vec<u64> = client(5).await;
+    assert_eq!(room.len(), 5, "it goes on by itself");
+    let key = NoteVerifier::parse(identity["log_key"].as_str().unwrap()).unwrap();
+    let [stored, recorded] = stored_and_recorded(&process, &http, &token, key).await;
+    assert_eq!(stored, recorded, "nothing without its entry, no entry without its effect");
+    assert_eq!(stored, full.into_iter().chain(room).collect(), "what was answered, and nothing else");
     process.kill();
 }

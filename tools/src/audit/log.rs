@@ -87,6 +87,9 @@ impl Log {
         checkpoint: &VerifiedCheckpoint,
     ) -> Result<Vec<(u64, Vec<u8>)>> {
         let mut verified = Vec::new();
+        if range.is_empty() {
+            return Ok(verified);
+        }
         for index in range.start / WIDTH..range.end.div_ceil(WIDTH) {
             let bundle = Tile::of_tree(0, index, checkpoint.size())?;
             let leaves = self.leaves(bundle).await?;

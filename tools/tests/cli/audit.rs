@@ -114,6 +114,7 @@ fn decisions_are_printed_with_their_codes() {
     assert_eq!(service.run(&["audit", "show", "2"]).done().json()["seq"], 2);
     let kinds = service.run(&["audit", "show", "--kind", "admin"]).done().json();
     assert_eq!(kinds.as_array().unwrap().len(), 1);
+    assert_eq!(service.run(&["audit", "show", "--after", "1000"]).done().json(), json!([]));
     service.run(&["audit", "show", "5"]).refused(1, "log-proof-invalid");
     assert_eq!(service.run(&["audit", "show", "--limit", "0"]).refused(2, "usage").code, 2);
     let last = service.run(&["audit", "tail", "-n", "2"]).done().json();

@@ -64,15 +64,17 @@ impl Models {
         Ok(Self { clients: registries.iter().map(client).collect::<Result<_>>()?, facts: Mutex::default() })
     }
 
-    /// The first model of the deployment that is signed, and promoted at `now`, as the policy demands and sealed with this key.
+    /// The model of the deployment that is signed, and promoted at `now`, as the policy demands and sealed with this key.
     /// Whatever comes of it, what registries show of promotions is added to what is known of them.
     ///
-    /// All that are sealed with this key must be: one key opens all of them. A model that cannot be judged does not stand in the way
+    /// All that are sealed with this key must be, and be one artifact: one key would open all of them, and what policies are asked
+    /// about is one. A model that cannot be judged does not stand in the way
     /// of another that can, where it is sealed with another key. Where none is found and some could not be judged, the reason of the
     /// first such one is the answer.
     ///
     /// # Errors
-    /// `key-not-in-deployment`: every model was judged, none is sealed with this key; `registry-not-allowed`;
+    /// `key-not-in-deployment`: every model was judged, none is sealed with this key; `key-shared`: two manifests are;
+    /// `registry-not-allowed`;
     /// `timeout`; those of [`verify_signed`] and of a promotion.
     pub(crate) async fn find(
         &self,
@@ -96,10 +98,17 @@ impl Models {
         known: &mut Known,
         now: UnixTime,
     ) -> Result<Fact> {
-        let (mut found, mut unjudged, mut untrusted) = (None, None, None);
+        let (mut found, mut unjudged, mut untrusted) = (None::<Fact>, None, None);
         for model in &deployment.settings().models {
             match self.judge(model, policy, known, now).await {
-                Ok(fact) if fact.key.as_ref() == Some(key) => drop(found.get_or_insert(fact)),
+                Ok(fact) if fact.key.as_ref() == Some(key) => match &found {
+                    Some(first) if first.reference != fact.reference => {
+                        let shared = Refusal::new(Code::KeyShared, format!("key `{key}`"));
+                        let both = format!("`{}` and `{}`", first.reference, fact.reference);
+                        untrusted.get_or_insert(shared.got(both).want("one artifact a key"));
+                    }
+                    _ => found = Some(fact),
+                },
                 Ok(_) => {}
                 Err(refusal) => {
                     let refusal = refusal.within(format!("model `{}`", model.name));

@@ -355,6 +355,8 @@ codes! {
     KeyDisabled = "key-disabled", Refused, "";
     /// A key of that id exists with another value.
     KeyExists = "key-exists", Configuration, "a data key is immutable at its id: choose a new id";
+    /// Two models of the deployment document are sealed with one key.
+    KeyShared = "key-shared", Refused, "give each artifact a key of its own: strongroom model reseal";
     /// No model of the deployment document is sealed with that key.
     KeyNotInDeployment = "key-not-in-deployment", Refused, "the deployment must name a signed model whose manifest names this key";
     /// A resource that was wrapped to a guest's key does not open with it.

@@ -131,8 +131,31 @@ impl Verifier {
             self.refused_unproven(trail, refusal).await?;
             return Err(refusal.clone());
         }
-        let recorded = self.store.record(&self.clock, &trail.event(accepted.as_ref().err())).await?; // 5
+        let mut store = self.store.begin().await?;
+        let now = self.clock.now();
+        let accepted = match accepted {
+            Ok(accepted) => self.still_accepts(&mut store, shown, &authentic, accepted, now).await,
+            Err(refusal) => Err(refusal),
+        };
+        let recorded = store.commit(now, &trail.event(accepted.as_ref().err())).await?; // 5
         Ok((authentic, accepted?, recorded))
+    }
+
+    /// What was accepted, where that still holds as the transaction that records it sees it: a vendor may have been waited for.
+    async fn still_accepts(
+        &self,
+        store: &mut Transaction<'_>,
+        shown: &Shown,
+        authentic: &Authentic,
+        accepted: Accepted,
+        now: u64,
+    ) -> Result<Accepted> {
+        verify_dates(authentic, now)?;
+        authentic.verify_newest(&mut store.seen().await?)?;
+        let policies = store.policies_in_force(now).await?;
+        let Judgement { accepted: policies, .. } =
+            judge(authentic, &shown.bound, &policies).map_err(|(refusal, _)| refusal)?;
+        Ok(Accepted { policies, ..accepted })
     }
 
     /// The evidence, and why there is no revocation list where none could be had.

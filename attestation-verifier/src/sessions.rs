@@ -2,8 +2,8 @@
 //! attested key, until the session expires.
 //!
 //! All of it is in memory: a restart ends every session. Their number is bounded: a new one takes the place of the oldest
-//! that proved nothing, and none takes the place of an accepted one. What that costs does not grow with their number: whoever
-//! opens sessions and leaves them costs others nothing but their own that lie as long unused.
+//! that proved nothing, those whose nonce was used last of all, and none takes the place of an accepted one. What that costs does not grow
+//! with their number: whoever opens sessions and leaves them costs others nothing but their own that lie as long unused.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,7 +34,10 @@ pub(crate) struct Sessions {
 #[derive(Debug, Default)]
 struct Table {
     sessions: HashMap<String, Session>,
+    /// Those whose nonce nobody used yet.
     unproven: BTreeMap<u64, String>,
+    /// Those whose nonce was used, in the order of that.
+    spent: BTreeMap<u64, String>,
     accepted: BTreeMap<u64, String>,
     next: u64,
 }
@@ -127,11 +130,17 @@ impl Sessions {
     /// `session-unknown`, `session-expired`, `nonce-used`.
     pub(crate) fn take_nonce(&self, id: &str, now: UnixTime) -> Result<Challenged> {
         let mut table = self.lock();
+        let spent = table.next;
         let session = table.current(id, now)?;
         match session.state {
             State::Challenged => {
                 session.state = State::Spent;
-                Ok(session.challenged.clone())
+                let opened = core::mem::replace(&mut session.number, spent);
+                let challenged = session.challenged.clone();
+                table.next = spent.saturating_add(1);
+                table.unproven.remove(&opened);
+                table.spent.insert(spent, id.to_owned());
+                Ok(challenged)
             }
             State::Spent | State::Accepted(_) => Err(Refusal::new(Code::NonceUsed, "session")),
         }
@@ -148,7 +157,7 @@ impl Sessions {
             State::Spent => {
                 session.state = State::Accepted(Arc::new(attested));
                 let number = session.number;
-                table.unproven.remove(&number);
+                table.spent.remove(&number);
                 table.accepted.insert(number, id.to_owned());
                 Ok(())
             }
@@ -184,12 +193,16 @@ impl Table {
         Err(Refusal::new(Code::SessionExpired, "session").got(now).want(format!("before {}", session.expires)))
     }
 
-    /// Takes one session out: of the accepted ones the oldest where that is over, else the oldest that proved nothing. An expired one
+    /// Takes one session out: of the accepted ones the oldest where that is over, else the oldest whose nonce nobody used, else the
+    /// one whose nonce was used first: what is being appraised gives way to no flood of challenges. An expired one
     /// is kept as long as there is room, to be told from one that never was.
     fn make_room(&mut self, now: UnixTime) -> Result<()> {
         let is_over = |id: &String| self.sessions.get(id).is_none_or(|session| now >= session.expires);
         let over = self.accepted.first_key_value().is_some_and(|(_, id)| is_over(id));
-        let oldest = if over { self.accepted.pop_first() } else { self.unproven.pop_first() };
+        let oldest = match over {
+            true => self.accepted.pop_first(),
+            false => self.unproven.pop_first().or_else(|| self.spent.pop_first()),
+        };
         let (_, id) = oldest.ok_or_else(|| Refusal::new(Code::Busy, "sessions").got(self.sessions.len()))?;
         self.sessions.remove(&id);
         Ok(())
@@ -236,6 +249,24 @@ mod tests {
         assert_eq!(sessions.take_nonce(&id, 1000 + LIFETIME).unwrap_err().code, Code::SessionExpired);
         assert!(sessions.take_nonce(&id, 1000 + LIFETIME - 1).is_ok());
         assert_eq!(sessions.take_nonce("0", 1000).unwrap_err().code, Code::SessionUnknown);
+    }
+
+    #[test]
+    fn session_that_is_being_appraised_outlasts_a_flood_of_challenges() {
+        let sessions = Sessions::with_capacity(3);
+        let id = sessions.open(KEYS, 0).unwrap().id;
+        sessions.take_nonce(&id, 0).unwrap();
+        (0..100).for_each(|_| drop(sessions.open(Purpose::Passport, 1).unwrap()));
+        sessions.accept(&id, attested(), 1).unwrap();
+        assert!(sessions.attested(&id, 1).is_ok());
+        // Where all that is left was used, the one that was used first goes.
+        let [first, second] = [0, 1].map(|_| sessions.open(KEYS, 1).unwrap().id);
+        for id in [&first, &second] {
+            sessions.take_nonce(id, 1).unwrap();
+        }
+        drop(sessions.open(KEYS, 1).unwrap());
+        assert_eq!(sessions.accept(&first, attested(), 1).unwrap_err().code, Code::SessionUnknown);
+        sessions.accept(&second, attested(), 1).unwrap();
     }
 
     #[test]

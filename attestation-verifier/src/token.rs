@@ -62,7 +62,8 @@ pub(crate) fn claims(
         sub: document.oci(),
         jti: about.id.to_owned(),
         iat: now,
-        exp: now.saturating_add(LIFETIME),
+        // Nothing that it rests on ends before it.
+        exp: now.saturating_add(LIFETIME).min(*authentic.valid().end()),
         root: authentic.root(),
         cnf: Confirmation { jkt: about.thumbprint.to_owned() },
         verifier_id: VerifierId { developer: "strongroom".to_owned(), build: env!("CARGO_PKG_VERSION").to_owned() },

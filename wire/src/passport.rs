@@ -59,6 +59,12 @@ impl Request {
                 .got(audience.chars().take(limits::AUDIENCE).collect::<String>())
                 .want(format!("1 to {} bytes, not `{}`", limits::AUDIENCE, ear::AUDIENCE)));
         }
+        // One report for thousands of nonces would be thousands of rows of the audit log.
+        if !request.evidence.path.is_empty() {
+            return Err(Refusal::new(Code::RequestInvalid, "path of the nonce")
+                .got(request.evidence.path.len())
+                .want("none"));
+        }
         Ok(request)
     }
 
@@ -119,6 +125,14 @@ mod tests {
             assert_eq!(parse(&request(&audience)).is_ok(), accepted, "{}", audience.len());
         }
         assert_eq!(parse(&request(ear::AUDIENCE)).unwrap_err().code, Code::RequestInvalid);
+    }
+
+    #[test]
+    fn report_of_one_nonce_accepted_and_one_of_many_refused() {
+        let mut many = request("a");
+        assert!(parse(&many).is_ok());
+        many.evidence.path = vec![crate::merkle::Sibling::Left(Sha256([2; 32]))];
+        assert_eq!(parse(&many).unwrap_err().code, Code::RequestInvalid);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::guest::Guest;
 use crate::world::{Answer, KEY, KEY_VALUE, Trust, World};
 use http::Method;
 use serde_json::{Value, json};
+use strongroom_devkit::amd::VekSpec;
 use strongroom_devkit::intel::{CollateralSpec, PckSpec};
 use strongroom_devkit::quote::QuoteSpec;
 use strongroom_devkit::report::ReportSpec;
@@ -85,6 +86,16 @@ fn problem(answer: &Answer) -> (u16, String) {
     let problem = answer.json();
     assert_eq!(problem["status"], answer.status.as_u16());
     (answer.status.as_u16(), answer.code())
+}
+
+#[tokio::test]
+async fn passport_ends_with_the_certificate_that_it_rests_on() {
+    let (mut world, document) = World::ready().await;
+    let ends = world.now() + 100;
+    world.vek = world.hierarchy.issue(VekSpec { validity: world.now() - 100..ends, ..VekSpec::default() }).unwrap();
+    let token = Enclave::launch(&world, &document).await.passport().await;
+    let claims: EarClaims = issuer(&world).await.verify(&token, world.now(), AUDIENCE).unwrap();
+    assert_eq!((claims.iat, claims.exp), (world.now(), ends));
 }
 
 #[tokio::test]

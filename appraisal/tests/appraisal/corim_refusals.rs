@@ -274,6 +274,9 @@ fn tdx_measurement_with_one_thing_wrong_refused() {
 fn digest_under_the_algorithm_s_name_and_mrtd_as_a_list_of_one_accepted() {
     let named =
         comid_with(CorimPlatform::Snp, |comid| *at(comid, &path(MEASUREMENTS, &[0, 1, 2, 0, 0])) = text("sha-384"));
+    let other =
+        comid_with(CorimPlatform::Snp, |comid| *at(comid, &path(MEASUREMENTS, &[0, 1, 2, 0, 0])) = text("sha-512"));
+    assert_eq!(code(&other, &[]), INVALID);
     let listed = comid_with(CorimPlatform::Tdx, |comid| {
         let mrtd = at(comid, &path(MEASUREMENTS, &[0, 1, -83]));
         *mrtd = Value::Array(vec![mrtd.clone()]);

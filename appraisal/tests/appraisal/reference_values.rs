@@ -444,8 +444,26 @@ fn printable_labels_of_as_many_guests_as_the_limit_accepted_and_others_refused()
     assert_eq!(parse(&named), Err(Code::ReferenceValuesInvalid));
     let mut long = parse(&bundle()).unwrap();
     assert!(long.to_json().is_ok());
-    long.snp.as_mut().unwrap().guests[0].label.image = "x".repeat(limits::SIGNED_DOCUMENT);
-    assert_eq!(long.to_json().unwrap_err().code, Code::TooLarge);
+    let mut of_length = |length: usize| {
+        long.snp.as_mut().unwrap().guests[0].label.image = "x".repeat(length);
+        long.to_json().map(|json| json.len()).map_err(|refusal| refusal.code)
+    };
+    let rest = of_length(1).unwrap() - 1;
+    assert_eq!(of_length(limits::SIGNED_DOCUMENT - rest), Ok(limits::SIGNED_DOCUMENT));
+    assert_eq!(of_length(limits::SIGNED_DOCUMENT - rest + 1), Err(Code::TooLarge));
+}
+
+#[test]
+fn name_of_printable_bytes_accepted_and_an_empty_long_or_unprintable_one_refused() {
+    let named = |name: &str| {
+        let mut bundle = bundle();
+        bundle["name"] = json!(name);
+        ReferenceValues::parse(bundle.to_string().as_bytes()).err().map(|refusal| refusal.code)
+    };
+    assert_eq!(named(&"n".repeat(limits::REFERENCE_VALUES_NAME)), None);
+    for name in ["", "a\u{1b}[2J", &"n".repeat(limits::REFERENCE_VALUES_NAME + 1)] {
+        assert_eq!(named(name), Some(Code::ReferenceValuesInvalid), "{name:?}");
+    }
 }
 
 #[test]

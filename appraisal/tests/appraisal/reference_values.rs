@@ -454,6 +454,38 @@ fn printable_labels_of_as_many_guests_as_the_limit_accepted_and_others_refused()
 }
 
 #[test]
+fn validity_of_the_longest_accepted_and_a_second_more_and_a_platform_without_guests_refused() {
+    let with = |change: fn(&mut Value)| {
+        let mut bundle = bundle();
+        change(&mut bundle);
+        ReferenceValues::parse(bundle.to_string().as_bytes()).err().map(|refusal| refusal.code)
+    };
+    assert_eq!(with(|bundle| bundle["expires"] = json!(NOW - 10 + limits::REFERENCE_VALUES_VALIDITY)), None);
+    let invalid = Some(Code::ReferenceValuesInvalid);
+    assert_eq!(with(|bundle| bundle["expires"] = json!(NOW - 9 + limits::REFERENCE_VALUES_VALIDITY)), invalid);
+    for platform in ["snp", "tdx"] {
+        let other = if platform == "snp" { "tdx" } else { "snp" };
+        let alone = |guests: bool| {
+            let mut bundle = bundle();
+            bundle.as_object_mut().unwrap().remove(other);
+            if !guests {
+                bundle[platform]["guests"] = json!([]);
+            }
+            ReferenceValues::parse(bundle.to_string().as_bytes()).err().map(|refusal| refusal.code)
+        };
+        assert_eq!((alone(true), alone(false)), (None, invalid), "{platform}");
+    }
+    assert_eq!(with(|bundle| bundle["tdx"]["guests"] = json!([])), invalid, "beside the other platform's");
+    assert_eq!(with(|bundle| bundle["snp"]["guests"] = json!([])), invalid, "beside the other platform's");
+    let none = |bundle: &mut Value| {
+        for platform in ["snp", "tdx"] {
+            bundle.as_object_mut().unwrap().remove(platform);
+        }
+    };
+    assert_eq!(with(none), invalid);
+}
+
+#[test]
 fn name_of_printable_bytes_accepted_and_an_empty_long_or_unprintable_one_refused() {
     let named = |name: &str| {
         let mut bundle = bundle();

@@ -26,7 +26,7 @@ const BUFFER: usize = 64 * 1024;
 const INTERNAL_ERROR: u8 = 80;
 const UNRECOGNIZED_NAME: u8 = 112;
 
-/// Brings a connection to a guest; it ends with either side, when the guest is revoked, or when `stop` says so.
+/// Brings a connection to a guest; it ends as [`pass`] says, when the guest is revoked, or when `stop` says so.
 ///
 /// # Errors
 /// Why it was refused, or cut off; the client was told by an alert where it could be.

@@ -10,7 +10,7 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::time::Instant;
 use strongroom_wire::{Code, Refusal, Result};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader, copy_buf};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -19,6 +19,8 @@ use tokio::time::timeout;
 const TRIES: usize = 3;
 /// How long a client may take to end once its guest has.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long a side may leave unread what came for it.
+const UNREAD: Duration = Duration::from_secs(60);
 /// Bytes on their way in each direction: a TLS record and more.
 const BUFFER: usize = 64 * 1024;
 
@@ -76,10 +78,20 @@ async fn pass(client: &mut TcpStream, guest: &mut TcpStream) -> std::io::Result<
     }
 }
 
-/// All of `from`, and its end.
+/// All of `from`, and its end. Whoever takes nothing of what is written for [`UNREAD`] holds no place any longer.
 async fn copy(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
-    copy_buf(&mut BufReader::with_capacity(BUFFER, from), to).await?;
-    to.shutdown().await
+    let mut from = BufReader::with_capacity(BUFFER, from);
+    loop {
+        let bytes = from.fill_buf().await?;
+        if bytes.is_empty() {
+            return to.shutdown().await;
+        }
+        let written = timeout(UNREAD, to.write(bytes)).await.map_err(|_| std::io::ErrorKind::TimedOut)??;
+        if written == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        from.consume(written);
+    }
 }
 
 /// A guest that took the connection.
@@ -126,4 +138,24 @@ async fn tell(client: &mut TcpStream, code: Code) {
     // Whoever is gone needs no alert.
     drop(client.write_all(&[21, 3, 3, 0, 2, 2, alert]).await);
     drop(client.shutdown().await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+    use tokio::io::{AsyncReadExt as _, duplex};
+
+    #[tokio::test(start_paused = true)]
+    async fn side_that_reads_gets_all_and_one_that_leaves_it_unread_ends_the_connection() {
+        let bytes = vec![7; 1000];
+        let (mut to, mut reader) = duplex(16);
+        let mut read = Vec::new();
+        let mut from = bytes.as_slice();
+        let (copied, taken) = tokio::join!(copy(&mut from, &mut to), reader.read_to_end(&mut read));
+        assert_eq!((copied.is_ok(), taken.unwrap()), (true, 1000));
+        assert_eq!(read, bytes);
+        let (mut to, _unread) = duplex(16);
+        assert_eq!(copy(&mut bytes.as_slice(), &mut to).await.unwrap_err().kind(), ErrorKind::TimedOut);
+    }
 }

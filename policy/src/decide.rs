@@ -1,7 +1,7 @@
 //! The recipe of a decision:
 //!
-//! 1. put the question in Cedar's words, and validate it against the schema;
-//! 2. evaluate every policy: a `forbid` that applies decides, else a `permit` that does;
+//! 1. put the question in Cedar's words;
+//! 2. evaluate every policy whose scope may hold what is asked for: a `forbid` that applies decides, else a `permit` that does;
 //! 3. refuse where any policy could not be evaluated, whatever the others say.
 
 use crate::policies::{Policies, shown};
@@ -106,7 +106,7 @@ impl Decision {
 }
 
 impl Policies {
-    /// Decides a question, in time linear in the number of policies.
+    /// Decides a question, in time linear in the number of policies that are not about another place.
     ///
     /// # Errors
     /// Those of [`Decision::allowed`]; `internal`: the question is none.
@@ -119,23 +119,28 @@ impl Policies {
     /// # Errors
     /// `internal`: the question is none.
     pub fn ask(&self, question: &Question) -> Result<Decision> {
-        let (request, entities) = question.request(self)?; // 1
-        let response = Authorizer::new().is_authorized(&request, &self.set, &entities); // 2
-        let diagnostics = response.diagnostics();
-        let error = diagnostics.errors().next().map(|error| shown(error));
-        let failed = diagnostics.errors().map(|AuthorizationError::PolicyEvaluationError(e)| e.policy_id().to_string());
-        let mut by: Vec<_> = match error {
-            Some(_) => failed.collect(), // 3
-            None => diagnostics.reason().map(ToString::to_string).collect(),
+        let (request, entities, asked) = question.request(None)?; // 1
+        let authorizer = Authorizer::new();
+        let (mut permits, mut forbids, mut failed, mut error) = (Vec::new(), Vec::new(), Vec::new(), None);
+        for set in self.scoped.about(&asked) {
+            let response = authorizer.is_authorized(&request, set, &entities); // 2
+            // Of a set that permits those that permit, else those that forbid.
+            let by = if response.decision() == CedarDecision::Allow { &mut permits } else { &mut forbids };
+            by.extend(response.diagnostics().reason().map(ToString::to_string));
+            for wrong in response.diagnostics().errors() {
+                let AuthorizationError::PolicyEvaluationError(e) = wrong;
+                failed.push(e.policy_id().to_string());
+                error = error.or_else(|| Some(shown(wrong)));
+            }
+        }
+        let (verdict, mut by) = match () {
+            () if !failed.is_empty() => (Verdict::Failed, failed), // 3
+            () if !forbids.is_empty() => (Verdict::Forbid, forbids),
+            () if !permits.is_empty() => (Verdict::Permit, permits),
+            () if self.set.is_empty() => (Verdict::Empty, Vec::new()),
+            () => (Verdict::None, Vec::new()),
         };
         by.sort();
-        let verdict = match (&error, response.decision(), by.is_empty()) {
-            (Some(_), ..) => Verdict::Failed,
-            (None, CedarDecision::Allow, _) => Verdict::Permit,
-            (None, CedarDecision::Deny, false) => Verdict::Forbid,
-            (None, CedarDecision::Deny, true) if self.set.is_empty() => Verdict::Empty,
-            (None, CedarDecision::Deny, true) => Verdict::None,
-        };
         Ok(Decision { verdict, by, digest: self.digest(), error })
     }
 }

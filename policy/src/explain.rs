@@ -60,7 +60,7 @@ impl Policies {
     /// # Errors
     /// `internal`: the question is none.
     pub fn explain(&self, question: &Question) -> Result<Vec<Explained>> {
-        let (request, entities) = question.request(self)?;
+        let (request, entities, _) = question.request(None)?;
         let asked = Asked { request, entities };
         let mut explained = self.set.policies().map(|policy| asked.explain(policy)).collect::<Result<Vec<_>>>()?;
         explained.sort_by(|a, b| a.id.cmp(&b.id));

@@ -14,6 +14,7 @@ mod decide;
 mod explain;
 mod policies;
 mod question;
+mod scoped;
 mod source;
 
 pub use decide::{Allowed, Decision, Verdict};

@@ -1,6 +1,7 @@
 //! A set of policies, read once.
 
 use crate::explain::Effect;
+use crate::scoped::Scoped;
 use crate::source::located;
 use cedar_policy::{Policy, PolicySet, Schema, ValidationMode, Validator};
 use core::fmt;
@@ -18,7 +19,7 @@ static PARSED: LazyLock<core::result::Result<Arc<Schema>, String>> = LazyLock::n
 });
 
 /// The schema, which is ours: that it does not parse would be a bug.
-fn schema() -> Result<Arc<Schema>> {
+pub(crate) fn schema() -> Result<Arc<Schema>> {
     PARSED.clone().map_err(|e| Refusal::new(Code::Internal, "schema of policies").because(e))
 }
 
@@ -26,7 +27,7 @@ fn schema() -> Result<Arc<Schema>> {
 #[derive(Clone)]
 pub struct Policies {
     pub(crate) set: PolicySet,
-    pub(crate) schema: Arc<Schema>,
+    pub(crate) scoped: Scoped,
     digest: Sha256,
     warnings: Vec<String>,
 }
@@ -54,6 +55,7 @@ impl Policies {
         }
         let named = numbered.policies().map(name).collect::<Result<Vec<_>>>()?;
         let set = PolicySet::from_policies(named).map_err(|e| wrong("two policies of one id").because(shown(&e)))?;
+        let scoped = Scoped::of(&set)?;
         let schema = schema()?;
         let outcome = Validator::new(Schema::clone(&schema)).validate(&set, ValidationMode::Strict);
         let errors: Vec<_> = outcome.validation_errors().map(|error| located(text, &error.into())).collect();
@@ -61,7 +63,7 @@ impl Policies {
             return Err(wrong("policies").because(errors.join("; ")));
         }
         let warnings = outcome.validation_warnings().map(|warning| located(text, &warning.into())).collect();
-        Ok(Self { set, schema, digest: Sha256::of(cedar), warnings })
+        Ok(Self { set, scoped, digest: Sha256::of(cedar), warnings })
     }
 
     /// SHA-256 of their text.

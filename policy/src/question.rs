@@ -1,10 +1,13 @@
 //! What a decision is asked about, in our words; in Cedar's, it is what the schema says.
 
-use crate::policies::{Policies, shown};
-use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression};
+use crate::policies::shown;
+use cedar_policy::{
+    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression, Schema,
+};
 use core::str::FromStr as _;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::LazyLock;
 use strongroom_wire::time::rfc3339;
 use strongroom_wire::{Code, Refusal, Result, limits};
 
@@ -151,14 +154,43 @@ pub struct Promotion {
     pub expires: u64,
 }
 
+/// What is asked for, and the folders above it.
+pub(crate) struct Places(pub(crate) Vec<EntityUid>);
+
+/// The schema's kinds of entities, read once.
+struct Kinds {
+    workload: Kind,
+    action: Kind,
+    folder: Kind,
+    key: Kind,
+    identity: Kind,
+    route: Kind,
+}
+
+type Kind = core::result::Result<EntityTypeName, String>;
+
+static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
+    let kind = |name: &str| EntityTypeName::from_str(&format!("Strongroom::{name}")).map_err(|e| shown(&e));
+    Kinds {
+        workload: kind("Workload"),
+        action: kind("Action"),
+        folder: kind("Folder"),
+        key: kind("Key"),
+        identity: kind("Identity"),
+        route: kind("Route"),
+    }
+});
+
 impl Question {
-    /// It as Cedar is asked.
-    pub(crate) fn request(&self, policies: &Policies) -> Result<(Request, Entities)> {
-        let schema = &policies.schema;
+    /// It as Cedar is asked, and what is asked for.
+    ///
+    /// With a `schema` it is validated against that; the words are made here, of types that know no others, so that a decision
+    /// can do without.
+    pub(crate) fn request(&self, schema: Option<&Schema>) -> Result<(Request, Entities, Places)> {
         let (kind, id, action) = match &self.action {
-            Action::ReleaseKey { key, .. } => ("Key", &key.id, "ReleaseKey"),
-            Action::IssueIdentity { id } => ("Identity", id, "IssueIdentity"),
-            Action::Route { name } => ("Route", name, "Route"),
+            Action::ReleaseKey { key, .. } => (&KINDS.key, &key.id, "ReleaseKey"),
+            Action::IssueIdentity { id } => (&KINDS.identity, id, "IssueIdentity"),
+            Action::Route { name } => (&KINDS.route, name, "Route"),
         };
         let mut context = vec![pair("now", time(self.now)?)];
         let mut attributes = HashMap::new();
@@ -168,16 +200,18 @@ impl Question {
             attributes.extend([pair("labels", texts(&key.labels))]);
         }
         let (principal, resource, action) =
-            (uid("Workload", &self.workload.id)?, uid(kind, id)?, uid("Action", action)?);
+            (uid(&KINDS.workload, &self.workload.id)?, uid(kind, id)?, uid(&KINDS.action, action)?);
         let mut entities = folders(id)?;
-        let folder = entities.last().map(Entity::uid);
+        let mut asked: Vec<_> = entities.iter().map(Entity::uid).collect();
+        let folder = asked.last().cloned();
+        asked.push(resource.clone());
         entities.push(entity(principal.clone(), self.workload.attributes()?, HashSet::new())?);
         entities.push(entity(resource.clone(), attributes, folder.into_iter().collect())?);
         let wrong = |e: &dyn core::error::Error| Refusal::new(Code::Internal, "question to policies").because(shown(e));
-        let entities = Entities::from_entities(entities, Some(schema)).map_err(|e| wrong(&e))?;
+        let entities = Entities::from_entities(entities, schema).map_err(|e| wrong(&e))?;
         let context = Context::from_pairs(context).map_err(|e| wrong(&e))?;
-        let request = Request::new(principal, action, resource, context, Some(schema)).map_err(|e| wrong(&e))?;
-        Ok((request, entities))
+        let request = Request::new(principal, action, resource, context, schema).map_err(|e| wrong(&e))?;
+        Ok((request, entities, Places(asked)))
     }
 }
 
@@ -248,7 +282,7 @@ fn folders(path: &str) -> Result<Vec<Entity>> {
     for (at, _) in path.match_indices('/') {
         let above = path.get(..at).unwrap_or_default();
         let parent = folders.last().map(Entity::uid).into_iter().collect();
-        folders.push(Entity::new_no_attrs(uid("Folder", above)?, parent));
+        folders.push(Entity::new_no_attrs(uid(&KINDS.folder, above)?, parent));
     }
     Ok(folders)
 }
@@ -263,10 +297,9 @@ fn entity(
 }
 
 /// `Strongroom::<kind>::"<id>"`.
-fn uid(kind: &str, id: &str) -> Result<EntityUid> {
-    let kind = EntityTypeName::from_str(&format!("Strongroom::{kind}"));
-    let kind = kind.map_err(|e| Refusal::new(Code::Internal, "type of an entity").because(shown(&e)))?;
-    Ok(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
+fn uid(kind: &Kind, id: &str) -> Result<EntityUid> {
+    let kind = kind.as_ref().map_err(|e| Refusal::new(Code::Internal, "type of an entity").because(e))?;
+    Ok(EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id)))
 }
 
 fn pair(name: &str, value: RestrictedExpression) -> (String, RestrictedExpression) {

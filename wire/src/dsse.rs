@@ -140,6 +140,12 @@ mod tests {
         let rest = payload(0).unwrap().len();
         let most = (limits::SIGNED_DOCUMENT - rest) / 4 * 3;
         assert!(Envelope::parse(&payload(most).unwrap()).is_ok());
+        let full = |more: usize| {
+            let payload_type = "t".repeat(envelope(0).payload_type.len() + (limits::SIGNED_DOCUMENT - rest) % 4 + more);
+            Envelope { payload_type, payload: vec![0; most], ..envelope(0) }.to_json()
+        };
+        assert_eq!(full(0).unwrap().len(), limits::SIGNED_DOCUMENT);
+        assert_eq!(full(1).unwrap_err().code, Code::TooLarge);
         assert_eq!(payload(most + 3).unwrap_err().code, Code::TooLarge);
         assert!(envelope(limits::SIGNATURES).to_json().is_ok());
         assert_eq!(envelope(limits::SIGNATURES + 1).to_json().unwrap_err().code, Code::TooLarge);

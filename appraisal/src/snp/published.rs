@@ -66,7 +66,7 @@ fn verify_product(root: &Certificate, product: &str, roots: &Roots) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use strongroom_devkit::amd::{ALWAYS, Hierarchy};
+    use strongroom_devkit::amd::{ALWAYS, Authority, Hierarchy};
 
     const NOW: UnixTime = 1_800_000_000;
 
@@ -111,8 +111,10 @@ mod tests {
         }
         // What somebody else signed is no measure, nor what is damaged.
         let forged = hierarchy.ask.numbered_crl(&[], NOW - 100..NOW + 1000, Some(9)).unwrap();
+        let elsewhere =
+            Authority::root("ARK-Milan", ALWAYS).unwrap().numbered_crl(&[], NOW - 100..NOW, Some(9)).unwrap();
         let old = list(Some(1), NOW - 1000);
-        for kept in [None, Some(&forged[..]), Some(&b"damaged"[..])] {
+        for kept in [None, Some(&forged[..]), Some(&elsewhere[..]), Some(&b"damaged"[..])] {
             assert_eq!(code(&old, kept), None);
         }
         let mut flipped = list(Some(6), NOW);

@@ -358,20 +358,25 @@ fn guest_of_the_bundle_accepted_and_one_of_parts_of_two_refused() {
 fn trust_domain_of_the_bundle_accepted_and_one_of_parts_of_two_refused() {
     let (sources, _) =
         policy_text(1).split_once("[snp]").map(|(before, after)| (before.to_owned(), after.len())).unwrap();
-    let text = format!(
-        "{sources}[tdx]\nmrtd = {ANY}\nrtmr0 = {ANY}\nrtmr1 = {TAKE}\nrtmr2 = {ANY}\nrtmr3 = {ANY}\ndeployment = {TAKE}\n\
-         ppid = {ANY}\n"
-    );
-    let policy = take(&text, &[signed(&two_guests())], snp_case::NOW).unwrap();
-    for (rtmr1, document, held) in [(0x55, 0xaa, true), (0xee, 0xdd, true), (0x55, 0xdd, false), (0xee, 0xaa, false)] {
-        let mut mrconfigid = [0; 48];
-        mrconfigid[..32].fill(document);
-        let mut quote = QuoteSpec { mrconfigid, ..QuoteSpec::default() };
-        quote.rtmr[1] = [rtmr1; 48];
-        let authentic = tdx_case::with_quote(quote).run().unwrap();
-        let appraisal = tdx::appraise(&authentic, &policy, &Expected::UNBOUND);
-        let want = if held { vec![] } else { vec![("reference-guest", Code::MeasurementNotApproved)] };
-        assert_eq!(failed(appraisal.checks()), want, "{rtmr1:x} {document:x}");
+    // Of two fields, and of more.
+    for mrtd in [ANY, TAKE] {
+        let text = format!(
+            "{sources}[tdx]\nmrtd = {mrtd}\nrtmr0 = {ANY}\nrtmr1 = {TAKE}\nrtmr2 = {ANY}\nrtmr3 = {ANY}\ndeployment = {TAKE}\n\
+             ppid = {ANY}\n"
+        );
+        let policy = take(&text, &[signed(&two_guests())], snp_case::NOW).unwrap();
+        for (rtmr1, document, held) in
+            [(0x55, 0xaa, true), (0xee, 0xdd, true), (0x55, 0xdd, false), (0xee, 0xaa, false)]
+        {
+            let mut mrconfigid = [0; 48];
+            mrconfigid[..32].fill(document);
+            let mut quote = QuoteSpec { mrconfigid, mrtd: [0x33; 48], ..QuoteSpec::default() };
+            quote.rtmr[1] = [rtmr1; 48];
+            let authentic = tdx_case::with_quote(quote).run().unwrap();
+            let appraisal = tdx::appraise(&authentic, &policy, &Expected::UNBOUND);
+            let want = if held { vec![] } else { vec![("reference-guest", Code::MeasurementNotApproved)] };
+            assert_eq!(failed(appraisal.checks()), want, "{mrtd} {rtmr1:x} {document:x}");
+        }
     }
 }
 

@@ -137,7 +137,11 @@ mod tests {
         let rule = long.rules[0].promotion.as_ref().unwrap();
         assert_eq!((rule.threshold, rule.minimum_sequence, rule.policy), (2, 7, Some(Sha256([7; 32]))));
         for file in [short, long] {
-            assert_eq!(TrustFile::parse(toml::to_string(&file).unwrap().as_bytes()).unwrap(), file);
+            let written = toml::to_string(&file).unwrap();
+            assert_eq!(TrustFile::parse(written.as_bytes()).unwrap(), file);
+            // What is not said is not written: a document keeps its digest.
+            let first = file.rules[0].promotion.as_ref().unwrap().minimum_sequence == 1;
+            assert_eq!(written.contains("minimum-sequence"), !first);
         }
         let none = TrustFile::parse(b"[[rule]]\nrepository='h/a'\n[[rule.signer]]\nname='a'\nkey='k'\n").unwrap();
         assert_eq!(none.rules[0].promotion, None);
@@ -170,7 +174,8 @@ mod tests {
     fn name_of_an_environment_accepted_and_what_is_none_refused() {
         let longest = "a".repeat(limits::ENVIRONMENT);
         for good in ["production", "eu-1.staging", "0", &longest] {
-            assert_eq!(Environment::parse(good).unwrap().as_str(), good);
+            let environment = Environment::parse(good).unwrap();
+            assert_eq!((environment.as_str(), environment.to_string()), (good, good.to_owned()));
         }
         for bad in ["", "Production", "-a", ".a", "a b", "a/b", "a_b", "ä", &format!("{longest}a")] {
             assert_eq!(Environment::parse(bad).unwrap_err().code, Code::Malformed, "{bad}");

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
     use der::Encode;
     use der::asn1::OctetString;
-    use strongroom_devkit::amd::{ALWAYS, Hierarchy};
+    use strongroom_devkit::amd::{ALWAYS, Authority, Hierarchy};
     use x509_cert::ext::Extension;
 
     /// The parsed part of a list with these extensions: object identifier, whether critical, value.
@@ -227,5 +227,21 @@ mod tests {
             assert_eq!(crl_number(&list(&[(oid, false, &[5, 0])])).unwrap(), None, "{oid}");
             assert_eq!(crl_number(&list(&[(oid, true, &[5, 0])])).unwrap_err().code, Code::Malformed, "{oid}");
         }
+    }
+
+    #[test]
+    fn list_of_whoever_issued_a_certificate_revokes_it_and_another_s_does_not() {
+        let hierarchy = Hierarchy::shared().unwrap();
+        let [ark, ask] = [&hierarchy.ark, &hierarchy.ask];
+        let issuer = Certificate::parse(ark.certificate()).unwrap();
+        let revoked = Certificate::parse(ask.certificate()).unwrap();
+        let serial = revoked.serial().iter().fold(0, |number, byte| number << 8 | u32::from(*byte));
+        let code = |signer: &Authority, serial: u32| {
+            let list = signer.crl(&[serial], ALWAYS).unwrap();
+            Crl::parse(&list).unwrap().verify_absent_under(&issuer, &revoked).map_err(|refusal| refusal.code)
+        };
+        assert_eq!(code(ark, serial), Err(Code::CertificateRevoked));
+        assert_eq!(code(ark, serial + 1), Ok(()));
+        assert_eq!(code(ask, serial), Ok(()));
     }
 }

@@ -370,6 +370,11 @@ codes! {
     /// A store belongs to another realm.
     RealmMismatch = "realm-mismatch", Configuration, "test and vendor roots never share a store, a process or a configuration";
 
+    /// What is to be the name of a workload is none.
+    IdentityInvalid = "identity-invalid", Refused, "a SPIFFE id of the verifier's trust domain, spiffe://<trust domain>/<path>, is the one name";
+    /// No authority of the trust domain vouches for a workload's certificate.
+    SvidUntrusted = "svid-untrusted", Refused, "fetch the verifier's bundle again; a certificate lives for an hour at most";
+
     // ── Serving ────────────────────────────────────────────────────────────────────────────────────────────────────
     /// No bearer key, or an unknown one.
     Unauthenticated = "unauthenticated", Refused, "send `Authorization: Bearer …` with a key whose hash the deployment document lists";

@@ -29,6 +29,7 @@ pub mod passport;
 mod refusal;
 mod root;
 pub mod snp;
+pub mod spiffe;
 pub mod tdx;
 pub mod time;
 pub mod tpm;

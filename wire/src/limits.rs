@@ -184,6 +184,10 @@ pub const KEY_LABELS: usize = 32;
 pub const KEY_LABEL: usize = 64;
 /// Characters of the zone of a machine.
 pub const ZONE: usize = 64;
+/// A certificate signing request of a workload.
+pub const CERTIFICATE_REQUEST: usize = 8 * 1024;
+/// The authorities of a trust domain as JSON.
+pub const SPIFFE_BUNDLE: usize = 256 * 1024;
 /// A signed note: a checkpoint of a few lines with a hundred cosignatures, of which those by ML-DSA-44 are 3.3 KiB each.
 pub const NOTE: usize = 512 * 1024;
 /// Signatures of one note: as many as Go's implementation reads.
@@ -295,6 +299,8 @@ mod tests {
             (KEY_LABELS, 32),
             (KEY_LABEL, 64),
             (ZONE, 64),
+            (CERTIFICATE_REQUEST, 8192),
+            (SPIFFE_BUNDLE, 262_144),
             (NOTE, 524_288),
             (NOTE_SIGNATURES, 100),
             (NOTE_NAME, 256),

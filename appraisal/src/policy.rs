@@ -341,3 +341,29 @@ impl Document {
 fn unfixed_value(name: &str) -> Refusal {
     Refusal::new(Code::NoReferenceValues, format!("policy does not fix `{name}`"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_of_platforms_are_a_sound_policy() {
+        assert_eq!(Policy::platform_defaults().document.verify_sound(), Ok(()));
+    }
+
+    #[test]
+    fn model_of_sound_rules_accepted_and_one_of_a_rule_that_nothing_satisfies_refused() {
+        let any = "{ any = { because = \"test\" } }";
+        let exactly = |kind: &str| format!("{{ exactly = \"{kind}{}\" }}", "00".repeat(32));
+        let (digest, key, none) = (exactly("sha256:"), exactly(""), "{ one-of = [] }");
+        let code = |manifest: &str, signer: &str| {
+            let snp =
+                format!("version = 1\n[snp]\nmeasurement = {any}\ndeployment = {any}\ntcb = {any}\nchip = {any}\n");
+            let text = format!("{snp}[model]\nmanifest = {manifest}\nsigner = {signer}\n");
+            Policy::parse(text.as_bytes()).err().map(|refusal| refusal.code)
+        };
+        assert_eq!(code(&digest, &key), None);
+        assert_eq!(code(none, &key), Some(Code::PolicyInvalid));
+        assert_eq!(code(&digest, none), Some(Code::PolicyInvalid));
+    }
+}

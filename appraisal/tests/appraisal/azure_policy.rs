@@ -87,7 +87,7 @@ impl Guest {
 
 /// Which table of a section a changed line stands in.
 #[derive(Clone, Copy, PartialEq)]
-enum Table {
+pub(crate) enum Table {
     Own,
     Hardware,
     Pcr,
@@ -96,7 +96,7 @@ enum Table {
 const SNP_HARDWARE: [(&str, &str); 3] = [("tcb", ANY), ("chip", ANY), ("revocation-list", ANY)];
 
 /// A sound policy of that section with one line, in that table, in place of the one of its name.
-fn text(section: &str, table: Table, line: &str) -> String {
+pub(crate) fn text(section: &str, table: Table, line: &str) -> String {
     let registers = [("mrtd", "4d"), ("rtmr0", "70"), ("rtmr1", "71"), ("rtmr2", "72")];
     let hardware: Vec<(String, String)> = if section == "azure-snp-vtpm" {
         let rules = SNP_HARDWARE.map(|(name, rule)| (name.to_owned(), rule.to_owned()));

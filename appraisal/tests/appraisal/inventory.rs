@@ -1,5 +1,6 @@
 //! Policies that take machines from signed inventories, one changed thing at a time.
 
+use super::azure_policy;
 use super::pair::{Outcome, Pair};
 use super::snp_case::{self, NOW};
 use super::tdx_case;
@@ -10,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
-use strongroom_appraisal::{Expected, Hex, Policy, Seen, SnpPolicy, appraise, tdx};
+use strongroom_appraisal::{Expected, Hex, Policy, ReleasePolicy, Seen, SnpPolicy, appraise, tdx};
 use strongroom_wire::dsse::Envelope;
 use strongroom_wire::inventory::Inventory;
 use strongroom_wire::{Code, Result};
@@ -247,4 +248,29 @@ fn policy_whose_inventory_has_no_entry_or_two_refused() {
     assert_eq!(parse(&twice), Some(Code::PolicyInvalid));
     assert_eq!(parse(&text("version = { any = { because = \"\" } }")), Some(Code::PolicyInvalid));
     assert_eq!(parse(&text("threshold = 1")), Some(Code::UnknownField));
+}
+
+#[test]
+fn release_policy_says_of_each_platform_what_a_policy_of_the_same_sections_says() {
+    let exactly = |bytes: usize| format!("{{ exactly = \"{}\" }}", "00".repeat(bytes));
+    let fixed = text("").replace(&format!("mrtd = {ANY}"), &format!("mrtd = {}", exactly(48)));
+    let fixed = fixed.replace(&format!("measurement = {ANY}"), &format!("measurement = {}", exactly(48)));
+    let fixed = ["rtmr0", "rtmr1", "rtmr2"].iter().fold(fixed, |text, register| {
+        text.replace(&format!("{register} = {ANY}"), &format!("{register} = {}", exactly(48)))
+    });
+    let fixed = fixed.replace(&format!("deployment = {ANY}"), &format!("deployment = {}", exactly(32)));
+    let azure = ["azure-snp-vtpm", "azure-tdx-vtpm"]
+        .map(|section| azure_policy::text(section, azure_policy::Table::Own, "").replace("version = 1\n", ""));
+    let text = fixed + &azure.concat();
+    let release =
+        "[[release.trust.rule]]\nrepository = \"r:1/a\"\n[[release.trust.rule.signer]]\nname = \"a\"\nkey = \"k\"\n";
+    let policy = Policy::parse(text.as_bytes()).unwrap();
+    let release = ReleasePolicy::parse((text + release).as_bytes()).unwrap();
+    let release = release.appraisal();
+    assert!(policy.snp().is_some() && policy.tdx().is_some());
+    assert!(policy.azure_snp().is_some() && policy.azure_tdx().is_some());
+    assert_eq!((release.snp(), release.tdx()), (policy.snp(), policy.tdx()));
+    assert_eq!((release.azure_snp(), release.azure_tdx()), (policy.azure_snp(), policy.azure_tdx()));
+    assert_eq!(release.inventory_sources(), policy.inventory_sources());
+    assert_eq!(release.inventory_sources().len(), 1);
 }

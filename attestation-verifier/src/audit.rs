@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use strongroom_appraisal::UnixTime;
-use strongroom_wire::audit::{Entry, VERSION};
-use strongroom_wire::{Code, Result};
+use strongroom_wire::audit::{self, VERSION};
+use strongroom_wire::{Code, Refusal, Result};
 
 /// What a decision was about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -53,34 +54,39 @@ impl Event {
     /// # Errors
     /// `malformed`, `too-large`: what is not cut has no canonical form, or is too much by itself. Subjects are cut before.
     pub(crate) fn leaf(&self, seq: u64, time: UnixTime) -> Result<Vec<u8>> {
-        let mut entry = Entry {
-            v: VERSION,
-            seq,
-            time,
-            kind: self.kind.as_str().to_owned(),
-            subject: self.subject.clone(),
-            code: self.code.map_or("", Code::as_str).to_owned(),
-            detail: cut(&self.detail, usize::MAX),
+        let words = [self.kind.as_str(), &self.subject, self.code.map_or("", Code::as_str)];
+        let whole = match is_exact(&self.detail) {
+            true => Cow::Borrowed(&self.detail),
+            false => Cow::Owned(cut(&self.detail, usize::MAX)),
         };
+        let mut outcome = audit::leaf(VERSION, (seq, time), words, &whole);
         let mut most = 1024;
-        loop {
-            match entry.leaf() {
-                Err(refusal) if refusal.code == Code::TooLarge && most > 1 => {
-                    most /= 2;
-                    entry.detail = cut(&self.detail, most);
-                    if let Value::Object(detail) = &mut entry.detail {
-                        detail.insert("cut".to_owned(), json!(most));
-                    }
-                }
-                outcome => return outcome,
+        while let (Err(Refusal { code: Code::TooLarge, .. }), 2..) = (&outcome, most) {
+            most /= 2;
+            let mut less = cut(&self.detail, most);
+            if let Value::Object(detail) = &mut less {
+                detail.insert("cut".to_owned(), json!(most));
             }
+            outcome = audit::leaf(VERSION, (seq, time), words, &less);
         }
+        outcome
+    }
+}
+
+/// Whether all of it is recorded as it is.
+fn is_exact(value: &Value) -> bool {
+    match value {
+        Value::Array(list) => list.iter().all(is_exact),
+        Value::Object(members) => members.values().all(is_exact),
+        Value::Number(number) => number.as_u64().is_none_or(|number| number <= EXACT),
+        _ => true,
     }
 }
 
 /// The same with at most so many characters in a text and members in a list.
 fn cut(value: &Value, most: usize) -> Value {
     match value {
+        Value::String(text) if text.len() <= most => Value::String(text.clone()),
         Value::String(text) => Value::String(text.chars().take(most).collect()),
         Value::Array(list) => list.iter().take(most).map(|value| cut(value, most)).collect(),
         Value::Object(members) => {
@@ -97,6 +103,7 @@ fn cut(value: &Value, most: usize) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strongroom_wire::audit::Entry;
     use strongroom_wire::limits;
 
     fn leaf(detail: Value) -> Entry {

@@ -9,7 +9,11 @@ use strongroom_wire::{Realm, Result};
 
 /// The audit log of a store that has nothing else.
 #[derive(Debug)]
-pub struct AuditLog(Store);
+pub struct AuditLog {
+    store: Store,
+    /// As large as an appraisal with thirty checks.
+    decision: Event,
+}
 
 impl AuditLog {
     /// Makes one in `folder`.
@@ -17,17 +21,18 @@ impl AuditLog {
     /// # Errors
     /// `io`, `store-failed`.
     pub async fn make(folder: &Path) -> Result<Self> {
-        Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), Realm::Vendor).await.map(Self)
+        let store = Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), Realm::Vendor).await?;
+        let check = json!({ "name": "measurement", "ok": true, "got": "4d".repeat(24), "want": "4d".repeat(24) });
+        let detail = json!({ "appraisal": vec![check; 30] });
+        let decision = Event { kind: Kind::Release, subject: "models/tiny/v1".into(), code: None, detail };
+        Ok(Self { store, decision })
     }
 
-    /// Appends a decision as large as an appraisal with thirty checks, and returns its number once it is durable.
+    /// Appends a decision, and returns its number once it is durable.
     ///
     /// # Errors
     /// `store-failed`.
     pub async fn append(&self) -> Result<u64> {
-        let check = json!({ "name": "measurement", "ok": true, "got": "4d".repeat(24), "want": "4d".repeat(24) });
-        let detail = json!({ "appraisal": vec![check; 30] });
-        let event = Event { kind: Kind::Release, subject: "models/tiny/v1".into(), code: None, detail };
-        self.0.record(&Clock::system(), &event).await.map(|recorded| recorded.seq())
+        self.store.record(&Clock::system(), &self.decision).await.map(|recorded| recorded.seq())
     }
 }

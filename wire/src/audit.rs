@@ -4,7 +4,7 @@
 //! Entry 0 is made with the log and is no decision: its subject is the log's origin, its detail the log's key and realm. So
 //! decisions count from 1.
 
-use crate::{Code, Refusal, Result, limits};
+use crate::{Code, Refusal, Result, canonical, limits};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -40,11 +40,8 @@ impl Entry {
     /// # Errors
     /// `too-large`: longer than [`limits::LOG_ENTRY`]; `malformed`: a number in it has no canonical form.
     pub fn leaf(&self) -> Result<Vec<u8>> {
-        let leaf = serde_json_canonicalizer::to_vec(self).map_err(|e| Refusal::malformed("audit entry", e))?;
-        if leaf.len() > limits::LOG_ENTRY {
-            return Err(Refusal::too_large("audit entry", leaf.len(), limits::LOG_ENTRY));
-        }
-        Ok(leaf)
+        let Self { v, seq, time, kind, subject, code, detail } = self;
+        leaf(*v, (*seq, *time), [kind, subject, code], detail)
     }
 
     /// Parses a leaf, which has one form alone.
@@ -64,6 +61,34 @@ impl Entry {
         }
         Ok(entry)
     }
+}
+
+/// [`Entry::leaf`] of an entry that nobody made: its version, its number and time, its kind, subject and code, and its detail.
+///
+/// # Errors
+/// As there.
+pub fn leaf(v: u32, (seq, time): (u64, u64), [kind, subject, code]: [&str; 3], detail: &Value) -> Result<Vec<u8>> {
+    let mut leaf = Vec::with_capacity(1024);
+    // The names in their order.
+    leaf.extend(b"{\"code\":");
+    canonical::write_text(code, &mut leaf)?;
+    leaf.extend(b",\"detail\":");
+    canonical::write(detail, &mut leaf)?;
+    leaf.extend(b",\"kind\":");
+    canonical::write_text(kind, &mut leaf)?;
+    leaf.extend(b",\"seq\":");
+    canonical::write_number(&seq.into(), &mut leaf)?;
+    leaf.extend(b",\"subject\":");
+    canonical::write_text(subject, &mut leaf)?;
+    leaf.extend(b",\"time\":");
+    canonical::write_number(&time.into(), &mut leaf)?;
+    leaf.extend(b",\"v\":");
+    canonical::write_number(&v.into(), &mut leaf)?;
+    leaf.push(b'}');
+    if leaf.len() > limits::LOG_ENTRY {
+        return Err(Refusal::too_large("audit entry", leaf.len(), limits::LOG_ENTRY));
+    }
+    Ok(leaf)
 }
 
 #[cfg(test)]

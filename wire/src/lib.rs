@@ -11,6 +11,7 @@ pub mod audit;
 pub mod azure;
 pub mod binding;
 pub mod bytes;
+mod canonical;
 mod code;
 pub mod deployment;
 pub mod digest;

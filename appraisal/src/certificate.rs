@@ -43,6 +43,7 @@ pub(crate) struct Fields {
     /// The key, parsed when a signature is first verified under it.
     rsa_pss: OnceLock<Option<ParsedPublicKey>>,
     ecdsa_p256: OnceLock<Option<ParsedPublicKey>>,
+    ecdsa_p256_fixed: OnceLock<Option<ParsedPublicKey>>,
     key_id: OnceLock<Sha256>,
     /// SubjectPublicKeyInfo, DER.
     pub(crate) spki: Vec<u8>,
@@ -188,6 +189,7 @@ impl Certificate {
             extensions: extensions.map(|found| (found.extn_id, found.extn_value.as_bytes().to_vec())).collect(),
             rsa_pss: OnceLock::new(),
             ecdsa_p256: OnceLock::new(),
+            ecdsa_p256_fixed: OnceLock::new(),
             key_id: OnceLock::new(),
             spki: info.to_der().map_err(malformed)?,
             subject: subject_of(tbs.subject)?.to_owned(),
@@ -203,6 +205,17 @@ impl Certificate {
             Algorithm::EcdsaP256 => (&self.ecdsa_p256, &signature::ECDSA_P256_SHA256_ASN1),
         };
         kept.get_or_init(|| ParsedPublicKey::new(algorithm, &self.spki).ok()).as_ref()
+    }
+
+    /// The P-256 key, for signatures that are R and S alone.
+    ///
+    /// # Errors
+    /// `certificate-unsuitable`: a key of another kind.
+    pub(crate) fn p256_key(&self) -> Result<&ParsedPublicKey> {
+        let point = self.p256_point()?;
+        let parse = || ParsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point).ok();
+        let unsuitable = || Refusal::new(Code::CertificateUnsuitable, &self.subject).got("not a point on P-256");
+        self.ecdsa_p256_fixed.get_or_init(parse).as_ref().ok_or_else(unsuitable)
     }
 
     /// SHA-256 of the SubjectPublicKeyInfo.

@@ -144,11 +144,12 @@ mod tests {
 
     #[test]
     fn id_of_a_workload_accepted_with_its_parts() {
-        let longest = format!("spiffe://{}/{}", "a".repeat(DOMAIN), "b".repeat(ID - DOMAIN - SCHEME.len() - 1));
+        let (domain, path) = ("a".repeat(DOMAIN), format!("/{}", "b".repeat(ID - DOMAIN - SCHEME.len() - 1)));
+        let longest = format!("spiffe://{domain}{path}");
         for (text, domain, path) in [
             ("spiffe://example.org/a", "example.org", "/a"),
             ("spiffe://ex-1_a.org/models/Embed_1.0/...", "ex-1_a.org", "/models/Embed_1.0/..."),
-            (&longest, &longest[9..264], &longest[264..]),
+            (&longest, &domain, &path),
         ] {
             let id = SpiffeId::parse(text).unwrap();
             assert_eq!((id.trust_domain().as_str(), id.path()), (domain, path));

@@ -120,7 +120,7 @@ pub(super) fn judge(
 }
 
 fn verify_qe_report(authentication: &Authentication, pck: &PckChain) -> Result<()> {
-    pck.key.verify_sig(authentication.qe_report.raw(), &authentication.qe_report_signature).map_err(|_| {
+    pck.pck.p256_key()?.verify_sig(authentication.qe_report.raw(), &authentication.qe_report_signature).map_err(|_| {
         Refusal::new(Code::QeReportSignatureInvalid, "QE report").got("does not verify").want(format!(
             "a signature by {} sha256:{}",
             pck.pck.subject,

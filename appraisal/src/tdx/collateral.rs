@@ -53,13 +53,14 @@ impl Collateral {
             return Err(Refusal::too_large("collateral", json.len(), limits::ENDORSEMENT));
         }
         let document: Document = serde_json::from_slice(json).map_err(|e| Refusal::malformed("collateral", e))?;
-        let pck_crl_issuer_chain = chain(&document.pck_crl_issuer_chain, "pck_crl_issuer_chain")?;
-        let tcb_info_issuer_chain = chain(&document.tcb_info_issuer_chain, "tcb_info_issuer_chain")?;
+        let mut known = Known::new();
+        let pck_crl_issuer_chain = known_chain(&document.pck_crl_issuer_chain, "pck_crl_issuer_chain", &mut known)?;
+        let tcb_info_issuer_chain = known_chain(&document.tcb_info_issuer_chain, "tcb_info_issuer_chain", &mut known)?;
         // One key signs both today; what was just parsed is not parsed again.
         let qe_identity_issuer_chain = if document.qe_identity_issuer_chain == document.tcb_info_issuer_chain {
             tcb_info_issuer_chain.clone()
         } else {
-            chain(&document.qe_identity_issuer_chain, "qe_identity_issuer_chain")?
+            known_chain(&document.qe_identity_issuer_chain, "qe_identity_issuer_chain", &mut known)?
         };
         Ok(Self {
             pck_crl_issuer_chain,
@@ -79,13 +80,28 @@ impl Collateral {
     }
 }
 
+/// Certificates that were parsed, by their bytes: one root stands in every chain.
+type Known = Vec<(Vec<u8>, Certificate)>;
+
 /// Certificates of a PEM text, leaf first; never more than a chain of Intel's has.
 pub(super) fn chain(pem: &str, what: &str) -> Result<Vec<Certificate>> {
+    known_chain(pem, what, &mut Known::new())
+}
+
+fn known_chain(pem: &str, what: &str, known: &mut Known) -> Result<Vec<Certificate>> {
     let blocks = read_pem(pem.as_bytes()).map_err(|refusal| refusal.within(what))?;
     if blocks.is_empty() || blocks.len() > 3 || blocks.iter().any(|(label, _)| label != "CERTIFICATE") {
         return Err(Refusal::malformed(what, "not one to three certificates"));
     }
-    blocks.iter().map(|(_, der)| Certificate::parse(der).map_err(|refusal| refusal.within(what))).collect()
+    let parse = |(_, der): (String, Vec<u8>)| {
+        if let Some((_, certificate)) = known.iter().find(|(known, _)| *known == der) {
+            return Ok(certificate.clone());
+        }
+        let certificate = Certificate::parse(&der).map_err(|refusal| refusal.within(what))?;
+        known.push((der, certificate.clone()));
+        Ok(certificate)
+    };
+    blocks.into_iter().map(parse).collect()
 }
 
 fn crl(text: &str, what: &str) -> Result<Arc<Crl>> {

@@ -4,7 +4,6 @@
 use crate::certificate::Certificate;
 use crate::window::Window;
 use crate::{Roots, UnixTime};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use der::asn1::{Any, ObjectIdentifier};
 use der::{Decode, Encode, Tag, Tagged};
 use strongroom_wire::{Code, Refusal, Result, Root};
@@ -51,8 +50,6 @@ pub(super) struct PckChain {
     /// The text that it was read from, which tells the same platform again.
     pub(super) text: Vec<u8>,
     pub(super) pck: Certificate,
-    /// The key of the PCK certificate.
-    pub(super) key: ParsedPublicKey,
     pub(super) authority: Certificate,
     pub(super) root: Certificate,
     pub(super) label: Root,
@@ -77,12 +74,11 @@ impl PckChain {
         }
         pck.verify_validity(now)?;
         pck.verify_leaf()?;
+        pck.p256_key()?;
         let window = [pck, authority, root].into_iter().map(Certificate::validity).fold(Window::ALWAYS, Window::and);
         Ok(Self {
             text: text.to_vec(),
             facts: PlatformFacts::read(pck)?,
-            key: ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pck.p256_point()?)
-                .map_err(|e| Refusal::new(Code::CertificateUnsuitable, &pck.subject).because(e))?,
             pck: pck.clone(),
             authority: authority.clone(),
             label: roots.label(root),

@@ -10,7 +10,6 @@ use crate::seen::SeenKind;
 use crate::trace::traced;
 use crate::window::Window;
 use crate::{Roots, UnixTime};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use core::ops::RangeInclusive;
 use std::sync::Arc;
 use strongroom_wire::{Check, Code, Refusal, Result, Root};
@@ -267,8 +266,7 @@ fn verify_signer<'a>(
 }
 
 fn verify_text(signed: &SignedText, signer: &Certificate, what: &str) -> Result<()> {
-    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, signer.p256_point()?);
-    key.verify(signed.text.as_bytes(), &signed.signature).map_err(|_| {
+    signer.p256_key()?.verify_sig(signed.text.as_bytes(), &signed.signature).map_err(|_| {
         Refusal::new(Code::CollateralSignatureInvalid, what).got("does not verify").want(format!(
             "a signature by {} sha256:{}",
             signer.subject,

@@ -153,7 +153,12 @@ mod tests {
         ] {
             let id = SpiffeId::parse(text).unwrap();
             assert_eq!((id.trust_domain().as_str(), id.path()), (domain, path));
-            assert_eq!((id.to_string(), String::from(id)), (text.to_owned(), text.to_owned()));
+            assert_eq!(
+                (id.as_str(), id.to_string(), String::from(id.clone())),
+                (text, text.to_owned(), text.to_owned())
+            );
+            let named = id.trust_domain();
+            assert_eq!((named.to_string(), String::from(named)), (domain.to_owned(), domain.to_owned()));
         }
     }
 

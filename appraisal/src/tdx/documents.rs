@@ -196,3 +196,15 @@ impl<'de> Deserialize<'de> for Date {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_in_hex_are_read_and_what_is_no_text_says_so() {
+        assert_eq!(serde_json::from_str::<Bytes<2>>("\"0aff\"").unwrap().0, [0x0a, 0xff]);
+        let wrong = serde_json::from_str::<Bytes<2>>("5").map(|bytes| bytes.0).unwrap_err();
+        assert!(wrong.to_string().contains("expected a text"), "{wrong}");
+    }
+}

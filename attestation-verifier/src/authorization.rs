@@ -188,7 +188,7 @@ fn tdx(authentic: &AuthenticQuote) -> Tdx {
 mod tests {
     use super::*;
     use crate::audit::Kind;
-    use crate::store::Store;
+    use crate::store::{Database, Store};
     use crate::tags::Tags;
     use strongroom_wire::Realm;
 
@@ -233,7 +233,7 @@ mod tests {
     async fn confirmed(meanwhile: &[&str], key: KeyMetadata, now: UnixTime) -> (Option<Code>, serde_json::Value) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("verifier.sqlite");
-        let store = Store::open(&path, &folder.path().join("master"), Realm::Vendor).await.unwrap();
+        let store = Store::open(Database::sqlite(&path), &folder.path().join("master"), Realm::Vendor).await.unwrap();
         put(&store, POLICIES).await;
         let mut trail = Trail::new(Kind::Release, "a/b/c");
         let mut reading = store.begin_reading().await.unwrap();

@@ -14,6 +14,8 @@ use strongroom_transport::ServerTrust;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 
 use crate::private_file;
+use crate::service::store_path;
+use crate::store::Database;
 use crate::vendors::{PEER_QUESTIONS, QUESTIONS};
 
 /// With a vendor that fails: a guest waits, and comes back sooner than a longer patience would end.
@@ -34,6 +36,17 @@ pub struct Config {
     pub admin_listen: String,
     /// Folder of the store and of the identity files; made at first start.
     pub state: PathBuf,
+    /// Where the store is in place of a SQLite file in `state`: the URL of a PostgreSQL database, without a password. Any number of
+    /// verifiers may share it.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// Private file of that URL, in which there may be a password.
+    #[serde(default)]
+    pub database_file: Option<PathBuf>,
+    /// PEM file of the authority of the database's TLS certificate, which has to name its host. Without it, PostgreSQL is spoken to over
+    /// a Unix socket or the loopback interface alone.
+    #[serde(default)]
+    pub database_ca: Option<PathBuf>,
     /// File of the key that encrypts the stored keys: 32 bytes, or 64 hex digits. Made at first start.
     pub master_key: PathBuf,
     /// File of the administrator's token. Made at first start.
@@ -170,7 +183,35 @@ impl Config {
             }
         }
         config.witnesses()?;
+        let invalid = |what: &str| Refusal::new(Code::ConfigurationInvalid, what);
+        match (&config.database, &config.database_file) {
+            (Some(_), Some(_)) => return Err(invalid("`database`").got("`database-file` too").want("one of them")),
+            (Some(url), None) if Database::postgres(url, config.database_ca.as_deref())?.has_password() => {
+                return Err(invalid("`database`").got("a password").want("it in a `database-file`"));
+            }
+            (None, None) if config.database_ca.is_some() => {
+                return Err(invalid("`database-ca`").want("it together with `database` or `database-file`"));
+            }
+            _ => {}
+        }
         Ok(config)
+    }
+
+    /// Where the store is.
+    ///
+    /// # Errors
+    /// `configuration-invalid`: no URL, or one over a network without `database-ca`; those of reading a private file.
+    pub(crate) fn database(&self) -> Result<Database> {
+        let ca = self.database_ca.as_deref();
+        match (&self.database, &self.database_file) {
+            (Some(url), _) => Database::postgres(url, ca),
+            (None, Some(path)) => {
+                let bytes = private_file::load(path)?;
+                let invalid = |_| Refusal::new(Code::ConfigurationInvalid, path.display().to_string()).want("text");
+                Database::postgres(core::str::from_utf8(&bytes).map_err(invalid)?.trim_end(), ca)
+            }
+            (None, None) => Ok(Database::sqlite(&store_path(&self.state))),
+        }
     }
 
     /// The witnesses of the audit log.
@@ -317,6 +358,32 @@ mod tests {
     fn user_without_password_refused() {
         assert_eq!(code("[[registry]]\nhost = 'r'\nusername = 'u'"), Some(Code::ConfigurationInvalid));
         assert_eq!(code("[[registry]]\nhost = 'r'\nusername = 'u'\npassword-file = 'p'"), None);
+    }
+
+    #[test]
+    fn password_of_the_database_is_in_a_private_file_or_nowhere() {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert!(matches!(Config::parse(MINIMAL.as_bytes()).unwrap().database().unwrap(), Database::Sqlite(_)));
+        let invalid = Some(Code::ConfigurationInvalid);
+        for (text, want) in [
+            ("database = 'postgres://u@localhost/d'", None),
+            ("database = 'postgres://u:p@localhost/d'", invalid),
+            ("database = 'postgres://u@localhost/d'\ndatabase-file = 'f'", invalid),
+            ("database = 'postgres://u@db.example/d'", invalid),
+            ("database = 'postgres://u@db.example/d'\ndatabase-ca = 'ca.pem'", None),
+            ("database-ca = 'ca.pem'", invalid),
+            ("database-file = 'f'", None),
+        ] {
+            assert_eq!(code(text), want, "{text}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("url");
+        private_file::create(&path, b"postgres://u:secret@localhost/d\n").unwrap();
+        let config = Config::parse(format!("{MINIMAL}database-file = '{}'", path.display()).as_bytes()).unwrap();
+        let database = config.database().unwrap();
+        assert!(database.has_password() && !format!("{database:?}").contains("secret"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(config.database().unwrap_err().code, Code::FileModeUnsafe);
     }
 
     #[test]

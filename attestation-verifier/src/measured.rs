@@ -2,7 +2,7 @@
 
 use crate::audit::{Event, Kind};
 use crate::clock::Clock;
-use crate::store::Store;
+use crate::store::{Database, Store};
 use serde_json::json;
 use std::path::Path;
 use strongroom_wire::{Realm, Result};
@@ -21,7 +21,8 @@ impl AuditLog {
     /// # Errors
     /// `io`, `store-failed`.
     pub async fn make(folder: &Path) -> Result<Self> {
-        let store = Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), Realm::Vendor).await?;
+        let database = Database::sqlite(&folder.join("verifier.sqlite"));
+        let store = Store::open(database, &folder.join("master"), Realm::Vendor).await?;
         let check = json!({ "name": "measurement", "ok": true, "got": "4d".repeat(24), "want": "4d".repeat(24) });
         let detail = json!({ "appraisal": vec![check; 30] });
         let decision = Event { kind: Kind::Release, subject: "models/tiny/v1".into(), code: None, detail };

@@ -5,7 +5,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::master_key::MasterKey;
 use crate::private_file;
-use crate::service::store_path;
 use crate::state_lock::StateLock;
 use crate::store::Store;
 use std::path::Path;
@@ -23,7 +22,7 @@ pub enum Rewrap {
 /// Puts the store that `config` names under the master key in the file `new`, which is made where it is absent. From then on it
 /// opens with that key alone, and `master-key` in the configuration has to name it.
 ///
-/// 1. Lock the state: no service runs on it, and none starts.
+/// 1. Lock the state: no service runs on it, and none starts; a shared database with the first connection to it.
 /// 2. Load the new key, or make it: another one, and on the disk before anything hangs on it.
 /// 3. If the store opens with it, an earlier run got that far.
 /// 4. Else open the store with the old key, and carry everything over in one transaction.
@@ -36,11 +35,10 @@ pub enum Rewrap {
 /// they are the same; `store-tampered`, `store-failed`, `key-missing`, `file-mode-unsafe`, `realm-mismatch`, `io`. The store is
 /// then under the old key, except where a `store-failed` says that only the last step is missing.
 pub async fn rewrap(config: &Config, new: &Path, clock: &Clock) -> Result<Rewrap> {
-    let (path, realm) = (store_path(&config.state), config.roots()?.realm());
-    if !path.try_exists().map_err(|e| Refusal::io(path.display(), &e))? {
-        return Err(
-            Refusal::new(Code::ConfigurationInvalid, "`state`").got(format!("{}, without a store", path.display()))
-        );
+    let (database, realm) = (config.database()?, config.roots()?.realm());
+    if !database.exists()? {
+        return Err(Refusal::new(Code::ConfigurationInvalid, "`state`")
+            .got(format!("{}, without a store", config.state.display())));
     }
     // 1.
     let _lock = StateLock::serving(&config.state)?;
@@ -56,7 +54,7 @@ pub async fn rewrap(config: &Config, new: &Path, clock: &Clock) -> Result<Rewrap
     }
     private_file::sync(new)?;
     // 3.
-    match Store::open_under(&path, key, realm).await {
+    match Store::open_under(database.clone(), key, realm).await {
         Ok(store) => {
             store.clean().await?; // 5.
             return Ok(Rewrap::Unchanged);
@@ -65,7 +63,7 @@ pub async fn rewrap(config: &Config, new: &Path, clock: &Clock) -> Result<Rewrap
         Err(refusal) => return Err(refusal),
     }
     // 4.
-    let store = Store::open_under(&path, current?, realm).await?;
+    let store = Store::open_under(database, current?, realm).await?;
     // With 5.
     let recorded = store.rewrap(&MasterKey::load(new, false)?, clock).await?;
     Ok(Rewrap::Done(recorded.seq()))

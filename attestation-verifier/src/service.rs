@@ -60,7 +60,7 @@ pub struct Service {
 pub async fn public_identity(config: &Config) -> Result<PublicIdentity> {
     let realm = config.roots()?.realm();
     let identity = Identity::load_or_create(&config.state, &config.names, realm)?;
-    let log = match Store::log_key(&store_path(&config.state), &config.master_key, realm).await {
+    let log = match Store::log_key(&config.database()?, &config.master_key, realm).await {
         Some(key) => key,
         None => open_store(config, realm).await?.log().verifier().clone(),
     };
@@ -70,7 +70,7 @@ pub async fn public_identity(config: &Config) -> Result<PublicIdentity> {
 /// One makes the store at a time, whoever finds none.
 async fn open_store(config: &Config, realm: Realm) -> Result<Store> {
     let _creating = StateLock::creating(&config.state)?;
-    Store::open(&store_path(&config.state), &config.master_key, realm).await
+    Store::open(config.database()?, &config.master_key, realm).await
 }
 
 impl Service {
@@ -166,7 +166,7 @@ impl Service {
     }
 }
 
-/// The store's file in the state folder.
+/// The store's file in the state folder, where the configuration names no other database.
 pub fn store_path(state: &Path) -> std::path::PathBuf {
     state.join("verifier.sqlite")
 }

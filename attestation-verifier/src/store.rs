@@ -1,11 +1,12 @@
-//! Everything that outlives a restart, in one SQLite file: keys (encrypted), release policies, the documents that these take
-//! something from, Cedar policies, promotion statements and what they speak against, the newest revocation lists, the audit log, and the stamp of its realm, sealed under
-//! its master key.
+//! Everything that outlives a restart, in one database (`store/database.rs`): keys (encrypted), release policies, the documents that
+//! these take something from, Cedar policies, promotion statements and what they speak against, the newest revocation lists, the
+//! audit log, and the stamp of its realm, sealed under its master key.
 //!
-//! Write-ahead log with `synchronous = FULL`: what was committed survives a power cut. One connection that writes (`writer.rs`), so
-//! that one decision follows the other: what one reads is what is in force, and entries of the audit log are in the order of time.
+//! One connection of a verifier writes (`writer.rs`), and one verifier at a time, so that one decision follows the other: what one
+//! reads is what is in force, and entries of the audit log are in the order in which they were decided.
 
 mod authentic;
+mod database;
 mod decisions;
 mod documents;
 mod keys;
@@ -15,6 +16,8 @@ mod policies;
 mod policy_sets;
 mod promotion_facts;
 mod promotions;
+#[cfg(test)]
+mod replicas;
 mod rewrap;
 mod schema;
 mod seen;
@@ -23,6 +26,7 @@ mod verified;
 mod witnessed;
 mod writer;
 
+pub(crate) use database::Database;
 pub(crate) use decisions::Recorded;
 pub(crate) use documents::PolicyInForce;
 pub(crate) use keys::{KeyMetadata, Put, StoredKey};
@@ -32,17 +36,15 @@ pub(crate) use promotion_facts::Place;
 pub(crate) use promotions::{Kept, StoredPromotion};
 
 use crate::master_key::MasterKey;
-use crate::private_file;
 use core::ops::{Deref, DerefMut};
+use database::Hold;
 use log::Keys;
 use log_key::LOG_KEY;
 use schema::Schema;
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions as _, SqlSafeStr as _, Sqlite};
+use sqlx::migrate::MigrateError;
+use sqlx::{Any, AnyConnection, AnyPool};
 use std::path::Path;
+use std::sync::Arc;
 use strongroom_tlog::{NoteSigner, NoteVerifier};
 use strongroom_wire::{Code, Realm, Refusal, Result};
 use tokio::sync::Mutex;
@@ -52,11 +54,12 @@ use writer::{Writer, Writing};
 /// The store of one verifier.
 #[derive(Debug)]
 pub(crate) struct Store {
-    writer: Mutex<Writer>,
+    writer: Arc<Mutex<Writer>>,
+    database: Database,
     /// For what is no transaction.
-    pool: SqlitePool,
+    pool: AnyPool,
     /// Read alone, beside the transactions: for whom nothing is decided yet.
-    reading: SqlitePool,
+    reading: AnyPool,
     master: MasterKey,
     /// Signs the log's checkpoints.
     log: NoteSigner,
@@ -76,9 +79,17 @@ pub(crate) struct Transaction<'a> {
     verified: bool,
 }
 
+/// What opens a store.
+enum Under<'a> {
+    /// The master key in this file, which is made together with the store.
+    File(&'a Path),
+    /// This one.
+    Key(Box<MasterKey>),
+}
+
 /// The connection of a transaction.
 enum Sql<'a> {
-    Reading(sqlx::Transaction<'static, Sqlite>),
+    Reading(sqlx::Transaction<'static, Any>),
     Writing(Writing<'a>),
 }
 
@@ -86,39 +97,35 @@ enum Sql<'a> {
 const STAMP: &str = "stamp";
 
 impl Store {
-    /// Opens the store in `path`, makes it where it is absent, brings its schema up to date and verifies its audit log.
+    /// Opens the store in `database`, makes it where it is absent, brings its schema up to date and verifies its audit log.
     /// `master_key` is the file of its master key, made together with the store.
     ///
     /// # Errors
     /// `realm-mismatch`: it was made in another realm; `key-invalid`: another master key, or the stamp was changed;
     /// `key-missing`; `store-failed`: no such database; `store-tampered`: its audit log, keys, policies or schema were changed;
-    /// `file-mode-unsafe`; `io`.
-    pub(crate) async fn open(path: &Path, master_key: &Path, realm: Realm) -> Result<Self> {
-        let first_start = !path.try_exists().map_err(|e| Refusal::io(path.display(), &e))?;
-        let master = MasterKey::load(master_key, first_start)?;
-        if first_start {
-            // SQLite gives its other files the mode of this one.
-            private_file::create(path, b"")?;
-        }
-        Self::connect(path, master, realm, true).await
+    /// `file-mode-unsafe`; `io`; `configuration-invalid`: the database would lose what was committed, or is being put under another
+    /// master key.
+    pub(crate) async fn open(database: Database, master_key: &Path, realm: Realm) -> Result<Self> {
+        database.make()?;
+        Self::connect(database, Under::File(master_key), realm).await
     }
 
-    /// [`Self::open`] of a store that is there and has its stamp, under this master key.
+    /// [`Self::open`] of a store that is there and has its stamp, under this master key and for nobody else meanwhile.
     ///
     /// # Errors
-    /// As there; `store-failed` also where there is none; `store-tampered` also where it has no stamp.
-    pub(crate) async fn open_under(path: &Path, master: MasterKey, realm: Realm) -> Result<Self> {
-        Self::connect(path, master, realm, false).await
+    /// As there; `store-failed` also where there is none; `store-tampered` also where it has no stamp; `configuration-invalid`: a
+    /// verifier has it open.
+    pub(crate) async fn open_under(database: Database, master: MasterKey, realm: Realm) -> Result<Self> {
+        Self::connect(database, Under::Key(Box::new(master)), realm).await
     }
 
-    /// The public half of the log's key in the store at `path`, read beside whoever has it open. `None`: opening it says why not.
-    pub(crate) async fn log_key(path: &Path, master_key: &Path, realm: Realm) -> Option<NoteVerifier> {
-        if !path.try_exists().ok()? {
+    /// The public half of the log's key in the store in `database`, read beside whoever has it open. `None`: opening it says why not.
+    pub(crate) async fn log_key(database: &Database, master_key: &Path, realm: Realm) -> Option<NoteVerifier> {
+        if !database.exists().ok()? {
             return None;
         }
         let master = MasterKey::load(master_key, false).ok()?;
-        let options = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
-        let mut connection = options.connect().await.ok()?;
+        let mut connection = database.pool(false).ok()?.acquire().await.ok()?;
         let stamp = meta(&mut connection, STAMP).await.ok()??;
         if master.open(STAMP, &stamp).ok()?.as_slice() != realm.to_string().as_bytes() {
             return None;
@@ -128,31 +135,34 @@ impl Store {
         log_key::signer(&seed, realm).ok().map(|signer| signer.verifier().clone())
     }
 
-    async fn connect(path: &Path, master: MasterKey, realm: Realm, make: bool) -> Result<Self> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .disable_statement_logging();
-        let mut connection = options.connect().await.map_err(failed("opening"))?;
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options.clone());
-        let read = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
-        let reading = SqlitePoolOptions::new().max_connections(2).connect_lazy_with(read);
-        migrations().run(&mut connection).await.map_err(migration_failed)?;
-        let schema = Schema::expected().await?;
-        let sealed = meta(&mut connection, LOG_KEY).await?;
-        let new = make && is_new(&mut connection).await?;
-        let seed = match sealed {
+    async fn connect(database: Database, under: Under<'_>, realm: Realm) -> Result<Self> {
+        let hold = match &under {
+            Under::File(_) => Hold::Shared,
+            Under::Key(_) => Hold::Alone,
+        };
+        let mut connection = database.connect(hold).await?;
+        database.making(&mut connection).await?;
+        database.migrate(&mut connection).await?;
+        let schema = Schema::expected(&database, &mut connection).await?;
+        let new = is_new(&mut connection).await?;
+        let master = match under {
+            Under::File(path) => MasterKey::load(path, new)?,
+            Under::Key(master) => *master,
+        };
+        let seed = match meta(&mut connection, LOG_KEY).await? {
             Some(sealed) => log_key::open(&sealed, &master)?,
-            None if new => log_key::generate()?,
+            None if new && hold == Hold::Shared => log_key::generate()?,
             None => return Err(Refusal::new(Code::StoreTampered, "store: it has no key of its audit log")),
         };
         let log = log_key::signer(&seed, realm)?;
-        let writer = Mutex::new(Writer::new(connection, options));
-        let store = Self { writer, pool, reading, master, log, schema, documents: VerifiedDocuments::default() };
+        let (pool, reading) = (database.pool(true)?, database.pool(false)?);
+        let writer = Writer::new(connection, database.clone(), hold);
+        let store =
+            Self { writer, database, pool, reading, master, log, schema, documents: VerifiedDocuments::default() };
         if new {
             store.stamp(realm, seed.as_ref()).await?;
         }
+        store.database.made(store.writer.lock().await.connection()).await?;
         store.verify(realm).await?;
         Ok(store)
     }
@@ -177,7 +187,7 @@ impl Store {
     /// # Errors
     /// As [`Self::begin`].
     pub(crate) async fn begin_reading(&self) -> Result<Transaction<'_>> {
-        let mut sql = self.reading.begin().await.map_err(failed("reading"))?;
+        let mut sql = self.reading.begin_with(self.database.begin_reading()).await.map_err(failed("reading"))?;
         self.schema.verify(&mut sql).await?;
         Ok(self.transaction(Sql::Reading(sql)))
     }
@@ -258,9 +268,9 @@ impl<'a> Sql<'a> {
 }
 
 impl Deref for Sql<'_> {
-    type Target = SqliteConnection;
+    type Target = AnyConnection;
 
-    fn deref(&self) -> &SqliteConnection {
+    fn deref(&self) -> &AnyConnection {
         match self {
             Self::Reading(sql) => sql,
             Self::Writing(sql) => sql,
@@ -269,7 +279,7 @@ impl Deref for Sql<'_> {
 }
 
 impl DerefMut for Sql<'_> {
-    fn deref_mut(&mut self) -> &mut SqliteConnection {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
         match self {
             Self::Reading(sql) => sql,
             Self::Writing(sql) => sql,
@@ -283,35 +293,21 @@ impl core::fmt::Debug for Transaction<'_> {
     }
 }
 
-async fn meta(sql: &mut SqliteConnection, name: &str) -> Result<Option<Vec<u8>>> {
+async fn meta(sql: &mut AnyConnection, name: &str) -> Result<Option<Vec<u8>>> {
     let select = sqlx::query_scalar("SELECT value FROM meta WHERE name = $1").bind(name);
     select.fetch_optional(sql).await.map_err(failed("meta"))
 }
 
-async fn set_meta(sql: &mut SqliteConnection, name: &str, value: &[u8]) -> Result<()> {
+async fn set_meta(sql: &mut AnyConnection, name: &str, value: &[u8]) -> Result<()> {
     let upsert =
         "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
     sqlx::query(upsert).bind(name).bind(value).execute(sql).await.map(drop).map_err(failed("meta"))
 }
 
 /// Whether nothing was ever written to it.
-async fn is_new(sql: &mut SqliteConnection) -> Result<bool> {
+async fn is_new(sql: &mut AnyConnection) -> Result<bool> {
     let count = "SELECT (SELECT COUNT(*) FROM meta) + (SELECT COUNT(*) FROM leaves)";
     sqlx::query_scalar(count).fetch_one(sql).await.map(|count: i64| count == 0).map_err(failed("meta"))
-}
-
-fn migrations() -> Migrator {
-    let migration = |(number, name, sql): (i64, &'static str, &'static str)| {
-        Migration::new(number, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
-    };
-    let all = [
-        (1, "store", include_str!("../migrations/0001_store.sql")),
-        (2, "provenance", include_str!("../migrations/0002_provenance.sql")),
-        (3, "promotions", include_str!("../migrations/0003_promotions.sql")),
-        (4, "promotion facts", include_str!("../migrations/0004_promotion_facts.sql")),
-        (5, "policy sets", include_str!("../migrations/0005_policy_sets.sql")),
-    ];
-    Migrator::with_migrations(all.map(migration).to_vec())
 }
 
 /// A store from before the audit log was a transparency log has another first migration.
@@ -329,7 +325,7 @@ fn failed(what: &'static str) -> impl Fn(sqlx::Error) -> Refusal {
     move |error| Refusal::new(Code::StoreFailed, format!("store: {what}")).because(error)
 }
 
-/// SQLite knows signed numbers only.
+/// Databases know signed numbers only.
 fn to_integer(number: u64) -> Result<i64> {
     i64::try_from(number).map_err(|e| Refusal::new(Code::StoreFailed, "number out of range").because(e))
 }
@@ -341,10 +337,11 @@ fn from_integer(number: i64) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::private_file;
     use strongroom_wire::digest::Sha256;
 
     async fn open(folder: &Path, realm: Realm) -> Result<Store> {
-        Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), realm).await
+        Store::open(Database::sqlite(&folder.join("verifier.sqlite")), &folder.join("master"), realm).await
     }
 
     #[tokio::test]
@@ -377,9 +374,8 @@ mod tests {
             (plain, Some(Code::KeyInvalid)),
             (vec![], Some(Code::KeyInvalid)),
         ] {
-            let path = own.0.path().join("verifier.sqlite");
-            let pool = SqlitePool::connect_with(SqliteConnectOptions::new().filename(path)).await.unwrap();
-            let update = sqlx::query("UPDATE meta SET value = ? WHERE name = ?").bind(stamp).bind(STAMP);
+            let pool = Database::sqlite(&own.0.path().join("verifier.sqlite")).pool(true).unwrap();
+            let update = sqlx::query("UPDATE meta SET value = $1 WHERE name = $2").bind(stamp).bind(STAMP);
             assert_eq!(update.execute(&pool).await.unwrap().rows_affected(), 1);
             pool.close().await;
             assert_eq!(open(own.0.path(), own.1).await.err().map(|refusal| refusal.code), code);

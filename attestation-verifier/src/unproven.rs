@@ -148,6 +148,7 @@ impl Verifier {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Database;
     use strongroom_wire::Realm;
 
     const KIND: Kind = Kind::Attestation;
@@ -197,7 +198,7 @@ mod tests {
     async fn summary_that_cannot_be_recorded_loses_no_count_and_holds_up_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("verifier.sqlite");
-        let store = Store::open(&path, &folder.path().join("master"), Realm::Vendor).await.unwrap();
+        let store = Store::open(Database::sqlite(&path), &folder.path().join("master"), Realm::Vendor).await.unwrap();
         let (unproven, clock) = (Unproven::default(), Clock::of(|| 100 + WINDOW));
         let codes = [Code::EndorsementMissing, Code::RootUntrusted];
         for code in codes {

@@ -4,10 +4,8 @@
 //! the last change of a key or policy. Who remembers a checkpoint notices both.
 
 use super::log::Keys;
-use super::tables::{Name, TABLES};
+use super::tables::{Name, TABLES, Table};
 use super::{Transaction, failed, log};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 use strongroom_tlog::SignedNote;
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -84,18 +82,15 @@ impl Transaction<'_> {
     async fn rows(&mut self) -> Result<Content> {
         let mut tables = Vec::new();
         for table in &TABLES {
-            tables.push((table.name, self.names(table.names).await?));
+            tables.push((table.name, self.names(table).await?));
         }
         Ok(set(&tables))
     }
 
-    pub(super) async fn names(&mut self, select: &'static str) -> Result<Vec<Name>> {
+    pub(super) async fn names(&mut self, table: &Table) -> Result<Vec<Name>> {
         let error = failed("rows");
-        let rows = sqlx::query(select).fetch_all(&mut *self.sql).await.map_err(&error)?;
-        let name = |row: &SqliteRow| {
-            Ok(Name { id: row.try_get(0)?, version: row.try_get(1)?, mac: row.try_get(2)?, row: row.try_get(3)? })
-        };
-        rows.iter().map(name).collect::<sqlx::Result<_>>().map_err(&error)
+        let rows = sqlx::query(table.names).fetch_all(&mut *self.sql).await.map_err(&error)?;
+        rows.iter().map(Name::of).collect::<sqlx::Result<_>>().map_err(&error)
     }
 }
 
@@ -121,15 +116,15 @@ fn set(tables: &[(&str, Vec<Name>)]) -> Content {
 #[cfg(test)]
 mod tests {
     use crate::audit::{Event, Kind};
-    use crate::store::Store;
     use crate::store::policies::tests::policy_text;
     use crate::store::schema::tests::{put_back, take_triggers};
+    use crate::store::{Database, Store};
     use std::path::Path;
     use strongroom_wire::kbs::ResourcePath;
     use strongroom_wire::{Code, Realm, Result};
 
     async fn open(folder: &Path) -> Result<Store> {
-        Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), Realm::Vendor).await
+        Store::open(Database::sqlite(&folder.join("verifier.sqlite")), &folder.join("master"), Realm::Vendor).await
     }
 
     async fn execute(store: &Store, statement: &'static str) {

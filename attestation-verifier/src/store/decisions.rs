@@ -165,12 +165,13 @@ impl Transaction<'_> {
 mod tests {
     use super::*;
     use crate::audit::Kind;
+    use crate::store::Database;
     use crate::store::schema::tests::{put_back, take_triggers};
     use std::path::Path;
     use strongroom_tlog::Trust;
 
     async fn open(folder: &Path) -> Result<Store> {
-        Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), Realm::Vendor).await
+        Store::open(Database::sqlite(&folder.join("verifier.sqlite")), &folder.join("master"), Realm::Vendor).await
     }
 
     fn at(now: u64) -> Clock {

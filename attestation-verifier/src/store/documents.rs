@@ -9,7 +9,7 @@ use super::{Transaction, failed, from_integer, to_integer};
 use crate::master_key::MasterKey;
 use serde::Serialize;
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use strongroom_appraisal::{Policy, ReferenceValues, SignedDocument, Source, UnixTime, Verified};
@@ -22,9 +22,8 @@ use strongroom_wire::{Refusal, Result, limits};
 
 pub(super) const TABLE: Table = Table {
     name: "documents",
-    names: "SELECT kind || ' ' || signers || ' ' || name, version, mac, rowid FROM documents ORDER BY kind, name, signers",
-    select: "SELECT kind, name, signers, version, envelope, created, mac FROM documents WHERE rowid = ?1",
-    update: "UPDATE documents SET mac = ?2 WHERE rowid = ?1",
+    key: &["kind", "name", "signers"],
+    names: "SELECT kind, signers, name, version, mac FROM documents ORDER BY kind, name, signers",
     rewrap: |row, old, new| {
         let (metadata, envelope) = authentic(row, old)?;
         Ok(Rewrapped { mac: new.mac(content(&metadata, &envelope).bytes()), sealed: None })
@@ -124,7 +123,7 @@ impl Transaction<'_> {
         }
         let metadata = DocumentMetadata { kind: kind.to_owned(), name, signers, version, digest, created: now };
         let insert =
-            "INSERT INTO documents (kind, name, signers, version, envelope, created, mac) VALUES (?, ?, ?, ?, ?, ?, ?)
+            "INSERT INTO documents (kind, name, signers, version, envelope, created, mac) VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (kind, name, signers) DO UPDATE SET version = excluded.version, envelope = excluded.envelope,
              created = excluded.created, mac = excluded.mac";
         let insert = sqlx::query(insert).bind(&metadata.kind).bind(&metadata.name).bind(signers.to_string());
@@ -200,7 +199,7 @@ impl Transaction<'_> {
     ) -> Result<Option<Outcome<D>>> {
         let (kind, name, signers) = (D::SEEN.as_str(), &source.name, source.signed_by());
         self.verify_rows().await?;
-        let select = "SELECT mac FROM documents WHERE kind = ? AND name = ? AND signers = ?";
+        let select = "SELECT mac FROM documents WHERE kind = $1 AND name = $2 AND signers = $3";
         let select = sqlx::query_scalar(select).bind(kind).bind(name).bind(signers.to_string());
         let mac: Option<Vec<u8>> = select.fetch_optional(&mut *self.sql).await.map_err(failed("documents"))?;
         let Some(mac) = mac else { return Ok(None) };
@@ -223,7 +222,7 @@ impl Transaction<'_> {
     ) -> Result<Option<(DocumentMetadata, Vec<u8>)>> {
         self.verify_rows().await?;
         let select = "SELECT kind, name, signers, version, envelope, created, mac FROM documents
-             WHERE kind = ? AND name = ? AND signers = ?";
+             WHERE kind = $1 AND name = $2 AND signers = $3";
         let row =
             sqlx::query(select).bind(kind).bind(name).bind(signers.to_string()).fetch_optional(&mut *self.sql).await;
         row.map_err(failed("documents"))?.map(|row| authentic(&row, self.master)).transpose()
@@ -242,7 +241,7 @@ fn content(metadata: &DocumentMetadata, envelope: &[u8]) -> Content {
 }
 
 /// A row that is what was put.
-fn authentic(row: &SqliteRow, master: &MasterKey) -> Result<(DocumentMetadata, Vec<u8>)> {
+fn authentic(row: &AnyRow, master: &MasterKey) -> Result<(DocumentMetadata, Vec<u8>)> {
     let error = failed("documents");
     let envelope: Vec<u8> = row.try_get("envelope").map_err(&error)?;
     let mac: Vec<u8> = row.try_get("mac").map_err(&error)?;
@@ -265,15 +264,17 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::private_file;
-    use crate::store::Store;
     use crate::store::policies::tests::policy_text;
+    use crate::store::{Database, Store};
     use std::path::Path;
     use strongroom_appraisal::SeenKind;
     use strongroom_artifact::SigningKey;
     use strongroom_wire::{Code, Realm};
 
     async fn open(folder: &Path) -> Store {
-        Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), Realm::Vendor).await.unwrap()
+        Store::open(Database::sqlite(&folder.join("verifier.sqlite")), &folder.join("master"), Realm::Vendor)
+            .await
+            .unwrap()
     }
 
     /// An inventory of no machines that is valid from 0 to 9.
@@ -361,7 +362,7 @@ mod tests {
         private_file::create(&folder.path().join("master"), &[1; 32]).unwrap();
         private_file::create(&path, b"").unwrap();
         let key = |byte| MasterKey::from_file_bytes(&[byte; 32]).unwrap();
-        let store = Store::open(&path, &folder.path().join("master"), Realm::Vendor).await.unwrap();
+        let store = Store::open(Database::sqlite(&path), &folder.path().join("master"), Realm::Vendor).await.unwrap();
 
         let publisher = SigningKey::generate().unwrap();
         let mut transaction = store.begin().await.unwrap();
@@ -374,7 +375,7 @@ mod tests {
         store.compare(|seen| seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", 7)).await.unwrap();
 
         store.rewrap(&key(2), &Clock::of(|| 6)).await.unwrap();
-        let store = Store::open_under(&path, key(2), Realm::Vendor).await.unwrap();
+        let store = Store::open_under(Database::sqlite(&path), key(2), Realm::Vendor).await.unwrap();
         assert_eq!(store.begin().await.unwrap().documents().await.unwrap(), kept);
         assert!(store.begin().await.unwrap().policies_in_force(5).await.unwrap()[0].lacks.is_none());
         let back = store.compare(|seen| seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", 6)).await;

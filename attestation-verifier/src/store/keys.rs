@@ -9,7 +9,7 @@ use crate::tags::Tags;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use serde::Serialize;
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 use strongroom_appraisal::UnixTime;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Refusal, Result};
@@ -17,11 +17,8 @@ use zeroize::Zeroizing;
 
 pub(super) const TABLE: Table = Table {
     name: "keys",
-    names: "SELECT id, 0, mac, rowid FROM keys ORDER BY id",
-    select: "SELECT id, created, state, owner, labels, sealed, mac FROM keys WHERE rowid = ?1",
-    // Not an UPDATE: a key is immutable at its id, and a trigger says so. Its value stays what it is.
-    update: "INSERT OR REPLACE INTO keys (id, sealed, created, state, owner, labels, mac)
-             SELECT id, ?3, created, state, owner, labels, ?2 FROM keys WHERE rowid = ?1",
+    key: &["id"],
+    names: "SELECT id, 0, mac FROM keys ORDER BY id",
     rewrap: |row, old, new| {
         let key = stored(row, old)?;
         let sealed = new.seal(&key.metadata.id, &key.open(old)?)?;
@@ -81,7 +78,8 @@ impl Transaction<'_> {
         }
         let metadata = KeyMetadata { id: id.to_string(), created: now, enabled: true, tags: Tags::default() };
         let stored = StoredKey { metadata, sealed: self.master.seal(id.as_str(), value)? };
-        let insert = "INSERT INTO keys (id, sealed, created, state, owner, labels, mac) VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let insert =
+            "INSERT INTO keys (id, sealed, created, state, owner, labels, mac) VALUES ($1, $2, $3, $4, $5, $6, $7)";
         let insert = sqlx::query(insert).bind(id.as_str()).bind(&stored.sealed).bind(to_integer(now)?);
         let insert = insert.bind(stored.metadata.state()).bind(stored.metadata.tags.owner());
         let insert = insert.bind(stored.metadata.tags.lines()).bind(self.master.mac(stored.content().bytes()));
@@ -122,7 +120,7 @@ impl Transaction<'_> {
 
     async fn find_key(&mut self, id: &ResourcePath) -> Result<Option<StoredKey>> {
         self.verify_rows().await?;
-        let select = "SELECT id, created, state, owner, labels, sealed, mac FROM keys WHERE id = ?";
+        let select = "SELECT id, created, state, owner, labels, sealed, mac FROM keys WHERE id = $1";
         let row = sqlx::query(select).bind(id.as_str()).fetch_optional(&mut *self.sql).await.map_err(failed("keys"))?;
         row.map(|row| stored(&row, self.master)).transpose()
     }
@@ -157,7 +155,7 @@ impl Transaction<'_> {
     }
 
     async fn update_key(&mut self, key: StoredKey) -> Result<KeyMetadata> {
-        let update = sqlx::query("UPDATE keys SET state = ?, owner = ?, labels = ?, mac = ? WHERE id = ?");
+        let update = sqlx::query("UPDATE keys SET state = $1, owner = $2, labels = $3, mac = $4 WHERE id = $5");
         let update = update.bind(key.metadata.state()).bind(key.metadata.tags.owner()).bind(key.metadata.tags.lines());
         let update = update.bind(self.master.mac(key.content().bytes())).bind(&key.metadata.id);
         update.execute(&mut *self.sql).await.map_err(failed("keys"))?;
@@ -193,7 +191,7 @@ impl StoredKey {
     }
 }
 
-fn stored(row: &SqliteRow, master: &MasterKey) -> Result<StoredKey> {
+fn stored(row: &AnyRow, master: &MasterKey) -> Result<StoredKey> {
     let error = failed("keys");
     let state: String = row.try_get("state").map_err(&error)?;
     let metadata = KeyMetadata {
@@ -211,6 +209,7 @@ fn stored(row: &SqliteRow, master: &MasterKey) -> Result<StoredKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Database;
     use strongroom_wire::Realm;
 
     fn id(text: &str) -> ResourcePath {
@@ -220,7 +219,7 @@ mod tests {
     async fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("verifier.sqlite");
-        let store = Store::open(&path, &folder.path().join("master"), Realm::Vendor).await.unwrap();
+        let store = Store::open(Database::sqlite(&path), &folder.path().join("master"), Realm::Vendor).await.unwrap();
         (folder, store)
     }
 

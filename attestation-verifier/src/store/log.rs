@@ -7,22 +7,21 @@ use super::authentic::{Content, HEAD, ROWS};
 use super::{failed, from_integer, meta, set_meta, to_integer};
 use crate::audit::Event;
 use crate::master_key::MasterKey;
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{QueryBuilder, Sqlite};
+use sqlx::{AnyConnection, AssertSqlSafe};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use strongroom_appraisal::UnixTime;
 use strongroom_tlog::{
-    Checkpoint, NoteSigner, SignedNote, Tile, Tiles, Trust, VerifiedCheckpoint, entries, root, tiles_of_root,
+    Checkpoint, NoteSigner, SignedNote, Tile, Tiles, Trust, VerifiedCheckpoint, entries, prove_consistency, root,
+    tiles_of_consistency, tiles_of_root, verify_consistency,
 };
-use strongroom_wire::digest::Sha256;
 use strongroom_wire::merkle::leaf_hash;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// The name in `meta` of the log's newest checkpoint, a signed note.
 pub(super) const CHECKPOINT: &str = "checkpoint";
 
-/// Leaves in one INSERT: each has three values, and SQLite takes 32,766 in a statement.
+/// Leaves in one INSERT: each has three values, and SQLite takes 32,766 in a statement, PostgreSQL 65,535.
 const INSERTED: usize = 1000;
 
 /// Hashes of a full tile, and leaves below one.
@@ -67,8 +66,6 @@ pub(crate) struct Committed {
     pub(super) tiles: Tiles,
     /// How many entries there are.
     pub(super) size: u64,
-    /// The root of the tree over them.
-    pub(super) root: Sha256,
     /// The signed checkpoint.
     pub(super) checkpoint: SignedNote,
 }
@@ -81,26 +78,44 @@ pub(super) fn tampered(what: &str) -> Refusal {
 ///
 /// # Errors
 /// `store-tampered`; `store-failed`.
-pub(super) async fn head(sql: &mut SqliteConnection, keys: Keys<'_>) -> Result<(SignedNote, VerifiedCheckpoint)> {
+pub(super) async fn head(sql: &mut AnyConnection, keys: Keys<'_>) -> Result<(SignedNote, VerifiedCheckpoint)> {
     let note = meta(sql, CHECKPOINT).await?.ok_or_else(|| tampered("the audit log has no checkpoint"))?;
     let note = SignedNote::parse(&note).map_err(|e| tampered("the audit log's checkpoint").because(e))?;
     let mac = meta(sql, HEAD).await?.ok_or_else(|| tampered("the audit log is not authenticated"))?;
     let content = ending(sql, &note).await?;
     keys.master.verify("store: the end of the audit log", content.bytes(), &mac)?;
-    let trust = Trust::new(keys.log.verifier().clone(), Vec::new(), 0)?;
-    let checkpoint = trust.verify(&note).map_err(|e| tampered("the audit log's checkpoint").because(e))?;
+    let checkpoint = trust(keys)?.verify(&note).map_err(|e| tampered("the audit log's checkpoint").because(e))?;
     Ok((note, checkpoint))
+}
+
+fn trust(keys: Keys<'_>) -> Result<Trust> {
+    Trust::new(keys.log.verifier().clone(), Vec::new(), 0)
+}
+
+/// Verifies that the log at `end` begins with the one at `last`: other verifiers that share the database appended meanwhile, and
+/// nothing was put back.
+async fn verify_goes_on(sql: &mut AnyConnection, last: &VerifiedCheckpoint, end: &VerifiedCheckpoint) -> Result<()> {
+    let put_back = || {
+        let checkpoint = |one: &VerifiedCheckpoint| format!("{} entries, root {}", one.size(), one.root());
+        tampered("the audit log was put back").got(checkpoint(end)).want(format!("{}, or more", checkpoint(last)))
+    };
+    if end.size() <= last.size() {
+        return Err(put_back());
+    }
+    let tiles = tiles(sql, tiles_of_consistency(last.size(), end.size())?).await?;
+    let proof = prove_consistency(last.size(), end.size(), &tiles).map_err(|e| put_back().because(e))?;
+    verify_consistency(last, end, &proof).map_err(|e| put_back().because(e))
 }
 
 /// Authenticates a checkpoint as the end of the log, together with the set of rows as it is now: neither can be put back without
 /// the other.
-pub(super) async fn authenticate(sql: &mut SqliteConnection, note: &SignedNote, keys: Keys<'_>) -> Result<()> {
+pub(super) async fn authenticate(sql: &mut AnyConnection, note: &SignedNote, keys: Keys<'_>) -> Result<()> {
     let content = ending(sql, note).await?;
     set_meta(sql, CHECKPOINT, note.to_string().as_bytes()).await?;
     set_meta(sql, HEAD, &keys.master.mac(content.bytes())).await
 }
 
-async fn ending(sql: &mut SqliteConnection, note: &SignedNote) -> Result<Content> {
+async fn ending(sql: &mut AnyConnection, note: &SignedNote) -> Result<Content> {
     let rows = meta(sql, ROWS).await?.unwrap_or_default();
     Ok(Content::of("strongroom/audit-head/v2").field(note.text().as_bytes()).field(&rows))
 }
@@ -111,20 +126,17 @@ impl Growing {
         Self { size: 0, tiles: Tiles::default(), leaves: Vec::new() }
     }
 
-    /// The end of the log: its checkpoint is signed and authenticated, and is the one that was committed `last`, where that is known;
-    /// the last tiles hash to its root, and the highest number of an entry is that of its last.
+    /// The end of the log: its checkpoint is signed and authenticated, and goes on from the one that was committed `last`, where that
+    /// is known; the last tiles hash to its root, and the highest number of an entry is that of its last.
     ///
     /// # Errors
     /// `store-tampered`; `store-failed`.
-    pub(super) async fn load(sql: &mut SqliteConnection, keys: Keys<'_>, last: Option<(u64, Sha256)>) -> Result<Self> {
-        let (_, checkpoint) = head(sql, keys).await?;
-        let size = checkpoint.size();
-        if let Some((committed, want)) = last.filter(|last| *last != (size, checkpoint.root())) {
-            let refusal = tampered("the audit log was put back");
-            return Err(refusal
-                .got(format!("{size} entries, root {}", checkpoint.root()))
-                .want(format!("{committed} entries, root {want}")));
+    pub(super) async fn load(sql: &mut AnyConnection, keys: Keys<'_>, last: Option<&SignedNote>) -> Result<Self> {
+        let (note, checkpoint) = head(sql, keys).await?;
+        if let Some(last) = last.filter(|last| last.text() != note.text()) {
+            verify_goes_on(sql, &trust(keys)?.verify(last)?, &checkpoint).await?;
         }
+        let size = checkpoint.size();
         let tiles = tiles(sql, tiles_of_root(size)?).await?;
         let found = root(size, &tiles).map_err(|e| tampered("the audit log's tiles").because(e))?;
         if found != checkpoint.root() {
@@ -162,21 +174,20 @@ impl Growing {
     ///
     /// # Errors
     /// `store-failed`.
-    pub(super) async fn write(mut self, sql: &mut SqliteConnection, keys: Keys<'_>) -> Result<Committed> {
+    pub(super) async fn write(mut self, sql: &mut AnyConnection, keys: Keys<'_>) -> Result<Committed> {
         let error = failed("audit");
         let mut changed = BTreeSet::new();
         for leaves in self.leaves.chunks(INSERTED) {
-            let mut rows = Vec::new();
+            let places = (0..leaves.len()).map(|at| 3 * at);
+            let places: Vec<_> = places.map(|at| format!("(${}, ${}, ${})", at + 1, at + 2, at + 3)).collect();
+            let insert = format!("INSERT INTO leaves (seq, kind, leaf) VALUES {}", places.join(", "));
+            let mut insert = sqlx::query(AssertSqlSafe(insert)).persistent(false);
             for leaf in leaves {
                 changed.extend(self.tiles.append(self.size, leaf_hash(&leaf.bytes))?);
-                rows.push((to_integer(self.size)?, leaf));
+                insert = insert.bind(to_integer(self.size)?).bind(leaf.kind).bind(leaf.bytes.to_vec());
                 self.size = self.size.saturating_add(1);
             }
-            let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO leaves (seq, kind, leaf) ");
-            insert.push_values(rows, |mut row, (seq, leaf)| {
-                row.push_bind(seq).push_bind(leaf.kind).push_bind(leaf.bytes.to_vec());
-            });
-            insert.build().persistent(false).execute(&mut *sql).await.map_err(&error)?;
+            insert.execute(&mut *sql).await.map_err(&error)?;
         }
         for (level, position) in changed {
             let upsert = "INSERT INTO tiles (level, position, hashes) VALUES ($1, $2, $3)
@@ -189,7 +200,7 @@ impl Growing {
         let mut checkpoint = Checkpoint { origin, size: self.size, root }.note()?;
         keys.log.sign(&mut checkpoint, 0)?;
         authenticate(sql, &checkpoint, keys).await?;
-        Ok(Committed { tiles: self.tiles, size: self.size, root, checkpoint })
+        Ok(Committed { tiles: self.tiles, size: self.size, checkpoint })
     }
 }
 
@@ -197,7 +208,7 @@ impl Growing {
 ///
 /// # Errors
 /// `store-tampered`: one is not there or not as wide; `store-failed`.
-pub(super) async fn tiles(sql: &mut SqliteConnection, wanted: impl IntoIterator<Item = Tile>) -> Result<Tiles> {
+pub(super) async fn tiles(sql: &mut AnyConnection, wanted: impl IntoIterator<Item = Tile>) -> Result<Tiles> {
     let mut tiles = Tiles::default();
     for tile in wanted {
         tiles.insert(tile, &hashes(sql, tile).await?)?;
@@ -209,7 +220,7 @@ pub(super) async fn tiles(sql: &mut SqliteConnection, wanted: impl IntoIterator<
 ///
 /// # Errors
 /// As [`tiles`].
-pub(super) async fn hashes(sql: &mut SqliteConnection, tile: Tile) -> Result<Vec<u8>> {
+pub(super) async fn hashes(sql: &mut AnyConnection, tile: Tile) -> Result<Vec<u8>> {
     let select = sqlx::query_scalar("SELECT hashes FROM tiles WHERE level = $1 AND position = $2");
     let select = select.bind(i64::from(tile.level())).bind(to_integer(tile.index())?);
     let hashes: Option<Vec<u8>> = select.fetch_optional(sql).await.map_err(failed("audit"))?;
@@ -227,7 +238,7 @@ pub(super) async fn hashes(sql: &mut SqliteConnection, tile: Tile) -> Result<Vec
 /// # Errors
 /// `store-failed`.
 pub(super) async fn leaves(
-    sql: &mut SqliteConnection,
+    sql: &mut AnyConnection,
     first: u64,
     most: u64,
     kind: Option<&str>,
@@ -248,7 +259,7 @@ pub(super) async fn leaves(
 ///
 /// # Errors
 /// `store-tampered`: not all of them are there; `store-failed`.
-pub(super) async fn bundle(sql: &mut SqliteConnection, tile: Tile) -> Result<Vec<Vec<u8>>> {
+pub(super) async fn bundle(sql: &mut AnyConnection, tile: Tile) -> Result<Vec<Vec<u8>>> {
     let first = tile.index().saturating_mul(WIDTH);
     let leaves = leaves(sql, first, u64::from(tile.width()), None).await?;
     let numbered = leaves.iter().zip(first..).all(|((seq, ..), number)| *seq == number);
@@ -262,7 +273,7 @@ pub(super) async fn bundle(sql: &mut SqliteConnection, tile: Tile) -> Result<Vec
 ///
 /// # Errors
 /// `store-tampered`; `store-failed`.
-pub(super) async fn verify(sql: &mut SqliteConnection, first: u64, keys: Keys<'_>) -> Result<()> {
+pub(super) async fn verify(sql: &mut AnyConnection, first: u64, keys: Keys<'_>) -> Result<()> {
     // Its end, and that there is no entry beyond.
     Growing::load(sql, keys, None).await?;
     let (_, checkpoint) = head(sql, keys).await?;

@@ -6,7 +6,7 @@ use super::{Transaction, failed, from_integer, to_integer};
 use crate::master_key::MasterKey;
 use serde::Serialize;
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 use strongroom_appraisal::{ReleasePolicy, UnixTime};
 use strongroom_artifact::verify_signers;
 use strongroom_wire::digest::Sha256;
@@ -15,9 +15,8 @@ use strongroom_wire::{Code, Refusal, Result};
 
 pub(super) const TABLE: Table = Table {
     name: "policies",
-    names: "SELECT id, version, mac, rowid FROM policies ORDER BY id, version",
-    select: "SELECT id, version, toml, created, mac FROM policies WHERE rowid = ?1",
-    update: "UPDATE policies SET mac = ?2 WHERE rowid = ?1",
+    key: &["id", "version"],
+    names: "SELECT id, version, mac FROM policies ORDER BY id, version",
     rewrap: |row, old, new| {
         let (metadata, toml) = authentic(row, old)?;
         Ok(Rewrapped { mac: new.mac(content(&metadata, &toml).bytes()), sealed: None })
@@ -68,7 +67,7 @@ impl Transaction<'_> {
         }
         let version = before.map_or(0, |(metadata, _)| metadata.version).saturating_add(1);
         let metadata = PolicyMetadata { id: id.to_string(), version, digest: Sha256::of(toml), created: now };
-        let insert = "INSERT INTO policies (id, version, toml, created, mac) VALUES (?, ?, ?, ?, ?)";
+        let insert = "INSERT INTO policies (id, version, toml, created, mac) VALUES ($1, $2, $3, $4, $5)";
         let insert = sqlx::query(insert).bind(id.as_str()).bind(to_integer(version)?).bind(toml);
         let insert = insert.bind(to_integer(now)?).bind(self.master.mac(content(&metadata, toml).bytes()));
         insert.execute(&mut *self.sql).await.map_err(failed("policies"))?;
@@ -88,7 +87,7 @@ impl Transaction<'_> {
     /// The policy in force as it was put.
     async fn find_text(&mut self, id: &ResourcePath) -> Result<Option<(PolicyMetadata, Vec<u8>)>> {
         self.verify_rows().await?;
-        let select = "SELECT id, version, toml, created, mac FROM policies WHERE id = ? ORDER BY version DESC LIMIT 1";
+        let select = "SELECT id, version, toml, created, mac FROM policies WHERE id = $1 ORDER BY version DESC LIMIT 1";
         let row = sqlx::query(select).bind(id.as_str()).fetch_optional(&mut *self.sql).await;
         row.map_err(failed("policies"))?.map(|row| authentic(&row, self.master)).transpose()
     }
@@ -117,7 +116,7 @@ fn content(metadata: &PolicyMetadata, toml: &[u8]) -> Content {
 }
 
 /// A row that is what was put.
-fn authentic(row: &SqliteRow, master: &MasterKey) -> Result<(PolicyMetadata, Vec<u8>)> {
+fn authentic(row: &AnyRow, master: &MasterKey) -> Result<(PolicyMetadata, Vec<u8>)> {
     let error = failed("policies");
     let toml: Vec<u8> = row.try_get("toml").map_err(&error)?;
     let mac: Vec<u8> = row.try_get("mac").map_err(&error)?;
@@ -144,7 +143,7 @@ fn what(metadata: &PolicyMetadata) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::store::Store;
+    use crate::store::{Database, Store};
     use strongroom_artifact::SigningKey;
     use strongroom_wire::Realm;
 
@@ -165,7 +164,7 @@ pub(super) mod tests {
     async fn policy_whose_signer_has_no_key_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("verifier.sqlite");
-        let store = Store::open(&path, &folder.path().join("master"), Realm::Vendor).await.unwrap();
+        let store = Store::open(Database::sqlite(&path), &folder.path().join("master"), Realm::Vendor).await.unwrap();
         let mut store = store.begin().await.unwrap();
         let id = ResourcePath::parse("a/b/c").unwrap();
         let text = policy_text(1);
@@ -178,7 +177,7 @@ pub(super) mod tests {
     async fn last_version_is_in_force_and_the_same_document_makes_none() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("verifier.sqlite");
-        let store = Store::open(&path, &folder.path().join("master"), Realm::Vendor).await.unwrap();
+        let store = Store::open(Database::sqlite(&path), &folder.path().join("master"), Realm::Vendor).await.unwrap();
         let mut store = store.begin().await.unwrap();
         let id = ResourcePath::parse("a/b/c").unwrap();
         assert_eq!(store.policy(&id).await.unwrap_err().code, Code::NoPolicy);

@@ -7,7 +7,7 @@ use super::{Transaction, failed, from_integer, to_integer};
 use crate::master_key::MasterKey;
 use serde::Serialize;
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 use std::sync::{Arc, Mutex, PoisonError};
 use strongroom_appraisal::UnixTime;
 use strongroom_policy::Policies;
@@ -16,9 +16,8 @@ use strongroom_wire::{Code, Refusal, Result, limits};
 
 pub(super) const TABLE: Table = Table {
     name: "policy_sets",
-    names: "SELECT '', version, mac, rowid FROM policy_sets ORDER BY version",
-    select: "SELECT version, cedar, comment, created, mac FROM policy_sets WHERE rowid = ?1",
-    update: "UPDATE policy_sets SET mac = ?2 WHERE rowid = ?1",
+    key: &["version"],
+    names: "SELECT '', version, mac FROM policy_sets ORDER BY version",
     rewrap: |row, old, new| {
         let (metadata, cedar) = authentic(row, old)?;
         Ok(Rewrapped { mac: new.mac(content(&metadata, &cedar).bytes()), sealed: None })
@@ -90,7 +89,7 @@ impl Transaction<'_> {
         let version = before.map_or(0, |(metadata, ..)| metadata.version).saturating_add(1);
         let metadata =
             PolicySetMetadata { version, digest: Sha256::of(cedar), created: now, comment: comment.to_owned() };
-        let insert = "INSERT INTO policy_sets (version, cedar, comment, created, mac) VALUES (?, ?, ?, ?, ?)";
+        let insert = "INSERT INTO policy_sets (version, cedar, comment, created, mac) VALUES ($1, $2, $3, $4, $5)";
         let insert = sqlx::query(insert).bind(to_integer(version)?).bind(cedar).bind(comment);
         let insert = insert.bind(to_integer(now)?).bind(self.master.mac(content(&metadata, cedar).bytes()));
         insert.execute(&mut *self.sql).await.map_err(failed("policies"))?;
@@ -141,7 +140,7 @@ impl Transaction<'_> {
     /// `no-policy`: there is no such version; `store-failed`; `store-tampered`.
     pub(crate) async fn policy_set(&mut self, version: u64) -> Result<Vec<u8>> {
         self.verify_rows().await?;
-        let select = "SELECT version, cedar, comment, created, mac FROM policy_sets WHERE version = ?";
+        let select = "SELECT version, cedar, comment, created, mac FROM policy_sets WHERE version = $1";
         let row = sqlx::query(select).bind(to_integer(version)?).fetch_optional(&mut *self.sql).await;
         let row = row.map_err(failed("policies"))?;
         let row = row.ok_or_else(|| Refusal::new(Code::NoPolicy, "version of the policies").got(version))?;
@@ -166,7 +165,7 @@ fn content(metadata: &PolicySetMetadata, cedar: &[u8]) -> Content {
 }
 
 /// A row that is what was put.
-fn authentic(row: &SqliteRow, master: &MasterKey) -> Result<(PolicySetMetadata, Vec<u8>)> {
+fn authentic(row: &AnyRow, master: &MasterKey) -> Result<(PolicySetMetadata, Vec<u8>)> {
     let error = failed("policies");
     let cedar: Vec<u8> = row.try_get("cedar").map_err(&error)?;
     let mac: Vec<u8> = row.try_get("mac").map_err(&error)?;
@@ -187,13 +186,13 @@ fn what(version: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Store;
     use crate::store::schema::tests::{put_back, take_triggers};
+    use crate::store::{Database, Store};
     use std::path::Path;
     use strongroom_wire::Realm;
 
     async fn open(folder: &Path) -> Result<Store> {
-        Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), Realm::Vendor).await
+        Store::open(Database::sqlite(&folder.join("verifier.sqlite")), &folder.join("master"), Realm::Vendor).await
     }
 
     fn permit(id: &str) -> String {

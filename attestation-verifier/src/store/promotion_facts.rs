@@ -5,7 +5,7 @@ use super::tables::{Rewrapped, Table};
 use super::{Transaction, failed, from_integer, to_integer};
 use crate::master_key::MasterKey;
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 use strongroom_artifact::promotion::Fact;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::trust::Environment;
@@ -13,11 +13,10 @@ use strongroom_wire::{Code, Refusal, Result};
 
 pub(super) const TABLE: Table = Table {
     name: "promotion_facts",
+    key: &["policy", "repository", "environment", "kind", "manifest"],
     // None of them has a space in it.
-    names: "SELECT policy || ' ' || repository || ' ' || environment || ' ' || kind || ' ' || hex(manifest), sequence, mac, rowid
-         FROM promotion_facts ORDER BY policy, repository, environment, kind, manifest",
-    select: "SELECT * FROM promotion_facts WHERE rowid = ?1",
-    update: "UPDATE promotion_facts SET mac = ?2 WHERE rowid = ?1",
+    names: "SELECT policy, repository, environment, kind, manifest, sequence, mac FROM promotion_facts
+         ORDER BY policy, repository, environment, kind, manifest",
     rewrap: |row, old, new| {
         let (place, fact) = authentic(row, old)?;
         Ok(Rewrapped { mac: new.mac(content(&place, &fact).bytes()), sealed: None })
@@ -42,7 +41,7 @@ impl Transaction<'_> {
     /// `store-failed`; `store-tampered`.
     pub(crate) async fn promotion_facts(&mut self, place: &Place) -> Result<Vec<Fact>> {
         self.verify_rows().await?;
-        let select = "SELECT * FROM promotion_facts WHERE policy = ? AND repository = ? AND environment = ?";
+        let select = "SELECT * FROM promotion_facts WHERE policy = $1 AND repository = $2 AND environment = $3";
         let select = sqlx::query(select).bind(&place.policy).bind(&place.repository).bind(place.environment.as_str());
         let rows = select.fetch_all(&mut *self.sql).await.map_err(failed("promotion facts"))?;
         rows.iter().map(|row| Ok(authentic(row, self.master)?.1)).collect()
@@ -63,7 +62,7 @@ impl Transaction<'_> {
             let fact = before.map_or(*fact, |(_, both)| both);
             let (kind, sequence, issued) = columns(&fact);
             let insert = "INSERT INTO promotion_facts
-                 (policy, repository, environment, kind, manifest, sequence, issued, mac) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                 (policy, repository, environment, kind, manifest, sequence, issued, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
                  ON CONFLICT (policy, repository, environment, kind, manifest)
                  DO UPDATE SET sequence = excluded.sequence, issued = excluded.issued, mac = excluded.mac";
             let insert = sqlx::query(insert)
@@ -103,7 +102,7 @@ fn content(place: &Place, fact: &Fact) -> Content {
 }
 
 /// A row that is what was put.
-fn authentic(row: &SqliteRow, master: &MasterKey) -> Result<(Place, Fact)> {
+fn authentic(row: &AnyRow, master: &MasterKey) -> Result<(Place, Fact)> {
     let error = failed("promotion facts");
     let text = |name: &str| row.try_get::<String, _>(name).map_err(&error);
     let number = |name: &str| row.try_get::<i64, _>(name).map_err(&error).and_then(from_integer);
@@ -127,15 +126,15 @@ fn authentic(row: &SqliteRow, master: &MasterKey) -> Result<(Place, Fact)> {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::store::Store;
     use crate::store::schema::tests::{put_back, take_triggers};
+    use crate::store::{Database, Store};
     use std::path::Path;
     use strongroom_wire::Realm;
 
     const MODEL: Sha256 = Sha256([7; 32]);
 
     async fn open(folder: &Path) -> Result<Store> {
-        Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), Realm::Vendor).await
+        Store::open(Database::sqlite(&folder.join("verifier.sqlite")), &folder.join("master"), Realm::Vendor).await
     }
 
     fn place() -> Place {
@@ -175,7 +174,10 @@ mod tests {
         let new = || MasterKey::from_file_bytes(&[2; 32]).unwrap();
         store.rewrap(&new(), &Clock::of(|| 6)).await.unwrap();
         let path = folder.path().join("verifier.sqlite");
-        assert_eq!(sorted(&Store::open_under(&path, new(), Realm::Vendor).await.unwrap()).await, want);
+        assert_eq!(
+            sorted(&Store::open_under(Database::sqlite(&path), new(), Realm::Vendor).await.unwrap()).await,
+            want
+        );
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use super::tables::{Rewrapped, Table};
 use super::{Transaction, failed, from_integer, to_integer};
 use crate::master_key::MasterKey;
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet};
 use strongroom_appraisal::UnixTime;
 use strongroom_artifact::promotion::SignedStatement;
@@ -15,11 +15,10 @@ use strongroom_wire::{Code, Refusal, Result, limits};
 
 pub(super) const TABLE: Table = Table {
     name: "promotions",
+    key: &["repository", "environment", "sequence", "promoter", "payload"],
     // Neither repositories nor environments have a space in them.
-    names: "SELECT repository || ' ' || environment || ' ' || hex(payload) || ' ' || promoter, sequence, mac, rowid
-         FROM promotions ORDER BY repository, environment, sequence, promoter, payload",
-    select: "SELECT * FROM promotions WHERE rowid = ?1",
-    update: "UPDATE promotions SET mac = ?2 WHERE rowid = ?1",
+    names: "SELECT repository, environment, payload, promoter, sequence, mac FROM promotions
+         ORDER BY repository, environment, sequence, promoter, payload",
     rewrap: |row, old, new| {
         let stored = authentic(row, old)?;
         Ok(Rewrapped { mac: new.mac(stored.content().bytes()), sealed: None })
@@ -87,7 +86,7 @@ impl Transaction<'_> {
             };
             let insert = "INSERT INTO promotions
                  (repository, environment, sequence, promoter, payload, bundle, created, mac)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (repository, environment, sequence, promoter, payload)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (repository, environment, sequence, promoter, payload)
                  DO UPDATE SET bundle = excluded.bundle, mac = excluded.mac";
             let insert = sqlx::query(insert)
                 .bind(&stored.repository)
@@ -110,7 +109,7 @@ impl Transaction<'_> {
     /// The same statement by the same promoter, as it is kept. The set of rows was verified.
     async fn same_promotion(&mut self, stored: &StoredPromotion) -> Result<Option<StoredPromotion>> {
         let select = "SELECT * FROM promotions
-             WHERE repository = ? AND environment = ? AND sequence = ? AND promoter = ? AND payload = ?";
+             WHERE repository = $1 AND environment = $2 AND sequence = $3 AND promoter = $4 AND payload = $5";
         let select = sqlx::query(select)
             .bind(&stored.repository)
             .bind(&stored.environment)
@@ -128,8 +127,8 @@ impl Transaction<'_> {
     pub(crate) async fn promotions(&mut self, repository: &str, environment: &Environment) -> Result<Kept> {
         self.verify_rows().await?;
         let select = "SELECT * FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY promoter ORDER BY sequence DESC, payload) AS place
-                 FROM promotions WHERE repository = ? AND environment = ?)
-             WHERE place <= ? ORDER BY sequence DESC, promoter, payload";
+                 FROM promotions WHERE repository = $1 AND environment = $2) AS placed
+             WHERE place <= $3 ORDER BY sequence DESC, promoter, payload";
         let beyond = i64::try_from(limits::PROMOTIONS).unwrap_or(i64::MAX).saturating_add(1);
         let select = sqlx::query(select).bind(repository).bind(environment.as_str()).bind(beyond);
         let mut kept = Kept::default();
@@ -154,7 +153,7 @@ impl Transaction<'_> {
         let rows =
             sqlx::query("SELECT DISTINCT repository, environment FROM promotions").fetch_all(&mut *self.sql).await;
         let error = failed("promotions");
-        let text = |row: &SqliteRow, at: usize| row.try_get::<String, _>(at).map_err(&error);
+        let text = |row: &AnyRow, at: usize| row.try_get::<String, _>(at).map_err(&error);
         rows.map_err(&error)?.iter().map(|row| Ok((text(row, 0)?, Environment::parse(&text(row, 1)?)?))).collect()
     }
 
@@ -164,10 +163,10 @@ impl Transaction<'_> {
     /// `store-failed`; `store-tampered`.
     pub(crate) async fn environments(&mut self, repository: &str) -> Result<Vec<Environment>> {
         self.verify_rows().await?;
-        let select = "SELECT DISTINCT environment FROM promotions WHERE repository = ? ORDER BY environment";
+        let select = "SELECT DISTINCT environment FROM promotions WHERE repository = $1 ORDER BY environment";
         let rows = sqlx::query(select).bind(repository).fetch_all(&mut *self.sql).await;
         let error = failed("promotions");
-        let name = |row: &SqliteRow| row.try_get::<String, _>(0).map_err(&error).and_then(|n| Environment::parse(&n));
+        let name = |row: &AnyRow| row.try_get::<String, _>(0).map_err(&error).and_then(|n| Environment::parse(&n));
         rows.map_err(&error)?.iter().map(name).collect()
     }
 
@@ -177,7 +176,8 @@ impl Transaction<'_> {
     /// `store-failed`.
     pub(crate) async fn highest_promotion(&mut self, signed: &SignedStatement) -> Result<Option<u64>> {
         let stored = StoredPromotion::of(signed, 0);
-        let select = "SELECT MAX(sequence) FROM promotions WHERE repository = ? AND environment = ? AND promoter = ?";
+        let select =
+            "SELECT MAX(sequence) FROM promotions WHERE repository = $1 AND environment = $2 AND promoter = $3";
         let select = sqlx::query(select).bind(&stored.repository).bind(&stored.environment).bind(&stored.promoter);
         let row = select.fetch_one(&mut *self.sql).await.map_err(failed("promotions"))?;
         let highest: Option<i64> = row.try_get(0).map_err(failed("promotions"))?;
@@ -212,7 +212,7 @@ impl StoredPromotion {
 }
 
 /// A row that is what was put.
-fn authentic(row: &SqliteRow, master: &MasterKey) -> Result<StoredPromotion> {
+fn authentic(row: &AnyRow, master: &MasterKey) -> Result<StoredPromotion> {
     let error = failed("promotions");
     let text = |name: &str| row.try_get::<String, _>(name).map_err(&error);
     let bytes = |name: &str| row.try_get::<Vec<u8>, _>(name).map_err(&error);
@@ -238,8 +238,8 @@ fn authentic(row: &SqliteRow, master: &MasterKey) -> Result<StoredPromotion> {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::store::Store;
     use crate::store::schema::tests::{put_back, take_triggers};
+    use crate::store::{Database, Store};
     use std::path::Path;
     use strongroom_artifact::SigningKey;
     use strongroom_artifact::promotion::{Action, Statement, Statements};
@@ -249,7 +249,7 @@ mod tests {
     const REPOSITORY: &str = "h/m";
 
     async fn open(folder: &Path) -> Result<Store> {
-        Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), Realm::Vendor).await
+        Store::open(Database::sqlite(&folder.join("verifier.sqlite")), &folder.join("master"), Realm::Vendor).await
     }
 
     fn production() -> Environment {
@@ -321,7 +321,9 @@ mod tests {
         let before = kept(&store).await;
         let new = || MasterKey::from_file_bytes(&[2; 32]).unwrap();
         store.rewrap(&new(), &Clock::of(|| 6)).await.unwrap();
-        let store = Store::open_under(&folder.path().join("verifier.sqlite"), new(), Realm::Vendor).await.unwrap();
+        let store = Store::open_under(Database::sqlite(&folder.path().join("verifier.sqlite")), new(), Realm::Vendor)
+            .await
+            .unwrap();
         let after = kept(&store).await;
         assert_eq!((after.len(), after), (2, before));
     }

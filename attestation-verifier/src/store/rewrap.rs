@@ -4,14 +4,16 @@
 use super::authentic::{HEAD, ROWS};
 use super::log::{self, CHECKPOINT};
 use super::log_key::{self, LOG_KEY};
-use super::tables::{Name, Rewrapped, TABLES, Table};
+use super::tables::{Datum, Name, Rewrapped, TABLES, Table};
 use super::witnessed::WITNESSED;
 use super::{Recorded, STAMP, Sql, Store, Transaction, failed};
 use crate::audit::{Event, Kind};
 use crate::clock::Clock;
 use crate::master_key::MasterKey;
 use serde_json::{Map, Value, json};
-use sqlx::Row as _;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AssertSqlSafe, Column as _, Row as _};
 use strongroom_wire::{Code, Refusal, Result};
 
 impl Store {
@@ -36,9 +38,14 @@ impl Store {
             Refusal::new(Code::StoreFailed, "store: under the new master key, but old values may be left in its files")
                 .want("run again")
         };
-        sqlx::query("VACUUM").execute(&self.pool).await.map_err(|e| left().because(e))?;
-        let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.pool).await;
-        let busy: i64 = checkpoint.and_then(|row| row.try_get(0)).map_err(|e| left().because(e))?;
+        for statement in self.database.rewriting() {
+            sqlx::query(*statement).execute(&self.pool).await.map_err(|e| left().because(e))?;
+        }
+        let busy = match self.database.emptying() {
+            Some(checkpoint) => sqlx::query_scalar(checkpoint).fetch_one(&self.pool).await,
+            None => Ok(0_i64),
+        };
+        let busy = busy.map_err(|e| left().because(e))?;
         if busy == 0 { Ok(()) } else { Err(left().because("something else reads it")) }
     }
 }
@@ -94,33 +101,80 @@ impl Transaction<'_> {
 
     /// Gives how many there are.
     async fn rewrap_rows(&mut self, table: &Table, new: &MasterKey) -> Result<usize> {
-        let names = self.names(table.names).await?;
-        for name in &names {
-            let Rewrapped { mac, sealed } = self.rewrapped(table, name.row, self.master, new).await?;
-            let update = sqlx::query(table.update).bind(name.row).bind(mac).bind(sealed);
-            update.execute(&mut *self.sql).await.map_err(failed(table.name))?;
+        let (names, keys) = (self.names(table).await?, self.primary_keys(table).await?);
+        for key in &keys {
+            let row = self.row(table, key).await?;
+            let renewed = (table.rewrap)(&row, self.master, new)?;
+            self.renew(table, key, &row, renewed).await?;
         }
-        let renewed = self.names(table.names).await?;
-        for name in &renewed {
-            self.rewrapped(table, name.row, new, new).await?;
+        for key in &keys {
+            (table.rewrap)(&self.row(table, key).await?, new, new)?;
         }
         let of = |names: &[Name]| names.iter().map(|n| (n.id.clone(), n.version)).collect::<Vec<_>>();
-        if of(&names) != of(&renewed) {
+        if of(&names) != of(&self.names(table).await?) || names.len() != keys.len() {
             return Err(Refusal::new(Code::Internal, format!("rows of `{}` lost on the way", table.name)));
         }
         Ok(names.len())
     }
 
-    async fn rewrapped(&mut self, table: &Table, row: i64, old: &MasterKey, new: &MasterKey) -> Result<Rewrapped> {
-        let row = sqlx::query(table.select).bind(row).fetch_one(&mut *self.sql).await.map_err(failed(table.name))?;
-        (table.rewrap)(&row, old, new)
+    /// The primary keys of all rows.
+    async fn primary_keys(&mut self, table: &Table) -> Result<Vec<Vec<Datum>>> {
+        let error = failed(table.name);
+        let select = AssertSqlSafe(format!("SELECT {} FROM {}", table.key.join(", "), table.name));
+        let rows = sqlx::query(select).fetch_all(&mut *self.sql).await.map_err(&error)?;
+        let key = |row: &AnyRow| (0..table.key.len()).map(|at| Datum::of(row, at)).collect();
+        rows.iter().map(key).collect::<sqlx::Result<_>>().map_err(&error)
     }
+
+    async fn row(&mut self, table: &Table, key: &[Datum]) -> Result<AnyRow> {
+        let select = AssertSqlSafe(format!("SELECT * FROM {} WHERE {}", table.name, is(table, 1)));
+        bind(sqlx::query(select), key).fetch_one(&mut *self.sql).await.map_err(failed(table.name))
+    }
+
+    /// Puts what a row has under another key into it. An encrypted value is immutable, as a trigger says: such a row is put anew.
+    async fn renew(&mut self, table: &Table, key: &[Datum], row: &AnyRow, renewed: Rewrapped) -> Result<()> {
+        let error = failed(table.name);
+        let Some(sealed) = renewed.sealed else {
+            let update = AssertSqlSafe(format!("UPDATE {} SET mac = $1 WHERE {}", table.name, is(table, 2)));
+            let update = bind(sqlx::query(update).bind(renewed.mac), key).execute(&mut *self.sql).await;
+            return update.map(drop).map_err(error);
+        };
+        let delete = AssertSqlSafe(format!("DELETE FROM {} WHERE {}", table.name, is(table, 1)));
+        bind(sqlx::query(delete), key).execute(&mut *self.sql).await.map_err(&error)?;
+        let columns: Vec<&str> = row.columns().iter().map(|column| column.name()).collect();
+        let places: Vec<_> = (1..=columns.len()).map(|at| format!("${at}")).collect();
+        let insert = format!("INSERT INTO {} ({}) VALUES ({})", table.name, columns.join(", "), places.join(", "));
+        let mut values = Vec::new();
+        for (at, column) in columns.into_iter().enumerate() {
+            values.push(match column {
+                "mac" => Datum::Bytes(renewed.mac.clone()),
+                "sealed" => Datum::Bytes(sealed.clone()),
+                _ => Datum::of(row, at).map_err(&error)?,
+            });
+        }
+        bind(sqlx::query(AssertSqlSafe(insert)), &values).execute(&mut *self.sql).await.map(drop).map_err(error)
+    }
+}
+
+/// That a row has the primary key in the parameters from number `first` on.
+fn is(table: &Table, first: usize) -> String {
+    let equal = |(at, column): (usize, &&str)| format!("{column} = ${}", first.saturating_add(at));
+    table.key.iter().enumerate().map(equal).collect::<Vec<_>>().join(" AND ")
+}
+
+fn bind<'q>(query: Query<'q, Any, AnyArguments>, values: &[Datum]) -> Query<'q, Any, AnyArguments> {
+    values.iter().fold(query, |query, value| match value {
+        Datum::Number(number) => query.bind(*number),
+        Datum::Text(text) => query.bind(text.clone()),
+        Datum::Bytes(bytes) => query.bind(bytes.clone()),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::private_file;
+    use crate::store::Database;
     use crate::store::policies::tests::policy_text;
     use std::path::Path;
     use strongroom_wire::Realm;
@@ -136,7 +190,7 @@ mod tests {
     }
 
     async fn open(folder: &Path, bytes: [u8; 32]) -> Result<Store> {
-        Store::open_under(&folder.join("verifier.sqlite"), key(bytes), Realm::Vendor).await
+        Store::open_under(Database::sqlite(&folder.join("verifier.sqlite")), key(bytes), Realm::Vendor).await
     }
 
     fn clock() -> Clock {
@@ -152,7 +206,7 @@ mod tests {
         private_file::create(&folder.join("master"), &OLD).unwrap();
         let path = folder.join("verifier.sqlite");
         private_file::create(&path, b"").unwrap();
-        let store = Store::open(&path, &folder.join("master"), Realm::Vendor).await.unwrap();
+        let store = Store::open(Database::sqlite(&path), &folder.join("master"), Realm::Vendor).await.unwrap();
         let mut transaction = store.begin().await.unwrap();
         for n in 0..150_u8 {
             transaction.put_key(&id(&format!("a/b/{n}")), &[n; 32], 5).await.unwrap();
@@ -231,7 +285,7 @@ mod tests {
 
         let store = open(folder.path(), NEW).await.unwrap();
         sqlx::query("PRAGMA busy_timeout = 1").execute(&store.pool).await.unwrap();
-        let reader = Store::open_under(&path, key(NEW), Realm::Vendor).await.unwrap();
+        let reader = Store::open_under(Database::sqlite(&path), key(NEW), Realm::Vendor).await.unwrap();
         let reading = reader.begin_reading().await.unwrap();
         let refused = store.clean().await.unwrap_err();
         assert_eq!(refused.code, Code::StoreFailed);
@@ -294,8 +348,7 @@ mod tests {
                         UNION ALL SELECT id, hex(mac) FROM policies";
             let rows = async || {
                 let path = folder.path().join("verifier.sqlite");
-                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-                let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+                let pool = Database::sqlite(&path).pool(true).unwrap();
                 let rows = sqlx::query(dump).fetch_all(&pool).await.unwrap();
                 rows.iter().map(|row| (row.get(0), row.get(1))).collect::<Vec<(String, String)>>()
             };
@@ -313,7 +366,7 @@ mod tests {
         let select = "SELECT t.name, EXISTS (SELECT 1 FROM pragma_table_info(t.name) WHERE name = 'mac')
                       FROM sqlite_schema AS t WHERE type = 'table' ORDER BY t.name";
         let rows = sqlx::query(select).fetch_all(&store.pool).await.unwrap();
-        let tables: Vec<(String, bool)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let tables: Vec<_> = rows.iter().map(|row| (row.get(0), row.get::<i64, _>(1) == 1)).collect();
         let mut known: Vec<_> = TABLES.iter().map(|table| (table.name.to_owned(), true)).collect();
         // In these, nothing but what `meta` holds hangs on the master key.
         known.extend(["_sqlx_migrations", "leaves", "meta", "tiles"].map(|name| (name.to_owned(), false)));

@@ -1,55 +1,87 @@
-//! What the file says of its own shape: what the migrations made, and nothing else. A trigger that somebody planted would run inside
-//! this program's own transactions, between what they verify and what they authenticate.
+//! What the database says of its own shape: what the migrations made, and nothing else. A trigger that somebody planted would run
+//! inside this program's own transactions, between what they verify and what they authenticate.
 
-use super::{failed, migrations};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
+use super::database::Database;
+use super::failed;
+use sqlx::any::{AnyConnectOptions, AnyTransactionManager as Manager};
+use sqlx::{AnyConnection, ConnectOptions as _};
+use sqlx_core::transaction::TransactionManager as _;
 use strongroom_wire::{Code, Refusal, Result};
 
-/// All tables, indices, views and triggers.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Schema(Vec<Entry>);
+/// Everything in a SQLite file.
+const SQLITE: &str = "SELECT type, name, tbl_name, sql FROM main.sqlite_schema";
 
-/// Its type, its name, its table, and the statement that made it; an index that a table needs has none.
+/// Everything in the schema of a PostgreSQL database that a statement of this program comes by: tables with their columns,
+/// constraints, indices and rules, triggers, and the functions that these call.
+const POSTGRES: &str = include_str!("schema/postgres.sql");
+
+/// All tables, indices, views, triggers and the like.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Schema {
+    select: &'static str,
+    entries: Vec<Entry>,
+}
+
+/// Its type, its name, its table, and what made it; an index that a table of SQLite needs has nothing.
 type Entry = (String, String, String, Option<String>);
 
 impl Schema {
-    /// What the migrations make, found out in a database in memory.
-    pub(super) async fn expected() -> Result<Self> {
+    /// What the migrations make: found out in a database in memory, or beside `connection`'s own schema in one that is rolled back.
+    ///
+    /// # Errors
+    /// `store-failed`.
+    pub(super) async fn expected(database: &Database, connection: &mut AnyConnection) -> Result<Self> {
         let error = failed("schema");
-        let options = SqliteConnectOptions::new().in_memory(true).disable_statement_logging();
-        let mut empty = SqliteConnection::connect_with(&options).await.map_err(&error)?;
-        migrations().run(&mut empty).await.map_err(|e| error(e.into()))?;
-        Self::of(&mut empty).await
+        match database {
+            Database::Sqlite(_) => {
+                let options: AnyConnectOptions = "sqlite::memory:".parse().map_err(&error)?;
+                let mut empty = options.disable_statement_logging().connect().await.map_err(&error)?;
+                database.migrate(&mut empty).await?;
+                Self::of(SQLITE, &mut empty).await
+            }
+            Database::Postgres(_) => {
+                Manager::begin(connection, None).await.map_err(&error)?;
+                let scratch =
+                    "CREATE SCHEMA strongroom_expected; SET LOCAL search_path TO strongroom_expected, pg_temp";
+                sqlx::raw_sql(scratch).execute(&mut *connection).await.map_err(&error)?;
+                database.migrate(connection).await?;
+                let expected = Self::of(POSTGRES, connection).await?;
+                Manager::rollback(connection).await.map_err(error)?;
+                Ok(expected)
+            }
+        }
     }
 
     /// Verifies that this is all that there is.
     ///
     /// # Errors
     /// `store-tampered`; `store-failed`.
-    pub(super) async fn verify(&self, database: &mut SqliteConnection) -> Result<()> {
-        let found = Self::of(database).await?;
+    pub(super) async fn verify(&self, database: &mut AnyConnection) -> Result<()> {
+        let found = Self::of(self.select, database).await?;
         if found == *self {
             return Ok(());
         }
-        let differs = |entry: &&Entry| !(found.0.contains(entry) && self.0.contains(entry));
-        let entry = found.0.iter().chain(&self.0).find(differs).map(|(kind, name, ..)| format!("{kind} `{name}`"));
+        let differs = |entry: &&Entry| !(found.entries.contains(entry) && self.entries.contains(entry));
+        let entry = found.entries.iter().chain(&self.entries).find(differs);
+        let entry = entry.map(|(kind, name, ..)| format!("{kind} `{name}`"));
         Err(Refusal::new(Code::StoreTampered, "store: tables and triggers are not those that it was made with")
             .got(entry.unwrap_or_else(|| "one twice".to_owned())))
     }
 
-    async fn of(database: &mut SqliteConnection) -> Result<Self> {
-        let select = "SELECT type, name, tbl_name, sql FROM main.sqlite_schema ORDER BY type, name, tbl_name, sql";
-        sqlx::query_as(select).fetch_all(database).await.map(Self).map_err(failed("schema"))
+    async fn of(select: &'static str, database: &mut AnyConnection) -> Result<Self> {
+        let mut entries: Vec<Entry> = sqlx::query_as(select).fetch_all(database).await.map_err(failed("schema"))?;
+        entries.sort();
+        Ok(Self { select, entries })
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::store::Store;
+    use crate::store::database::Hold;
     use crate::store::policies::tests::policy_text;
-    use sqlx::{AssertSqlSafe, SqlitePool};
+    use crate::store::{Database, Store};
+    use sqlx::AssertSqlSafe;
     use std::path::Path;
     use strongroom_wire::Realm;
     use strongroom_wire::kbs::ResourcePath;
@@ -77,17 +109,22 @@ pub(super) mod tests {
     /// A store with a key and two versions of a policy.
     async fn filled(folder: &Path) -> Store {
         let store = open(folder).await.unwrap();
+        policy_and_key(&store).await;
+        store
+    }
+
+    /// Puts them.
+    pub(in crate::store) async fn policy_and_key(store: &Store) {
         let mut transaction = store.begin().await.unwrap();
         transaction.put_key(&id("a/b/c"), b"one", 5).await.unwrap();
         for first in [1, 2] {
             transaction.put_policy(&id("a/b/c"), policy_text(first).as_bytes(), 5).await.unwrap();
         }
         transaction.commit_unrecorded().await.unwrap();
-        store
     }
 
     async fn open(folder: &Path) -> Result<Store> {
-        Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), Realm::Vendor).await
+        Store::open(Database::sqlite(&folder.join("verifier.sqlite")), &folder.join("master"), Realm::Vendor).await
     }
 
     fn id(text: &str) -> ResourcePath {
@@ -123,7 +160,7 @@ pub(super) mod tests {
             let path = folder.path().join("verifier.sqlite");
             drop(store);
             assert_eq!(open(folder.path()).await.err().map(|refusal| refusal.code), expected, "{statement}");
-            let pool = SqlitePool::connect_with(SqliteConnectOptions::new().filename(path)).await.unwrap();
+            let pool = Database::sqlite(&path).pool(true).unwrap();
             let versions: Vec<(i64,)> = sqlx::query_as("SELECT version FROM policies").fetch_all(&pool).await.unwrap();
             assert_eq!(versions, [(1,), (2,)], "{statement}");
         }
@@ -142,7 +179,11 @@ pub(super) mod tests {
     /// Stores outlive the version of sqlx that made this table: with other words for it, none of them would open.
     #[tokio::test]
     async fn table_of_the_migrations_is_made_with_the_words_that_stores_have() {
-        let Schema(entries) = Schema::expected().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::sqlite(&folder.path().join("store"));
+        database.make().unwrap();
+        let mut connection = database.connect(Hold::Shared).await.unwrap();
+        let Schema { entries, .. } = Schema::expected(&database, &mut connection).await.unwrap();
         let table = entries.into_iter().find(|entry| entry.0 == "table" && entry.1 == "_sqlx_migrations");
         let words = "CREATE TABLE _sqlx_migrations (
     version BIGINT PRIMARY KEY,

@@ -6,15 +6,14 @@ use super::{Store, Transaction, failed, from_integer, to_integer};
 use crate::master_key::MasterKey;
 use serde_json::Value;
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 use strongroom_appraisal::{Seen, SeenKind};
 use strongroom_wire::{Code, Refusal, Result};
 
 pub(super) const TABLE: Table = Table {
     name: "seen",
-    names: "SELECT kind || ' ' || subject, number, mac, rowid FROM seen ORDER BY kind, subject",
-    select: "SELECT kind, subject, number, mac FROM seen WHERE rowid = ?1",
-    update: "UPDATE seen SET mac = ?2 WHERE rowid = ?1",
+    key: &["kind", "subject"],
+    names: "SELECT kind, subject, number, mac FROM seen ORDER BY kind, subject",
     rewrap: |row, old, new| {
         let (kind, subject, number) = authentic(row, old)?;
         Ok(Rewrapped { mac: new.mac(content(kind, &subject, number).bytes()), sealed: None })
@@ -61,7 +60,7 @@ impl Transaction<'_> {
     }
 
     async fn put_seen(&mut self, before: &Seen, raised: &Seen) -> Result<()> {
-        let insert = "INSERT INTO seen (kind, subject, number, mac) VALUES (?, ?, ?, ?)
+        let insert = "INSERT INTO seen (kind, subject, number, mac) VALUES ($1, $2, $3, $4)
              ON CONFLICT (kind, subject) DO UPDATE SET number = excluded.number, mac = excluded.mac";
         for (kind, subject, number) in raised.iter() {
             // Beyond what SQLite counts to, all are as new.
@@ -86,7 +85,7 @@ fn content(kind: SeenKind, subject: &str, number: u64) -> Content {
 }
 
 /// A row that is what was put.
-fn authentic(row: &SqliteRow, master: &MasterKey) -> Result<(SeenKind, String, u64)> {
+fn authentic(row: &AnyRow, master: &MasterKey) -> Result<(SeenKind, String, u64)> {
     let error = failed("seen");
     let kind: String = row.try_get("kind").map_err(&error)?;
     let subject: String = row.try_get("subject").map_err(&error)?;
@@ -101,11 +100,12 @@ fn authentic(row: &SqliteRow, master: &MasterKey) -> Result<(SeenKind, String, u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Database;
     use std::path::Path;
     use strongroom_wire::Realm;
 
     async fn open(folder: &Path) -> Result<Store> {
-        Store::open(&folder.join("verifier.sqlite"), &folder.join("master"), Realm::Vendor).await
+        Store::open(Database::sqlite(&folder.join("verifier.sqlite")), &folder.join("master"), Realm::Vendor).await
     }
 
     async fn raise(store: &Store, subject: &'static str, number: u64) -> Option<Code> {

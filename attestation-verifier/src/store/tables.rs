@@ -3,7 +3,8 @@
 
 use super::{documents, keys, policies, policy_sets, promotion_facts, promotions, seen};
 use crate::master_key::MasterKey;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
+use sqlx::{Result as SqlResult, Row as _};
 use strongroom_wire::Result;
 
 /// All of them, in an order that does not change.
@@ -17,29 +18,26 @@ pub(super) const TABLES: [Table; 7] = [
     policy_sets::TABLE,
 ];
 
-/// A table, each row of which its column `mac` authenticates. Statements are SQL.
+/// A table, each row of which its column `mac` authenticates.
 pub(super) struct Table {
     /// What it is called.
     pub(super) name: &'static str,
-    /// Selects of each row what [`Name`] has, in its order and in one that does not change.
+    /// The columns of its primary key, in its order.
+    pub(super) key: &'static [&'static str],
+    /// SQL that selects of each row the columns that its id is made of, its version, and its `mac`; in an order that does not
+    /// change, which text and bytes have by their bytes.
     pub(super) names: &'static str,
-    /// Selects all columns of the row whose `rowid` is the first parameter.
-    pub(super) select: &'static str,
-    /// Puts the second parameter in the place of the `mac` of that row and, where values are encrypted, the third in the place
-    /// of the encrypted one.
-    pub(super) update: &'static str,
     /// Verifies a row under the first key and gives what it has under the second.
-    pub(super) rewrap: fn(&SqliteRow, &MasterKey, &MasterKey) -> Result<Rewrapped>,
+    pub(super) rewrap: fn(&AnyRow, &MasterKey, &MasterKey) -> Result<Rewrapped>,
 }
 
 /// What a row is found by, and what authenticates the rest of it.
 pub(super) struct Name {
+    /// The columns of its id, with a space between; bytes in hex.
     pub(super) id: String,
     /// 0 where there are no versions.
     pub(super) version: i64,
     pub(super) mac: Vec<u8>,
-    /// Its `rowid`.
-    pub(super) row: i64,
 }
 
 /// What a row has under another master key.
@@ -47,4 +45,37 @@ pub(super) struct Rewrapped {
     pub(super) mac: Vec<u8>,
     /// The encrypted value, where the table has one.
     pub(super) sealed: Option<Vec<u8>>,
+}
+
+/// A value of some column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Datum {
+    Number(i64),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl Name {
+    /// Of a row of [`Table::names`].
+    pub(super) fn of(row: &AnyRow) -> SqlResult<Self> {
+        let of_id = row.len().saturating_sub(2);
+        let id = (0..of_id).map(|at| Datum::of(row, at).map(Datum::in_id)).collect::<SqlResult<Vec<_>>>()?;
+        Ok(Self { id: id.join(" "), version: row.try_get(of_id)?, mac: row.try_get(of_id.saturating_add(1))? })
+    }
+}
+
+impl Datum {
+    /// Of a column of a row, whatever its type is.
+    pub(super) fn of(row: &AnyRow, at: usize) -> SqlResult<Self> {
+        let number = row.try_get(at).map(Self::Number);
+        number.or_else(|_| row.try_get(at).map(Self::Text)).or_else(|_| row.try_get(at).map(Self::Bytes))
+    }
+
+    fn in_id(self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text,
+            Self::Bytes(bytes) => hex::encode_upper(bytes),
+        }
+    }
 }

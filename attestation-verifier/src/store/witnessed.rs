@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::audit::{Event, Kind};
     use crate::clock::Clock;
-    use crate::store::Store;
+    use crate::store::{Database, Store};
     use std::path::Path;
     use strongroom_tlog::{Checkpoint, NoteSigner, Role};
     use strongroom_wire::Realm;
@@ -99,7 +99,7 @@ mod tests {
 
     async fn grown(folder: &Path, entries: u64) -> Store {
         let path = folder.join("verifier.sqlite");
-        let store = Store::open(&path, &folder.join("master"), Realm::Vendor).await.unwrap();
+        let store = Store::open(Database::sqlite(&path), &folder.join("master"), Realm::Vendor).await.unwrap();
         let event = Event { kind: Kind::Admin, subject: "-".into(), code: None, detail: serde_json::json!({}) };
         for now in 0..entries {
             store.record(&Clock::of(move || now), &event).await.unwrap();

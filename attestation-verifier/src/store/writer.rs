@@ -3,34 +3,43 @@
 //! of another. Then it queues once more, behind those who came meanwhile: the first whose turn it is again commits for all of them,
 //! with all their entries of the log under one checkpoint. Nobody is answered before.
 
+use super::database::{Database, Hold};
 use super::failed;
 use super::log::{Committed, Growing, Keys, Leaf};
 use super::schema::Schema;
 use crate::master_key::MasterKey;
 use core::ops::{Deref, DerefMut};
-use sqlx::sqlite::SqliteTransactionManager as Manager;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
+use core::time::Duration;
+use sqlx::any::AnyTransactionManager as Manager;
+use sqlx::{AnyConnection, Connection as _};
 use sqlx_core::transaction::TransactionManager as _;
-use std::sync::{Arc, OnceLock};
-use strongroom_wire::digest::Sha256;
+use std::sync::{Arc, OnceLock, Weak};
+use strongroom_tlog::SignedNote;
 use strongroom_wire::{Code, Refusal, Result};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::timeout;
+
+/// How long a server may take until a transaction is begun, which others' may come before, or a connection closed.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The connection that writes, and what waits for its transaction.
 #[derive(Debug)]
 pub(super) struct Writer {
-    options: SqliteConnectOptions,
-    connection: SqliteConnection,
+    database: Database,
+    hold: Hold,
+    connection: AnyConnection,
     /// Whether a transaction was begun and neither committed nor rolled back.
     open: bool,
     /// Whether somebody's savepoint is to be gone back to before anything else.
     undo: bool,
     /// Whether the connection failed, and nothing more is done on it.
     broken: bool,
-    /// The end of the log that was committed last. Nobody else appends, so that any other was put in its place.
-    last: Option<(u64, Sha256)>,
+    /// The end of the log that was committed here last: what is in the database goes on from it, or was put back.
+    last: Option<SignedNote>,
     group: Group,
+    /// This one, for what is done behind whoever gave up.
+    this: Weak<Mutex<Self>>,
 }
 
 /// What shares a transaction.
@@ -68,13 +77,16 @@ enum Stage {
 
 impl Writer {
     /// A writer with this connection, and with what another one is made by.
-    pub(super) fn new(connection: SqliteConnection, options: SqliteConnectOptions) -> Self {
-        Self { options, connection, open: false, undo: false, broken: false, last: None, group: Group::default() }
+    pub(super) fn new(connection: AnyConnection, database: Database, hold: Hold) -> Arc<Mutex<Self>> {
+        let (group, last) = (Group::default(), None);
+        Arc::new_cyclic(|this| {
+            let this = Weak::clone(this);
+            Mutex::new(Self { database, hold, connection, open: false, undo: false, broken: false, last, group, this })
+        })
     }
 
-    /// The connection, for what tests do behind everybody's back.
-    #[cfg(test)]
-    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
+    /// The connection, for what is no decision: nobody else does anything on it meanwhile.
+    pub(super) fn connection(&mut self) -> &mut AnyConnection {
         &mut self.connection
     }
 
@@ -84,41 +96,50 @@ impl Writer {
         if self.open {
             return Ok(false);
         }
-        if self.broken {
+        if self.broken || self.begin().await.is_err() {
+            // The server went away; or a transaction that nobody waited for was rolled back by SQLite itself, of which sqlx knows
+            // nothing.
             self.replace().await?;
+            self.begin().await?;
         }
-        let begin = || Some("BEGIN IMMEDIATE".into_sql_str());
-        let began = match Manager::begin(&mut self.connection, begin()).await {
-            // A transaction that nobody waited for was rolled back by SQLite itself, of which sqlx knows nothing.
-            Err(sqlx::Error::InvalidSavePointStatement) => {
-                self.replace().await?;
-                Manager::begin(&mut self.connection, begin()).await
-            }
-            began => began,
-        };
-        began.map_err(failed("transaction"))?;
         self.open = true;
         Ok(true)
     }
 
+    /// Whoever is interrupted here leaves a connection of which nobody knows what is done on it.
+    async fn begin(&mut self) -> Result<()> {
+        self.broken = true;
+        let begin = Manager::begin(&mut self.connection, Some(self.database.begin_writing()));
+        let late = || Refusal::new(Code::StoreFailed, "store: transaction").got("no answer");
+        timeout(PATIENCE, begin).await.map_err(|_| late())?.map_err(failed("transaction"))?;
+        self.broken = false;
+        Ok(())
+    }
+
     /// Takes another connection: whatever the old one had not committed is undone when it is closed.
     async fn replace(&mut self) -> Result<()> {
-        let another = self.options.connect().await.map_err(failed("opening"))?;
+        self.broken = true;
+        let another = self.database.connect(self.hold).await?;
         let old = core::mem::replace(&mut self.connection, another);
         self.broken = false;
         // It may be beyond closing.
-        drop(old.close_hard().await);
+        drop(timeout(PATIENCE, old.close_hard()).await);
         Ok(())
     }
 
     /// Goes back to before what somebody gave up. Where there is nothing to go back to, SQLite rolled back all of the transaction by
     /// itself, as it does when a disk is full or fails: then nobody's change is there any more.
     async fn settle(&mut self) {
-        if core::mem::take(&mut self.undo)
-            && let Err(error) = Manager::rollback(&mut self.connection).await
-        {
-            self.fail(failed("savepoint")(error));
+        if !self.undo {
+            return;
         }
+        let mut undoing = Interrupted(Some(self));
+        let Some(writer) = &mut undoing.0 else { return };
+        match Manager::rollback(&mut writer.connection).await {
+            Ok(()) => writer.undo = false,
+            Err(error) => writer.fail(failed("savepoint")(error)),
+        }
+        undoing.0 = None;
     }
 
     /// Rolls the transaction back. Nobody waits for it.
@@ -126,6 +147,20 @@ impl Writer {
         Manager::start_rollback(&mut self.connection);
         (self.open, self.undo) = (false, false);
         self.group = Group::default();
+        // To a server it is only said with what is said next: until then others would wait for the lock.
+        if self.database.is_shared()
+            && let (Some(writer), Ok(runtime)) = (self.this.upgrade(), Handle::try_current())
+        {
+            runtime.spawn(async move { writer.lock().await.let_go().await });
+        }
+    }
+
+    /// Says to the server that a transaction is over which was given up, however it was.
+    async fn let_go(&mut self) {
+        if !self.open {
+            let rollback = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection);
+            self.broken |= !matches!(timeout(PATIENCE, rollback).await, Ok(Ok(_)));
+        }
     }
 
     /// Says to all who wait for the transaction that it failed. What is left of it goes with its connection.
@@ -139,11 +174,13 @@ impl Writer {
 
     /// Commits for all who wait.
     async fn close(&mut self, keys: Keys<'_>) {
-        let mut closing = Closing(Some(self));
+        let mut closing = Interrupted(Some(self));
         let Some(writer) = &mut closing.0 else { return };
         match writer.commit(keys).await {
             Ok(committed) => {
-                writer.last = committed.as_ref().map(|committed| (committed.size, committed.root)).or(writer.last);
+                if let Some(committed) = &committed {
+                    writer.last = Some(committed.checkpoint.clone());
+                }
                 let group = core::mem::take(&mut writer.group);
                 writer.open = false;
                 drop(group.outcome.set(Ok(committed)));
@@ -163,10 +200,10 @@ impl Writer {
     }
 }
 
-/// Who commits for all, and may be interrupted.
-struct Closing<'a>(Option<&'a mut Writer>);
+/// Who does what all depend on, and may be interrupted.
+struct Interrupted<'a>(Option<&'a mut Writer>);
 
-impl Drop for Closing<'_> {
+impl Drop for Interrupted<'_> {
     fn drop(&mut self) {
         if let Some(writer) = self.0.take() {
             writer.fail(interrupted());
@@ -189,11 +226,9 @@ impl<'a> Writing<'a> {
         keys: Keys<'a>,
         savepoint: bool,
     ) -> Result<Self> {
-        let mut writer = mutex.lock().await;
-        let began = writer.open().await?;
         // From here on it is given up where this is.
-        let mut writing = Self { mutex, writer, keys, savepoint: false, stage: Stage::Deciding };
-        if began {
+        let mut writing = Self { mutex, writer: mutex.lock().await, keys, savepoint: false, stage: Stage::Deciding };
+        if writing.writer.open().await? {
             // While the transaction lasts nobody else changes the schema.
             schema.verify(&mut writing.writer.connection).await?;
         }
@@ -219,7 +254,7 @@ impl<'a> Writing<'a> {
         if group.log.is_none() {
             // Where it fails, SQLite may have rolled back.
             self.stage = Stage::Joining;
-            group.log = Some(Growing::load(connection, self.keys, *last).await?);
+            group.log = Some(Growing::load(connection, self.keys, last.as_ref()).await?);
             self.stage = Stage::Deciding;
         }
         group.log.as_mut().ok_or_else(|| Refusal::new(Code::Internal, "audit log"))
@@ -276,15 +311,15 @@ impl Drop for Writing<'_> {
 }
 
 impl Deref for Writing<'_> {
-    type Target = SqliteConnection;
+    type Target = AnyConnection;
 
-    fn deref(&self) -> &SqliteConnection {
+    fn deref(&self) -> &AnyConnection {
         &self.writer.connection
     }
 }
 
 impl DerefMut for Writing<'_> {
-    fn deref_mut(&mut self) -> &mut SqliteConnection {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
         &mut self.writer.connection
     }
 }

@@ -127,7 +127,11 @@ impl Postgres {
     /// Ends it as a power cut would: `kill -9`.
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
-            drop(server.kill());
+            let id = server.id();
+            // Those that serve connections would finish what they are at.
+            let serving = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+            let mut all = Command::new("kill");
+            drop(all.arg("-KILL").arg(id.to_string()).args(serving.split_whitespace()).output());
             drop(server.wait());
         }
     }

@@ -283,7 +283,10 @@ mod tests {
             .execute("CREATE TEMP TRIGGER full BEFORE INSERT ON leaves BEGIN SELECT RAISE(ABORT, 'disk full'); END")
             .await;
         let (one, clock) = (event(1), at(5));
-        for recorded in futures_util::future::join_all((0..8).map(|_| store.record(&clock, &one))).await {
+        // All of them wait for their turn before the first has it.
+        let held = store.begin().await.unwrap();
+        let all = futures_util::future::join_all((0..8).map(|_| store.record(&clock, &one)));
+        for recorded in futures_util::future::join(all, async { drop(held) }).await.0 {
             assert_eq!(recorded.unwrap_err().code, Code::StoreFailed);
         }
         store.execute("DROP TRIGGER IF EXISTS full").await;

@@ -71,6 +71,7 @@ mod layer;
 mod openable;
 mod opening;
 mod signed;
+mod sink;
 mod trusted;
 mod verified;
 
@@ -79,6 +80,7 @@ pub use layer::{LayerOpener, PIECE};
 pub use openable::OpenableModel;
 pub use opening::{OpeningModel, Run};
 pub use signed::{ManifestSignature, SignedModel, is_about_signatures, verify_manifest};
+pub use sink::FileSink;
 pub use trusted::TrustedModel;
 pub use verified::VerifiedModel;
 

@@ -1,36 +1,41 @@
-//! Files that exist in the guest's memory only: memfds, sealed once they are written (`memfd_create(2)`, `F_ADD_SEALS`).
+//! Files that exist in the guest's memory only: written where they lie, and sealed once they are a model's (`memfd_create(2)`,
+//! `F_ADD_SEALS`).
 //!
 //! The runtimes that read models want paths. A memfd has one, `/proc/self/fd/N`, with no disk behind it, and a sealed one
 //! cannot be changed between the moment it was verified and the moment it is read. The external data of a graph, which must have
-//! a name, is in a [`Folder`] of a tmpfs.
+//! a name, gets one in a [`Folder`] of a tmpfs.
+//!
+//! Segments are opened in their places, so that a file that is being written holds bytes whose tags were not compared yet, and all of
+//! it waits for digests and the statement. That releases nothing: until then the file has no name, and no descriptor but one that
+//! [`Memory`] does not give away; what a thread may see of it is the range that it is opening; and a segment that does not
+//! authenticate is zeroised where it is. [`SealedFile`]s and names are made by [`ModelSink::keep`] alone, which takes the proof that
+//! everything held; without one the files are dropped, and their memory is the kernel's again, which clears it.
 
 mod folder;
 
 pub use folder::Folder;
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::fs::{SealFlags, fcntl_add_seals};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use strongroom_registry_client::{FileSink, Filled, ModelSink};
+use strongroom_sys::memory::Memory;
 use strongroom_wire::{Code, Refusal, Result};
 
-/// A file in memory that is being written, by several threads at once. Clones are the same file.
+/// A file in memory that is being written, by several threads at once and each byte once. Clones are the same file.
 #[derive(Debug, Clone)]
 pub struct MemoryFile {
-    file: Arc<File>,
+    memory: Arc<Memory>,
     len: u64,
-    /// The kernel lets one thread at a time write to a file. Who waits there spins, which took as much time again as writing;
-    /// who waits here leaves the core to others.
-    turn: Arc<Mutex<()>>,
 }
 
 /// A file in memory that can no longer be changed.
 #[derive(Debug)]
 pub struct SealedFile {
-    file: Arc<File>,
+    file: File,
     len: u64,
 }
 
@@ -38,40 +43,55 @@ impl MemoryFile {
     /// `len` zero bytes. No memory is taken before they are written.
     ///
     /// # Errors
-    /// `io` the kernel has no memfd, or no file descriptor left.
+    /// `io` the kernel has no memfd, or no file descriptor or addresses left.
     pub fn create(len: u64) -> Result<Self> {
-        let fd = memfd_create(c"strongroom", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-            .map_err(|e| Refusal::new(Code::Io, "memfd").because(e))?;
-        let file = File::from(fd);
-        file.set_len(len).map_err(|e| Refusal::io("memfd", &e))?;
-        Ok(Self::of(file, len))
+        Memory::sealable(c"strongroom", len).map(|memory| Self::of(memory, len)).map_err(|e| Refusal::io("memfd", &e))
     }
 
-    fn of(file: File, len: u64) -> Self {
-        Self { file: Arc::new(file), len, turn: Arc::default() }
+    fn of(memory: Memory, len: u64) -> Self {
+        Self { memory: Arc::new(memory), len }
     }
 
-    /// Seals the file for every clone: neither its bytes, its length nor its seals change from here on.
+    /// Seals the file: neither its bytes, its length nor its seals change from here on.
     ///
     /// # Errors
-    /// `io` the kernel refused.
+    /// `internal` there is another clone, by which it may still be written; `io` the kernel refused.
     pub fn seal(self) -> Result<SealedFile> {
-        let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-        fcntl_add_seals(&*self.file, seals).map_err(|e| Refusal::new(Code::Io, "sealing a memfd").because(e))?;
-        Ok(SealedFile { file: self.file, len: self.len })
+        let (file, len) = self.finish()?;
+        fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SEAL)
+            .map_err(|e| Refusal::new(Code::Io, "sealing a memfd").because(e))?;
+        Ok(SealedFile { file, len })
+    }
+
+    fn finish(self) -> Result<(File, u64)> {
+        let memory = Arc::into_inner(self.memory);
+        let memory = memory.ok_or_else(|| Refusal::new(Code::Internal, "file in memory is still being written"))?;
+        Ok((memory.finish(), self.len))
+    }
+
+    fn place(&self, offset: u64, length: usize) -> Result<&mut [u8]> {
+        let end = u64::try_from(length).ok().and_then(|length| offset.checked_add(length));
+        let end = end.filter(|end| *end <= self.len).ok_or_else(|| {
+            let refusal = Refusal::new(Code::LayerSizeMismatch, "file in memory");
+            refusal.got(format!("{length} bytes at {offset}")).want(format!("within {}", self.len))
+        })?;
+        let place = self.memory.take(offset..end).map_err(|e| Refusal::io("file in memory", &e))?;
+        place.ok_or_else(|| {
+            Refusal::new(Code::Internal, "bytes of a file in memory")
+                .got(format!("{length} at {offset}, a second time"))
+                .want("each byte once")
+        })
     }
 }
 
 impl FileSink for MemoryFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let end = u64::try_from(bytes.len()).ok().and_then(|n| offset.checked_add(n));
-        if end.is_none_or(|end| end > self.len) {
-            return Err(Refusal::new(Code::LayerSizeMismatch, "file in memory")
-                .got(format!("{} bytes at {offset}", bytes.len()))
-                .want(format!("within {}", self.len)));
-        }
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.file.write_all_at(bytes, offset).map_err(|e| Refusal::io("memfd", &e))
+        self.place(offset, bytes.len())?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn place_at(&self, offset: u64, length: usize) -> Result<Option<&mut [u8]>> {
+        self.place(offset, length).map(Some)
     }
 }
 
@@ -103,6 +123,7 @@ pub const GRAPH: &str = "model.onnx";
 #[derive(Debug, Default)]
 pub struct OpeningFiles {
     files: BTreeMap<String, MemoryFile>,
+    /// Where those that need a name will have it.
     external: Option<Folder>,
 }
 
@@ -118,15 +139,15 @@ impl ModelSink for OpeningFiles {
     type Kept = ModelFiles;
 
     fn create(&mut self, path: &str, size: u64) -> Result<MemoryFile> {
-        if path.strip_prefix(GRAPH).is_some_and(|rest| !rest.is_empty() && !rest.contains('/')) {
+        let file = if is_external(path) {
             let folder = match self.external.take() {
                 Some(folder) => folder,
                 None => Folder::create()?,
             };
-            let file = self.external.insert(folder).file(path, size)?;
-            return Ok(MemoryFile::of(file, size));
-        }
-        let file = MemoryFile::create(size)?;
+            MemoryFile::of(self.external.insert(folder).unnamed(size)?, size)
+        } else {
+            MemoryFile::create(size)?
+        };
         match self.files.insert(path.to_owned(), file.clone()) {
             None => Ok(file),
             Some(_) => Err(Refusal::new(Code::PathUnsafe, "path twice in one model").got(path)),
@@ -140,8 +161,15 @@ impl ModelSink for OpeningFiles {
 
 impl OpeningFiles {
     fn seal(self) -> Result<ModelFiles> {
-        let sealed = self.files.into_iter().map(|(path, file)| Ok((path, file.seal()?)));
-        Ok(ModelFiles { files: sealed.collect::<Result<_>>()?, external: self.external })
+        let Self { files, external } = self;
+        let mut sealed = BTreeMap::new();
+        for (path, file) in files {
+            match &external {
+                Some(folder) if is_external(&path) => folder.name(&path, &file.finish()?.0)?,
+                _ => drop(sealed.insert(path, file.seal()?)),
+            }
+        }
+        Ok(ModelFiles { files: sealed, external })
     }
 
     /// Seals files that a test wrote, and that no model has.
@@ -149,6 +177,10 @@ impl OpeningFiles {
     pub(crate) fn seal_unverified(self) -> Result<ModelFiles> {
         self.seal()
     }
+}
+
+fn is_external(path: &str) -> bool {
+    path.strip_prefix(GRAPH).is_some_and(|rest| !rest.is_empty() && !rest.contains('/'))
 }
 
 impl ModelFiles {
@@ -198,6 +230,7 @@ mod tests {
     fn write_up_to_the_end_accepted_and_past_it_refused() {
         let file = MemoryFile::create(4).unwrap();
         file.write_at(2, b"ab").unwrap();
+        assert_eq!(file.write_at(2, b"a").unwrap_err().code, Code::Internal, "each byte once");
         assert_eq!(file.write_at(3, b"ab").unwrap_err().code, Code::LayerSizeMismatch);
         assert_eq!(file.write_at(u64::MAX, b"ab").unwrap_err().code, Code::LayerSizeMismatch);
     }
@@ -207,11 +240,24 @@ mod tests {
         let mut files = OpeningFiles::default();
         let file = files.create("a/b.json", 4).unwrap();
         file.write_at(2, b"cd").unwrap();
-        file.write_at(0, b"ab").unwrap();
+        file.place_at(0, 2).unwrap().unwrap().copy_from_slice(b"ab");
+        drop(file);
         let sealed = files.seal().unwrap();
         assert_eq!(sealed.get("a/b.json").unwrap().read(4, "file").unwrap(), b"abcd");
         assert!(sealed.get("a").is_none());
-        assert_eq!(file.write_at(0, b"x").unwrap_err().code, Code::Io);
+    }
+
+    #[test]
+    fn model_is_sealed_once_nobody_can_write_it_and_not_before() {
+        for path in ["a", "model.onnx_data"] {
+            let mut files = OpeningFiles::default();
+            let file = files.create(path, 1).unwrap();
+            assert_eq!(files.seal().unwrap_err().code, Code::Internal, "{path}");
+            drop(file);
+            let mut files = OpeningFiles::default();
+            drop(files.create(path, 1).unwrap());
+            assert!(files.seal().is_ok(), "{path}");
+        }
     }
 
     #[test]
@@ -220,7 +266,8 @@ mod tests {
         for path in ["model.onnx", "model.onnx_data", "model.onnx.data", "sub/model.onnx_data", "other"] {
             files.create(path, 2).unwrap().write_at(0, b"ab").unwrap();
         }
-        assert_eq!(files.create("model.onnx_data", 2).unwrap_err().code, Code::Io);
+        let folder = files.external.as_ref().unwrap().path();
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0, "no name before it is verified");
         let sealed = files.seal().unwrap();
         let folder = sealed.external().unwrap().to_owned();
         for name in ["model.onnx_data", "model.onnx.data"] {
@@ -235,8 +282,10 @@ mod tests {
 
     #[test]
     fn path_twice_in_one_model_refused() {
-        let mut files = OpeningFiles::default();
-        assert!(files.create("a", 1).is_ok());
-        assert_eq!(files.create("a", 1).unwrap_err().code, Code::PathUnsafe);
+        for path in ["a", "model.onnx_data"] {
+            let mut files = OpeningFiles::default();
+            assert!(files.create(path, 1).is_ok());
+            assert_eq!(files.create(path, 1).unwrap_err().code, Code::PathUnsafe);
+        }
     }
 }

@@ -85,7 +85,8 @@ pub async fn open_model<S: ModelSink>(
             return Err(refusal);
         }
     }
-    // 4.
+    // 4. Nobody writes any more.
+    drop(files);
     let verified = model.finish()?;
     // 5.
     let kept = sink.keep(Filled::with(&verified))?;
@@ -117,7 +118,7 @@ pub(crate) async fn fetch(client: &RegistryClient, reference: &Reference, layer:
     client.blob(repository, layer.digest, layer.size, limits::BUNDLE.saturating_add(limits::BUNDLE / 16)).await
 }
 
-async fn open_run<F: FileSink>(
+async fn open_run<F: FileSink + Send + Sync + 'static>(
     (client, reference): (RegistryClient, Reference),
     run: Run,
     files: Arc<BTreeMap<String, F>>,
@@ -130,7 +131,7 @@ async fn open_run<F: FileSink>(
 }
 
 /// Opens two runs on one thread, a layer of each at a time, and what is left of the longer one after that.
-async fn open_two_runs<F: FileSink>(
+async fn open_two_runs<F: FileSink + Send + Sync + 'static>(
     (client, reference): (RegistryClient, Reference),
     runs: [Run; 2],
     files: Arc<BTreeMap<String, F>>,
@@ -154,8 +155,8 @@ async fn open_two_runs<F: FileSink>(
     }
 }
 
-/// Opens a layer by way of the cache, where there is one, into the file of its path, where that is there.
-pub(crate) async fn open_layer<F: FileSink>(
+/// Opens a layer by way of the cache, where there is one, into the file of its path.
+pub(crate) async fn open_layer<F: FileSink + Send + Sync + 'static>(
     client: &RegistryClient,
     repository: &str,
     opener: LayerOpener,

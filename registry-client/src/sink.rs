@@ -1,13 +1,14 @@
 //! Where the files of an opened model go.
 
+pub use strongroom_artifact::ladder::FileSink;
 use strongroom_artifact::ladder::VerifiedModel;
 use strongroom_wire::Result;
 
 /// A place that takes a model's files. Until [`Self::keep`] is called, what it holds is not verified; where that is not called,
 /// it is to be thrown away.
 pub trait ModelSink: Sized {
-    /// One file of it.
-    type File: FileSink;
+    /// One file of it. None is left when the sink is told to keep them.
+    type File: FileSink + Send + Sync + 'static;
     /// What it becomes once all of it is verified.
     type Kept;
 
@@ -65,22 +66,5 @@ impl<'a> Filled<'a> {
     /// The model.
     pub const fn model(&self) -> &'a VerifiedModel {
         self.model
-    }
-}
-
-/// A file of a [`ModelSink`]. Several threads write to it at once, each to its own range.
-pub trait FileSink: Send + Sync + 'static {
-    /// Takes `bytes` at `offset` from the file's start. Ranges come in no particular order, each byte once; all of them lie
-    /// below the file's size.
-    ///
-    /// # Errors
-    /// Any; the model is then not opened.
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
-}
-
-impl FileSink for std::fs::File {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(self, bytes, offset)
-            .map_err(|e| strongroom_wire::Refusal::io("file of a model", &e))
     }
 }

@@ -8,9 +8,10 @@
 //! - opening from memory: the slower of SHA-256 and AES-256-GCM of the crypto backend on as many threads. Opening does both to
 //!   each byte; two layers in step on each core are hashed faster than the backend hashes one;
 //! - pulling: 1 / (1/reading + 1/crypto), reading the same blobs over as many connections as there are cores and doing nothing
-//!   with them, and the slower of both on all cores. What is pulled goes into memory that the kernel has to find and clear first,
-//!   which neither of the two has to: so writing as much into fresh memory is measured alone too, and a limit with that term and
-//!   a pull into nothing stand beside. The pages are huge where the bench may say so, as they are in the guest image; and as much
+//!   with them, and the slower of both on all cores. A pull makes two passes more, which neither of the two does: the digest of the
+//!   plaintext that the signed statement is about, and memory that the kernel has to find and clear first. Both are measured
+//!   alone too, and a limit with all four terms stands beside, as do one with as much written into fresh memory and a pull into
+//!   nothing. The pages are huge where the bench may say so, as they are in the guest image; and as much
 //!   memory is touched and given back just before, since a host that has to find it first is not measured.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::as_conversions, clippy::indexing_slicing)]
 
@@ -110,23 +111,28 @@ fn pulling(mib: usize) -> Vec<Figure> {
     let huge = HugePages::as_in_a_guest();
     println!("pulled into memory of {huge}");
     let (crypto, mut peak) = (Crypto::new(), 0.0_f64);
-    let mut rates = [const { Vec::new() }; 6];
+    let mut rates = [const { Vec::new() }; 8];
     for _ in 0..ROUNDS {
         let pulled = [How::Plain, How::Away, How::Tls].map(|how| shelf.pull(how));
         peak = pulled.iter().map(|pulled| pulled.peak).fold(peak, f64::max);
         let [plain, away, tls] = pulled.map(|pulled| pulled.rate);
-        let alone = [shelf.read(cores()), crypto.slower(cores()), shelf.write()];
+        let cpu = [crypto.slower(cores()), crypto.blake3(cores())];
+        let alone = [shelf.read(cores()), shelf.write(), shelf.touch()].into_iter().chain(cpu);
         rates.iter_mut().zip([plain, away, tls].into_iter().chain(alone)).for_each(|(rates, rate)| rates.push(rate));
     }
-    let [plain, away, tls, read, crypto, write] = rates.map(median);
+    let [plain, away, tls, read, write, touch, crypto, digest] = rates.map(median);
     let limit = 1.0 / (1.0 / read + 1.0 / crypto);
     let with_memory = 1.0 / (1.0 / read + 1.0 / crypto + 1.0 / write);
+    let all_passes = 1.0 / (1.0 / read + 1.0 / crypto + 1.0 / digest + 1.0 / touch);
     vec![
         Figure::new("loopback-read-alone", read, "MiB/s", None),
         Figure::new("crypto-alone-all-cores", crypto, "MiB/s", None),
         Figure::new("memory-write-alone", write, "MiB/s", None),
+        Figure::new("memory-first-touch-alone", touch, "MiB/s", None),
+        Figure::new("plaintext-digest-alone-all-cores", digest, "MiB/s", None),
         Figure::new("pull-verify-open", plain, "MiB/s", limit),
         Figure::new("pull-verify-open-beside-read-crypto-and-memory", plain, "MiB/s", with_memory),
+        Figure::new("pull-verify-open-beside-read-crypto-digest-and-memory", plain, "MiB/s", all_passes),
         Figure::new("pull-verify-open-into-nothing", away, "MiB/s", limit),
         Figure::new("pull-verify-open-tls", tls, "MiB/s", limit),
         Figure::new("pull-peak-memory", peak, "MiB", 1.10 * mib as f64 + 64.0),

@@ -1,6 +1,7 @@
 //! One layer on its way from a registry to a file: counted, hashed, opened, and hashed again, in one pass over each piece of it
 //! and on as many threads as it is given.
 
+use super::FileSink;
 use super::opening::Shared;
 use crate::hash::{BlobHash, FileHash};
 use crate::manifest::Layer;
@@ -38,9 +39,9 @@ impl LayerOpener {
     /// Opens the layer on `threads` threads, this one included.
     ///
     /// `next` gives the blob in its order, in pieces of [`PIECE`] bytes each but for the last, and `None` after it; a piece may be
-    /// in fragments. It is called by one thread at a time, until it gives `None` or refuses. `sink` takes plaintext and where in
-    /// the file it belongs, in no particular order and from all threads: what was sealed is authenticated in its place before.
-    /// Each thread holds one piece and its plaintext, which is zeroised.
+    /// in fragments. It is called by one thread at a time, until it gives `None` or refuses. `sink` gets the plaintext, in no
+    /// particular order and from all threads: what was sealed is authenticated in its place before. Each thread holds one piece,
+    /// and where the sink has no place for its plaintext that too, which is zeroised.
     ///
     /// Refuses with what `next` or `sink` refuse, and else, in this order, with `layer-size-mismatch`, `layer-digest-mismatch` and
     /// `seal-invalid`: a blob that is not the one that the manifest names says more than that it does not open. `internal`: the
@@ -49,7 +50,7 @@ impl LayerOpener {
         self,
         threads: NonZero<usize>,
         next: impl FnMut() -> Result<Option<Vec<C>>> + Send,
-        sink: impl Fn(u64, &[u8]) -> Result<()> + Sync,
+        sink: &(impl FileSink + Sync),
     ) -> Result<()> {
         let opening = Opening::new(&self, BlobHash::alone(), next, sink)?;
         parallel::all(threads, || opening.work())?;
@@ -60,11 +61,11 @@ impl LayerOpener {
     /// one. They must be of different runs.
     ///
     /// Refuses with what either refuses.
-    pub fn open_two<C, N, S>(openers: [Self; 2], nexts: [N; 2], sinks: [S; 2]) -> Result<()>
+    pub fn open_two<C, N, S>(openers: [Self; 2], nexts: [N; 2], sinks: [&S; 2]) -> Result<()>
     where
         C: AsRef<[u8]>,
         N: FnMut() -> Result<Option<Vec<C>>>,
-        S: Fn(u64, &[u8]) -> Result<()>,
+        S: FileSink,
     {
         let ([a, b], [next_a, next_b], [sink_a, sink_b]) = (&openers, nexts, sinks);
         let (hash_a, hash_b) = (BlobHash::in_step(), BlobHash::in_step());
@@ -86,7 +87,7 @@ struct Opening<'a, N, S> {
     layer: &'a Layer,
     shared: &'a Shared,
     hash: Option<&'a FileHash>,
-    sink: S,
+    sink: &'a S,
     front: Mutex<Front<N>>,
     /// Known with the first piece of a sealed layer.
     segments: OnceLock<Segments>,
@@ -108,9 +109,9 @@ struct Front<N> {
 impl<'a, C: AsRef<[u8]>, N, S> Opening<'a, N, S>
 where
     N: FnMut() -> Result<Option<Vec<C>>>,
-    S: Fn(u64, &[u8]) -> Result<()>,
+    S: FileSink,
 {
-    fn new(opener: &'a LayerOpener, blob: BlobHash, next: N, sink: S) -> Result<Self> {
+    fn new(opener: &'a LayerOpener, blob: BlobHash, next: N, sink: &'a S) -> Result<Self> {
         let LayerOpener { layer, file, shared } = opener;
         let hash = shared.hash_of(*file);
         if hash.is_some_and(|hash| !hash.is_next(layer.offset)) {
@@ -124,7 +125,7 @@ where
     /// Takes pieces and opens them until there is none. Whoever is refused, or dies, lets nobody wait.
     fn work(&self) -> Result<()> {
         let mut leaving = self.leaving();
-        let mut plain = self.room();
+        let mut plain = Zeroizing::default();
         while !self.stopped.load(Ordering::Relaxed) {
             let mut front = lock(&self.front);
             let Some((index, piece)) = self.receive(&mut front)? else { break };
@@ -139,7 +140,7 @@ where
     /// The work of both, a piece of each at a time.
     fn work_two([a, b]: [&Self; 2]) -> Result<()> {
         let mut leaving = [a.leaving(), b.leaving()];
-        let mut plain = [a.room(), b.room()];
+        let mut plain = <[Zeroizing<Vec<u8>>; 2]>::default();
         let (mut front_a, mut front_b) = (lock(&a.front), lock(&b.front));
         loop {
             let pieces = (a.receive(&mut front_a)?, b.receive(&mut front_b)?);
@@ -163,10 +164,13 @@ where
         Leaving { hash: self.hash, stopped: &self.stopped, orderly: false }
     }
 
-    /// Room for a piece's plaintext, with its full capacity from the start: growing would cost a pass to zeroise it.
-    fn room(&self) -> Zeroizing<Vec<u8>> {
-        let room = usize::try_from(self.layer.size).map_or(PIECE, |size| size.min(PIECE));
-        Zeroizing::new(Vec::with_capacity(if self.layer.sealed { room } else { 0 }))
+    /// Where a piece's plaintext is, for a sink that takes bytes: room for any piece of the layer, since growing would leave some of
+    /// it behind.
+    fn aside<'p>(&self, plain: &'p mut Zeroizing<Vec<u8>>, length: usize) -> &'p mut [u8] {
+        if plain.is_empty() {
+            **plain = vec![0; usize::try_from(self.layer.plain_size).map_or(PIECE, |size| size.min(PIECE))];
+        }
+        plain.get_mut(..length).unwrap_or_default()
     }
 
     /// The next piece, counted.
@@ -205,12 +209,13 @@ where
         }
     }
 
-    /// Opens a piece into `plain`, and gives it where it belongs.
+    /// Opens a piece where it belongs, or into `plain` and gives it there.
     fn open(&self, index: u32, piece: &[C], plain: &mut Zeroizing<Vec<u8>>) -> Result<()> {
         if self.shared.key().is_none() {
             let mut at = self.layer.offset.saturating_add(u64::from(index).saturating_mul(PIECE_U64));
             for fragment in piece.iter().map(AsRef::as_ref) {
-                self.give(at, fragment)?;
+                self.sink.write_at(at, fragment)?;
+                self.hash(at, fragment);
                 at = at.saturating_add(u64::try_from(fragment.len()).unwrap_or(u64::MAX));
             }
             return Ok(());
@@ -218,23 +223,30 @@ where
         // Without segments the header was refused.
         let Some(segments) = self.segments.get().filter(|_| lock(&self.failure).is_none()) else { return Ok(()) };
         let before = if index == 0 { HEADER } else { 0 };
+        let range = segments.plain_range(index);
+        let at = self.layer.offset.saturating_add(range.start);
+        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let place = self.sink.place_at(at, length)?;
+        let is_aside = place.is_none();
+        let plain = place.unwrap_or_else(|| self.aside(plain, length));
         match segments.open_from(index, piece, before, plain) {
-            Ok(opened) => {
-                self.give(self.layer.offset.saturating_add(segments.plain_range(index).start), opened)?;
+            Ok(()) if is_aside => self.sink.write_at(at, plain)?,
+            Ok(()) => {}
+            Err(refusal) => {
+                self.fail(refusal);
+                return Ok(());
             }
-            Err(refusal) => self.fail(refusal),
         }
+        self.hash(at, plain);
         Ok(())
     }
 
-    /// Hands plaintext to the sink, and to the file's hash when it is its turn.
-    fn give(&self, offset: u64, plain: &[u8]) -> Result<()> {
-        (self.sink)(offset, plain)?;
+    /// Adds plaintext to the file's hash when it is its turn.
+    fn hash(&self, offset: u64, plain: &[u8]) {
         if let Some(hash) = self.hash {
             // Not added where the file was given up: then another piece has said why.
             hash.add(offset, plain);
         }
-        Ok(())
     }
 
     /// Notes why the stream does not open; the rest of the blob is only hashed.

@@ -204,7 +204,7 @@ impl Stored {
             let (layer, blob) = (opener.layer().clone(), self.blob(opener.layer()));
             let mut pieces = blob.chunks(PIECE);
             let next = || Ok(pieces.next().map(|piece| piece.chunks(fragment).collect()));
-            opener.open(threads, next, |offset, plain| {
+            opener.open(threads, next, &|offset, plain: &[u8]| {
                 let at = usize::try_from(offset).unwrap();
                 files.lock().unwrap().get_mut(&layer.path).unwrap()[at..at + plain.len()].copy_from_slice(plain);
                 Ok(())
@@ -236,15 +236,15 @@ impl Stored {
                         Ok(())
                     }
                 });
-                let (mut nexts, mut sinks) = (nexts.collect::<Vec<_>>(), sinks.collect::<Vec<_>>());
+                let (mut nexts, sinks) = (nexts.collect::<Vec<_>>(), sinks.collect::<Vec<_>>());
                 match <[LayerOpener; 2]>::try_from(openers) {
                     Ok(two) => {
                         let nexts = <[_; 2]>::try_from(nexts).ok().unwrap();
-                        LayerOpener::open_two(two, nexts, <[_; 2]>::try_from(sinks).ok().unwrap())?;
+                        LayerOpener::open_two(two, nexts, [&sinks[0], &sinks[1]])?;
                     }
                     Err(mut one) => {
                         let opener = one.remove(0);
-                        opener.open(NonZero::<usize>::MIN, nexts.remove(0), sinks.remove(0))?;
+                        opener.open(NonZero::<usize>::MIN, nexts.remove(0), &sinks[0])?;
                     }
                 }
             }

@@ -3,9 +3,11 @@
 //! ONNX Runtime reads a graph's external data from a path beside the graph, and resolves that path first, which no memfd
 //! survives: `/proc/self/fd/N` resolves to a name that nothing has. So these files are of a tmpfs, in a folder that is ours alone.
 
-use rustix::fs::{CWD, Mode, OFlags, fstatfs, mkdirat, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstatfs, linkat, mkdirat, openat};
 use std::fs::File;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
+use strongroom_sys::memory::Memory;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// Where a tmpfs is mounted on Linux.
@@ -48,19 +50,28 @@ impl Folder {
         &self.path
     }
 
-    /// A file of `len` zero bytes in it, called `name`, which is one component of a path.
+    /// A file of `len` zero bytes that is to be in it, and has no name yet.
     ///
     /// # Errors
-    /// `io` there is one, or no memory left.
-    pub fn file(&self, name: &str, len: u64) -> Result<File> {
-        let failed = |e: &std::io::Error| Refusal::io("file in memory", e);
-        let mut options = File::options();
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file =
-            options.read(true).write(true).create_new(true).open(self.path.join(name)).map_err(|e| failed(&e))?;
-        file.set_len(len).map_err(|e| failed(&e))?;
-        Ok(file)
+    /// `io` no file descriptor or addresses left.
+    pub fn unnamed(&self, len: u64) -> Result<Memory> {
+        Memory::unnamed(&self.path, len).map_err(|e| failed(&e))
     }
+
+    /// Gives a file that was [`Self::unnamed`] the name `name`, which is one component of a path.
+    ///
+    /// # Errors
+    /// `io` there is one of that name; there is no `/proc`.
+    pub fn name(&self, name: &str, file: &File) -> Result<()> {
+        // What linkat(2) names for who has no CAP_DAC_READ_SEARCH.
+        let from = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let linked = linkat(CWD, from, CWD, self.path.join(name), AtFlags::SYMLINK_FOLLOW);
+        linked.map_err(|e| failed(&e.into()))
+    }
+}
+
+fn failed(error: &std::io::Error) -> Refusal {
+    Refusal::io("file in memory", error)
 }
 
 impl Drop for Folder {
@@ -81,8 +92,12 @@ mod tests {
         let folder = Folder::create().unwrap();
         let path = folder.path().to_owned();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(folder.file("a", 5).unwrap().metadata().unwrap().len(), 5);
-        assert_eq!(folder.file("a", 5).unwrap_err().code, Code::Io);
+        let file = folder.unnamed(5).unwrap().finish();
+        assert!(!path.join("a").exists());
+        folder.name("a", &file).unwrap();
+        let metadata = std::fs::metadata(path.join("a")).unwrap();
+        assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (5, 0o600));
+        assert_eq!(folder.name("a", &file).unwrap_err().code, Code::Io);
         drop(folder);
         assert!(!path.exists());
     }

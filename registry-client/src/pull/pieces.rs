@@ -11,7 +11,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 use strongroom_artifact::ladder::{LayerOpener, PIECE};
 use strongroom_artifact::manifest::Layer;
-use strongroom_wire::{Refusal, Result};
+use strongroom_wire::{Code, Refusal, Result};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
@@ -81,7 +81,7 @@ fn gather(fragment: Bytes, crumbs: &mut BytesMut, piece: &mut Vec<Bytes>) {
 }
 
 /// Opens a layer while it is received.
-pub(super) async fn open_streamed<F: FileSink>(
+pub(super) async fn open_streamed<F: FileSink + Send + Sync + 'static>(
     pieces: Pieces,
     opener: LayerOpener,
     files: Arc<BTreeMap<String, F>>,
@@ -94,7 +94,7 @@ pub(super) async fn open_streamed<F: FileSink>(
 }
 
 /// Opens two layers on one thread while they are received.
-pub(super) async fn open_two_streamed<F: FileSink>(
+pub(super) async fn open_two_streamed<F: FileSink + Send + Sync + 'static>(
     [pieces_a, pieces_b]: [Pieces; 2],
     openers: [LayerOpener; 2],
     files: Arc<BTreeMap<String, F>>,
@@ -102,10 +102,8 @@ pub(super) async fn open_two_streamed<F: FileSink>(
     let [(to_a, from_a), (to_b, from_b)] = [mpsc::channel(WAITING), mpsc::channel(WAITING)];
     let opening = spawn_blocking(move || {
         let nexts = [from_a, from_b].map(|mut received| move || Ok(received.blocking_recv()));
-        let sinks = openers.each_ref().map(|opener| {
-            let file = files.get(&opener.layer().path);
-            move |offset, plain: &[u8]| file.map_or(Ok(()), |file| file.write_at(offset, plain))
-        });
+        let [a, b] = openers.each_ref().map(|opener| file_of(opener, &files));
+        let sinks = [a?, b?];
         LayerOpener::open_two(openers, nexts, sinks)
     });
     // Where one fails, the other is no longer fed, and the opening ends.
@@ -114,7 +112,7 @@ pub(super) async fn open_two_streamed<F: FileSink>(
 }
 
 /// Opens a layer from the cache.
-pub(super) async fn open_cached<F: FileSink>(
+pub(super) async fn open_cached<F: FileSink + Send + Sync + 'static>(
     mut blob: CachedBlob,
     opener: LayerOpener,
     files: Arc<BTreeMap<String, F>>,
@@ -151,14 +149,19 @@ fn failed(error: &std::io::Error) -> Refusal {
     Refusal::io("cached blob", error)
 }
 
-fn open<C: AsRef<[u8]>, F: FileSink>(
+fn open<C: AsRef<[u8]>, F: FileSink + Sync>(
     opener: LayerOpener,
     files: &BTreeMap<String, F>,
     threads: NonZero<usize>,
     next: impl FnMut() -> Result<Option<Vec<C>>> + Send,
 ) -> Result<()> {
-    let file = files.get(&opener.layer().path);
-    opener.open(threads, next, |offset, plain| file.map_or(Ok(()), |file| file.write_at(offset, plain)))
+    let file = file_of(&opener, files)?;
+    opener.open(threads, next, file)
+}
+
+fn file_of<'f, F>(opener: &LayerOpener, files: &'f BTreeMap<String, F>) -> Result<&'f F> {
+    let path = &opener.layer().path;
+    files.get(path).ok_or_else(|| Refusal::new(Code::Internal, "layer of no file").got(path))
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ impl Stored {
             black_box(plain);
             Ok(())
         };
-        LayerOpener::open_two(openers, nexts, [sink; 2]).unwrap();
+        LayerOpener::open_two(openers, nexts, [&sink; 2]).unwrap();
     }
 
     fn open_run(&self, run: Run, threads: NonZero<usize>) {
@@ -126,7 +126,7 @@ impl Stored {
                 black_box(plain);
                 Ok(())
             };
-            opener.open(threads, next, sink).unwrap();
+            opener.open(threads, next, &sink).unwrap();
         }
     }
 

@@ -23,8 +23,9 @@ pub(crate) enum Role {
     /// Pulls the reference, with what it needs in `folder`, into sealed memory or into nothing; says how long that took and its
     /// peak memory.
     Pull { folder: PathBuf, reference: String, keep: bool },
-    /// Writes so many MiB into memory as an opened model is, and nothing else; says how long that took.
-    Write { mib: usize },
+    /// Writes so many MiB into memory as an opened model is, or only has that memory found and cleared, and nothing else; says how long
+    /// that took.
+    Memory { mib: usize, write: bool },
 }
 
 /// The data key of the model that is pulled.
@@ -40,7 +41,8 @@ impl Role {
             "role-registry-tls" => Some(Self::Registry { folder: folder()?, tls: true }),
             "role-pull" => Some(Self::Pull { folder: folder()?, reference: second?, keep: true }),
             "role-pull-away" => Some(Self::Pull { folder: folder()?, reference: second?, keep: false }),
-            "role-write" => Some(Self::Write { mib: first?.parse().ok()? }),
+            "role-write" => Some(Self::Memory { mib: first?.parse().ok()?, write: true }),
+            "role-touch" => Some(Self::Memory { mib: first?.parse().ok()?, write: false }),
             _ => None,
         }
     }
@@ -63,7 +65,7 @@ impl Role {
             match self {
                 Self::Registry { folder, tls } => serve(&folder, tls).await,
                 Self::Pull { folder, reference, keep } => pull(&folder, &reference, keep).await,
-                Self::Write { mib } => write(mib),
+                Self::Memory { mib, write } => fill(mib, write),
             }
         });
     }
@@ -96,7 +98,10 @@ async fn pull(folder: &Path, reference: &str, keep: bool) {
         true => shared_kib(&open_model(&client, model, OpeningFiles::default()).await.unwrap().1),
         false => open_model(&client, model, Away).await.map(|_| 0).unwrap(),
     };
-    println!("{} {}", began.elapsed().as_secs_f64(), peak_kib() + held);
+    let seconds = began.elapsed().as_secs_f64();
+    let peak = peak_kib();
+    assert!(peak > held, "files are mapped until all of them are opened, so that the peak has them in it");
+    println!("{seconds} {peak}");
 }
 
 /// Keeps nothing.
@@ -122,7 +127,8 @@ impl FileSink for Away {
     }
 }
 
-fn write(mib: usize) {
+/// By pieces and from all cores, as a model is opened.
+fn fill(mib: usize, write: bool) {
     const PIECE: usize = 1 << 20;
     let file = MemoryFile::create((mib * PIECE) as u64).unwrap();
     let (next, piece) = (AtomicUsize::new(0), vec![0x5a; PIECE]);
@@ -135,11 +141,15 @@ fn write(mib: usize) {
                     if at >= mib {
                         break;
                     }
-                    file.write_at((at * PIECE) as u64, &piece).unwrap();
+                    match ((at * PIECE) as u64, write) {
+                        (at, true) => file.write_at(at, &piece).unwrap(),
+                        (at, false) => drop(file.place_at(at, PIECE).unwrap()),
+                    }
                 }
             });
         }
     });
+    file.seal().unwrap();
     println!("{} 0", began.elapsed().as_secs_f64());
 }
 
@@ -154,7 +164,7 @@ fn status(name: &str) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// What the opened files take, which are in no mapping: the kernel counts their pages as the machine's shared memory.
+/// What the opened files take.
 fn shared_kib(files: &ModelFiles) -> u64 {
     let blocks = files.get("model.bin").map(|file| std::fs::metadata(file.path()).unwrap());
     blocks.map_or(0, |metadata| std::os::unix::fs::MetadataExt::blocks(&metadata) / 2)

@@ -20,7 +20,7 @@ const GRAPH: [(&str, &[&str]); 20] = [
     ("transport", &["wire"]),
     ("endorsements", &["wire", "transport"]),
     ("registry-client", &["wire", "artifact", "transport"]),
-    ("enclave", &["wire", "artifact", "jose", "registry-client", "tlog", "transport"]),
+    ("enclave", &["wire", "artifact", "jose", "registry-client", "sys", "tlog", "transport"]),
     (
         "attestation-verifier",
         &["wire", "artifact", "appraisal", "endorsements", "jose", "policy", "registry-client", "tlog", "transport"],
@@ -234,7 +234,7 @@ fn unsafe_blocks_are_in_sys_alone_and_as_many_as_it_says() {
         };
         entries.map(of).sum()
     }
-    assert_eq!(count(&root().join("sys")), 1, "`sys/src/lib.rs` speaks of one");
+    assert_eq!(count(&root().join("sys")), 2, "`sys/src/lib.rs` speaks of two");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! From blobs to files.
 
 use super::*;
+use crate::seal;
+use std::io::Read as _;
+use strongroom_sys::memory::Memory;
 
 #[test]
 fn statement_that_misses_adds_or_changes_a_file_refused() {
@@ -65,7 +68,7 @@ fn unfinished_layers_and_parts_out_of_order_refused() {
     let open = |opener: LayerOpener| {
         let blob = stored.blob(opener.layer());
         let mut pieces = vec![vec![blob]].into_iter();
-        opener.open(NonZero::<usize>::MIN, || Ok(pieces.next()), |_, _| Ok(())).map_err(|refusal| refusal.code)
+        opener.open(NonZero::<usize>::MIN, || Ok(pieces.next()), &|_, _: &[u8]| Ok(())).map_err(|refusal| refusal.code)
     };
     let mut model = stored.opening(stored.trusted().unwrap()).unwrap();
     let mut openers: Vec<_> = model.take_runs().into_iter().flat_map(Run::into_openers).collect();
@@ -94,7 +97,8 @@ fn pieces_of_another_length_refused() {
     for opener in model.take_runs().into_iter().flat_map(Run::into_openers).filter(|opener| opener.layer().part == 1) {
         let blob = stored.blob(opener.layer());
         let mut halves = [&blob[..20], &blob[20..]].into_iter();
-        let refused = opener.open(NonZero::<usize>::MIN, || Ok(halves.next().map(|half| vec![half])), |_, _| Ok(()));
+        let refused =
+            opener.open(NonZero::<usize>::MIN, || Ok(halves.next().map(|half| vec![half])), &|_, _: &[u8]| Ok(()));
         assert_eq!(refused.unwrap_err().code, Code::Internal);
     }
 }
@@ -147,6 +151,91 @@ fn layers_in_twos_open_to_the_same_and_a_change_in_either_is_refused() {
             assert_eq!(refused(|bytes| bytes.truncate(999)), Code::LayerSizeMismatch);
             assert_eq!(refused(|bytes| bytes.push(0)), Code::LayerSizeMismatch);
         }
+    }
+}
+
+/// A file that is opened where it lies.
+struct Places(Memory);
+
+impl FileSink for Places {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.place_at(offset, bytes.len()).map(|place| place.unwrap().copy_from_slice(bytes))
+    }
+
+    fn place_at(&self, offset: u64, length: usize) -> Result<Option<&mut [u8]>> {
+        let place = self.0.take(offset..offset + u64::try_from(length).unwrap()).unwrap();
+        Ok(Some(place.expect("each byte once")))
+    }
+}
+
+impl Places {
+    fn of(content: &[u8]) -> Self {
+        Self(Memory::sealable(c"test", u64::try_from(content.len()).unwrap()).unwrap())
+    }
+
+    fn read(self) -> Vec<u8> {
+        let (mut bytes, mut file) = (Vec::new(), self.0.finish());
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+}
+
+#[test]
+fn layers_are_opened_in_place_to_the_same_sealed_or_not_alone_or_in_twos() {
+    let [_, (_, weights)] = <[_; 2]>::try_from(long_files()).unwrap();
+    let of_weights = |stored: &Stored| {
+        let model = stored.opening(stored.trusted().unwrap()).unwrap();
+        let openers = |mut model: OpeningModel| model.take_runs().into_iter().flat_map(Run::into_openers);
+        openers(model).filter(|opener| opener.layer().path == "weights.bin").collect::<Vec<_>>()
+    };
+    for sealed in [true, false] {
+        let storing = Storing { part_len: 1 << 20, sealed, hash: HashAlgorithm::Blake3, ..Storing::default() };
+        let stored = storing.store(&long_files(), &long_files());
+        for fragment in [PIECE, 300_000] {
+            let pieces = |layer: &Layer| {
+                let mut pieces = stored.blob(layer).chunks(PIECE);
+                move || Ok(pieces.next().map(|piece| piece.chunks(fragment).collect::<Vec<_>>()))
+            };
+            let place = Places::of(&weights);
+            for opener in of_weights(&stored) {
+                let next = pieces(&opener.layer().clone());
+                opener.open(NonZero::new(3).unwrap(), next, &place).unwrap();
+            }
+            assert!(place.read() == weights, "{fragment}");
+            let place = Places::of(&weights);
+            let mut openers = of_weights(&stored);
+            while let (Some(a), Some(b)) = (openers.pop(), openers.pop()) {
+                let nexts = [&a, &b].map(|opener| pieces(opener.layer()));
+                LayerOpener::open_two([a, b], nexts, [&place; 2]).unwrap();
+            }
+            assert!(place.read() == weights, "{fragment}");
+        }
+    }
+}
+
+#[test]
+fn segment_that_does_not_authenticate_leaves_nothing_in_its_place() {
+    let content: Vec<u8> = vec![7; 2 * PIECE];
+    let files = [("a", content.clone())];
+    let first = usize::try_from(seal::plain_len(1 << 20).unwrap()).unwrap();
+    for fragment in [PIECE, 300_000] {
+        let storing = Storing { part_len: 4 << 20, hash: HashAlgorithm::Blake3, ..Storing::default() };
+        let mut stored = storing.store(&files, &files);
+        // One byte of the second segment, under a digest that its producer signed.
+        let at = stored.blobs.iter().position(|blob| blob.len() > content.len()).unwrap();
+        stored.blobs[at][PIECE + 5] ^= 1;
+        let mut json: serde_json::Value = serde_json::from_slice(&stored.manifest).unwrap();
+        json["layers"][at]["digest"] = Sha256::of(&stored.blobs[at]).oci().into();
+        stored.manifest = json.to_string().into_bytes();
+        stored.digest = Sha256::of(&stored.manifest);
+        let mut model = stored.opening(stored.trusted().unwrap()).unwrap();
+        let opener = model.take_runs().into_iter().flat_map(Run::into_openers).next().unwrap();
+        let (place, mut pieces) = (Places::of(&content), stored.blobs[at].chunks(PIECE));
+        let next = || Ok(pieces.next().map(|piece| piece.chunks(fragment).collect()));
+        assert_eq!(opener.open(NonZero::<usize>::MIN, next, &place).unwrap_err().code, Code::SealInvalid);
+        let left = place.read();
+        assert!(left[..first] == content[..first], "what was before it");
+        assert!(left[first..].iter().all(|byte| *byte == 0), "it, and what comes after");
     }
 }
 
@@ -230,7 +319,7 @@ fn refusal_of_the_sink_and_of_the_source_come_through_on_every_number_of_threads
                 _ => Ok(()),
             };
             let want = if source_fails { Code::Network } else { Code::Io };
-            assert_eq!(opener.open(threads, next, sink).unwrap_err().code, want);
+            assert_eq!(opener.open(threads, next, &sink).unwrap_err().code, want);
         }
     }
 }
@@ -245,7 +334,8 @@ fn run_beside_one_that_failed_says_what_is_wrong_with_its_own_layer() {
         let mut blob = stored.blob(opener.layer()).to_vec();
         blob[100] ^= 1;
         let mut pieces = blob.chunks(PIECE);
-        let opened = opener.open(NonZero::<usize>::MIN, || Ok(pieces.next().map(|piece| vec![piece])), |_, _| Ok(()));
+        let opened =
+            opener.open(NonZero::<usize>::MIN, || Ok(pieces.next().map(|piece| vec![piece])), &|_, _: &[u8]| Ok(()));
         opened.unwrap_err().code
     });
     let codes: Vec<Code> = codes.collect();

@@ -1,10 +1,9 @@
-//! Tokens: JWT (RFC 7519) in compact JWS (RFC 7515 §7.1), signed by ES256 (RFC 7518 §3.4) and nothing else.
+//! Tokens: JWT (RFC 7519) in compact JWS (RFC 7515 §7.1). Ours are signed by ES256 (RFC 7518 §3.4) and nothing else; those of others
+//! by what their keys are for (`verifying_key.rs`).
 
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
-};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -14,6 +13,7 @@ use strongroom_wire::{Code, Refusal, Result, limits};
 use zeroize::Zeroizing;
 
 use crate::jwk::{Curve, thumbprint};
+use crate::verifying_key::{Algorithm, VerifyingKey};
 
 /// How far in the future `iat` may be, in seconds: two hosts' clocks.
 pub const SKEW: u64 = 60;
@@ -115,8 +115,7 @@ pub fn signing_key(spki_der: &[u8]) -> Result<TeePubKey> {
 fn point(spki_der: &[u8]) -> Result<Vec<u8>> {
     let invalid = || Refusal::new(Code::KeyInvalid, "signing key").want("a P-256 SubjectPublicKeyInfo in DER");
     let point = spki_der.strip_prefix(&P256_SPKI).filter(|point| point.len() == 65).ok_or_else(invalid)?;
-    let parsed = aws_lc_rs::signature::ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
-    parsed.map_err(|_| invalid().because("not a point on the curve"))?;
+    VerifyingKey::of_point(point)?;
     Ok(point.to_vec())
 }
 
@@ -130,22 +129,13 @@ pub struct TokenVerifier {
 struct Key {
     /// Which tokens it is for; `None`: all.
     kid: Option<String>,
-    point: Vec<u8>,
+    key: VerifyingKey,
 }
 
 /// A JWK set (RFC 7517 §5). Members that are not known are passed over, as §4 and §5 have it.
 #[derive(Deserialize)]
 struct Jwks {
     keys: Vec<Value>,
-}
-
-/// A P-256 key in it.
-#[derive(Deserialize)]
-struct Jwk {
-    crv: String,
-    kid: String,
-    x: String,
-    y: String,
 }
 
 /// Keys of one set; an issuer has one, and another while it changes them.
@@ -167,6 +157,9 @@ struct Registered {
     aud: Audience,
     iat: u64,
     exp: u64,
+    /// RFC 7519 §4.1.5; the one that need not be there.
+    #[serde(default)]
+    nbf: u64,
 }
 
 #[derive(Deserialize)]
@@ -191,7 +184,7 @@ impl TokenVerifier {
     /// # Errors
     /// `key-invalid`: anything else.
     pub fn new(spki_der: &[u8]) -> Result<Self> {
-        Ok(Self { keys: vec![Key { kid: None, point: point(spki_der)? }] })
+        Ok(Self { keys: vec![Key { kid: None, key: VerifyingKey::Es256(point(spki_der)?) }] })
     }
 
     /// A verifier for tokens by the keys of a JWK set that are on P-256 and have a `kid`; each token names one of them. The set
@@ -201,6 +194,15 @@ impl TokenVerifier {
     /// `malformed`; `too-large`: longer than [`limits::JWKS`], or more than 16 keys; `key-invalid`: no such key, or one that
     /// is not on its curve.
     pub fn of_jwks(json: &[u8]) -> Result<Self> {
+        Self::of_issuer(json, &[Algorithm::Es256])
+    }
+
+    /// [`Self::of_jwks`] of an issuer that may sign by any of `algorithms`. Each key is for one of them, by its type; those for others,
+    /// for encryption, or without a `kid` are passed over.
+    ///
+    /// # Errors
+    /// As there; `key-invalid`: also an RSA key of fewer than 2048 or more than 8192 bits, or of another exponent than 65537.
+    pub fn of_issuer(json: &[u8], algorithms: &[Algorithm]) -> Result<Self> {
         const WHAT: &str = "JWK set";
         if json.len() > limits::JWKS {
             return Err(Refusal::too_large(WHAT, json.len(), limits::JWKS));
@@ -209,23 +211,35 @@ impl TokenVerifier {
         if set.keys.len() > KEYS {
             return Err(Refusal::too_large(WHAT, set.keys.len(), KEYS));
         }
-        let known = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
-        let key = |jwk: Jwk| {
-            let spki = [&P256_SPKI[..], &Curve::P256.point(&jwk.x, &jwk.y)?].concat();
-            Ok(Key { kid: Some(jwk.kid), point: point(&spki)? })
-        };
-        let keys: Vec<Key> = known.filter(|jwk| jwk.crv == Curve::P256.name()).map(key).collect::<Result<_>>()?;
+        let mut keys = Vec::new();
+        for jwk in set.keys {
+            let known = VerifyingKey::of_jwk(jwk, algorithms)?;
+            keys.extend(known.map(|(kid, key)| Key { kid: Some(kid), key }));
+        }
         if keys.is_empty() {
-            return Err(Refusal::new(Code::KeyInvalid, WHAT).got("no P-256 key with a kid"));
+            let names = algorithms.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(", ");
+            return Err(Refusal::new(Code::KeyInvalid, WHAT).got(format!("no key for {names} with a kid")));
         }
         Ok(Self { keys })
+    }
+
+    /// Whether the key that a token names is one of these. A token without a readable header names none that could be asked for.
+    pub fn knows_key_of(&self, token: &str) -> bool {
+        let Some((header, _)) = token.split_once('.').filter(|_| token.len() <= limits::TOKEN) else { return true };
+        let header = part(header).ok().and_then(|header| serde_json::from_slice::<Header>(&header).ok());
+        header.is_none_or(|header| self.key(&header).is_some())
+    }
+
+    fn key(&self, header: &Header) -> Option<&VerifyingKey> {
+        let named = self.keys.iter().find(|key| key.kid.is_none() || key.kid == header.kid);
+        named.map(|named| &named.key)
     }
 
     /// The claims of a token that this issuer signed for `audience` and that is valid at `now` (seconds since 1970).
     ///
     /// # Errors
-    /// `token-invalid`: another `alg` than ES256, a `crit` header, a signature that does not verify, another `aud`, `iat`
-    /// more than [`SKEW`] ahead, `exp` reached, or claims that are not of type `T`. `too-large`: over [`limits::TOKEN`].
+    /// `token-invalid`: another `alg` than the key's, a `crit` header, a signature that does not verify, another `aud`, `iat`
+    /// or `nbf` more than [`SKEW`] ahead, `exp` reached, or claims that are not of type `T`. `too-large`: over [`limits::TOKEN`].
     pub fn verify<T: DeserializeOwned>(&self, token: &str, now: u64, audience: &str) -> Result<T> {
         if token.len() > limits::TOKEN {
             return Err(Refusal::too_large("token", token.len(), limits::TOKEN));
@@ -234,17 +248,18 @@ impl TokenVerifier {
         let (header, payload) = input.split_once('.').ok_or_else(|| invalid("not three parts"))?;
 
         let header: Header = serde_json::from_slice(&part(header)?).map_err(|e| invalid("header").because(e))?;
-        if header.alg != "ES256" {
-            return Err(invalid("alg").got(header.alg).want("ES256"));
-        }
         if header.crit.is_some() {
             return Err(invalid("crit").want("none"));
         }
-        let is_named = |key: &&Key| key.kid.is_none() || key.kid == header.kid;
-        let key = self.keys.iter().find(is_named).ok_or_else(|| invalid("kid").got(format!("{:?}", header.kid)))?;
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &key.point)
-            .verify(input.as_bytes(), &part(signature)?)
-            .map_err(|_| invalid("signature does not verify"))?;
+        let key = self.key(&header).ok_or_else(|| invalid("kid").got(format!("{:?}", header.kid)))?;
+        // The key says how it signs; a header that could choose would choose the key's public half as an HMAC secret.
+        let algorithm = key.algorithm().name();
+        if header.alg != algorithm {
+            return Err(invalid("alg").got(header.alg).want(algorithm));
+        }
+        if !key.has_signed(input.as_bytes(), &part(signature)?) {
+            return Err(invalid("signature does not verify"));
+        }
 
         let payload = part(payload)?;
         let registered: Registered =
@@ -254,6 +269,9 @@ impl TokenVerifier {
         }
         if registered.iat > now.saturating_add(SKEW) {
             return Err(invalid("iat is in the future").got(registered.iat).want(format!("at most {now} + {SKEW}")));
+        }
+        if registered.nbf > now.saturating_add(SKEW) {
+            return Err(invalid("not valid yet").got(registered.nbf).want(format!("at most {now} + {SKEW}")));
         }
         if now >= registered.exp {
             return Err(invalid("expired").got(registered.exp).want(format!("more than {now}")));

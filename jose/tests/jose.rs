@@ -11,10 +11,14 @@
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use strongroom_jose::{RecipientKey, SKEW, TeeKey, TokenSigner, TokenVerifier, encrypt, thumbprint, verify_passport};
+use strongroom_jose::{
+    Algorithm, RecipientKey, SKEW, TeeKey, TokenSigner, TokenVerifier, encrypt, thumbprint, verify_passport,
+};
 use strongroom_wire::bytes::{from_base64url, to_base64url};
 use strongroom_wire::kbs::{Jwe, TeePubKey};
 use strongroom_wire::{Code, limits};
@@ -373,6 +377,141 @@ fn key_set_without_a_key_for_tokens_or_with_too_many_refused() {
     assert_eq!(code(json!([])), Some(Code::Malformed));
     let long = vec![b' '; limits::JWKS + 1];
     assert_eq!(TokenVerifier::of_jwks(&long).unwrap_err().code, Code::TooLarge);
+}
+
+/// A token by hand: `sign` makes the signature.
+fn token_by(header: &Value, claims: &Value, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
+    let input =
+        format!("{}.{}", to_base64url(header.to_string().as_bytes()), to_base64url(claims.to_string().as_bytes()));
+    format!("{input}.{}", to_base64url(&sign(input.as_bytes())))
+}
+
+/// An issuer with a key of each kind, its set, and its tokens by each.
+struct Issuer {
+    ec: TokenSigner,
+    rsa: RsaKeyPair,
+    ed: Ed25519KeyPair,
+}
+
+impl Issuer {
+    const ALL: [Algorithm; 3] = [Algorithm::Es256, Algorithm::Rs256, Algorithm::EdDsa];
+
+    fn generate() -> Self {
+        Self {
+            ec: TokenSigner::generate().unwrap(),
+            rsa: RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
+            ed: Ed25519KeyPair::generate().unwrap(),
+        }
+    }
+
+    fn rsa_jwk(&self) -> Value {
+        // RSAPublicKey (RFC 8017 §A.1.1): two heads and a zero, then 2048 bits.
+        let n = &self.rsa.public_key().as_ref()[9..265];
+        json!({"kty": "RSA", "kid": "rsa", "use": "sig", "alg": "RS256", "n": to_base64url(n), "e": "AQAB"})
+    }
+
+    fn ed_jwk(&self) -> Value {
+        json!({"kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": to_base64url(self.ed.public_key().as_ref())})
+    }
+
+    fn verifier(&self, algorithms: &[Algorithm]) -> TokenVerifier {
+        let set = json!({"keys": [self.ec.jwk(), self.rsa_jwk(), self.ed_jwk()]});
+        TokenVerifier::of_issuer(set.to_string().as_bytes(), algorithms).unwrap()
+    }
+
+    fn sign_rsa(&self, message: &[u8]) -> Vec<u8> {
+        let mut signature = vec![0; self.rsa.public_modulus_len()];
+        self.rsa.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).unwrap();
+        signature
+    }
+
+    fn by_rsa(&self, alg: &str) -> String {
+        token_by(&json!({"alg": alg, "kid": "rsa"}), &claims(), |message| self.sign_rsa(message))
+    }
+
+    fn by_ed(&self, alg: &str) -> String {
+        token_by(&json!({"alg": alg, "kid": "ed"}), &claims(), |message| self.ed.sign(message).as_ref().to_vec())
+    }
+}
+
+#[test]
+fn token_by_each_kind_of_key_accepted_where_it_is_named_and_refused_where_it_is_not() {
+    let issuer = Issuer::generate();
+    let tokens = [issuer.ec.sign(&claims()).unwrap(), issuer.by_rsa("RS256"), issuer.by_ed("EdDSA")];
+    let all = issuer.verifier(&Issuer::ALL);
+    for (token, algorithm) in tokens.iter().zip(Issuer::ALL) {
+        assert_eq!(code(all.verify(token, NOW, "a")), Ok(claims()), "{algorithm:?}");
+        assert!(all.knows_key_of(token));
+        let others: Vec<_> = Issuer::ALL.into_iter().filter(|other| *other != algorithm).collect();
+        let without = issuer.verifier(&others);
+        assert_eq!(code(without.verify(token, NOW, "a")), Err(Code::TokenInvalid), "{algorithm:?}");
+        assert!(!without.knows_key_of(token), "{algorithm:?}");
+        let mut changed = token.clone();
+        let last = changed.pop().unwrap();
+        let at = changed.len() - 20;
+        changed.replace_range(at..=at, if changed[at..].starts_with('A') { "B" } else { "A" });
+        changed.push(last);
+        assert_eq!(code(all.verify(&changed, NOW, "a")), Err(Code::TokenInvalid), "{algorithm:?}");
+    }
+    assert!(all.knows_key_of("no token") && all.knows_key_of("!.!.!"), "nothing that could be asked for");
+}
+
+/// Each key is for the algorithm of its type: a header that names another one, or a public half that is taken for a secret, is nothing.
+#[test]
+fn token_that_confuses_the_kinds_of_keys_refused() {
+    let issuer = Issuer::generate();
+    let all = issuer.verifier(&Issuer::ALL);
+    for alg in ["ES256", "EdDSA", "RS384", "PS256", "HS256", "none", "rs256"] {
+        assert_eq!(code(all.verify(&issuer.by_rsa(alg), NOW, "a")), Err(Code::TokenInvalid), "{alg}");
+    }
+    for alg in ["ES256", "RS256", "Ed25519", "HS256", "none"] {
+        assert_eq!(code(all.verify(&issuer.by_ed(alg), NOW, "a")), Err(Code::TokenInvalid), "{alg}");
+    }
+    let secrets =
+        [to_base64url(issuer.ed.public_key().as_ref()).into_bytes(), issuer.rsa_jwk().to_string().into_bytes()];
+    for (secret, kid) in secrets.iter().zip(["ed", "rsa"]) {
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
+        let sign = |message: &[u8]| aws_lc_rs::hmac::sign(&key, message).as_ref().to_vec();
+        let token = token_by(&json!({"alg": "HS256", "kid": kid}), &claims(), sign);
+        assert_eq!(code(all.verify(&token, NOW, "a")), Err(Code::TokenInvalid), "{kid}");
+    }
+    // By one key under the name of another.
+    let named = token_by(&json!({"alg": "RS256", "kid": "ed"}), &claims(), |message| issuer.sign_rsa(message));
+    assert_eq!(code(all.verify(&named, NOW, "a")), Err(Code::TokenInvalid));
+}
+
+#[test]
+fn keys_that_are_weak_or_for_something_else_are_no_keys_of_an_issuer() {
+    let issuer = Issuer::generate();
+    let of = |change: &dyn Fn(&mut Value)| {
+        let mut jwk = issuer.rsa_jwk();
+        change(&mut jwk);
+        let set = json!({"keys": [jwk]}).to_string();
+        TokenVerifier::of_issuer(set.as_bytes(), &Issuer::ALL).err().map(|refusal| refusal.code)
+    };
+    assert_eq!(of(&|_| ()), None);
+    for (name, value) in [
+        ("e", json!("AQ")),
+        ("e", json!("Aw")),
+        ("n", json!(to_base64url(&[0xff; 128]))),
+        ("n", json!(to_base64url(&[0xff; 1025]))),
+        ("n", json!("")),
+        ("use", json!("enc")),
+        ("alg", json!("PS256")),
+        ("kty", json!("oct")),
+    ] {
+        assert_eq!(of(&|jwk| jwk[name] = value.clone()), Some(Code::KeyInvalid), "{name} {value}");
+    }
+}
+
+#[test]
+fn token_before_its_own_beginning_refused() {
+    let (pair, verifier) = pair_and_verifier();
+    let mut claims = claims();
+    claims["nbf"] = json!(NOW + 100);
+    let token = signed_by_hand(&pair, &json!({"alg": "ES256"}), &claims);
+    assert_eq!(code(verifier.verify(&token, NOW + 100 - SKEW, "a")), Ok(claims));
+    assert_eq!(code(verifier.verify(&token, NOW + 99 - SKEW, "a")), Err(Code::TokenInvalid));
 }
 
 #[test]

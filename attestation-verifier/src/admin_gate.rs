@@ -1,100 +1,185 @@
-//! Who may administer: one token, compared in constant time, and a limit on how often a peer may be wrong.
+//! Who may administer: the one place where a caller becomes a person with roles. There is no way past it.
+//!
+//! A person comes in by a certificate under an authority of the configuration, by a token of one of its issuers, or by the break-glass
+//! token, each only where the configuration has it. How, stands with their name in every entry of the audit log.
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::rand;
+mod break_glass;
+mod failures;
+mod issuer;
+mod roles;
+
+pub use roles::Role;
+
+use crate::config::{AdminCertificates, Config, load};
+use break_glass::BreakGlass;
+use failures::Failures;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use std::collections::HashMap;
+use issuer::Issuer;
+use roles::{Entries, Roles};
+use serde::Serialize;
 use std::net::IpAddr;
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use strongroom_appraisal::UnixTime;
-use strongroom_wire::digest::Sha256;
-use strongroom_wire::{Code, Refusal, Result};
-use zeroize::Zeroizing;
+use strongroom_transport::{ClientAuthority, PeerCertificates};
+use strongroom_wire::{Code, Refusal, Result, limits};
 
-use crate::clock::is_within;
-use crate::private_file;
-
-/// Failures of one peer within [`WINDOW`] after which its further ones are `busy`.
-const FAILURES: u32 = 10;
-/// In seconds.
-const WINDOW: u64 = 60;
-/// Peers whose failures are counted at one time.
-const PEERS: usize = 1024;
-/// The shortest token in a file that somebody else made: 128 bits in hex.
-const SHORTEST: usize = 32;
-
-/// The gate in front of the admin API. It keeps the token's digest, never the token.
+/// The gate in front of the admin API.
 #[derive(Debug)]
 pub(crate) struct AdminGate {
-    token: Sha256,
-    failures: Mutex<HashMap<IpAddr, Failures>>,
+    break_glass: Option<BreakGlass>,
+    certificates: Option<Certificates>,
+    issuers: Vec<Issuer>,
+    entries: Entries,
+    failures: Failures,
 }
 
 #[derive(Debug)]
-struct Failures {
-    since: UnixTime,
-    count: u32,
+struct Certificates {
+    authority: ClientAuthority,
+    configured: AdminCertificates,
 }
 
-/// Proof that the administrator asked. The only way to one is [`AdminGate::authorize`].
+/// What a request says of its caller.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub(crate) headers: &'a HeaderMap,
+    /// What the handshake proved the key of.
+    pub(crate) shown: Option<&'a PeerCertificates>,
+    pub(crate) peer: Option<IpAddr>,
+}
+
+/// Who a caller has shown to be, by which of the ways in.
 #[derive(Debug)]
-pub(crate) struct Administrator(());
+enum Login {
+    BreakGlass,
+    /// The name in a certificate.
+    Certificate(String),
+    /// The claims of a token.
+    Token {
+        issuer: String,
+        subject: String,
+        groups: Vec<String>,
+    },
+}
+
+/// A person, as the audit log names them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Person {
+    /// Two that are the same are the same person.
+    pub(crate) name: String,
+    /// How they came in: `certificate`, `token` or `break-glass`.
+    pub(crate) by: String,
+}
+
+/// Proof that a person asked. The only way to one is [`AdminGate::authorize`].
+#[derive(Debug)]
+pub(crate) struct Administrator {
+    person: Person,
+    roles: Roles,
+}
+
+/// Proof that they have the role that it takes. The only way to one is [`Administrator::permit`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Permitted<'a>(&'a Person);
+
+impl Administrator {
+    pub(crate) const fn person(&self) -> &Person {
+        &self.person
+    }
+
+    /// # Errors
+    /// `role-insufficient`.
+    pub(crate) fn permit(&self, role: Role) -> Result<Permitted<'_>> {
+        if self.roles.have(role) {
+            return Ok(Permitted(&self.person));
+        }
+        Err(Refusal::new(Code::RoleInsufficient, format!("roles of `{}`", self.person.name))
+            .got(&self.roles)
+            .want(role))
+    }
+}
+
+impl Permitted<'_> {
+    pub(crate) const fn person(&self) -> &Person {
+        self.0
+    }
+}
 
 impl AdminGate {
-    /// Loads the token from a private file, which is made of 32 random bytes in hex where it is absent.
+    /// The gate that `config` describes. The break-glass token is made where it is absent.
     ///
     /// # Errors
-    /// `file-mode-unsafe`; `io`; `key-invalid`: shorter than 32 characters.
-    pub(crate) fn load(path: &Path) -> Result<Self> {
-        let token = private_file::load_or_create(path, || {
-            let mut bytes = Zeroizing::new([0; 32]);
-            rand::fill(bytes.as_mut()).map_err(|_| Refusal::new(Code::Internal, "random admin token"))?;
-            Ok(Zeroizing::new(hex::encode(bytes.as_ref()).into_bytes()))
-        })?;
-        let token = token.trim_ascii();
-        if token.len() < SHORTEST {
-            return Err(Refusal::new(Code::KeyInvalid, format!("admin token in {}", path.display()))
-                .got(format!("{} characters", token.len()))
-                .want(format!("at least {SHORTEST}")));
-        }
-        Ok(Self { token: Sha256::of(token), failures: Mutex::default() })
+    /// `file-mode-unsafe`; `io`; `too-large`; `key-invalid`: a token that is too short, keys of an issuer that are none;
+    /// `malformed`; `configuration-invalid`: no authority's certificate, or not the address of keys.
+    pub(crate) fn load(config: &Config) -> Result<Self> {
+        let certificates = config.admin_certificates.clone().map(|configured| {
+            let authority = ClientAuthority::new(configured.ca.as_bytes());
+            let authority = authority.map_err(|refusal| refusal.within("[admin-certificates]"))?;
+            Ok(Certificates { authority, configured })
+        });
+        Ok(Self {
+            break_glass: config.admin_token.as_deref().map(BreakGlass::load).transpose()?,
+            certificates: certificates.transpose()?,
+            issuers: config.admin_issuers.iter().map(Issuer::new).collect::<Result<_>>()?,
+            entries: Entries::new(config.admins.clone()),
+            failures: Failures::default(),
+        })
     }
 
-    /// Lets the administrator in, however often others were wrong from the same address.
+    /// Finds out who asks, however often others were wrong from the same address. What is in `Authorization` counts; without it, the
+    /// certificate.
     ///
     /// # Errors
-    /// `admin-unauthorized`: no token, or another one; `busy`: the same, of a peer that was wrong ten times within this
+    /// `admin-unauthorized`: nothing that proves who they are; `busy`: the same, of a peer that was wrong ten times within this
     /// minute.
-    pub(crate) fn authorize(&self, headers: &HeaderMap, peer: Option<IpAddr>, now: UnixTime) -> Result<Administrator> {
-        let presented = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
-        let presented = presented.and_then(|value| value.strip_prefix(b"Bearer "));
-        // Digests, so that not even the token's length shows in how long the comparison takes.
-        let same = presented.map(|token| verify_slices_are_equal(&Sha256::of(token).0, &self.token.0));
-        if same == Some(Ok(())) {
-            return Ok(Administrator(()));
+    pub(crate) async fn authorize(&self, caller: Caller<'_>, now: UnixTime) -> Result<Administrator> {
+        match self.login(caller, now).await {
+            Ok(login) => Ok(self.entries.administrator(&login)),
+            Err(refusal) => {
+                self.failures.count(caller.peer, now)?;
+                Err(refusal)
+            }
         }
-        // A peer without an address shares its count with all others of the kind.
-        let peer = peer.unwrap_or(IpAddr::from([0; 16]));
-        let mut failures = self.lock();
-        failures.retain(|_, failures| is_within(WINDOW, failures.since, now));
-        if failures.get(&peer).is_some_and(|failures| failures.count >= FAILURES) {
-            return Err(Refusal::new(Code::Busy, "too many wrong admin tokens").got(peer));
-        }
-        if failures.len() < PEERS || failures.contains_key(&peer) {
-            let failures = failures.entry(peer).or_insert(Failures { since: now, count: 0 });
-            failures.count = failures.count.saturating_add(1);
-        }
-        Err(Refusal::new(Code::AdminUnauthorized, "admin token").got(if presented.is_some() {
-            "a wrong one"
-        } else {
-            "none"
-        }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Failures>> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn login(&self, caller: Caller<'_>, now: UnixTime) -> Result<Login> {
+        let unauthorized = |what: &str| Refusal::new(Code::AdminUnauthorized, what);
+        let why = |what: &str, refusal: &Refusal| unauthorized(what).got(refusal);
+        match (caller.headers.get(AUTHORIZATION), caller.shown) {
+            (Some(header), _) => {
+                let token = header.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
+                if self.break_glass.as_ref().is_some_and(|break_glass| break_glass.is(token)) {
+                    return Ok(Login::BreakGlass);
+                }
+                let text = core::str::from_utf8(token).ok().filter(|text| text.matches('.').count() == 2);
+                let mut refusal = unauthorized("admin token").got("a wrong one");
+                for issuer in &self.issuers {
+                    let Some(text) = text else { break };
+                    match issuer.login(text, now).await {
+                        Ok(login) => return Ok(login),
+                        Err(refused) => refusal = why("admin token", &refused),
+                    }
+                }
+                Err(refusal)
+            }
+            (None, Some(shown)) => {
+                let Some(certificates) = &self.certificates else {
+                    return Err(unauthorized("admin certificate")
+                        .got("one")
+                        .want("a token: no authority is configured"));
+                };
+                let name = certificates.verify(shown, now).map_err(|refusal| why("admin certificate", &refusal))?;
+                Ok(Login::Certificate(name))
+            }
+            (None, None) => Err(unauthorized("admin token or certificate").got("none")),
+        }
+    }
+}
+
+impl Certificates {
+    fn verify(&self, shown: &PeerCertificates, now: UnixTime) -> Result<String> {
+        let lists = || self.configured.crl_file.as_deref().map(|path| load(path, limits::CONFIGURATION)).transpose();
+        self.authority.verify(shown, lists, now)
     }
 }
 
@@ -103,68 +188,76 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn headers(token: &str) -> HeaderMap {
-        HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(token).unwrap())])
-    }
+    const BASE: &str = "listen = 'a:1'\nadmin-listen = 'a:2'\nstate = 's'\nmaster-key = 'm'\n";
 
     fn gate() -> (tempfile::TempDir, AdminGate, String) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let gate = AdminGate::load(&path).unwrap();
+        let config = Config::parse(format!("{BASE}admin-token = '{}'\n", path.display()).as_bytes()).unwrap();
+        let gate = AdminGate::load(&config).unwrap();
         let token = std::fs::read_to_string(&path).unwrap();
         (folder, gate, token)
     }
 
-    fn code(gate: &AdminGate, headers: &HeaderMap, peer: u8, now: u64) -> Option<Code> {
-        gate.authorize(headers, Some(IpAddr::from([127, 0, 0, peer])), now).err().map(|refusal| refusal.code)
+    async fn code(gate: &AdminGate, authorization: Option<&str>, peer: u8, now: u64) -> Option<Code> {
+        let header = authorization.map(|text| (AUTHORIZATION, HeaderValue::from_str(text).unwrap()));
+        let headers = HeaderMap::from_iter(header);
+        let caller = Caller { headers: &headers, shown: None, peer: Some(IpAddr::from([127, 0, 0, peer])) };
+        gate.authorize(caller, now).await.err().map(|refusal| refusal.code)
     }
 
-    #[test]
-    fn token_of_the_file_accepted_and_others_refused() {
+    #[tokio::test]
+    async fn token_of_the_file_accepted_and_others_refused() {
         let (_folder, gate, token) = gate();
         assert_eq!(token.len(), 64);
-        assert_eq!(code(&gate, &headers(&format!("Bearer {token}")), 1, 0), None);
+        assert_eq!(code(&gate, Some(&format!("Bearer {token}")), 1, 0).await, None);
         for wrong in
             [token.clone(), format!("Bearer {token}0"), format!("Bearer {}", token.split_at(1).1), "Bearer ".into()]
         {
-            assert_eq!(code(&gate, &headers(&wrong), 1, 0), Some(Code::AdminUnauthorized));
+            assert_eq!(code(&gate, Some(&wrong), 1, 0).await, Some(Code::AdminUnauthorized));
         }
-        assert_eq!(code(&gate, &HeaderMap::new(), 1, 0), Some(Code::AdminUnauthorized));
+        assert_eq!(code(&gate, None, 1, 0).await, Some(Code::AdminUnauthorized));
     }
 
-    #[test]
-    fn peer_that_is_wrong_too_often_is_busy_for_a_minute_and_the_right_token_gets_through() {
+    #[tokio::test]
+    async fn bearer_of_the_break_glass_token_may_do_all_and_is_named_as_such() {
         let (_folder, gate, token) = gate();
-        let right = headers(&format!("Bearer {token}"));
-        for _ in 0..FAILURES {
-            assert_eq!(code(&gate, &headers("Bearer wrong"), 1, 100), Some(Code::AdminUnauthorized));
+        let headers =
+            HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}")).unwrap())]);
+        let caller = Caller { headers: &headers, shown: None, peer: None };
+        let administrator = gate.authorize(caller, 0).await.unwrap();
+        for role in [Role::Viewer, Role::Operator, Role::Approver] {
+            let permitted = administrator.permit(role).unwrap();
+            assert_eq!(
+                (permitted.person().name.as_str(), permitted.person().by.as_str()),
+                ("break-glass", "break-glass")
+            );
         }
-        assert_eq!(code(&gate, &headers("Bearer wrong"), 1, 100), Some(Code::Busy));
-        assert_eq!(code(&gate, &right, 1, 100), None);
-        assert_eq!(
-            code(&gate, &headers("Bearer wrong"), 1, 100),
-            Some(Code::Busy),
-            "a right one forgives no wrong one"
+    }
+
+    #[tokio::test]
+    async fn token_that_is_switched_off_lets_nobody_in() {
+        let text = format!(
+            "{BASE}[admin-certificates]\nca = '''{}'''\n[[admin]]\ncertificate = 'a'\nroles = ['viewer']\n",
+            strongroom_transport::ServerIdentity::generate(&["ca".to_owned()]).unwrap().certificate_pem()
         );
-        assert_eq!(code(&gate, &headers("Bearer wrong"), 2, 100), Some(Code::AdminUnauthorized));
-        assert_eq!(code(&gate, &headers("Bearer wrong"), 1, 100 + WINDOW), Some(Code::AdminUnauthorized));
-    }
-
-    #[test]
-    fn clock_that_steps_back_ends_the_minute() {
-        let (_folder, gate, _) = gate();
-        for _ in 0..FAILURES {
-            code(&gate, &headers("Bearer wrong"), 1, 10_000);
+        let gate = AdminGate::load(&Config::parse(text.as_bytes()).unwrap()).unwrap();
+        for token in ["Bearer ", "Bearer 00", "Bearer a.b.c"] {
+            assert_eq!(code(&gate, Some(token), 1, 0).await, Some(Code::AdminUnauthorized), "{token}");
         }
-        assert_eq!(code(&gate, &headers("Bearer wrong"), 1, 10_000), Some(Code::Busy));
-        assert_eq!(code(&gate, &headers("Bearer wrong"), 1, 9_999), Some(Code::AdminUnauthorized));
     }
 
-    #[test]
-    fn short_token_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        private_file::create(&path, b"password\n").unwrap();
-        assert_eq!(AdminGate::load(&path).unwrap_err().code, Code::KeyInvalid);
+    #[tokio::test]
+    async fn peer_that_is_wrong_too_often_is_busy_for_a_minute_and_the_right_token_gets_through() {
+        let (_folder, gate, token) = gate();
+        let (right, wrong) = (format!("Bearer {token}"), Some("Bearer wrong"));
+        for _ in 0..failures::MOST {
+            assert_eq!(code(&gate, wrong, 1, 100).await, Some(Code::AdminUnauthorized));
+        }
+        assert_eq!(code(&gate, wrong, 1, 100).await, Some(Code::Busy));
+        assert_eq!(code(&gate, Some(&right), 1, 100).await, None);
+        assert_eq!(code(&gate, wrong, 1, 100).await, Some(Code::Busy), "a right one forgives no wrong one");
+        assert_eq!(code(&gate, wrong, 2, 100).await, Some(Code::AdminUnauthorized));
+        assert_eq!(code(&gate, wrong, 1, 160).await, Some(Code::AdminUnauthorized));
     }
 }

@@ -11,7 +11,7 @@ use strongroom_tlog::Tile;
 use strongroom_wire::{Code, Refusal, Result, limits};
 
 use crate::Verifier;
-use crate::admin_gate::Administrator;
+use crate::admin_gate::Permitted;
 
 /// A read of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl Verifier {
     ///
     /// # Errors
     /// `log-proof-invalid`: the log has no such tile; `witness-missing`; `store-tampered`; `store-failed`.
-    pub(crate) async fn read_log(&self, _: Administrator, read: LogRead) -> Result<Answer> {
+    pub(crate) async fn read_log(&self, _: Permitted<'_>, read: LogRead) -> Result<Answer> {
         let mut store = self.store.begin_reading().await?;
         Ok(match read {
             LogRead::Decisions { after, limit, kind } => {

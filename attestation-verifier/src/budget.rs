@@ -1,10 +1,12 @@
 //! How often something may be done: so many times at once, and once more after each interval.
 
+use core::hash::Hash;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use strongroom_appraisal::UnixTime;
+use strongroom_transport::serve::network;
 
-/// Peers that are told apart at one time. Those beyond share one budget.
+/// Peers, or people, that are told apart at one time. Those beyond share one budget.
 const PEERS: usize = 1024;
 
 /// `burst` times, and one more every `interval` seconds.
@@ -22,13 +24,17 @@ pub(crate) struct Budget {
     since: UnixTime,
 }
 
-/// A [`Budget`] for each peer.
+/// A [`Budget`] for each of those that are told apart.
 #[derive(Debug)]
-pub(crate) struct PeerBudgets {
+pub(crate) struct Budgets<K> {
     rate: Rate,
-    budgets: HashMap<IpAddr, Budget>,
+    budgets: HashMap<K, Budget>,
     others: Budget,
 }
+
+/// A [`Budget`] for each peer.
+#[derive(Debug)]
+pub(crate) struct PeerBudgets(Budgets<IpAddr>);
 
 impl Budget {
     /// Whether `count` more may be spent at `now`.
@@ -50,44 +56,51 @@ impl Budget {
     }
 }
 
-impl PeerBudgets {
+impl<K: Eq + Hash> Budgets<K> {
     pub(crate) fn new(rate: Rate) -> Self {
         Self { rate, budgets: HashMap::new(), others: Budget::default() }
     }
 
-    /// Whether `peer` may spend `count` more at `now`.
-    pub(crate) fn has(&mut self, peer: Option<IpAddr>, count: u32, now: UnixTime) -> bool {
-        let rate = self.rate;
-        self.of(peer, now).has(count, rate, now)
-    }
-
-    /// Spends `count` of the budget of `peer`.
-    pub(crate) fn spend(&mut self, peer: Option<IpAddr>, count: u32, now: UnixTime) {
-        self.of(peer, now).spend(count);
-    }
-
-    fn of(&mut self, peer: Option<IpAddr>, now: UnixTime) -> &mut Budget {
-        let Some(peer) = peer.map(network) else { return &mut self.others };
-        if self.budgets.len() >= PEERS && !self.budgets.contains_key(&peer) {
+    /// The budget of `key`; without one, that of all others.
+    fn of(&mut self, key: Option<K>, now: UnixTime) -> &mut Budget {
+        let Some(key) = key else { return &mut self.others };
+        if self.budgets.len() >= PEERS && !self.budgets.contains_key(&key) {
             let rate = self.rate;
             // A whole budget is as good as none on record.
             self.budgets.retain(|_, budget| !budget.has(rate.burst, rate, now));
         }
-        if self.budgets.len() >= PEERS && !self.budgets.contains_key(&peer) {
+        if self.budgets.len() >= PEERS && !self.budgets.contains_key(&key) {
             return &mut self.others;
         }
-        self.budgets.entry(peer).or_default()
+        self.budgets.entry(key).or_default()
+    }
+
+    /// Spends one of the budget of `key`, where it has that.
+    pub(crate) fn take(&mut self, key: K, now: UnixTime) -> bool {
+        let rate = self.rate;
+        let budget = self.of(Some(key), now);
+        let has = budget.has(1, rate, now);
+        if has {
+            budget.spend(1);
+        }
+        has
     }
 }
 
-/// One host of IPv6 has as many addresses as it likes below its /64.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer {
-        IpAddr::V6(address) => match address.to_ipv4_mapped() {
-            Some(mapped) => mapped.into(),
-            None => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        },
-        IpAddr::V4(_) => peer,
+impl PeerBudgets {
+    pub(crate) fn new(rate: Rate) -> Self {
+        Self(Budgets::new(rate))
+    }
+
+    /// Whether `peer` may spend `count` more at `now`.
+    pub(crate) fn has(&mut self, peer: Option<IpAddr>, count: u32, now: UnixTime) -> bool {
+        let rate = self.0.rate;
+        self.0.of(peer.map(network), now).has(count, rate, now)
+    }
+
+    /// Spends `count` of the budget of `peer`.
+    pub(crate) fn spend(&mut self, peer: Option<IpAddr>, count: u32, now: UnixTime) {
+        self.0.of(peer.map(network), now).spend(count);
     }
 }
 
@@ -122,6 +135,13 @@ mod tests {
     }
 
     #[test]
+    fn one_is_taken_where_there_is_one() {
+        let mut people = Budgets::new(RATE);
+        assert_eq!([0; 4].map(|now| people.take("alice", now)), [true, true, true, false]);
+        assert!(people.take("bob", 0) && people.take("alice", 10));
+    }
+
+    #[test]
     fn peers_have_budgets_of_their_own_and_a_network_of_ipv6_has_one() {
         let mut peers = PeerBudgets::new(RATE);
         let [one, two]: [IpAddr; 2] = ["2001:db8::1", "2001:db8::2"].map(|text| text.parse().unwrap());
@@ -141,6 +161,6 @@ mod tests {
         (0..room).for_each(|n| peers.spend(peer(n), 1, 0));
         peers.spend(peer(room), 3, 0);
         assert!(!peers.has(peer(room + 1), 1, 0) && peers.has(peer(0), 1, 0));
-        assert!(peers.has(peer(room + 1), 1, 10) && peers.budgets.len() < PEERS);
+        assert!(peers.has(peer(room + 1), 1, 10) && peers.0.budgets.len() < PEERS);
     }
 }

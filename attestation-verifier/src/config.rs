@@ -1,9 +1,15 @@
 //! The service's configuration file: addresses, paths and registries. Trust is not in it: who gets a key is decided by the
 //! release policies in the store, and whose evidence counts by the vendors' roots, or by one test root in their place.
 
+mod administration;
+
+pub use administration::{AdminCertificates, AdminEntry, AdminIssuer};
+
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use strongroom_appraisal::Roots;
@@ -13,6 +19,7 @@ use strongroom_tlog::{NoteVerifier, Role};
 use strongroom_transport::ServerTrust;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 
+use crate::admin::Change;
 use crate::private_file;
 use crate::service::store_path;
 use crate::store::Database;
@@ -34,6 +41,10 @@ pub struct Config {
     pub listen: String,
     /// `host:port` of the admin API.
     pub admin_listen: String,
+    /// `host:port` of `/metrics`, without TLS and for everybody who reaches it: a loopback address. Absent: viewers alone read them, on
+    /// the address of the admin API.
+    #[serde(default)]
+    pub metrics_listen: Option<SocketAddr>,
     /// Folder of the store and of the identity files; made at first start.
     pub state: PathBuf,
     /// Where the store is in place of a SQLite file in `state`: the URL of a PostgreSQL database, without a password. Any number of
@@ -49,18 +60,38 @@ pub struct Config {
     pub database_ca: Option<PathBuf>,
     /// File of the key that encrypts the stored keys: 32 bytes, or 64 hex digits. Made at first start.
     pub master_key: PathBuf,
-    /// File of the administrator's token. Made at first start.
-    pub admin_token: PathBuf,
+    /// File of the break-glass token, whose bearer may do everything that one person may. Made at first start. Absent: there is none.
+    #[serde(default)]
+    pub admin_token: Option<PathBuf>,
+    /// The authorities whose certificates name people.
+    #[serde(default)]
+    pub admin_certificates: Option<AdminCertificates>,
+    /// The issuers whose tokens name people.
+    #[serde(rename = "admin-issuer", default)]
+    pub admin_issuers: Vec<AdminIssuer>,
+    /// Who may administer, and with which roles.
+    #[serde(rename = "admin", default)]
+    pub admins: Vec<AdminEntry>,
+    /// Changes that another person has to approve.
+    #[serde(default)]
+    pub admin_approval: BTreeSet<Change>,
     /// PEM of one root certificate that evidence is verified under, in place of AMD's and Intel's. It makes this a verifier of the
     /// test realm, whose store no other realm opens.
     #[serde(default)]
     pub test_root: Option<PathBuf>,
+    /// Connections that one peer (one /64 of IPv6) may have open to each of the addresses: 1 to 512, of 512 in all. More where all
+    /// guests are behind one address.
+    #[serde(default = "peer_connections")]
+    pub peer_connections: usize,
     /// Names in the TLS certificate. Clients pin its key and do not look at them.
     #[serde(default)]
     pub names: Vec<String>,
     /// Filter of the log on stderr, as `tracing` understands it.
     #[serde(default = "info")]
     pub log: String,
+    /// How each line of it is written.
+    #[serde(default)]
+    pub log_format: LogFormat,
     /// Seconds from SIGTERM until open requests are cut off.
     #[serde(default = "grace")]
     pub grace: u64,
@@ -73,6 +104,17 @@ pub struct Config {
     /// Where endorsements come from that evidence comes without. Absent: from nowhere.
     #[serde(default)]
     pub endorsements: Option<Endorsements>,
+}
+
+/// How lines of the log are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, with the request's `trace_id` (W3C Trace Context) in `span`.
+    Json,
 }
 
 /// Where endorsements are kept and whom they are asked of. Nobody here is trusted: what comes is verified under the roots.
@@ -132,6 +174,10 @@ const fn grace() -> u64 {
     30
 }
 
+const fn peer_connections() -> usize {
+    256
+}
+
 const fn peer_questions() -> u32 {
     PEER_QUESTIONS
 }
@@ -182,6 +228,17 @@ impl Config {
                     .want("https://…, or http://… together with `plain-http = true`"));
             }
         }
+        if let Some(address) = config.metrics_listen.filter(|address| !address.ip().is_loopback()) {
+            return Err(Refusal::new(Code::ConfigurationInvalid, "`metrics-listen`")
+                .got(address)
+                .want("a loopback address: nobody is asked there who they are"));
+        }
+        if !(1..=512).contains(&config.peer_connections) {
+            return Err(Refusal::new(Code::ConfigurationInvalid, "`peer-connections`")
+                .got(config.peer_connections)
+                .want("1 to 512"));
+        }
+        config.verify_administration()?;
         config.witnesses()?;
         let invalid = |what: &str| Refusal::new(Code::ConfigurationInvalid, what);
         match (&config.database, &config.database_file) {
@@ -292,7 +349,10 @@ impl Registry {
 }
 
 /// A file of at most `limit` bytes, of which no more are read however long it is.
-fn load(path: &Path, limit: usize) -> Result<Vec<u8>> {
+///
+/// # Errors
+/// `io`, `too-large`.
+pub(crate) fn load(path: &Path, limit: usize) -> Result<Vec<u8>> {
     let io = |e| Refusal::io(path.display(), &e);
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
@@ -352,6 +412,22 @@ mod tests {
             assert_eq!(code(&format!("[endorsements]\npeer-questions = {questions}")), want);
         }
         assert_eq!(code("[endorsements]\nroot = 'ark.pem'"), Some(Code::UnknownField));
+    }
+
+    #[test]
+    fn peer_has_one_connection_at_least_and_no_more_than_there_are() {
+        let invalid = Some(Code::ConfigurationInvalid);
+        for (most, want) in [(0, invalid), (1, None), (512, None), (513, invalid)] {
+            assert_eq!(code(&format!("peer-connections = {most}")), want, "{most}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_for_everybody_on_a_loopback_address_alone() {
+        assert_eq!(code("metrics-listen = '127.0.0.1:9090'"), None);
+        for wrong in ["'0.0.0.0:9090'", "'192.0.2.1:9090'", "'localhost:9090'"] {
+            assert_eq!(code(&format!("metrics-listen = {wrong}")), Some(Code::ConfigurationInvalid), "{wrong}");
+        }
     }
 
     #[test]

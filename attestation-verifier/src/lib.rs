@@ -22,6 +22,7 @@ pub mod config;
 mod identity;
 mod master_key;
 mod measured;
+mod metrics;
 mod models;
 mod passport;
 mod platform;
@@ -42,6 +43,8 @@ mod trail;
 mod unproven;
 mod vendors;
 
+pub use admin::Change;
+pub use admin_gate::Role;
 pub use clock::Clock;
 pub use config::Config;
 pub use identity::{Identity, PublicIdentity};

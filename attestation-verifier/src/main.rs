@@ -5,6 +5,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use strongroom_attestation_verifier::config::LogFormat;
 use strongroom_attestation_verifier::{Clock, Config, Rewrap, Service, public_identity, rewrap};
 use strongroom_transport::{install_crypto, shutdown_signal};
 use strongroom_wire::{Code, Refusal, Result};
@@ -58,7 +59,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let filter =
         EnvFilter::try_new(&config.log).map_err(|e| Refusal::new(Code::ConfigurationInvalid, "`log`").because(e))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    match config.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().with_span_list(false).init(),
+    }
     if let Some(new) = &arguments.rewrap {
         let done = runtime.block_on(rewrap(&config, new, &Clock::system()))?;
         let which = match done {

@@ -6,7 +6,7 @@
 
 use axum::Router;
 use axum::extract::{Request as HttpRequest, State};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, RETRY_AFTER, SET_COOKIE};
@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use std::net::IpAddr;
 use std::sync::Arc;
-use strongroom_transport::{PeerAddr, read_body};
+use strongroom_transport::{PeerAddr, read_body, trace};
 use strongroom_wire::bytes::to_base64;
 use strongroom_wire::ear::EarClaims;
 use strongroom_wire::endorsements;
@@ -22,6 +22,7 @@ use strongroom_wire::kbs::{self, AttestResponse, Challenge, ErrorInformation, LO
 use strongroom_wire::{Code, Fault, Refusal, Result, limits, passport};
 
 use crate::Verifier;
+use crate::metrics::counted;
 use crate::problem::{Refused, own_form};
 use crate::release::Released;
 use crate::sessions::{LIFETIME, Purpose};
@@ -53,13 +54,14 @@ pub(crate) fn kbs(verifier: Arc<Verifier>) -> Router {
         .route("/readyz", get(readyz))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
+        .layer(from_fn_with_state(Arc::clone(&verifier), counted))
         .layer(from_fn(own_form))
         .with_state(verifier)
 }
 
 /// Runs to its end even where the peer goes away: what was decided is recorded.
 pub(crate) async fn to_the_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    match tokio::spawn(work).await {
+    match trace::spawn(work).await {
         Ok(outcome) => outcome,
         Err(error) => Err(Refusal::new(Code::Internal, "request").because(error)),
     }

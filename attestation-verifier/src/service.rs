@@ -1,18 +1,22 @@
 //! The running service: identity, store and routes put together on two sockets.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use strongroom_appraisal::Roots;
 use strongroom_tlog::NoteVerifier;
-use strongroom_transport::{Bound, ServeLimits, ServerIdentity, bind, serve, server_config};
+use strongroom_transport::{Bound, ServeLimits, ServerIdentity, bind, serve, server_config, server_config_asking};
 use strongroom_wire::{Realm, Result};
 use tokio::sync::watch;
 
+use crate::admin::Change;
 use crate::admin_gate::AdminGate;
+use crate::budget::Budgets;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::{Identity, PublicIdentity};
+use crate::metrics::{self, Metrics};
 use crate::models::Models;
 use crate::sessions::Sessions;
 use crate::state_lock::StateLock;
@@ -31,7 +35,12 @@ pub struct Verifier {
     pub(crate) models: Models,
     pub(crate) tokens: TokenKeys,
     pub(crate) gate: AdminGate,
+    /// Changes that another person has to approve.
+    pub(crate) approval: BTreeSet<Change>,
+    /// What people may still change for now, by their names.
+    pub(crate) changes: Mutex<Budgets<String>>,
     pub(crate) unproven: Unproven,
+    pub(crate) metrics: Metrics,
     /// Whose cosignatures on the log's checkpoints are kept.
     pub(crate) witnesses: Vec<NoteVerifier>,
     /// Where endorsements come from that evidence comes without; `None`: from nowhere.
@@ -46,6 +55,7 @@ pub struct Service {
     tls: ServerIdentity,
     kbs: Bound,
     admin: Bound,
+    metrics: Option<Bound>,
     identity: PublicIdentity,
     limits: ServeLimits,
     /// Held until it ends.
@@ -98,11 +108,18 @@ impl Service {
             sessions: Sessions::default(),
             models: Models::new(&config.registries)?,
             tokens: identity.tokens,
-            gate: AdminGate::load(&config.admin_token)?,
+            gate: AdminGate::load(config)?,
+            approval: config.admin_approval.clone(),
+            changes: Mutex::new(Budgets::new(admin::CHANGES)),
             unproven: Unproven::default(),
+            metrics: Metrics::default(),
             witnesses: config.witnesses()?,
             vendors,
             clock,
+        };
+        let metrics = match config.metrics_listen {
+            Some(address) => Some(bind(&address.to_string()).await?),
+            None => None,
         };
         tracing::info!(%realm, pin = %public.pin, log = public.log_key, "verifier opened");
         Ok(Self {
@@ -110,8 +127,13 @@ impl Service {
             tls: identity.tls,
             kbs: bind(&config.listen).await?,
             admin: bind(&config.admin_listen).await?,
+            metrics,
             identity: public,
-            limits: ServeLimits { grace: config.grace(), ..ServeLimits::default() },
+            limits: ServeLimits {
+                grace: config.grace(),
+                max_connections_of_peer: config.peer_connections,
+                ..ServeLimits::default()
+            },
             lock,
         })
     }
@@ -126,6 +148,11 @@ impl Service {
         self.admin.local_addr()
     }
 
+    /// Where everybody reads the metrics, where there is such an address.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Bound::local_addr)
+    }
+
     /// What a deployment document names it by.
     pub const fn identity(&self) -> &PublicIdentity {
         &self.identity
@@ -138,22 +165,30 @@ impl Service {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let _lock = self.lock;
         let verifier = Arc::clone(&self.verifier);
-        let tls = server_config(&self.tls)?;
+        let (tls, asking) = (server_config(&self.tls)?, server_config_asking(&self.tls)?);
         let (stop, stopping) = watch::channel(false);
         let stopped = |mut stopping: watch::Receiver<bool>| async move {
             // A sender that is gone means stop, too.
             drop(stopping.wait_for(|stop| *stop).await);
         };
-        let both = async {
+        let metrics = metrics::routes(Arc::clone(&self.verifier));
+        let metrics = self.metrics.map(|bound| serve(bound, None, metrics, self.limits, stopped(stopping.clone())));
+        let all = async {
             tokio::try_join!(
                 serve(
                     self.kbs,
-                    Some(Arc::clone(&tls)),
+                    Some(tls),
                     routes::kbs(Arc::clone(&self.verifier)),
                     self.limits,
                     stopped(stopping.clone()),
                 ),
-                serve(self.admin, Some(tls), admin::admin(self.verifier), self.limits, stopped(stopping.clone())),
+                serve(self.admin, Some(asking), admin::admin(self.verifier), self.limits, stopped(stopping.clone())),
+                async {
+                    match metrics {
+                        Some(serving) => serving.await,
+                        None => Ok(()),
+                    }
+                },
             )
         };
         let signal = async {
@@ -162,7 +197,7 @@ impl Service {
         };
         let summaries = verifier.summarise_until(stopped(stopping.clone()));
         let renewals = verifier.renew_until(stopped(stopping.clone()));
-        tokio::join!(both, signal, summaries, renewals).0.map(drop)
+        tokio::join!(all, signal, summaries, renewals).0.map(drop)
     }
 }
 

@@ -101,6 +101,11 @@ impl Sessions {
         Self { table: Mutex::default(), capacity }
     }
 
+    /// How many are open, or ended and not cleared away yet.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().sessions.len()
+    }
+
     /// Opens a session for that purpose.
     ///
     /// # Errors

@@ -1,11 +1,12 @@
 //! Everything that outlives a restart, in one database (`store/database.rs`): keys (encrypted), release policies, the documents that
-//! these take something from, Cedar policies, promotion statements and what they speak against, the newest revocation lists, the
-//! audit log, and the stamp of its realm, sealed under its master key.
+//! these take something from, Cedar policies, promotion statements and what they speak against, changes that wait for approval,
+//! the newest revocation lists, the audit log, and the stamp of its realm, sealed under its master key.
 //!
 //! One connection of a verifier writes (`writer.rs`), and one verifier at a time, so that one decision follows the other: what one
 //! reads is what is in force, and entries of the audit log are in the order in which they were decided.
 
 mod authentic;
+mod changes;
 mod database;
 mod decisions;
 mod documents;
@@ -26,6 +27,7 @@ mod verified;
 mod witnessed;
 mod writer;
 
+pub(crate) use changes::PendingChange;
 pub(crate) use database::Database;
 pub(crate) use decisions::Recorded;
 pub(crate) use documents::PolicyInForce;

@@ -4,60 +4,47 @@ use crate::service::Shared;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use core::fmt::Write as _;
 use core::sync::atomic::Ordering;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use strongroom_transport::exposition::{self, Counts, Exposition, Kind};
 use strongroom_wire::Code;
 
 /// How connections ended.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     /// `None`: passed through to its end.
-    ended: Mutex<BTreeMap<Option<&'static str>, u64>>,
+    ended: Counts<Option<Code>>,
     /// Feeds that were not taken.
-    feeds: Mutex<BTreeMap<&'static str, u64>>,
+    feeds: Counts<Code>,
 }
 
 impl Metrics {
     pub(crate) fn count_end(&self, code: Option<Code>) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = ended.entry(code.map(Code::as_str)).or_default();
-        *count = count.saturating_add(1);
+        self.ended.count(code);
     }
 
     pub(crate) fn count_feed(&self, code: Code) {
-        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = feeds.entry(code.as_str()).or_default();
-        *count = count.saturating_add(1);
+        self.feeds.count(code);
     }
 
     fn text(&self, shared: &Shared) -> String {
-        let mut text = String::new();
-        let mut family = |name: &str, kind: &str, help: &str, lines: Vec<(String, u64)>| {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "# HELP strongroom_router_{name} {help}\n# TYPE strongroom_router_{name} {kind}");
-            for (labels, value) in lines {
-                let _ = writeln!(text, "strongroom_router_{name}{labels} {value}");
-            }
-        };
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = ended.iter().map(|(code, count)| (format!("{{code=\"{}\"}}", code.unwrap_or("ok")), *count));
-        family("connections_total", "counter", "Connections that ended, by refusal.", ended.collect());
-        let feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-        let feeds = feeds.iter().map(|(code, count)| (format!("{{code=\"{code}\"}}"), *count));
-        family("feeds_refused_total", "counter", "Feeds of leases that were not taken, by refusal.", feeds.collect());
+        let label = |code: Option<Code>| vec![("code", code.map_or("ok", Code::as_str))];
+        let ended = self.ended.all().into_iter().map(|(code, count)| (label(code), count));
+        let feeds = self.feeds.all().into_iter().map(|(code, count)| (label(Some(code)), count));
         let (reachable, all, open) = shared.backends.count();
-        let plain = |value| vec![(String::new(), value)];
-        family("connections", "gauge", "Connections that are open.", plain(shared.open.load(Ordering::Relaxed)));
-        family("connections_of_guests", "gauge", "Connections that guests have.", plain(open));
-        family("backends", "gauge", "Guests that are known.", plain(all));
-        family("backends_reachable", "gauge", "Guests that took the last connection that was tried.", plain(reachable));
         let fresh = shared.feeds.read(|feed, _| feed.seq).unwrap_or(0);
-        family("feed_sequence", "gauge", "Sequence of the feed that is gone by; 0 while it is stale.", plain(fresh));
-        text
+        let gauge = Kind::Gauge;
+        Exposition::new("strongroom_router")
+            .family("connections_total", Kind::Counter, "Connections that ended, by refusal.", ended)
+            .family("feeds_refused_total", Kind::Counter, "Feeds of leases that were not taken, by refusal.", feeds)
+            .number("connections", gauge, "Connections that are open.", shared.open.load(Ordering::Relaxed))
+            .number("connections_of_guests", gauge, "Connections that guests have.", open)
+            .number("backends", gauge, "Guests that are known.", all)
+            .number("backends_reachable", gauge, "Guests that took the last connection that was tried.", reachable)
+            .number("feed_sequence", gauge, "Sequence of the feed that is gone by; 0 while it is stale.", fresh)
+            .text()
     }
 }
 
@@ -68,7 +55,7 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
         Err(refusal) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", refusal.code)),
     };
     let metrics = async |State(shared): State<Arc<Shared>>| {
-        ([(CONTENT_TYPE, "text/plain; version=0.0.4")], shared.metrics.text(&shared))
+        ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], shared.metrics.text(&shared))
     };
     Router::new()
         .route("/healthz", get(async || "ok\n"))

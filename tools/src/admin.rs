@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
-use strongroom_transport::{Body, HttpClient, ServerTrust, http as body, read_body};
+use strongroom_transport::{Body, HttpClient, ServerIdentity, ServerTrust, http as body, read_body};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, document, limits};
 use zeroize::Zeroizing;
@@ -34,16 +34,30 @@ pub(crate) struct Service {
     /// Certificates of the authority that vouches for the verifier's name, instead of a pin.
     #[arg(long, value_name = "FILE")]
     verifier_ca: Option<PathBuf>,
-    /// The file with the administrator's token: mode 600.
-    #[arg(long, value_name = "FILE")]
+    /// A file of mode 600 with your token: of your OpenID provider, or the break-glass token.
+    #[arg(long, value_name = "FILE", conflicts_with = "admin_cert")]
     admin_token_file: Option<PathBuf>,
+    /// Your certificate, with those of the authorities between it and the one that the verifier knows, in PEM.
+    #[arg(long, value_name = "FILE", requires = "admin_key")]
+    admin_cert: Option<PathBuf>,
+    /// The P-256 key of that certificate, in PEM: mode 600.
+    #[arg(long, value_name = "FILE", requires = "admin_cert")]
+    admin_key: Option<PathBuf>,
 }
 
 /// A client of one verifier's admin API. What the service refuses comes back as its own refusal.
 pub(crate) struct AdminClient {
     base: String,
     http: HttpClient,
-    authorization: HeaderValue,
+    /// `None`: the connection says who calls.
+    authorization: Option<HeaderValue>,
+}
+
+/// What a service says of a change that waits.
+#[derive(Deserialize)]
+struct Waiting {
+    id: String,
+    digest: Sha256,
 }
 
 /// What a service says when it refuses. Members that are not known are passed over: the code is what counts.
@@ -67,18 +81,23 @@ impl Service {
             (None, Some(path)) => Some(ServerTrust::Ca(files::read(path, limits::CONFIGURATION)?)),
             (None, None) => None,
         };
-        let (Some(verifier), Some(trust), Some(token)) = (&self.verifier, trust, &self.admin_token_file) else {
-            return Err(self.incomplete());
+        let (Some(verifier), Some(trust)) = (&self.verifier, trust) else { return Err(self.incomplete()) };
+        let (http, authorization) = match (&self.admin_token_file, &self.admin_cert, &self.admin_key) {
+            (Some(token), ..) => (HttpClient::new(&trust, false)?, Some(authorization(token)?)),
+            (None, Some(certificate), Some(key)) => (HttpClient::named(&identity(certificate, key)?, &trust)?, None),
+            _ => return Err(self.incomplete()),
         };
-        let base = verifier.trim_end_matches('/').to_owned();
-        Ok(AdminClient { base, http: HttpClient::new(&trust, false)?, authorization: authorization(token)? })
+        Ok(AdminClient { base: verifier.trim_end_matches('/').to_owned(), http, authorization })
     }
 
     fn incomplete(&self) -> Refusal {
         let flags = [
             ("--verifier URL", self.verifier.is_some()),
             ("--verifier-pin HEX (or --verifier-ca FILE)", self.verifier_pin.is_some() || self.verifier_ca.is_some()),
-            ("--admin-token-file FILE", self.admin_token_file.is_some()),
+            (
+                "--admin-cert FILE --admin-key FILE (or --admin-token-file FILE)",
+                self.admin_token_file.is_some() || self.admin_cert.is_some(),
+            ),
         ];
         let those = |given: bool| {
             let flags = flags.iter().filter(|flag| flag.1 == given).map(|flag| flag.0).collect::<Vec<_>>();
@@ -104,6 +123,13 @@ fn authorization(path: &Path) -> Result<HeaderValue> {
     Ok(value)
 }
 
+/// Who calls, by certificate and key.
+fn identity(certificate: &Path, key: &Path) -> Result<ServerIdentity> {
+    let key = files::read_secret(key)?;
+    let identity = ServerIdentity::load_pem(&files::read(certificate, limits::KEY_FILE)?, &key);
+    identity.map_err(|refusal| refusal.within("--admin-cert and --admin-key"))
+}
+
 impl AdminClient {
     /// `GET /admin/v1/<path>`, the answer as it is.
     pub(crate) async fn get(&self, path: &str) -> Result<Bytes> {
@@ -126,21 +152,35 @@ impl AdminClient {
     }
 
     async fn call(&self, method: Method, path: &str, content: Body) -> Result<Bytes> {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}/admin/v1/{path}", self.base))
-            .header(header::AUTHORIZATION, self.authorization.clone())
+        let mut request = Request::builder().method(method).uri(format!("{}/admin/v1/{path}", self.base));
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization.clone());
+        }
+        let request = request
             .body(content)
             .map_err(|e| Refusal::new(Code::Usage, format!("verifier `{}`", self.base)).because(e))?;
         let response = self.http.send(request, PATIENCE).await?;
         let status = response.status();
         let bytes = read_body(response.into_body(), ANSWER, "answer of the verifier").await?;
-        if status.is_success() { Ok(bytes) } else { Err(refusal(path, status, &bytes)) }
+        match status {
+            StatusCode::ACCEPTED => Err(waits(path, &bytes)?),
+            status if status.is_success() => Ok(bytes),
+            status => Err(refusal(path, status, &bytes)),
+        }
     }
 }
 
 fn parse<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T> {
     document::parse_json(bytes, &format!("verifier's answer about `{path}`"), ANSWER, Code::Malformed)
+}
+
+/// A change that was asked for and is not made: whoever goes on as if it were would go wrong.
+fn waits(path: &str, bytes: &[u8]) -> Result<Refusal> {
+    let Waiting { id, digest } =
+        serde_json::from_slice(bytes).map_err(|e| Refusal::malformed("verifier's answer", e))?;
+    Ok(Refusal::new(Code::ApprovalPending, format!("verifier, `{path}`: change {id} waits for another person"))
+        .got("1 person")
+        .want(format!("2: strongroom change approve {id} --digest {digest}")))
 }
 
 /// The service's own refusal; `verifier-refused` where it does not say why.
@@ -167,6 +207,16 @@ mod tests {
         let refused = refusal("keys/a/b/c", StatusCode::CONFLICT, json);
         assert_eq!(refused.code, Code::KeyExists);
         assert_eq!((refused.got.as_deref(), refused.want.as_deref()), (Some("a/b/c"), Some("a new id")));
+    }
+
+    #[test]
+    fn change_that_waits_is_not_done_and_says_what_to_do() {
+        let digest = "ab".repeat(32);
+        let json = format!(r#"{{"id":"c0ffee","digest":"{digest}","method":"PUT","expires":7}}"#);
+        let refused = waits("keys/a/b/c", json.as_bytes()).unwrap();
+        assert_eq!((refused.code, refused.fault().exit_code()), (Code::ApprovalPending, 1));
+        assert!(refused.want.unwrap().ends_with(&format!("strongroom change approve c0ffee --digest {digest}")));
+        assert_eq!(waits("keys", b"{}").unwrap_err().code, Code::Malformed);
     }
 
     #[test]

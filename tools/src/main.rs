@@ -8,6 +8,7 @@
 
 mod admin;
 mod audit;
+mod change;
 mod deployment;
 mod evidence;
 mod files;
@@ -64,6 +65,9 @@ enum Command {
     /// Read what a verifier decided, and why.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Approve or reject what others want to change at a verifier, where that takes two people.
+    #[command(subcommand)]
+    Change(change::Command),
     /// Write deployment documents.
     #[command(subcommand)]
     Deployment(deployment::Command),
@@ -113,6 +117,7 @@ fn run(command: Command, json: bool) -> Result<ExitCode> {
         Command::Key(command) => key::run(command, json),
         Command::Policy(command) => policy::run(command, json),
         Command::Audit(command) => audit::run(command, json),
+        Command::Change(command) => change::run(command, json),
         Command::Deployment(command) => deployment::run(command, json),
         Command::ReferenceValues(command) => reference_values::run(&command, json),
         Command::Inventory(command) => inventory::run(&command, json),

@@ -6,8 +6,10 @@ mod connector;
 pub use body::{Body, BoxError, empty, full, read_body, stream};
 
 use crate::failure;
+use crate::identity::ServerIdentity;
 use crate::proxy::Proxies;
-use crate::trust::{Protocol, ServerTrust, client_config_for};
+use crate::trace::{self, TRACEPARENT};
+use crate::trust::{Protocol, ServerTrust, client_config, client_config_for};
 use connector::Connector;
 use core::fmt;
 use core::time::Duration;
@@ -18,6 +20,7 @@ use hyper_rustls::{DefaultServerNameResolver, HttpsConnector};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
 use std::sync::Arc;
 use strongroom_wire::{Code, Refusal, Result};
 use tokio::time;
@@ -74,11 +77,24 @@ impl HttpClient {
     /// # Errors
     /// As [`crate::client_config`].
     pub fn through(proxies: Proxies, trust: &ServerTrust, plain_http: bool, protocol: Protocol) -> Result<Self> {
+        Ok(Self::with_config(proxies, client_config_for(trust, protocol)?, plain_http))
+    }
+
+    /// A client for TLS 1.3 servers that shows who it is to those that ask: its certificate, whose key it has.
+    ///
+    /// # Errors
+    /// As [`crate::client_config`]; `key-invalid`.
+    pub fn named(identity: &ServerIdentity, trust: &ServerTrust) -> Result<Self> {
+        let mut config = client_config(trust)?;
+        config.client_auth_cert_resolver = identity.as_client()?;
+        Ok(Self::with_config(Proxies::default(), config, false))
+    }
+
+    fn with_config(proxies: Proxies, tls: ClientConfig, plain_http: bool) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let tls = client_config_for(trust, protocol)?;
         let names = Arc::new(DefaultServerNameResolver::default());
         let connector = Connector::new(tcp, Arc::new(proxies));
         let https = HttpsConnector::new(connector.clone(), Arc::new(tls), !plain_http, names);
@@ -91,7 +107,7 @@ impl HttpClient {
             .http1_max_buf_size(RESPONSE_BUFFER)
             .http1_max_headers(RESPONSE_HEADERS)
             .build(https);
-        Ok(Self { client, connector, plain_http })
+        Self { client, connector, plain_http }
     }
 
     /// Sends `request`, whose URI must be absolute, and returns the answer once its head is there; [`read_body`] or
@@ -109,6 +125,10 @@ impl HttpClient {
         if let Some(authorization) = self.connector.authorization(request.uri()) {
             let value = authorization.clone();
             let set = request.headers_mut().try_insert(header::PROXY_AUTHORIZATION, value);
+            set.map_err(|e| Refusal::new(Code::Internal, &what).because(e))?;
+        }
+        if let Some(trace) = trace::passed_on() {
+            let set = request.headers_mut().try_insert(TRACEPARENT, trace);
             set.map_err(|e| Refusal::new(Code::Internal, &what).because(e))?;
         }
         match time::timeout(timeout, self.client.request(request)).await {

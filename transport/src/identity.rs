@@ -10,16 +10,19 @@ use der::pem::{LineEnding, encode_string};
 use key::P256Key;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
 use rustls::ServerConfig;
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use std::sync::Arc;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, limits};
 
-/// A server's certificate chain and its ECDSA P-256 private key (FIPS 186-5), in memory.
+/// A server's certificate chain and its ECDSA P-256 private key (FIPS 186-5), in memory; or a client's, for servers that ask
+/// ([`crate::HttpClient::named`]).
 ///
 /// Whoever trusts it pins [`Self::spki_sha256`], attests [`Self::spki_der`], or was given [`Self::certificate_pem`].
 pub struct ServerIdentity {
@@ -62,18 +65,18 @@ impl ServerIdentity {
     /// `malformed` no certificate; `key-invalid` no P-256 key, or not the certificate's; `too-large`.
     pub fn load_pem(certificate: &[u8], key: &[u8]) -> Result<Self> {
         if certificate.len() > limits::KEY_FILE {
-            return Err(Refusal::too_large("server certificate", certificate.len(), limits::KEY_FILE));
+            return Err(Refusal::too_large("tls certificate", certificate.len(), limits::KEY_FILE));
         }
         let chain = CertificateDer::pem_slice_iter(certificate)
             .collect::<core::result::Result<Vec<_>, _>>()
-            .map_err(|e| Refusal::malformed("server certificate", e))?;
+            .map_err(|e| Refusal::malformed("tls certificate", e))?;
         Self::new(chain, P256Key::load_pem(key)?)
     }
 
     fn new(chain: Vec<CertificateDer<'static>>, key: P256Key) -> Result<Self> {
         let leaf =
-            chain.first().ok_or_else(|| Refusal::malformed("server certificate", "no certificate in PEM is there"))?;
-        let spki = spki_der(leaf).map_err(|e| Refusal::malformed("server certificate", e))?;
+            chain.first().ok_or_else(|| Refusal::malformed("tls certificate", "no certificate in PEM is there"))?;
+        let spki = spki_der(leaf).map_err(|e| Refusal::malformed("tls certificate", e))?;
         let identity = Self { chain, key, spki };
         identity.certified_key()?;
         Ok(identity)
@@ -105,11 +108,16 @@ impl ServerIdentity {
         Sha256::of(&self.spki).0
     }
 
+    /// Who a client is to servers that ask for its certificate.
+    pub(crate) fn as_client(&self) -> Result<Arc<dyn ResolvesClientCert>> {
+        Ok(Arc::new(SingleCertAndKey::from(self.certified_key()?)))
+    }
+
     fn certified_key(&self) -> Result<CertifiedKey> {
         let certified = CertifiedKey::new(self.chain.clone(), self.key.to_rustls()?);
         certified
             .keys_match()
-            .map_err(|e| Refusal::new(Code::KeyInvalid, "server key").because(e).want("the certificate's key"))?;
+            .map_err(|e| Refusal::new(Code::KeyInvalid, "tls key").because(e).want("the certificate's key"))?;
         Ok(certified)
     }
 }
@@ -120,10 +128,18 @@ impl ServerIdentity {
 /// # Errors
 /// `internal` the crypto backend failed.
 pub fn server_config(identity: &ServerIdentity) -> Result<Arc<ServerConfig>> {
+    server_config_with(identity, WebPkiClientVerifier::no_client_auth())
+}
+
+/// [`server_config`], where `clients` asks clients who they are.
+pub(crate) fn server_config_with(
+    identity: &ServerIdentity,
+    clients: Arc<dyn ClientCertVerifier>,
+) -> Result<Arc<ServerConfig>> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(|e| Refusal::new(Code::Internal, "tls server configuration").because(e))?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified_key()?)));
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});

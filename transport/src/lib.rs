@@ -2,8 +2,8 @@
 //!
 //! Outgoing: whom to believe ([`ServerTrust`], [`client_config`]), the HTTP client ([`HttpClient`]), and the one
 //! connection whose peer is judged after the handshake ([`connect_provisional`]). Incoming: who we are
-//! ([`ServerIdentity`], [`server_config`]) and the server loop ([`serve()`]). Through which proxy a server is reached is
-//! [`Proxies`]; how often a failing one is asked again is [`Patience`].
+//! ([`ServerIdentity`], [`server_config`]), who a client is ([`ClientAuthority`]) and the server loop ([`serve()`]). Through which proxy a server is reached is
+//! [`Proxies`]; how often a failing one is asked again is [`Patience`]. What services count is told by [`exposition`].
 //!
 //! TLS 1.3 (RFC 8446) of rustls over aws-lc-rs. No session is ever resumed, no ticket issued or kept, no early data
 //! sent or taken, no key logged; whatever is not known about a peer's certificate, its CertificateVerify is verified.
@@ -11,6 +11,8 @@
 //! This crate does not appraise evidence, follow redirects, decide which peers may be called, or read a file or an
 //! environment variable.
 
+pub mod client_certificate;
+pub mod exposition;
 pub mod failure;
 pub mod http;
 pub mod identity;
@@ -19,8 +21,10 @@ pub mod patience;
 pub mod provisional;
 pub mod proxy;
 pub mod serve;
+pub mod trace;
 pub mod trust;
 
+pub use client_certificate::{ClientAuthority, PeerCertificates, server_config_asking};
 pub use http::{Body, BoxError, HttpClient, read_body};
 pub use identity::{ServerIdentity, server_config};
 pub use patience::Patience;

@@ -1,12 +1,16 @@
 //! The server loop: how connections are accepted, bounded, answered and ended.
 
 mod connection;
+mod peers;
 mod write_deadline;
+
+pub use peers::network;
 
 use connection::Shared;
 use core::net::SocketAddr;
 use core::pin::pin;
 use core::time::Duration;
+use peers::Peers;
 use rustls::ServerConfig;
 use std::sync::Arc;
 use strongroom_wire::{Code, Refusal, Result};
@@ -25,6 +29,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct ServeLimits {
     /// Connections at one time, of all peers together. Further ones wait in the kernel's queue, unaccepted.
     pub max_connections: usize,
+    /// Of those, the ones of one peer (one /64 of IPv6); further ones are closed. In front of a proxy, it is the one peer of all.
+    pub max_connections_of_peer: usize,
     /// From the accepted connection to the finished TLS handshake.
     pub handshake_timeout: Duration,
     /// From the connection, or the end of the last answer, to the end of the next request's head. It ends both slow heads
@@ -40,13 +46,14 @@ pub struct ServeLimits {
 }
 
 impl Default for ServeLimits {
-    /// 512 connections (half of the 1024 file descriptors that a process usually has; the others are for files and
+    /// 512 connections, of one peer too (half of the 1024 file descriptors that a process usually has; the others are for files and
     /// outgoing connections), 10 s for a handshake, 20 s for a head (longer than [`crate::HttpClient`] keeps idle
     /// connections), 30 s of silence, heads of 32 KiB (an EAR token in a header fits), 30 s of grace (what supervisors usually
     /// wait before they kill).
     fn default() -> Self {
         Self {
             max_connections: 512,
+            max_connections_of_peer: 512,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(30),
@@ -103,13 +110,16 @@ pub async fn serve(
     limits: ServeLimits,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    if limits.max_connections == 0 || limits.max_connections > Semaphore::MAX_PERMITS {
-        let invalid = Refusal::new(Code::ConfigurationInvalid, "most connections of a server");
-        return Err(invalid.got(limits.max_connections).want(format!("1 to {}", Semaphore::MAX_PERMITS)));
+    for most in [limits.max_connections, limits.max_connections_of_peer] {
+        if most == 0 || most > Semaphore::MAX_PERMITS {
+            let invalid = Refusal::new(Code::ConfigurationInvalid, "most connections of a server, or of one peer");
+            return Err(invalid.got(most).want(format!("1 to {}", Semaphore::MAX_PERMITS)));
+        }
     }
     let Bound { listener, local_addr } = bound;
     let shared = Arc::new(Shared { router, tls, limits });
     let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let peers = Arc::new(Peers::default());
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -120,10 +130,14 @@ pub async fn serve(
             Some(_) = connections.join_next() => continue,
             accepted = accept(&listener, &slots) => accepted,
         };
+        let Some(place) = peers.place(peer.ip(), limits.max_connections_of_peer) else {
+            tracing::debug!(%peer, "closed: too many connections of one peer");
+            continue;
+        };
         let (shared, stopping) = (Arc::clone(&shared), stopping.clone());
         connections.spawn(async move {
             connection::run(stream, PeerAddr(peer), &shared, stopping).await;
-            drop(slot);
+            drop((slot, place));
         });
     }
     drop(listener);

@@ -2,7 +2,7 @@
 
 mod verifier;
 
-pub(crate) use verifier::{KeyVerifier, spki_der};
+pub(crate) use verifier::{KeyVerifier, of_handshake, spki_der};
 
 use rustls::client::Resumption;
 use rustls::client::WebPkiServerVerifier;
@@ -104,7 +104,8 @@ fn chain(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn
     Ok(Arc::new(ChainVerifier::new(verifier)))
 }
 
-fn roots(bundle: &[u8]) -> Result<RootCertStore> {
+/// The authorities of a PEM bundle of at least one.
+pub(crate) fn roots(bundle: &[u8]) -> Result<RootCertStore> {
     if bundle.len() > limits::CONFIGURATION {
         return Err(Refusal::too_large("CA bundle", bundle.len(), limits::CONFIGURATION));
     }

@@ -363,8 +363,16 @@ codes! {
     WrappedKeyInvalid = "wrapped-key-invalid", Refused, "the answer was changed on its way, or was made for another key";
     /// A key came without proof that its release is in the verifier's log.
     ReleaseNotLogged = "release-not-logged", Refused, "the verifier is not the one of the deployment document's log, or hides what it releases";
-    /// The administrator's token is missing or wrong.
-    AdminUnauthorized = "admin-unauthorized", Refused, "pass --admin-token-file with the file that the verifier reads";
+    /// Nothing that the caller of the admin API shows proves who they are.
+    AdminUnauthorized = "admin-unauthorized", Refused, "pass --admin-cert with --admin-key, or --admin-token-file, as the verifier's configuration knows you";
+    /// A person without the role that the call takes.
+    RoleInsufficient = "role-insufficient", Refused, "roles are given by the `[[admin]]` entries of the verifier's configuration";
+    /// A change that waits until another person approves it.
+    ApprovalPending = "approval-pending", Refused, "nothing is changed yet: another person looks with `strongroom change show ID` and approves with `strongroom change approve ID`";
+    /// Who asked for a change approves it.
+    ApprovalOwn = "approval-own", Refused, "a change takes two people: somebody else has to approve it";
+    /// No such change waits: it was decided on, its day is over, or it is another one.
+    ChangeUnknown = "change-unknown", Refused, "list what waits with `strongroom change list`";
     /// A verifier refused without saying which of these codes was why.
     VerifierRefused = "verifier-refused", Refused, "read the verifier's log";
     /// A store belongs to another realm.

@@ -182,6 +182,8 @@ pub const POLICY_COMMENT: usize = 500;
 pub const KEY_LABELS: usize = 32;
 /// Characters of a label of a key, or of its owner's name: as much as a DNS label has, and one.
 pub const KEY_LABEL: usize = 64;
+/// Changes of a verifier that wait for another person's approval: more than a team decides on in a day.
+pub const PENDING_CHANGES: usize = 64;
 /// Characters of the zone of a machine.
 pub const ZONE: usize = 64;
 /// A certificate signing request of a workload.
@@ -298,6 +300,7 @@ mod tests {
             (POLICY_COMMENT, 500),
             (KEY_LABELS, 32),
             (KEY_LABEL, 64),
+            (PENDING_CHANGES, 64),
             (ZONE, 64),
             (CERTIFICATE_REQUEST, 8192),
             (SPIFFE_BUNDLE, 262_144),

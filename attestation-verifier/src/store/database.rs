@@ -198,9 +198,13 @@ impl Database {
                 (3, "promotions", include_str!("../../migrations/sqlite/0003_promotions.sql")),
                 (4, "promotion facts", include_str!("../../migrations/sqlite/0004_promotion_facts.sql")),
                 (5, "policy sets", include_str!("../../migrations/sqlite/0005_policy_sets.sql")),
+                (6, "changes", include_str!("../../migrations/sqlite/0006_changes.sql")),
             ],
-            // As SQLite's first five make it.
-            Self::Postgres(_) => &[(5, "store", include_str!("../../migrations/postgres/0005_store.sql"))],
+            // As SQLite's first five make it, and what came after them.
+            Self::Postgres(_) => &[
+                (5, "store", include_str!("../../migrations/postgres/0005_store.sql")),
+                (6, "changes", include_str!("../../migrations/postgres/0006_changes.sql")),
+            ],
         };
         Migrator::with_migrations(all.iter().map(migration).collect())
     }

@@ -1,14 +1,14 @@
 //! The tables whose rows the master key authenticates, one by one and as a set. Who adds a table adds it here, at the end;
 //! that is all it takes for its rows to be in the set and to be carried to another master key.
 
-use super::{documents, keys, policies, policy_sets, promotion_facts, promotions, seen};
+use super::{changes, documents, keys, policies, policy_sets, promotion_facts, promotions, seen};
 use crate::master_key::MasterKey;
 use sqlx::any::AnyRow;
 use sqlx::{Result as SqlResult, Row as _};
 use strongroom_wire::Result;
 
 /// All of them, in an order that does not change.
-pub(super) const TABLES: [Table; 7] = [
+pub(super) const TABLES: [Table; 8] = [
     keys::TABLE,
     policies::TABLE,
     seen::TABLE,
@@ -16,6 +16,7 @@ pub(super) const TABLES: [Table; 7] = [
     promotions::TABLE,
     promotion_facts::TABLE,
     policy_sets::TABLE,
+    changes::TABLE,
 ];
 
 /// A table, each row of which its column `mac` authenticates.

@@ -1,6 +1,7 @@
 //! Everything somebody may try to get a key that is not his, each attempt refused with its own code and on record:
 //! `docs/attacks.md`, held here.
 
+mod administration;
 mod rows;
 
 use crate::guest::Guest;
@@ -8,7 +9,6 @@ use crate::world::{Answer, KEY, KEY_VALUE, World};
 use core::pin::Pin;
 use futures_util::StreamExt as _;
 use http::Method;
-use rows::rows;
 use std::path::Path;
 use strongroom_jose::TeeKey;
 use strongroom_wire::kbs::Jwe;
@@ -38,11 +38,18 @@ impl Row {
     }
 }
 
+fn rows() -> Vec<Row> {
+    rows::rows().into_iter().chain(administration::rows()).collect()
+}
+
 #[tokio::test]
 async fn whatever_is_tried_for_somebody_else_s_key_is_refused_with_its_code_and_on_record() {
     let mut failed = Vec::new();
     for row in rows() {
-        let (world, document) = World::ready().await;
+        let (mut world, document) = World::ready().await;
+        if row.at == "admin" {
+            administration::configure(&mut world).await;
+        }
         let answer = (row.run)(&world, &document).await;
         let code = answer.code();
         // What is too long is not read, and so not decided on.

@@ -108,6 +108,37 @@ async fn service_says_where_it_listens_answers_and_stops_on_sigterm() {
     }
 }
 
+#[tokio::test]
+async fn log_is_json_with_the_trace_of_the_caller_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = config(folder.path(), "log-format = 'json'\n");
+    let identity: serde_json::Value = serde_json::from_slice(&run(&file, &["--identity"]).stdout).unwrap();
+    let pin = hex_array(identity["pin"].as_str().unwrap(), "pin").unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_strongroom-verifier"))
+        .arg("--config")
+        .arg(&file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let admin = lines.by_ref().find_map(|line| line.strip_prefix("admin listening on ").map(str::to_owned)).unwrap();
+    let http = HttpClient::new(&ServerTrust::Pin(pin), false).unwrap();
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let request = http::Request::get(format!("https://{admin}/admin/v1/keys"))
+        .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"))
+        .body(empty())
+        .unwrap();
+    assert_eq!(http.send(request, Duration::from_secs(10)).await.unwrap().status(), 401);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let logged: Vec<serde_json::Value> = lines.filter_map(|line| serde_json::from_str(&line).ok()).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let decided = logged.iter().find(|line| line["fields"]["message"] == "decided").unwrap();
+    assert_eq!(
+        (&decided["fields"]["code"], &decided["span"]["trace_id"]),
+        (&"admin-unauthorized".into(), &trace.into())
+    );
+}
+
 #[test]
 fn start_with_a_secret_that_others_can_read_refused() {
     use std::os::unix::fs::PermissionsExt as _;

@@ -12,6 +12,8 @@
 )]
 
 mod administration;
+mod administrators;
+mod approval;
 mod attacks;
 mod attestation;
 mod authorization;
@@ -20,8 +22,10 @@ mod documents;
 mod endorsements;
 mod guest;
 mod log;
+mod metrics;
 mod passports;
 mod peer;
+mod people;
 mod platforms;
 mod promotions;
 mod protocol;

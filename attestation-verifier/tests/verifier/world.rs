@@ -1,5 +1,6 @@
 //! A verifier, a registry and a chip, started for one test.
 
+use crate::people::Person;
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
@@ -241,6 +242,13 @@ impl World {
         self.start_on(&Config::parse(text.as_bytes()).unwrap()).await;
     }
 
+    /// Starts the verifier again with more in its configuration: keys before the tables of it, and tables after them.
+    pub(crate) async fn configure(&mut self, keys: &str, tables: &str) {
+        self.stop().await;
+        let text = format!("{keys}\n{}\n{tables}\n", self.config_text("master-key"));
+        self.start_on(&Config::parse(text.as_bytes()).unwrap()).await;
+    }
+
     pub(crate) async fn stop(&mut self) {
         drop(self.stop.take());
         self.task.take().unwrap().await.unwrap().unwrap();
@@ -252,7 +260,7 @@ impl World {
         self.start_on(&config).await;
     }
 
-    async fn start_on(&mut self, config: &Config) {
+    pub(crate) async fn start_on(&mut self, config: &Config) {
         let (service, stop, task) = Self::run(config, &self.clock).await;
         assert_eq!(service.0, self.identity, "the identity is kept");
         (self.kbs, self.admin, self.stop, self.task) = (service.1, service.2, Some(stop), Some(task));
@@ -396,6 +404,25 @@ impl World {
         self.admin_with(method, path, body, Some(&format!("Bearer {token}"))).await
     }
 
+    /// The metrics beside the admin API, with or without the administrator's token.
+    pub(crate) async fn metrics(&self, with_token: bool) -> Answer {
+        let token = std::fs::read_to_string(self.folder.path().join("admin-token")).unwrap();
+        let mut request = Request::get(format!("https://{}/metrics", self.admin));
+        if with_token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.send(request.body(full(vec![])).unwrap()).await
+    }
+
+    /// The same of somebody else, over a connection of their own.
+    pub(crate) async fn admin_as(&self, who: &Person, method: Method, path: &str, body: Vec<u8>) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("https://{}/admin/v1/{path}", self.admin));
+        if let Some(token) = &who.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        Self::send_by(&who.http, request.body(full(body)).unwrap()).await
+    }
+
     pub(crate) async fn admin_with(
         &self,
         method: Method,
@@ -425,7 +452,11 @@ impl World {
     }
 
     async fn send(&self, request: Request<strongroom_transport::Body>) -> Answer {
-        let response = self.http.send(request, Duration::from_secs(60)).await.unwrap();
+        Self::send_by(&self.http, request).await
+    }
+
+    async fn send_by(http: &HttpClient, request: Request<strongroom_transport::Body>) -> Answer {
+        let response = http.send(request, Duration::from_secs(60)).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = read_body(body, 8 << 20, "answer").await.unwrap().to_vec();
         Answer { status: parts.status, headers: parts.headers, body }

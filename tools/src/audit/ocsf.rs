@@ -54,12 +54,18 @@ fn activity(entry: &Entry) -> (u64, &'static str, String) {
     }
 }
 
-/// A guest by what its hardware vouched for, or the administrator.
+/// A guest by what its hardware vouched for, or a person by what they came in by; who showed nothing is nobody.
 fn actor(entry: &Entry) -> Value {
     match (entry.kind.as_str(), text(entry, "deployment")) {
         ("release", Some(deployment)) => json!({ "app_name": "guest", "app_uid": deployment }),
         ("attestation", _) => json!({ "app_name": "guest", "app_uid": entry.subject }),
-        ("admin", _) => json!({ "user": { "name": "administrator", "type_id": 2 } }),
+        ("admin", _) => match entry.detail.get("administrator") {
+            Some(person) => json!({
+                "user": { "name": person["name"], "type_id": 2 },
+                "session": { "is_remote": true, "credential_uid": person["by"] },
+            }),
+            None => json!({ "user": { "name": "unknown", "type_id": 0 } }),
+        },
         _ => json!({ "app_name": "strongroom-verifier" }),
     }
 }
@@ -111,9 +117,18 @@ mod tests {
     }
 
     #[test]
+    fn person_is_named_and_who_showed_nothing_is_not() {
+        let actor = |detail| event(&entry("admin", "PUT /admin/v1/keys/a/b/c", "", detail))["actor"].clone();
+        let named = actor(json!({ "administrator": { "name": "alice", "by": "token" } }));
+        assert_eq!((&named["user"]["name"], &named["session"]["credential_uid"]), (&json!("alice"), &json!("token")));
+        assert_eq!(actor(json!({ "peer": "127.0.0.1" }))["user"], json!({ "name": "unknown", "type_id": 0 }));
+    }
+
+    #[test]
     fn every_kind_of_entry_has_what_the_class_demands() {
         let guest = json!({ "key": "thumbprint", "deployment": "sha256:00" });
-        let peer = json!({ "peer": "127.0.0.1", "call": {} });
+        let peer =
+            json!({ "peer": "127.0.0.1", "call": {}, "administrator": { "name": "alice", "by": "certificate" } });
         for (kind, subject, detail, activity) in [
             ("log", "strongroom-verifier/0", json!({}), 99),
             ("attestation", "sha256:00", guest.clone(), 99),

@@ -386,10 +386,11 @@ fn token_that_others_can_read_refused() {
 fn every_missing_flag_is_named() {
     let service = Service::start();
     let json = strongroom(["key", "list", "--json"]).refused(2, "usage").json();
-    let flags = "--verifier URL, --verifier-pin HEX (or --verifier-ca FILE), --admin-token-file FILE";
+    let me = "--admin-cert FILE --admin-key FILE (or --admin-token-file FILE)";
+    let flags = format!("--verifier URL, --verifier-pin HEX (or --verifier-ca FILE), {me}");
     assert_eq!((&json["refused"]["want"], &json["refused"]["got"]), (&json!(flags), &json!("none of them")));
     let [verifier, url, pin, digest, ..] = service.flags();
     let json = strongroom(["policy", "list", "--json", verifier, url, pin, digest]).refused(2, "usage").json();
-    assert_eq!(json["refused"]["what"], "flags for the verifier are missing: --admin-token-file FILE");
+    assert_eq!(json["refused"]["what"], format!("flags for the verifier are missing: {me}"));
     strongroom(["key", "list"].into_iter().chain(service.flags())).done();
 }

@@ -4,6 +4,7 @@
 mod admin;
 mod audit;
 mod azure;
+mod change;
 mod deployment;
 mod enclave;
 mod evidence;

@@ -40,10 +40,9 @@ impl P256Key {
 
     pub(super) fn load_pem(pem: &[u8]) -> Result<Self> {
         if pem.len() > limits::KEY_FILE {
-            return Err(Refusal::too_large("server key", pem.len(), limits::KEY_FILE));
+            return Err(Refusal::too_large("tls key", pem.len(), limits::KEY_FILE));
         }
-        let invalid =
-            || Refusal::new(Code::KeyInvalid, "server key").want("a P-256 private key, PKCS#8 or SEC1, in PEM");
+        let invalid = || Refusal::new(Code::KeyInvalid, "tls key").want("a P-256 private key, PKCS#8 or SEC1, in PEM");
         let mut der = PrivateKeyDer::from_pem_slice(pem).map_err(|e| invalid().because(e))?;
         let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, der.secret_der());
         der.zeroize();

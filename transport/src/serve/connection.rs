@@ -2,7 +2,9 @@
 
 use super::write_deadline::WriteDeadline;
 use super::{PeerAddr, ServeLimits};
+use crate::client_certificate::PeerCertificates;
 use crate::pace::{Pace, Paced};
+use crate::trace::Trace;
 use axum::Router;
 use axum::body::Body;
 use core::convert::Infallible;
@@ -30,6 +32,13 @@ pub(super) struct Shared {
     pub(super) limits: ServeLimits,
 }
 
+/// Who is at the other end, as every request on the connection has it.
+#[derive(Clone)]
+struct Peer {
+    addr: PeerAddr,
+    shown: Option<PeerCertificates>,
+}
+
 /// Serves `stream` until its end, or until `stopping` turns true and the open request is answered.
 pub(super) async fn run(stream: TcpStream, peer: PeerAddr, shared: &Shared, mut stopping: watch::Receiver<bool>) {
     if let Err(error) = stream.set_nodelay(true) {
@@ -37,7 +46,7 @@ pub(super) async fn run(stream: TcpStream, peer: PeerAddr, shared: &Shared, mut 
     }
     let stream = WriteDeadline::new(stream, shared.limits.idle_timeout);
     let Some(tls) = &shared.tls else {
-        return answer_requests(stream, peer, shared, stopping).await;
+        return answer_requests(stream, Peer { addr: peer, shown: None }, shared, stopping).await;
     };
     let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
     let done = tokio::select! {
@@ -45,7 +54,10 @@ pub(super) async fn run(stream: TcpStream, peer: PeerAddr, shared: &Shared, mut 
         () = stopped(&mut stopping) => return,
     };
     match done {
-        Ok(Ok(stream)) => answer_requests(stream, peer, shared, stopping).await,
+        Ok(Ok(stream)) => {
+            let shown = stream.get_ref().1.peer_certificates().map(PeerCertificates::of);
+            answer_requests(stream, Peer { addr: peer, shown }, shared, stopping).await;
+        }
         Ok(Err(error)) => tracing::debug!(peer = %peer.0, %error, "tls handshake failed"),
         Err(_) => tracing::debug!(peer = %peer.0, "tls handshake took too long"),
     }
@@ -56,12 +68,12 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     drop(stopping.wait_for(|stop| *stop).await);
 }
 
-async fn answer_requests<S>(stream: S, peer: PeerAddr, shared: &Shared, mut stopping: watch::Receiver<bool>)
+async fn answer_requests<S>(stream: S, peer: Peer, shared: &Shared, mut stopping: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let limits = shared.limits;
-    let service = service_fn(|request| answer(shared.router.clone(), request, peer, limits));
+    let service = service_fn(|request| answer(shared.router.clone(), request, peer.clone(), limits));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
@@ -76,22 +88,26 @@ where
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(peer = %peer.0, %error, "connection ended early");
+        tracing::debug!(peer = %peer.addr.0, %error, "connection ended early");
     }
 }
 
 async fn answer(
     router: Router,
     request: Request<Incoming>,
-    peer: PeerAddr,
+    peer: Peer,
     limits: ServeLimits,
 ) -> Result<Response<Body>, Infallible> {
     let pace = Pace { patience: limits.idle_timeout, ..Pace::default() };
     let mut request = request.map(|body| Body::new(Paced::new(body, pace)));
-    request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(peer.addr);
+    if let Some(shown) = peer.shown {
+        request.extensions_mut().insert(shown);
+    }
     // A panic is a bug, and the panic hook has reported it. Handlers share only what Rust lets them share safely; locks that
     // one leaves poisoned answer for themselves.
-    match AssertUnwindSafe(router.oneshot(request)).catch_unwind().await {
+    let trace = Trace::of(request.headers());
+    match AssertUnwindSafe(trace.scope(router.oneshot(request))).catch_unwind().await {
         Ok(answer) => answer,
         Err(_) => {
             tracing::error!("a request handler panicked");

@@ -141,7 +141,7 @@ impl ServerCertVerifier for ChainVerifier {
 }
 
 /// A signature by another kind of key than the certificate's is as little a proof as a wrong one.
-fn of_handshake(error: Error) -> Error {
+pub(crate) fn of_handshake(error: Error) -> Error {
     match error {
         Error::InvalidCertificate(CertificateError::BadSignature) => error,
         other => carry(Refusal::new(Code::HandshakeSignatureInvalid, "CertificateVerify").because(other)),

@@ -100,11 +100,40 @@ async fn connection_over_the_limit_waits_for_a_slot() {
 }
 
 #[tokio::test]
+async fn connection_over_a_peer_s_limit_is_closed_and_after_one_of_its_own_ends_answered() {
+    let limits = ServeLimits { max_connections_of_peer: 1, ..ServeLimits::default() };
+    let server = run(hello(), None, limits).await;
+    let mut first = TcpStream::connect(server.addr).await.unwrap();
+    first.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    first.readable().await.unwrap();
+    let mut second = TcpStream::connect(server.addr).await.unwrap();
+    // Closed, with what was sent unread or not: an end, or a reset.
+    assert!(matches!(second.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+    drop(first);
+    // The server notices the end of the first in its own time.
+    let answered = async {
+        loop {
+            let mut third = TcpStream::connect(server.addr).await.unwrap();
+            let sent = third.write_all(GET).await;
+            let mut answer = String::new();
+            if sent.is_ok() && third.read_to_string(&mut answer).await.is_ok() && answer.ends_with("hello") {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), answered).await.unwrap();
+}
+
+#[tokio::test]
 async fn server_without_a_single_connection_refused() {
-    let limits = ServeLimits { max_connections: 0, ..ServeLimits::default() };
-    let bound = bind("127.0.0.1:0").await.unwrap();
-    let refusal = serve(bound, None, hello(), limits, async {}).await.unwrap_err();
-    assert_eq!(refusal.code, Code::ConfigurationInvalid);
+    for limits in [
+        ServeLimits { max_connections: 0, ..ServeLimits::default() },
+        ServeLimits { max_connections_of_peer: 0, ..ServeLimits::default() },
+    ] {
+        let bound = bind("127.0.0.1:0").await.unwrap();
+        let refusal = serve(bound, None, hello(), limits, async {}).await.unwrap_err();
+        assert_eq!(refusal.code, Code::ConfigurationInvalid);
+    }
 }
 
 #[tokio::test]

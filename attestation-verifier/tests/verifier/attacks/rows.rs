@@ -89,6 +89,8 @@ macro_rules! attempt {
     }};
 }
 
+pub(super) use attempt;
+
 pub(super) fn rows() -> Vec<Row> {
     let row = |part, attempt, at, code, run| Row { part, attempt, at, code, run };
     vec![
@@ -352,15 +354,6 @@ pub(super) fn rows() -> Vec<Row> {
                 let guest = Guest::launch(world, document).await;
                 let headers = [("cookie", guest.cookie.as_str())];
                 world.kbs(Method::POST, "/kbs/v0/attest", &headers, vec![b' '; limits::KBS_BODY + 1]).await
-            }),
-        ),
-        row(
-            "administration",
-            "a call with a token that was guessed",
-            "admin",
-            "admin-unauthorized",
-            attempt!(world, _document => {
-                world.admin_with(Method::PUT, "keys/a/b/c", vec![1; 32], Some("Bearer guessed"))
             }),
         ),
     ]

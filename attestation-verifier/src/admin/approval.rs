@@ -1,0 +1,80 @@
+//! What takes two people: a change waits until somebody other than who asked for it approves it, and is then judged as if it were
+//! asked for at that moment.
+
+use http::{Method, StatusCode, Uri};
+use serde_json::{Value, json};
+use strongroom_appraisal::UnixTime;
+use strongroom_wire::bytes::to_base64;
+use strongroom_wire::{Code, Refusal, Result};
+
+use super::{Answer, Asked, Call, Done, Ready};
+use crate::Verifier;
+use crate::admin_gate::Permitted;
+use crate::store::{PendingChange, Transaction};
+use crate::trail::Trail;
+
+impl Verifier {
+    /// Keeps what was asked for another person to approve. What would be refused now is refused now.
+    ///
+    /// # Errors
+    /// Those of the call; `busy`: too many wait already.
+    pub(super) async fn ask_for_approval(
+        &self,
+        permitted: Permitted<'_>,
+        asked: Asked<'_>,
+        call: Call,
+        trail: &mut Trail,
+    ) -> Result<Ready<'_>> {
+        let now = self.clock.now();
+        let is_key = matches!(call, Call::PutKey(..));
+        let mut tried = self.store.begin().await?;
+        let done = self.called(permitted, &mut tried, call, asked.body, now).await?;
+        // Given up: nothing of it was done.
+        drop(tried);
+        // The very same key is there already, and stays: there is nothing to approve.
+        if is_key && matches!(done.answer, Answer::Json(status, _) if status == StatusCode::OK) {
+            return self.execute(permitted, asked, asked.call()?, trail).await;
+        }
+        let mut store = self.store.begin().await?;
+        let path = asked.uri.path_and_query().map_or_else(String::new, ToString::to_string);
+        let change = store.put_change(asked.method.as_str(), &path, asked.body, permitted.person(), now).await?;
+        trail.note("waits", &change);
+        Ok(Ready { store, done: Answer::Json(StatusCode::ACCEPTED, json!(change)).into(), now })
+    }
+
+    /// Executes what was kept, in the transaction that takes it out of what waits.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub(super) async fn approved(
+        &self,
+        permitted: Permitted<'_>,
+        store: &mut Transaction<'_>,
+        pending: &PendingChange,
+        trail: &mut Trail,
+        now: UnixTime,
+    ) -> Result<Done> {
+        let (method, uri) = request(pending)?;
+        let asked = Asked { method: &method, uri: &uri, body: &pending.body };
+        let call = asked.call()?;
+        self.administer(permitted, store, asked, call, trail, now).await
+    }
+}
+
+/// What an approver is shown: with the body, but where it is a secret.
+pub(super) fn shown(pending: &PendingChange) -> Value {
+    let mut shown = json!(pending.change);
+    let public = request(pending).and_then(|(method, uri)| Call::parse(&method, &uri));
+    if public.is_ok_and(|call| call.is_public())
+        && let Value::Object(members) = &mut shown
+    {
+        members.insert("body".to_owned(), json!(to_base64(&pending.body)));
+    }
+    shown
+}
+
+fn request(pending: &PendingChange) -> Result<(Method, Uri)> {
+    let unable = |e: &dyn core::fmt::Display| Refusal::new(Code::Internal, "a change that was kept").because(e);
+    let method = pending.change.method.parse::<Method>().map_err(|e| unable(&e))?;
+    Ok((method, pending.change.path.parse::<Uri>().map_err(|e| unable(&e))?))
+}

@@ -1,0 +1,198 @@
+//! Changes that take two people.
+
+use crate::administrators::roles;
+use crate::people::{Authority, Person};
+use crate::world::{Answer, KEY, World};
+use http::Method;
+use serde_json::{Value, json};
+use strongroom_wire::bytes::from_base64;
+use strongroom_wire::limits;
+
+/// Two who may ask, two who may approve, one who is both.
+struct Team {
+    world: World,
+    alice: Person,
+    bob: Person,
+    both: Person,
+}
+
+impl Team {
+    async fn of(changes: &str) -> Self {
+        let (mut world, authority) = (World::start().await, Authority::new("people"));
+        let both =
+            "[[admin]]\nname = 'both'\ncertificate = 'spiffe://example.org/both'\nroles = ['operator', 'approver']\n";
+        world.configure(&format!("admin-approval = [{changes}]"), &format!("{}{both}", roles(&authority))).await;
+        let person = |path: &str| authority.person(&world, &format!("spiffe://example.org/{path}"));
+        let (alice, bob, both) = (person("operator/alice"), person("approver/bob"), person("both"));
+        Self { world, alice, bob, both }
+    }
+
+    async fn call(&self, who: &Person, method: Method, path: &str, body: &[u8]) -> Answer {
+        self.world.admin_as(who, method, path, body.to_vec()).await
+    }
+
+    /// Asks for a change that waits; gives it.
+    async fn ask(&self, who: &Person, method: Method, path: &str, body: &[u8]) -> Value {
+        let answer = self.call(who, method, path, body).await;
+        assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
+        answer.json()
+    }
+
+    async fn approve(&self, who: &Person, change: &Value) -> (u16, String) {
+        let path = format!("changes/{}/approve?digest={}", text(change, "id"), text(change, "digest"));
+        outcome(&self.call(who, Method::POST, &path, b"").await)
+    }
+
+    async fn waiting(&self) -> usize {
+        self.call(&self.bob, Method::GET, "changes", b"").await.json().as_array().unwrap().len()
+    }
+
+    async fn keys(&self) -> usize {
+        self.call(&self.bob, Method::GET, "keys", b"").await.json().as_array().unwrap().len()
+    }
+}
+
+fn text<'a>(change: &'a Value, member: &str) -> &'a str {
+    change[member].as_str().unwrap()
+}
+
+fn outcome(answer: &Answer) -> (u16, String) {
+    let code = if answer.status.is_success() { String::new() } else { answer.code() };
+    (answer.status.as_u16(), code)
+}
+
+#[tokio::test]
+async fn change_waits_for_another_person_and_both_stand_in_its_entry() {
+    let team = Team::of("'key-put'").await;
+    let change = team.ask(&team.alice, Method::PUT, "keys/a/b/c?owner=o", b"a key").await;
+    assert_eq!(text(&change, "path"), "/admin/v1/keys/a/b/c?owner=o");
+    assert_eq!(change["asked_by"], json!({ "name": "spiffe://example.org/operator/alice", "by": "certificate" }));
+    assert_eq!((team.keys().await, team.waiting().await), (0, 1));
+    assert_eq!(team.approve(&team.bob, &change).await, (201, String::new()));
+    assert_eq!((team.keys().await, team.waiting().await), (1, 0));
+    let key = team.call(&team.bob, Method::GET, "keys/a/b/c", b"").await.json();
+    assert_eq!(key["owner"], "o");
+    let again = team.call(&team.alice, Method::PUT, "keys/a/b/c?owner=o", b"a key").await;
+    assert_eq!((again.status.as_u16(), again.json()), (200, key), "what changes nothing waits for nobody");
+    let rows = team.world.audit().await;
+    let row = rows.iter().find(|row| row["subject"].as_str().unwrap().ends_with("/approve")).unwrap();
+    assert_eq!(row["detail"]["administrator"]["name"], "spiffe://example.org/approver/bob");
+    assert_eq!(row["detail"]["change"], change);
+    assert_eq!(row["detail"]["key"]["id"], "a/b/c");
+    let asked = rows.iter().find(|row| row["detail"]["waits"] == change).unwrap();
+    assert_eq!(asked["detail"]["administrator"]["name"], "spiffe://example.org/operator/alice");
+}
+
+#[tokio::test]
+async fn nobody_approves_their_own_change_or_without_the_role() {
+    let team = Team::of("'key-put'").await;
+    let own = team.ask(&team.both, Method::PUT, "keys/a/b/c", b"a key").await;
+    assert_eq!(team.approve(&team.both, &own).await, (403, "approval-own".into()));
+    assert_eq!(team.approve(&team.alice, &own).await, (403, "role-insufficient".into()));
+    let token = std::fs::read_to_string(team.world.folder.path().join("admin-token")).unwrap();
+    let break_glass = Person::with_token(&team.world, token);
+    let glass = team.ask(&break_glass, Method::PUT, "keys/a/b/d", b"a key").await;
+    assert_eq!(team.approve(&break_glass, &glass).await, (403, "approval-own".into()));
+    assert_eq!((team.keys().await, team.waiting().await), (0, 2));
+    assert_eq!(team.approve(&team.both, &glass).await, (201, String::new()));
+    assert_eq!(team.approve(&team.bob, &own).await, (201, String::new()));
+}
+
+#[tokio::test]
+async fn approval_is_of_what_was_seen_and_counts_once() {
+    let team = Team::of("'key-disable', 'key-put'").await;
+    let first = team.ask(&team.alice, Method::PUT, "keys/a/b/c", b"one").await;
+    let second = team.ask(&team.alice, Method::PUT, "keys/a/b/c", b"two").await;
+    let mixed = json!({ "id": first["id"], "digest": second["digest"] });
+    assert_eq!(team.approve(&team.bob, &mixed).await, (404, "change-unknown".into()));
+    assert_eq!(team.approve(&team.bob, &first).await, (201, String::new()));
+    assert_eq!(team.approve(&team.bob, &first).await, (404, "change-unknown".into()));
+    // Judged as if it were asked for now: there is another key at that id meanwhile. It still waits.
+    assert_eq!(team.approve(&team.bob, &second).await, (409, "key-exists".into()));
+    assert_eq!(team.waiting().await, 1);
+    let reject = format!("changes/{}/reject", text(&second, "id"));
+    assert_eq!(outcome(&team.call(&team.alice, Method::POST, &reject, b"").await), (403, "role-insufficient".into()));
+    assert_eq!(outcome(&team.call(&team.bob, Method::POST, &reject, b"").await), (200, String::new()));
+    assert_eq!(team.approve(&team.bob, &second).await, (404, "change-unknown".into()));
+}
+
+#[tokio::test]
+async fn change_that_would_be_refused_waits_for_nobody() {
+    let team = Team::of("'key-put', 'key-disable', 'release-policy', 'token-key'").await;
+    for (method, path, body, code) in [
+        (Method::PUT, "keys/a/b/c", &b""[..], "key-invalid"),
+        (Method::POST, "keys/a/b/c/disable", b"", "key-unknown"),
+        (Method::PUT, "policies/a/b/c", b"no policy", "policy-invalid"),
+    ] {
+        assert_eq!(team.call(&team.alice, method, path, body).await.code(), code, "{path}");
+    }
+    assert_eq!(team.waiting().await, 0);
+    // What needs nobody else is done at once, and the other changes are made once they are approved.
+    assert_eq!(team.call(&team.alice, Method::POST, "keys/a/b/c/label?owner=o", b"").await.code(), "key-unknown");
+    let change = team.ask(&team.alice, Method::POST, "token-key", b"").await;
+    let path = format!("changes/{}/approve?digest={}", text(&change, "id"), text(&change, "digest"));
+    let answer = team.call(&team.bob, Method::POST, &path, b"").await;
+    assert_eq!((answer.status.as_u16(), answer.json()["kid"].is_string()), (201, true));
+}
+
+#[tokio::test]
+async fn approver_sees_a_policy_and_never_a_key() {
+    let team = Team::of("'key-put', 'release-policy'").await;
+    let policy = team.world.policy(b"document");
+    let policies = team.ask(&team.alice, Method::PUT, &format!("policies/{KEY}"), policy.as_bytes()).await;
+    let key = team.ask(&team.alice, Method::PUT, "keys/a/b/c", b"a key of many bytes").await;
+    let show = async |change: &Value| {
+        team.call(&team.bob, Method::GET, &format!("changes/{}", text(change, "id")), b"").await.json()
+    };
+    assert_eq!(from_base64(text(&show(&policies).await, "body"), "body").unwrap(), policy.as_bytes());
+    assert_eq!(show(&key).await, key, "no body");
+    // Nor is it in the file, or in the log.
+    let pattern = b"a key of many bytes";
+    let mut files = vec![team.world.store()];
+    files.push(format!("{}-wal", team.world.store().display()).into());
+    for file in files {
+        let bytes = std::fs::read(file).unwrap();
+        assert!(!bytes.windows(pattern.len()).any(|window| window == pattern));
+    }
+}
+
+#[tokio::test]
+async fn change_outlives_a_restart_and_its_day_and_nothing_that_was_changed_in_it() {
+    let mut team = Team::of("'key-put'").await;
+    let [soon, late] = ["keys/a/b/c", "keys/a/b/d"].map(|path| path.to_owned());
+    let first = team.ask(&team.alice, Method::PUT, &soon, b"one").await;
+    let second = team.ask(&team.alice, Method::PUT, &late, b"two").await;
+    team.world.pass(24 * 60 * 60 - 1);
+    assert_eq!(team.approve(&team.bob, &first).await, (201, String::new()));
+    team.world.pass(1);
+    assert_eq!(team.approve(&team.bob, &second).await, (404, "change-unknown".into()));
+    assert_eq!(team.waiting().await, 0);
+
+    let third = team.ask(&team.alice, Method::PUT, "keys/a/b/e", b"three").await;
+    team.world.stop().await;
+    let store = team.world.open_store().await;
+    let kept: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM changes").fetch_one(&store).await.unwrap();
+    assert_eq!(kept, 1, "those whose day was over went");
+    let change = sqlx::query("UPDATE changes SET path = '/admin/v1/keys/a/b/f' WHERE id = $1");
+    change.bind(text(&third, "id")).execute(&store).await.unwrap();
+    store.close().await;
+    let config = team.world.config_with("master-key");
+    team.world.start_on(&config).await;
+    let token = std::fs::read_to_string(team.world.folder.path().join("admin-token")).unwrap();
+    let break_glass = Person::with_token(&team.world, token);
+    assert_eq!(team.approve(&break_glass, &third).await, (400, "store-tampered".into()));
+}
+
+#[tokio::test]
+async fn changes_that_wait_are_bounded() {
+    let team = Team::of("'key-put'").await;
+    for at in 0..limits::PENDING_CHANGES {
+        team.ask(&team.alice, Method::PUT, &format!("keys/a/b/k{at}"), b"a key").await;
+    }
+    let over = team.call(&team.alice, Method::PUT, "keys/a/b/over", b"a key").await;
+    assert_eq!(outcome(&over), (429, "busy".into()));
+    assert!(over.headers.contains_key("retry-after"));
+    team.world.pass(24 * 60 * 60);
+    team.ask(&team.alice, Method::PUT, "keys/a/b/over", b"a key").await;
+    assert_eq!(team.waiting().await, 1);
+}

@@ -242,8 +242,10 @@ impl Verifier {
     async fn commit(&self, ready: Ready<'_>, trail: Trail) -> Result<Answer> {
         let Ready { store, done, now } = ready;
         store.commit(now, &trail.event(None)).await?;
-        if let Some(signer) = done.signer {
-            self.tokens.change_to(signer, self.clock.now())?;
+        match done.signer {
+            Some(_) if self.store.is_shared() => self.refresh_tokens().await?,
+            Some(signer) => self.tokens.change_to(signer, self.clock.now())?,
+            None => {}
         }
         Ok(done.answer)
     }
@@ -320,8 +322,12 @@ impl Verifier {
                 Ok(Answer::Log(admin_log::Answer::Text(kept.to_string())).into())
             }
             Call::ChangeTokenKey => {
-                self.tokens.verify_may_change(now)?;
                 let signer = TokenSigner::generate()?;
+                if self.store.is_shared() {
+                    self.share_token_key(store, &signer, now).await?;
+                } else {
+                    self.tokens.verify_may_change(now)?;
+                }
                 let key = json!({ "kid": signer.kid(), "token_key": to_base64(signer.spki_der()) });
                 Ok(Done { answer: Answer::Json(StatusCode::CREATED, key), signer: Some(signer) })
             }

@@ -1,6 +1,7 @@
 //! What a guest shows, taken apart, and what is known once it was accepted.
 
-use strongroom_appraisal::Endorsements;
+mod kept;
+
 use strongroom_jose::{RecipientKey, thumbprint};
 use strongroom_wire::binding::kbs_report_data;
 use strongroom_wire::deployment::Deployment;
@@ -8,7 +9,7 @@ use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::{Attestation, RuntimeData};
 use strongroom_wire::{Check, Code, Refusal, Result};
 
-use crate::platform::{Appraised, Authentic, Bound, Evidence, Lacks};
+use crate::platform::{Appraised, Authentic, Bound, Evidence, Given, Lacks};
 use crate::sessions::{Challenged, Purpose};
 use crate::store::PolicyInForce;
 
@@ -16,7 +17,7 @@ use crate::store::PolicyInForce;
 #[derive(Debug)]
 pub(crate) struct Shown {
     pub(crate) evidence: Evidence,
-    pub(crate) endorsements: Endorsements,
+    pub(crate) endorsements: Given,
     /// What of them it came without.
     pub(crate) lacks: Lacks,
     /// The deployment document as delivered; it is read only once the hardware named its digest.
@@ -31,6 +32,7 @@ pub(crate) struct Claim {
     pub(crate) runtime: RuntimeData,
     pub(crate) recipient: RecipientKey,
     pub(crate) thumbprint: String,
+    pub(crate) session: Challenged,
 }
 
 /// A guest that was accepted by at least one release policy, and the key that it may be given keys for.
@@ -48,6 +50,8 @@ pub(crate) struct Attested {
     pub(crate) thumbprint: String,
     /// The audit row of its acceptance.
     pub(crate) seq: u64,
+    /// The session that it was accepted in.
+    pub(crate) session: Challenged,
 }
 
 impl Claim {
@@ -57,9 +61,10 @@ impl Claim {
     /// `nonce-mismatch`; `deployment-missing`; `key-invalid`; `malformed`; `platform-unsupported`: evidence of devices,
     /// which nobody here judges; those of [`Evidence::parse`].
     pub(crate) fn parse(attestation: Attestation, challenged: Challenged) -> Result<Self> {
-        let Challenged { purpose: Purpose::Keys(tee), nonce } = challenged else {
+        let Purpose::Keys(tee) = challenged.purpose else {
             return Err(Refusal::new(Code::SessionUnknown, "session").got("one for a passport"));
         };
+        let nonce = challenged.text();
         let runtime = attestation.runtime_data;
         if runtime.nonce != nonce {
             return Err(Refusal::new(Code::NonceMismatch, "runtime-data").got(runtime.nonce).want(nonce));
@@ -67,18 +72,31 @@ impl Claim {
         if !attestation.tee_evidence.additional_evidence.is_empty() {
             return Err(Refusal::new(Code::PlatformUnsupported, "additional_evidence").want("none"));
         }
-        let recipient = RecipientKey::parse(&runtime.tee_pubkey)?;
+        RecipientKey::parse(&runtime.tee_pubkey)?;
         let init_data = attestation.init_data.filter(|init_data| !init_data.body.is_empty());
         let init_data = init_data.ok_or_else(|| Refusal::new(Code::DeploymentMissing, "init-data"))?;
         if init_data.format != "toml" {
             return Err(Refusal::new(Code::Malformed, "format of init-data").got(init_data.format).want("toml"));
         }
         let document = init_data.body.into_bytes();
-        let report_data = kbs_report_data(&nonce, &runtime.tee_pubkey)?;
-        let bound = Bound { report_data, document: Sha256::of(&document) };
         let (evidence, endorsements, lacks) = Evidence::parse(tee, attestation.tee_evidence.primary_evidence)?;
+        Self::of(evidence, endorsements, lacks, document, runtime, challenged)
+    }
+
+    fn of(
+        evidence: Evidence,
+        endorsements: Given,
+        lacks: Lacks,
+        document: Vec<u8>,
+        runtime: RuntimeData,
+        session: Challenged,
+    ) -> Result<Self> {
+        let recipient = RecipientKey::parse(&runtime.tee_pubkey)?;
+        let report_data = kbs_report_data(&runtime.nonce, &runtime.tee_pubkey)?;
+        let bound = Bound { report_data, document: Sha256::of(&document) };
         let thumbprint = thumbprint(&runtime.tee_pubkey)?;
-        Ok(Self { shown: Shown { evidence, endorsements, lacks, document, bound }, runtime, recipient, thumbprint })
+        let shown = Shown { evidence, endorsements, lacks, document, bound };
+        Ok(Self { shown, runtime, recipient, thumbprint, session })
     }
 }
 

@@ -1,8 +1,9 @@
 //! Who this verifier is: the TLS key that guests pin and the key that signs its tokens, made at first start and kept in
-//! files that only their owner reads.
+//! files that only their owner reads; or in the store, where it shares that with others, which are the same to guests.
 
 use crate::private_file;
 use crate::state_lock::StateLock;
+use crate::store::{Store, StoredIdentity};
 use crate::token_keys::{self, TokenKeys};
 use std::fs::remove_file;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,31 @@ impl Identity {
             files.create(names, realm)?;
         }
         files.load(realm)
+    }
+
+    /// The identity of all verifiers that share `store`: the one in it, or else the one in `folder`, or else a new one.
+    ///
+    /// # Errors
+    /// As [`Self::load_or_create`]; `store-failed`; `store-tampered`.
+    pub(crate) async fn shared(store: &Store, folder: &Path, names: &[String], realm: Realm) -> Result<Self> {
+        let make = || {
+            let files = Files::of(folder);
+            let own = if files.are_complete()? { files.load(realm)? } else { Self::generate(names)? };
+            let key = Zeroizing::new(own.tls.private_key_pem()?.expose().as_bytes().to_vec());
+            let certificate = Zeroizing::new(own.tls.certificate_pem().into_bytes());
+            Ok([vec![certificate, key], own.tokens.parts()?].concat())
+        };
+        let StoredIdentity { parts, sealed } = store.identity_or(make).await?;
+        let [certificate, key, tokens @ ..] = parts.as_slice() else {
+            return Err(Refusal::new(Code::StoreTampered, "store: identity"));
+        };
+        Ok(Self { tls: ServerIdentity::load_pem(certificate, key)?, tokens: TokenKeys::shared(tokens, sealed)? })
+    }
+
+    fn generate(names: &[String]) -> Result<Self> {
+        let first = Zeroizing::new(0_u64.to_be_bytes().to_vec());
+        let tokens = TokenKeys::shared(&[first, token_keys::fresh()?], Vec::new())?;
+        Ok(Self { tls: ServerIdentity::generate(names)?, tokens })
     }
 
     /// What others know it by, with the key of the log in its store.

@@ -34,6 +34,7 @@ mod rewrap;
 mod routes;
 mod service;
 mod sessions;
+mod shared_tokens;
 mod state_lock;
 mod store;
 mod tags;

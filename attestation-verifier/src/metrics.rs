@@ -105,13 +105,13 @@ impl Verifier {
     pub(crate) async fn metrics_text(&self) -> Result<String> {
         let mut store = self.store.begin_reading().await?;
         let (keys, waiting) = (store.keys().await?, store.changes(self.clock.now()).await?);
+        let sessions = store.count_sessions(self.clock.now()).await?;
         let (disabled, enabled) = keys.iter().fold((0_u64, 0_u64), |(disabled, enabled), key| match key.enabled {
             true => (disabled, enabled.saturating_add(1)),
             false => (disabled.saturating_add(1), enabled),
         });
         let log = Checkpoint::parse(store.checkpoint().await?.text())?.size;
         drop(store);
-        let sessions = self.sessions.count();
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let answers = self.metrics.answers.all();
         let answers = answers.iter().map(|((route, code), count)| {
@@ -123,7 +123,7 @@ impl Verifier {
         Ok(Exposition::new("strongroom_verifier")
             .family("answers_total", Kind::Counter, "Requests that were answered, by what it came to.", answers)
             .histograms("answer_seconds", "How long answers took, their entry of the log included.", "route", took)
-            .number("sessions", gauge, "Sessions that are open.", number(sessions))
+            .number("sessions", gauge, "Accepted sessions that have not ended.", sessions)
             .family(
                 "keys",
                 gauge,

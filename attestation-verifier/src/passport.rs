@@ -14,7 +14,7 @@ use crate::attest::Shown;
 use crate::audit::Kind;
 use crate::platform::{Bound, Evidence};
 use crate::release::Accepted;
-use crate::sessions::{Purpose, random};
+use crate::sessions::{Challenged, Purpose, random};
 use crate::token::{self, About};
 use crate::trail::Trail;
 
@@ -22,10 +22,10 @@ impl Verifier {
     /// Answers `POST /v1/challenge`.
     ///
     /// # Errors
-    /// `busy`: as [`crate::sessions::Sessions::open`].
+    /// As [`Challenged::open`].
     pub(crate) fn challenge(&self) -> Result<Challenge> {
-        let opened = self.sessions.open(Purpose::Passport, self.clock.now())?;
-        Ok(Challenge { nonce: Sha256::from_hex(&opened.nonce)?, expires: opened.expires })
+        let opened = Challenged::open(&self.store, Purpose::Passport, self.clock.now())?;
+        Ok(Challenge { nonce: Sha256(opened.nonce), expires: opened.expires })
     }
 
     /// Judges the evidence of `POST /v1/attest` and answers with a passport for what it accepted.
@@ -38,13 +38,14 @@ impl Verifier {
         trail.note("purpose", "passport");
         let parsed = Request::parse(body.as_ref()).and_then(|request| {
             // Whoever knows the id of a session for keys takes its nonce by this, as by `/attest`.
-            match self.sessions.take_nonce(&request.evidence.nonce.to_string(), now)?.purpose {
-                Purpose::Passport => parse(request),
+            let session = self.sessions.take(&self.store, &request.evidence.nonce.to_string(), now)?;
+            match session.purpose {
+                Purpose::Passport => parse(request).map(|parsed| (parsed, session)),
                 Purpose::Keys(_) => Err(Refusal::new(Code::SessionUnknown, "nonce").got("one for keys")),
             }
         });
         drop(body);
-        let (mut shown, nonce, audience, key) = match parsed {
+        let ((mut shown, nonce, audience, key), session) = match parsed {
             Ok(parsed) => parsed, // 1
             Err(refusal) => {
                 self.refused_unproven(trail, &refusal).await?;
@@ -54,7 +55,8 @@ impl Verifier {
         trail.note("audience", &audience);
         let (thumbprint, runtime) = (thumbprint(&key)?, RuntimeData { nonce, tee_pubkey: key });
         trail.note("key", &thumbprint);
-        let (authentic, Accepted { policies, .. }, _) = self.accept(&mut shown, peer, now, trail).await?; // 2, 3, 5
+        let (authentic, Accepted { policies, .. }, _) =
+            self.accept(&mut shown, &session, None, peer, now, trail).await?; // 2, 3, 5
 
         let id = hex::encode(random::<16>()?);
         let about = About { runtime, thumbprint: &thumbprint, id: &id, audience: &audience };

@@ -3,9 +3,11 @@
 
 mod authentic;
 mod evidence;
+mod given;
 
 pub(crate) use authentic::{Appraised, Authentic, Verified};
 pub(crate) use evidence::{Evidence, Lacks};
+pub(crate) use given::Given;
 
 use strongroom_appraisal::Expected;
 use strongroom_wire::digest::Sha256;

@@ -20,13 +20,14 @@
 //! of those, step 5 records the first of a minute and the number of the others (`unproven.rs`).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use strongroom_appraisal::{Seen, Sightings};
 use strongroom_tlog::EntryProof;
 use strongroom_wire::deployment::Deployment;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::ear::AUDIENCE;
-use strongroom_wire::kbs::{Attestation, Jwe, ResourcePath};
+use strongroom_wire::kbs::{Attestation, Jwe, ResourcePath, RuntimeData};
 use strongroom_wire::{Code, Refusal, Result};
 
 use crate::Verifier;
@@ -35,6 +36,7 @@ use crate::audit::Kind;
 use crate::authorization::{Permitted, release_question};
 use crate::platform::{Authentic, Verified};
 use crate::promotions::{Held, Known};
+use crate::sessions::Challenged;
 use crate::store::{Recorded, StoredKey, StoredPolicy, Transaction};
 use crate::token::{self, About};
 use crate::trail::Trail;
@@ -73,7 +75,7 @@ impl Verifier {
         let now = self.clock.now();
         let mut trail = Trail::new(Kind::Attestation, "-");
         let parsed = Attestation::parse(body.as_ref())
-            .and_then(|attestation| Claim::parse(attestation, self.sessions.take_nonce(session, now)?));
+            .and_then(|attestation| Claim::parse(attestation, self.sessions.take(&self.store, session, now)?));
         // Not held while others are waited for.
         drop(body);
         let claim = match parsed {
@@ -83,27 +85,53 @@ impl Verifier {
                 return Err(refusal);
             }
         };
-        let Claim { mut shown, runtime, recipient, thumbprint } = claim;
+        let Claim { mut shown, runtime, recipient, thumbprint, session } = claim;
         trail.note("key", &thumbprint);
         let (authentic, Accepted { deployment, policies }, recorded) =
-            self.accept(&mut shown, peer, now, trail).await?; // 2, 3, 5
+            self.accept(&mut shown, &session, Some(&runtime), peer, now, trail).await?; // 2, 3, 5
 
-        let about = About { runtime, thumbprint: &thumbprint, id: session, audience: AUDIENCE };
+        let about = About { runtime, thumbprint: &thumbprint, id: &session.id(), audience: AUDIENCE };
         let claims = token::claims(about, &authentic, shown.bound.document, &policies, now);
         let token = self.tokens.signer_for(&deployment.settings().verifier.token_key).sign(&claims)?;
-        let bound = shown.bound;
-        let attested = Attested { authentic, bound, deployment, recipient, thumbprint, seq: recorded.seq() };
-        self.sessions.accept(session, attested, now)?;
+        let (bound, seq) = (shown.bound, recorded.seq());
+        let attested = Attested { authentic, bound, deployment, recipient, thumbprint, seq, session };
+        self.sessions.remember(&Arc::new(attested), now);
         Ok(token)
     }
 
-    /// Steps 2, 3 and 5 of what a guest shows.
+    /// What was attested in a session, here or at another verifier that shares the store: then it is verified again, by the bytes that it
+    /// was accepted on.
+    ///
+    /// # Errors
+    /// `session-unknown`: also where nothing was accepted in it; `session-expired`; why the evidence is not authentic any more;
+    /// `store-failed`; `store-tampered`.
+    async fn attested(&self, id: &str, now: u64) -> Result<Arc<Attested>> {
+        let session = Challenged::of(&self.store, id, now)?;
+        if let Some(attested) = self.sessions.find(&session) {
+            return Ok(attested);
+        }
+        let stored = self.store.begin_reading().await?.session(&session).await?;
+        let Claim { shown, recipient, thumbprint, session, .. } = Claim::of_kept(&stored.shown, session)?;
+        let (mut checks, mut sightings) = (Vec::new(), Sightings::default());
+        let Shown { evidence, endorsements, bound, document, .. } = shown;
+        let given = endorsements.parsed();
+        let authentic = evidence.authenticate(&bound, given, &self.roots, now, &mut checks, &mut sightings)?;
+        let (deployment, seq) = (Deployment::parse(&document)?, stored.seq);
+        let attested = Arc::new(Attested { authentic, bound, deployment, recipient, thumbprint, seq, session });
+        self.sessions.remember(&attested, now);
+        Ok(attested)
+    }
+
+    /// Steps 2, 3 and 5 of what a guest shows for the nonce of `session`, which is used up. What is accepted for `keys`, bound to those,
+    /// is kept for every verifier that shares the store.
     ///
     /// # Errors
     /// The reason of the first step that did not hold; it is on record, or counted.
     pub(crate) async fn accept(
         &self,
         shown: &mut Shown,
+        session: &Challenged,
+        keys: Option<&RuntimeData>,
         peer: Option<IpAddr>,
         now: u64,
         mut trail: Trail,
@@ -133,9 +161,18 @@ impl Verifier {
         }
         let mut store = self.store.begin().await?;
         let now = self.clock.now();
+        if let Err(refusal) = store.spend(session, now).await {
+            drop(store);
+            self.refused_unproven(trail, &refusal).await?;
+            return Err(refusal);
+        }
         let accepted = match accepted {
             Ok(accepted) => self.still_accepts(&mut store, shown, &authentic, accepted, now).await,
             Err(refusal) => Err(refusal),
+        };
+        let accepted = match (accepted, keys) {
+            (Ok(accepted), Some(keys)) => store.keep_session(session, &shown.kept(keys)?, now).await.map(|()| accepted),
+            (accepted, _) => accepted,
         };
         let recorded = store.commit(now, &trail.event(accepted.as_ref().err())).await?; // 5
         Ok((authentic, accepted?, recorded))
@@ -182,7 +219,8 @@ impl Verifier {
     async fn verify(&self, shown: &Shown, supplied: &Supplied, now: u64, trail: &mut Trail) -> Result<Authentic> {
         let (mut checks, mut sightings) = (Vec::new(), Sightings::default());
         let Shown { evidence, bound, endorsements, .. } = shown;
-        let authentic = evidence.authenticate(bound, endorsements, &self.roots, now, &mut checks, &mut sightings); // 2
+        let authentic =
+            evidence.authenticate(bound, endorsements.parsed(), &self.roots, now, &mut checks, &mut sightings); // 2
         trail.checks("authentication", &checks);
         match authentic {
             Ok(authentic) => {
@@ -241,12 +279,13 @@ impl Verifier {
     /// The reason of the first step that did not hold, `session` included. `store-failed` where the decision could not be
     /// recorded: then nothing is released. `busy`: a policy changed while it was applied.
     pub async fn release(&self, session: Result<String>, id: &str) -> Result<Released> {
-        let asked = session.and_then(|session| {
-            let attested = self.sessions.attested(&session, self.clock.now())?;
-            Ok((attested, session, ResourcePath::parse(id)?))
-        });
-        let (attested, session, id) = match &asked {
-            Ok((attested, session, id)) => (attested, session.as_str(), id),
+        let asked = async {
+            let attested = self.attested(&session?, self.clock.now()).await?;
+            Ok((attested, ResourcePath::parse(id)?))
+        };
+        let asked: Result<_> = asked.await;
+        let (attested, id) = match &asked {
+            Ok((attested, id)) => (attested, id),
             Err(refusal) => {
                 self.refused_unproven(Trail::new(Kind::Release, "-"), refusal).await?;
                 return Err(refusal.clone());
@@ -260,7 +299,7 @@ impl Verifier {
         let now = self.clock.now();
         known.keep(&mut store, now).await?;
         let decided = match approved {
-            Ok(approved) => self.confirm(&mut store, session, id, &approved, now, &mut trail).await,
+            Ok(approved) => self.confirm(&mut store, attested, id, &approved, now, &mut trail).await,
             Err(refusal) => Err(refusal),
         };
         let recorded = store.commit(now, &trail.event(decided.as_ref().err())).await?; // 5
@@ -311,19 +350,19 @@ impl Verifier {
         Ok(Approved { policy: stored, promotion: model.promotion, permitted })
     }
 
-    /// The key, where it may still be released by what `approved` it in `session` at `now`, as the transaction that records it
-    /// sees all of that, and where the endorsements that `session` was accepted on still hold: their dates, and no newer
+    /// The key, where it may still be released by what `approved` it for who `attested` at `now`, as the transaction that records it
+    /// sees all of that, and where the endorsements that the session was accepted on still hold: their dates, and no newer
     /// revocation list was seen since.
     async fn confirm(
         &self,
         store: &mut Transaction<'_>,
-        session: &str,
+        attested: &Attested,
         id: &ResourcePath,
         approved: &Approved,
         now: u64,
         trail: &mut Trail,
     ) -> Result<StoredKey> {
-        let attested = self.sessions.attested(session, now)?;
+        attested.session.verify_current(now)?;
         verify_dates(&attested.authentic, now)?;
         attested.authentic.verify_newest(&mut store.seen().await?)?;
         let key = enabled_key(store, id).await?;

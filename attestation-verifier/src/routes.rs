@@ -25,7 +25,7 @@ use crate::Verifier;
 use crate::metrics::counted;
 use crate::problem::{Refused, own_form};
 use crate::release::Released;
-use crate::sessions::{LIFETIME, Purpose};
+use crate::sessions::{Challenged, LIFETIME, Purpose};
 use crate::trail::line;
 use crate::vendors::PASSING;
 use strongroom_wire::ear::AUDIENCE;
@@ -71,12 +71,12 @@ async fn auth(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -> Re
     let opened = async {
         let body = read_body(request.into_body(), limits::KBS_BODY, "auth request").await?;
         let request = kbs::Request::parse(&body)?;
-        verifier.sessions.open(Purpose::Keys(Tee::parse(&request.tee)?), verifier.clock.now())
+        Challenged::open(&verifier.store, Purpose::Keys(Tee::parse(&request.tee)?), verifier.clock.now())
     };
     match opened.await {
         Ok(opened) => {
-            let challenge = Challenge { nonce: opened.nonce, extra_params: "".into() };
-            ([(SET_COOKIE, set_cookie(&opened.id))], json(StatusCode::OK, &challenge)).into_response()
+            let challenge = Challenge { nonce: opened.text(), extra_params: "".into() };
+            ([(SET_COOKIE, set_cookie(&opened.id()))], json(StatusCode::OK, &challenge)).into_response()
         }
         Err(refusal) => refused("AttestationError", &refusal),
     }
@@ -107,7 +107,7 @@ async fn resource(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -
     }
     // The path as sent: a name holds nothing that would have to be percent-encoded.
     let path = request.uri().path().split_once(RESOURCE).map_or("", |(_, path)| path).to_owned();
-    let Some(session) = session(&verifier, request.headers()) else {
+    let Some(session) = session(&verifier, request.headers()).await else {
         // As that protocol's clients begin: nobody claims anything, and nothing is decided.
         return refused("TokenNotFound", &Refusal::new(Code::SessionUnknown, "cookie or token").got("none"));
     };
@@ -122,16 +122,16 @@ async fn resource(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -
 
 /// The session that a request speaks for: that of its token, else that of its cookie. Neither proves more than to know of
 /// an accepted session, and what it gives can be opened with the attested key only.
-fn session(verifier: &Verifier, headers: &HeaderMap) -> Option<Result<String>> {
-    let of_token = |header: &HeaderValue| {
+async fn session(verifier: &Verifier, headers: &HeaderMap) -> Option<Result<String>> {
+    let of_token = async |header: &HeaderValue| {
         let token = header.to_str().ok().and_then(|header| header.strip_prefix("Bearer ")).ok_or_else(|| {
             Refusal::new(Code::TokenInvalid, "authorization").want("Bearer and a token of this verifier")
         })?;
-        let claims: EarClaims = verifier.tokens.verify(token, verifier.clock.now(), AUDIENCE)?;
+        let claims: EarClaims = verifier.verify_token(token, verifier.clock.now(), AUDIENCE).await?;
         Ok(claims.jti)
     };
     if let Some(header) = headers.get(AUTHORIZATION) {
-        return Some(of_token(header));
+        return Some(of_token(header).await);
     }
     cookie(headers).map(Ok)
 }

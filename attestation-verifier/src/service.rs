@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::identity::{Identity, PublicIdentity};
 use crate::metrics::{self, Metrics};
 use crate::models::Models;
+use crate::private_file;
 use crate::sessions::Sessions;
 use crate::state_lock::StateLock;
 use crate::store::Store;
@@ -34,6 +35,8 @@ pub struct Verifier {
     pub(crate) sessions: Sessions,
     pub(crate) models: Models,
     pub(crate) tokens: TokenKeys,
+    /// How often shared token keys were looked at, by one at a time.
+    pub(crate) refreshed: tokio::sync::Mutex<u64>,
     pub(crate) gate: AdminGate,
     /// Changes that another person has to approve.
     pub(crate) approval: BTreeSet<Change>,
@@ -69,6 +72,12 @@ pub struct Service {
 /// Those of [`Config::roots`], [`Identity::load_or_create`] and of opening the store.
 pub async fn public_identity(config: &Config) -> Result<PublicIdentity> {
     let realm = config.roots()?.realm();
+    if config.database()?.is_shared() {
+        private_file::create_folder(&config.state)?;
+        let store = open_store(config, realm).await?;
+        let identity = Identity::shared(&store, &config.state, &config.names, realm).await?;
+        return Ok(identity.public(store.log().verifier()));
+    }
     let identity = Identity::load_or_create(&config.state, &config.names, realm)?;
     let log = match Store::log_key(&config.database()?, &config.master_key, realm).await {
         Some(key) => key,
@@ -92,9 +101,17 @@ impl Service {
     pub async fn start(config: &Config, clock: Clock) -> Result<Self> {
         let roots = config.roots()?;
         let realm = roots.realm();
-        let identity = Identity::load_or_create(&config.state, &config.names, realm)?;
+        private_file::create_folder(&config.state)?;
+        let own = match config.database()?.is_shared() {
+            false => Some(Identity::load_or_create(&config.state, &config.names, realm)?),
+            true => None,
+        };
         let lock = StateLock::serving(&config.state)?;
         let store = open_store(config, realm).await?;
+        let identity = match own {
+            Some(own) => own,
+            None => Identity::shared(&store, &config.state, &config.names, realm).await?,
+        };
         if let Err(refusal) = store.begin_reading().await?.policy_set_in_force().await {
             tracing::warn!(%refusal, advice = refusal.code.advice(), "no key is released to anybody");
         }
@@ -108,6 +125,7 @@ impl Service {
             sessions: Sessions::default(),
             models: Models::new(&config.registries)?,
             tokens: identity.tokens,
+            refreshed: tokio::sync::Mutex::default(),
             gate: AdminGate::load(config)?,
             approval: config.admin_approval.clone(),
             changes: Mutex::new(Budgets::new(admin::CHANGES)),
@@ -197,7 +215,8 @@ impl Service {
         };
         let summaries = verifier.summarise_until(stopped(stopping.clone()));
         let renewals = verifier.renew_until(stopped(stopping.clone()));
-        tokio::join!(all, signal, summaries, renewals).0.map(drop)
+        let token_keys = verifier.refresh_tokens_until(stopped(stopping.clone()));
+        tokio::join!(all, signal, summaries, renewals, token_keys).0.map(drop)
     }
 }
 

@@ -1,62 +1,49 @@
 //! Sessions of the KBS protocol: a nonce that is good for one attestation, and after it the right to fetch keys for the
 //! attested key, until the session expires.
 //!
-//! All of it is in memory: a restart ends every session. Their number is bounded: a new one takes the place of the oldest
-//! that proved nothing, those whose nonce was used last of all, and none takes the place of an accepted one. What that costs does not grow
-//! with their number: whoever opens sessions and leaves them costs others nothing but their own that lie as long unused.
+//! A challenge is kept nowhere. Its nonce says what it is good for and until when, under a code of the store's master key, so that every
+//! verifier that shares the store knows it, and however many are opened and left, they cost nothing. What was used is in the store:
+//! nonces in the very transaction of the decision that they were used for, and what was attested with the bytes that it was judged
+//! by. In memory is only what spares asking the store: which nonces were used here, and what was attested lately.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::rand;
 use strongroom_appraisal::UnixTime;
-use strongroom_wire::bytes::to_base64;
+use strongroom_wire::bytes::{hex_array, to_base64};
 use strongroom_wire::kbs::Tee;
 use strongroom_wire::{Code, Refusal, Result};
 
 use crate::attest::Attested;
+use crate::store::Store;
 
 /// How long a session lives, in seconds: the KBS protocol's default of five minutes.
 pub const LIFETIME: u64 = 300;
 
-/// Sessions at one time. A session that proved nothing is about 200 bytes, an accepted one holds its report and its
-/// deployment document, which a release policy names.
+/// Accepted sessions at one time, in the store and in the memory of each verifier. One holds its evidence, endorsements and deployment
+/// document, which a release policy names.
 pub(crate) const CAPACITY: usize = 4096;
 
-/// The sessions of one verifier.
-#[derive(Debug)]
-pub(crate) struct Sessions {
-    table: Mutex<Table>,
-    capacity: usize,
-}
+/// Nonces in memory that were used here, the newest. What proved something is in the store.
+const SPENT: usize = 65_536;
 
-/// Sessions by id, and their ids by the order in which they were opened, which is that in which they end.
-#[derive(Debug, Default)]
-struct Table {
-    sessions: HashMap<String, Session>,
-    /// Those whose nonce nobody used yet.
-    unproven: BTreeMap<u64, String>,
-    /// Those whose nonce was used, in the order of that.
-    spent: BTreeMap<u64, String>,
-    accepted: BTreeMap<u64, String>,
-    next: u64,
-}
+/// Random bytes of a nonce, what it is good for, when it ends, and its code.
+const RANDOM: usize = 10;
+const ENDS: usize = 5;
+const CODE: usize = 16;
 
-#[derive(Debug)]
-struct Session {
-    challenged: Challenged,
-    expires: UnixTime,
-    state: State,
-    number: u64,
-}
+/// A challenge, and the session that it opens.
+pub(crate) type Nonce = [u8; RANDOM + 1 + ENDS + CODE];
 
 /// What a session was opened with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Challenged {
     /// What the nonce is good for.
     pub(crate) purpose: Purpose,
-    /// 32 random bytes, in base64 for keys and in hex for passports.
-    pub(crate) nonce: String,
+    pub(crate) nonce: Nonce,
+    /// When it ends.
+    pub(crate) expires: UnixTime,
 }
 
 /// What evidence is asked for.
@@ -68,149 +55,137 @@ pub(crate) enum Purpose {
     Passport,
 }
 
+/// What one verifier remembers.
 #[derive(Debug)]
-enum State {
-    /// The nonce was given out.
-    Challenged,
-    /// The nonce was used; what it was used for was refused, or is being appraised.
-    Spent,
-    /// Evidence for the nonce was accepted.
-    Accepted(Arc<Attested>),
+pub(crate) struct Sessions {
+    spent: Mutex<Recent<()>>,
+    accepted: Mutex<Recent<Arc<Attested>>>,
 }
 
-/// A session that was just opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Opened {
-    /// The cookie's value: 32 hex digits. Of a passport the nonce.
-    pub id: String,
-    /// As [`Challenged::nonce`].
-    pub nonce: String,
-    /// When it ends.
-    pub expires: UnixTime,
+/// By nonce, in the order in which they end; no more than there is room for.
+#[derive(Debug)]
+struct Recent<T> {
+    entries: BTreeMap<(UnixTime, Nonce), T>,
+    capacity: usize,
+}
+
+impl Purpose {
+    fn byte(self) -> Result<u8> {
+        let Self::Keys(tee) = self else { return Ok(0) };
+        let at = Tee::ALL.iter().position(|one| *one == tee).and_then(|at| u8::try_from(at).ok());
+        at.map(|at| at.saturating_add(1)).ok_or_else(|| Refusal::new(Code::Internal, "platform"))
+    }
+
+    fn of_byte(byte: u8) -> Option<Self> {
+        match byte.checked_sub(1) {
+            None => Some(Self::Passport),
+            Some(at) => Tee::ALL.get(usize::from(at)).copied().map(Self::Keys),
+        }
+    }
+}
+
+impl Challenged {
+    /// Opens a session for that purpose.
+    ///
+    /// # Errors
+    /// `internal`: no randomness.
+    pub(crate) fn open(store: &Store, purpose: Purpose, now: UnixTime) -> Result<Self> {
+        let expires = now.saturating_add(LIFETIME);
+        let mut head = random::<RANDOM>()?.to_vec();
+        head.push(purpose.byte()?);
+        head.extend(expires.to_be_bytes().iter().skip(size_of::<u64>() - ENDS));
+        let code = store.nonce_code(&head);
+        head.extend(code.iter().take(CODE));
+        let nonce = head.try_into().map_err(|_| Refusal::new(Code::Internal, "nonce"))?;
+        Ok(Self { purpose, nonce, expires })
+    }
+
+    /// The session of that id.
+    ///
+    /// # Errors
+    /// `session-unknown`: none that was opened on this store; `session-expired`.
+    pub(crate) fn of(store: &Store, id: &str, now: UnixTime) -> Result<Self> {
+        let unknown = || Refusal::new(Code::SessionUnknown, "session");
+        let nonce: Nonce = hex_array(id, "session").map_err(|_| unknown())?;
+        let (head, code) = nonce.split_at(RANDOM + 1 + ENDS);
+        store.verify_nonce_code(head, code).map_err(|_| unknown())?;
+        let (purpose, ends) = head.get(RANDOM..).and_then(|rest| rest.split_first()).ok_or_else(unknown)?;
+        let purpose = Purpose::of_byte(*purpose).ok_or_else(unknown)?;
+        let expires = ends.iter().fold(0, |ends, byte| ends << 8 | u64::from(*byte));
+        let challenged = Self { purpose, nonce, expires };
+        challenged.verify_current(now).map(|()| challenged)
+    }
+
+    /// # Errors
+    /// `session-expired`.
+    pub(crate) fn verify_current(&self, now: UnixTime) -> Result<()> {
+        if now < self.expires {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::SessionExpired, "session").got(now).want(format!("before {}", self.expires)))
+    }
+
+    /// The cookie's value: 64 hex digits.
+    pub(crate) fn id(&self) -> String {
+        hex::encode(self.nonce)
+    }
+
+    /// The nonce as a guest gets it: in base64 for keys, in hex for passports.
+    pub(crate) fn text(&self) -> String {
+        match self.purpose {
+            Purpose::Keys(_) => to_base64(&self.nonce),
+            Purpose::Passport => self.id(),
+        }
+    }
 }
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self::with_capacity(CAPACITY)
+        Self { spent: Mutex::new(Recent::of(SPENT)), accepted: Mutex::new(Recent::of(CAPACITY)) }
     }
 }
 
 impl Sessions {
-    /// Room for `capacity` sessions.
-    pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Self { table: Mutex::default(), capacity }
-    }
-
-    /// How many are open, or ended and not cleared away yet.
-    pub(crate) fn count(&self) -> usize {
-        self.lock().sessions.len()
-    }
-
-    /// Opens a session for that purpose.
-    ///
-    /// # Errors
-    /// `busy`: every place is taken by an accepted session.
-    pub(crate) fn open(&self, purpose: Purpose, now: UnixTime) -> Result<Opened> {
-        let nonce = random::<32>()?;
-        let (id, nonce) = match purpose {
-            Purpose::Keys(_) => (hex::encode(random::<16>()?), to_base64(&nonce)),
-            Purpose::Passport => (hex::encode(nonce), hex::encode(nonce)),
-        };
-        let expires = now.saturating_add(LIFETIME);
-        let mut table = self.lock();
-        if table.sessions.len() >= self.capacity {
-            table.make_room(now)?;
-        }
-        let number = table.next;
-        table.next = number.saturating_add(1);
-        let challenged = Challenged { purpose, nonce: nonce.clone() };
-        table.unproven.insert(number, id.clone());
-        table.sessions.insert(id.clone(), Session { challenged, expires, state: State::Challenged, number });
-        Ok(Opened { id, nonce, expires })
-    }
-
-    /// Takes what a session was opened with, and so its nonce, which nobody gets a second time.
+    /// Takes the nonce of a session, which nobody gets a second time here. Whether another verifier that shares the store took it, the
+    /// store says when something is decided.
     ///
     /// # Errors
     /// `session-unknown`, `session-expired`, `nonce-used`.
-    pub(crate) fn take_nonce(&self, id: &str, now: UnixTime) -> Result<Challenged> {
-        let mut table = self.lock();
-        let spent = table.next;
-        let session = table.current(id, now)?;
-        match session.state {
-            State::Challenged => {
-                session.state = State::Spent;
-                let opened = core::mem::replace(&mut session.number, spent);
-                let challenged = session.challenged.clone();
-                table.next = spent.saturating_add(1);
-                table.unproven.remove(&opened);
-                table.spent.insert(spent, id.to_owned());
-                Ok(challenged)
-            }
-            State::Spent | State::Accepted(_) => Err(Refusal::new(Code::NonceUsed, "session")),
-        }
+    pub(crate) fn take(&self, store: &Store, id: &str, now: UnixTime) -> Result<Challenged> {
+        let challenged = Challenged::of(store, id, now)?;
+        // No entry is ever half made, so what a panicking thread left is sound.
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        if spent.put(&challenged, (), now) { Ok(challenged) } else { Err(Refusal::new(Code::NonceUsed, "session")) }
     }
 
-    /// Lets a session whose nonce was taken fetch keys.
-    ///
-    /// # Errors
-    /// `session-unknown`, `session-expired`: it ended meanwhile; `nonce-used`: it is not one whose nonce was just taken.
-    pub(crate) fn accept(&self, id: &str, attested: Attested, now: UnixTime) -> Result<()> {
-        let mut table = self.lock();
-        let session = table.current(id, now)?;
-        match session.state {
-            State::Spent => {
-                session.state = State::Accepted(Arc::new(attested));
-                let number = session.number;
-                table.spent.remove(&number);
-                table.accepted.insert(number, id.to_owned());
-                Ok(())
-            }
-            State::Challenged | State::Accepted(_) => Err(Refusal::new(Code::NonceUsed, "session")),
-        }
+    /// Remembers what was attested in a session.
+    pub(crate) fn remember(&self, attested: &Arc<Attested>, now: UnixTime) {
+        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        accepted.put(&attested.session, Arc::clone(attested), now);
     }
 
-    /// What was attested in a session.
-    ///
-    /// # Errors
-    /// `session-unknown`: also where nothing was accepted in it; `session-expired`.
-    pub(crate) fn attested(&self, id: &str, now: UnixTime) -> Result<Arc<Attested>> {
-        match &self.lock().current(id, now)?.state {
-            State::Accepted(attested) => Ok(Arc::clone(attested)),
-            State::Challenged | State::Spent => {
-                Err(Refusal::new(Code::SessionUnknown, "session").got("nothing was accepted in it"))
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        // No session is ever half changed, so what a panicking thread left is sound.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What was attested in a session, if that is remembered.
+    pub(crate) fn find(&self, session: &Challenged) -> Option<Arc<Attested>> {
+        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        accepted.entries.get(&(session.expires, session.nonce)).cloned()
     }
 }
 
-impl Table {
-    fn current(&mut self, id: &str, now: UnixTime) -> Result<&mut Session> {
-        let session = self.sessions.get_mut(id).ok_or_else(|| Refusal::new(Code::SessionUnknown, "session"))?;
-        if now < session.expires {
-            return Ok(session);
-        }
-        Err(Refusal::new(Code::SessionExpired, "session").got(now).want(format!("before {}", session.expires)))
+impl<T> Recent<T> {
+    fn of(capacity: usize) -> Self {
+        Self { entries: BTreeMap::new(), capacity }
     }
 
-    /// Takes one session out: of the accepted ones the oldest where that is over, else the oldest whose nonce nobody used, else the
-    /// one whose nonce was used first: what is being appraised gives way to no flood of challenges. An expired one
-    /// is kept as long as there is room, to be told from one that never was.
-    fn make_room(&mut self, now: UnixTime) -> Result<()> {
-        let is_over = |id: &String| self.sessions.get(id).is_none_or(|session| now >= session.expires);
-        let over = self.accepted.first_key_value().is_some_and(|(_, id)| is_over(id));
-        let oldest = match over {
-            true => self.accepted.pop_first(),
-            false => self.unproven.pop_first().or_else(|| self.spent.pop_first()),
-        };
-        let (_, id) = oldest.ok_or_else(|| Refusal::new(Code::Busy, "sessions").got(self.sessions.len()))?;
-        self.sessions.remove(&id);
-        Ok(())
+    /// Whether it is new. Those that ended make room, or else the one that ends first.
+    fn put(&mut self, session: &Challenged, value: T, now: UnixTime) -> bool {
+        while self.entries.first_key_value().is_some_and(|((expires, _), _)| *expires <= now) {
+            self.entries.pop_first();
+        }
+        let new = self.entries.insert((session.expires, session.nonce), value).is_none();
+        if self.entries.len() > self.capacity {
+            self.entries.pop_first();
+        }
+        new
     }
 }
 
@@ -223,138 +198,88 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Database;
+    use strongroom_wire::Realm;
 
     const KEYS: Purpose = Purpose::Keys(Tee::Snp);
 
-    #[test]
-    fn nonce_is_taken_once() {
-        let sessions = Sessions::default();
-        let opened = sessions.open(KEYS, 0).unwrap();
-        let challenged = Challenged { purpose: KEYS, nonce: opened.nonce };
-        assert_eq!(sessions.take_nonce(&opened.id, 1).unwrap(), challenged);
-        assert_eq!(sessions.take_nonce(&opened.id, 1).unwrap_err().code, Code::NonceUsed);
-        assert_eq!(sessions.attested(&opened.id, 1).unwrap_err().code, Code::SessionUnknown);
+    async fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::sqlite(&folder.path().join("store"));
+        let store = Store::open(database, &folder.path().join("master"), Realm::Vendor).await.unwrap();
+        (folder, store)
     }
 
-    #[test]
-    fn of_many_threads_one_takes_the_nonce() {
+    fn code<T>(outcome: Result<T>) -> Option<Code> {
+        outcome.err().map(|refusal| refusal.code)
+    }
+
+    #[tokio::test]
+    async fn nonce_says_what_it_is_good_for_and_is_taken_once() {
+        let (_folder, store) = store().await;
         let sessions = Sessions::default();
-        let id = sessions.open(KEYS, 0).unwrap().id;
+        for purpose in Tee::ALL.into_iter().map(Purpose::Keys).chain([Purpose::Passport]) {
+            let opened = Challenged::open(&store, purpose, 7).unwrap();
+            assert_eq!(sessions.take(&store, &opened.id(), 8).unwrap(), opened);
+            assert_eq!(code(sessions.take(&store, &opened.id(), 8)), Some(Code::NonceUsed));
+            assert_eq!(opened.text().len(), if purpose == Purpose::Passport { 64 } else { 44 });
+        }
+    }
+
+    #[tokio::test]
+    async fn of_many_threads_one_takes_the_nonce() {
+        let (_folder, store) = store().await;
+        let (sessions, id) = (Sessions::default(), Challenged::open(&store, KEYS, 0).unwrap().id());
         let taken = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..100).map(|_| scope.spawn(|| sessions.take_nonce(&id, 0).is_ok())).collect();
+            let threads: Vec<_> = (0..100).map(|_| scope.spawn(|| sessions.take(&store, &id, 0).is_ok())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).filter(|taken| *taken).count()
         });
         assert_eq!(taken, 1);
     }
 
-    #[test]
-    fn session_ends_after_its_lifetime() {
-        let sessions = Sessions::default();
-        let id = sessions.open(KEYS, 1000).unwrap().id;
-        assert_eq!(sessions.take_nonce(&id, 1000 + LIFETIME).unwrap_err().code, Code::SessionExpired);
-        assert!(sessions.take_nonce(&id, 1000 + LIFETIME - 1).is_ok());
-        assert_eq!(sessions.take_nonce("0", 1000).unwrap_err().code, Code::SessionUnknown);
+    #[tokio::test]
+    async fn session_ends_after_its_lifetime() {
+        let (_folder, store) = store().await;
+        let id = Challenged::open(&store, KEYS, 1000).unwrap().id();
+        assert_eq!(code(Challenged::of(&store, &id, 1000 + LIFETIME)), Some(Code::SessionExpired));
+        assert_eq!(code(Challenged::of(&store, &id, 1000 + LIFETIME - 1)), None);
     }
 
-    #[test]
-    fn session_that_is_being_appraised_outlasts_a_flood_of_challenges() {
-        let sessions = Sessions::with_capacity(3);
-        let id = sessions.open(KEYS, 0).unwrap().id;
-        sessions.take_nonce(&id, 0).unwrap();
-        (0..100).for_each(|_| drop(sessions.open(Purpose::Passport, 1).unwrap()));
-        sessions.accept(&id, attested(), 1).unwrap();
-        assert!(sessions.attested(&id, 1).is_ok());
-        // Where all that is left was used, the one that was used first goes.
-        let [first, second] = [0, 1].map(|_| sessions.open(KEYS, 1).unwrap().id);
-        for id in [&first, &second] {
-            sessions.take_nonce(id, 1).unwrap();
+    #[tokio::test]
+    async fn nonce_with_any_bit_changed_or_of_another_store_refused() {
+        let ((_folder, store), (_other, other)) = (store().await, store().await);
+        let opened = Challenged::open(&store, KEYS, 0).unwrap();
+        assert_eq!(code(Challenged::of(&store, &opened.id(), 0)), None);
+        for bit in 0..8 * opened.nonce.len() {
+            let mut nonce = opened.nonce;
+            nonce[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(code(Challenged::of(&store, &hex::encode(nonce), 0)), Some(Code::SessionUnknown), "{bit}");
         }
-        drop(sessions.open(KEYS, 1).unwrap());
-        assert_eq!(sessions.accept(&first, attested(), 1).unwrap_err().code, Code::SessionUnknown);
-        sessions.accept(&second, attested(), 1).unwrap();
-    }
-
-    #[test]
-    fn newest_sessions_displace_the_oldest_unproven_one() {
-        let sessions = Sessions::with_capacity(2);
-        let [first, second, third] = [0, 1, 2].map(|now| sessions.open(KEYS, now).unwrap().id);
-        assert_eq!(sessions.take_nonce(&first, 2).unwrap_err().code, Code::SessionUnknown);
-        assert!(sessions.take_nonce(&second, 2).is_ok());
-        assert!(sessions.take_nonce(&third, 2).is_ok());
-    }
-
-    #[test]
-    fn tens_of_thousands_of_half_open_sessions_end_nobody_s_accepted_one_and_take_no_more_room_than_the_limit() {
-        let sessions = Sessions::default();
-        let id = sessions.open(KEYS, 0).unwrap().id;
-        sessions.take_nonce(&id, 0).unwrap();
-        sessions.accept(&id, attested(), 0).unwrap();
-        let first = sessions.open(KEYS, 0).unwrap().id;
-        let flood = |count: usize| {
-            let begun = std::time::Instant::now();
-            (0..count).for_each(|_| drop(sessions.open(Purpose::Passport, 1).unwrap()));
-            begun.elapsed()
-        };
-        let empty = flood(CAPACITY - 2);
-        flood(10_000);
-        let full = flood(CAPACITY - 2);
-        assert_eq!(sessions.take_nonce(&first, 1).unwrap_err().code, Code::SessionUnknown);
-        assert_eq!(sessions.attested(&id, 1).unwrap().seq, 1);
-        let table = sessions.lock();
-        assert_eq!((table.sessions.len(), table.unproven.len(), table.accepted.len()), (CAPACITY, CAPACITY - 1, 1));
-        // A scan of all of them for each new one would be a hundred times as much.
-        assert!(full < empty.saturating_mul(10), "{empty:?} with room, {full:?} without");
-    }
-
-    /// What an accepted session holds, made of a report that a fake hierarchy signed.
-    fn attested() -> Attested {
-        use crate::platform::{Authentic, Bound};
-        use strongroom_appraisal::{Endorsements, Roots, authenticate};
-        use strongroom_devkit::amd::{Hierarchy, VekSpec};
-        use strongroom_wire::digest::Sha256;
-        let hierarchy = Hierarchy::shared().unwrap();
-        let vek = hierarchy.issue(VekSpec::default()).unwrap();
-        let mut endorsements = Endorsements::new();
-        endorsements.add(&hierarchy.certificate_table(&vek).unwrap().encode().unwrap()).unwrap();
-        let roots = Roots::test(hierarchy.ark.certificate()).unwrap();
-        let report = strongroom_devkit::report::ReportSpec::default().sign(&vek).unwrap();
-        let key = strongroom_jose::TeeKey::generate_p256().unwrap();
-        let settings = "version = 1\nroot = 'amd'\nattester = 'configfs-tsm'\nregistry = []\n\
-            [verifier]\nurl = 'https://v'\npin = 'PIN'\ntoken-key = ''\n[runtime]\nonnxruntime = 'PIN'\n\
-            [[model]]\nname = 'm'\nreference = 'r/m@sha256:PIN'\n\
-            [[trust.rule]]\nrepository = 'r/m'\n[[trust.rule.signer]]\nname = 'a'\nkey = 'k'\n";
-        let settings = settings.replace("PIN", &"00".repeat(32));
-        let document =
-            format!("version = '0.1.0'\nalgorithm = 'sha256'\n[data]\n'strongroom.toml' = \"\"\"{settings}\"\"\"\n");
-        Attested {
-            authentic: Authentic::Snp(authenticate(&report, &endorsements, &roots, 1_800_000_000).unwrap()),
-            bound: Bound { report_data: [0; 64], document: Sha256([0; 32]) },
-            deployment: strongroom_wire::deployment::Deployment::parse(document.as_bytes()).unwrap(),
-            recipient: strongroom_jose::RecipientKey::parse(key.public()).unwrap(),
-            thumbprint: String::new(),
-            seq: 1,
+        let unknown = [opened.id().replace(char::is_alphanumeric, "0"), opened.text(), String::new(), "0".repeat(65)];
+        for id in unknown {
+            assert_eq!(code(Challenged::of(&store, &id, 0)), Some(Code::SessionUnknown), "{id}");
         }
+        assert_eq!(code(Challenged::of(&other, &opened.id(), 0)), Some(Code::SessionUnknown));
     }
 
-    #[test]
-    fn accepted_session_is_displaced_by_none_and_makes_room_when_it_expires() {
-        let sessions = Sessions::with_capacity(1);
-        let id = sessions.open(KEYS, 0).unwrap().id;
-        assert_eq!(sessions.accept(&id, attested(), 0).unwrap_err().code, Code::NonceUsed);
-        sessions.take_nonce(&id, 0).unwrap();
-        sessions.accept(&id, attested(), 0).unwrap();
-        assert_eq!(sessions.accept(&id, attested(), 0).unwrap_err().code, Code::NonceUsed);
-        assert_eq!(sessions.open(KEYS, 1).unwrap_err().code, Code::Busy);
-        assert_eq!(sessions.attested(&id, LIFETIME - 1).unwrap().seq, 1);
-        assert_eq!(sessions.attested(&id, LIFETIME).unwrap_err().code, Code::SessionExpired);
-        assert!(sessions.open(KEYS, LIFETIME).is_ok());
+    #[tokio::test]
+    async fn nonces_are_never_the_same() {
+        let (_folder, store) = store().await;
+        let nonces: std::collections::BTreeSet<_> =
+            (0..1000).map(|_| Challenged::open(&store, KEYS, 0).unwrap().nonce).collect();
+        assert_eq!(nonces.len(), 1000);
     }
 
-    #[test]
-    fn ids_and_nonces_are_never_the_same() {
-        let sessions = Sessions::default();
-        let (one, two) = (sessions.open(KEYS, 0).unwrap(), sessions.open(KEYS, 0).unwrap());
-        assert!(one.id != two.id && one.nonce != two.nonce);
-        assert_eq!((one.id.len(), one.nonce.len()), (32, 44));
+    #[tokio::test]
+    async fn no_more_is_remembered_than_there_is_room_for_and_nothing_that_ended() {
+        let (_folder, store) = store().await;
+        let mut recent = Recent::of(3);
+        let opened: Vec<_> = (0..5).map(|now| Challenged::open(&store, KEYS, now).unwrap()).collect();
+        for session in &opened {
+            assert!(recent.put(session, (), 0));
+        }
+        assert_eq!(recent.entries.keys().map(|(expires, _)| expires - LIFETIME).collect::<Vec<_>>(), [2, 3, 4]);
+        assert!(!recent.put(&opened[4], (), LIFETIME + 3));
+        assert_eq!(recent.entries.len(), 1);
     }
 }

@@ -10,6 +10,7 @@ mod changes;
 mod database;
 mod decisions;
 mod documents;
+mod identity;
 mod keys;
 mod log;
 mod log_key;
@@ -22,6 +23,7 @@ mod replicas;
 mod rewrap;
 mod schema;
 mod seen;
+mod sessions;
 mod tables;
 mod verified;
 mod witnessed;
@@ -31,6 +33,7 @@ pub(crate) use changes::PendingChange;
 pub(crate) use database::Database;
 pub(crate) use decisions::Recorded;
 pub(crate) use documents::PolicyInForce;
+pub(crate) use identity::{Parts, StoredIdentity};
 pub(crate) use keys::{KeyMetadata, Put, StoredKey};
 pub(crate) use policies::StoredPolicy;
 pub(crate) use policy_sets::PolicySet;
@@ -207,6 +210,11 @@ impl Store {
     /// Answers only where a transaction could write.
     pub(crate) async fn ping(&self) -> Result<()> {
         self.writing(false).await.map(drop)
+    }
+
+    /// Whether other verifiers may have it open.
+    pub(crate) const fn is_shared(&self) -> bool {
+        self.database.is_shared()
     }
 
     /// The key that signs the audit log's checkpoints.

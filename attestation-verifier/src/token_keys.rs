@@ -3,12 +3,13 @@
 
 use crate::private_file;
 use crate::sessions::LIFETIME;
+use crate::store::Parts;
 use der::pem::LineEnding;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fs::read_dir;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use strongroom_appraisal::UnixTime;
 use strongroom_jose::{SKEW, TokenSigner, TokenVerifier};
 use strongroom_wire::bytes::to_base64;
@@ -25,8 +26,16 @@ const NAME: &str = "token-key-";
 /// The token keys of one verifier.
 #[derive(Debug)]
 pub(crate) struct TokenKeys {
-    folder: PathBuf,
+    place: Place,
     keys: RwLock<Keys>,
+}
+
+/// Where they are kept.
+#[derive(Debug)]
+enum Place {
+    Folder(PathBuf),
+    /// In the store, for every verifier that shares it: of these sealed bytes, when they were read last.
+    Store(Mutex<Vec<u8>>),
 }
 
 #[derive(Debug)]
@@ -52,6 +61,16 @@ impl Keys {
         let newest = signers.last().ok_or_else(|| Refusal::new(Code::Internal, "no token key"))?;
         let newest = Arc::clone(&newest.signer);
         Ok(Self { verifier: TokenVerifier::of_jwks(set.to_string().as_bytes())?, newest, signers })
+    }
+
+    fn of_parts(parts: &[Zeroizing<Vec<u8>>]) -> Result<Self> {
+        let invalid = || Refusal::new(Code::KeyInvalid, "shared token keys");
+        let key = |[made, key]: &[Zeroizing<Vec<u8>>; 2]| {
+            let made = u64::from_be_bytes(made.as_slice().try_into().map_err(|_| invalid())?);
+            Ok(Dated { signer: Arc::new(read(key)?), made })
+        };
+        let (pairs, []) = parts.as_chunks() else { return Err(invalid()) };
+        Self::of(pairs.iter().map(key).collect::<Result<_>>()?)
     }
 
     fn verify_may_change(&self, now: UnixTime) -> Result<()> {
@@ -81,7 +100,58 @@ impl TokenKeys {
                 signers.push(Dated { signer: Arc::new(read(&private_file::load(&path)?)?), made });
             }
         }
-        Ok(Self { folder, keys: RwLock::new(Keys::of(signers)?) })
+        Ok(Self { place: Place::Folder(folder), keys: RwLock::new(Keys::of(signers)?) })
+    }
+
+    /// The keys that verifiers share: a time and a key behind it, each a part, as [`part`] makes them. `sealed` is what they came in.
+    ///
+    /// # Errors
+    /// `key-invalid`.
+    pub(crate) fn shared(parts: &[Zeroizing<Vec<u8>>], sealed: Vec<u8>) -> Result<Self> {
+        Ok(Self { place: Place::Store(Mutex::new(sealed)), keys: RwLock::new(Keys::of_parts(parts)?) })
+    }
+
+    /// What the shared keys were read of last.
+    pub(crate) fn sealed(&self) -> Vec<u8> {
+        match &self.place {
+            Place::Folder(_) => Vec::new(),
+            Place::Store(sealed) => sealed.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// Takes over shared keys as they are now.
+    ///
+    /// # Errors
+    /// `key-invalid`; `internal`: they are not shared.
+    pub(crate) fn adopt(&self, parts: &[Zeroizing<Vec<u8>>], sealed: Vec<u8>) -> Result<()> {
+        let Place::Store(last) = &self.place else { return Err(Refusal::new(Code::Internal, "token keys")) };
+        let adopted = Keys::of_parts(parts)?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = adopted;
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = sealed;
+        Ok(())
+    }
+
+    /// The parts of shared keys with `signer`, made `now`, as the newest, and no more than are kept.
+    ///
+    /// # Errors
+    /// As [`Self::verify_may_change`]; `key-invalid`.
+    pub(crate) fn with(parts: &[Zeroizing<Vec<u8>>], signer: &TokenSigner, now: UnixTime) -> Result<Parts> {
+        Keys::of_parts(parts)?.verify_may_change(now)?;
+        let mut parts = parts.to_vec();
+        parts.extend(part(now, signer)?);
+        let over = parts.len().saturating_sub(2 * KEYS);
+        parts.drain(..over);
+        Ok(parts)
+    }
+
+    /// The keys as parts of a shared identity.
+    ///
+    /// # Errors
+    /// `internal`.
+    pub(crate) fn parts(&self) -> Result<Parts> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let parts = keys.signers.iter().map(|key| part(key.made, &key.signer)).collect::<Result<Vec<_>>>()?;
+        Ok(parts.into_iter().flatten().collect())
     }
 
     /// The key that signs.
@@ -129,13 +199,19 @@ impl TokenKeys {
     /// # Errors
     /// As [`Self::verify_may_change`]; `io`.
     pub(crate) fn change_to(&self, signer: TokenSigner, now: UnixTime) -> Result<()> {
+        let Place::Folder(folder) = &self.place else { return Err(Refusal::new(Code::Internal, "token keys")) };
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         keys.verify_may_change(now)?;
-        private_file::create(&self.folder.join(format!("{NAME}{now}.pem")), &write(&signer)?)?;
+        private_file::create(&folder.join(format!("{NAME}{now}.pem")), &write(&signer)?)?;
         let new = Dated { signer: Arc::new(signer), made: now };
         *keys = Keys::of(keys.signers.iter().cloned().chain([new]).collect())?;
         Ok(())
     }
+}
+
+/// A key and when it was made.
+fn part(made: UnixTime, signer: &TokenSigner) -> Result<[Zeroizing<Vec<u8>>; 2]> {
+    Ok([Zeroizing::new(made.to_be_bytes().to_vec()), write(signer)?])
 }
 
 /// A fresh key as it is kept.

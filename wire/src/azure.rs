@@ -11,7 +11,7 @@ use crate::{Code, Refusal, Result, limits, tpm};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 pub use hcl::{AttestationKey, HclReport, Platform, RuntimeData};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// All that an Azure guest shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Evidence {
 }
 
 /// As Confidential Containers' attesters `az-snp-vtpm` and `az-tdx-vtpm` write it.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
     version: u32,
@@ -41,7 +41,7 @@ struct Document {
     vcek: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TpmQuote {
     signature: String,
@@ -77,6 +77,25 @@ impl Evidence {
             td_quote: optional(document.td_quote, "TDX quote")?,
             vcek: optional(document.vcek, "VCEK")?,
         })
+    }
+
+    /// Version 2 of the document that [`Self::parse`] makes the same of.
+    ///
+    /// # Errors
+    /// `internal`: it has no such form, which does not happen.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        let document = Document {
+            version: 2,
+            hcl_report: URL_SAFE.encode(&self.hcl_report),
+            tpm_quote: TpmQuote {
+                signature: hex::encode(&self.signature),
+                message: hex::encode(&self.message),
+                pcrs: self.pcrs.iter().map(hex::encode).collect(),
+            },
+            td_quote: self.td_quote.as_ref().map(|quote| URL_SAFE.encode(quote)),
+            vcek: self.vcek.as_ref().map(|vcek| URL_SAFE.encode(vcek)),
+        };
+        serde_json::to_vec(&document).map_err(|e| Refusal::new(Code::Internal, "Azure evidence").because(e))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a guest shows, parsed. None of it is believed yet.
 
-use super::{Authentic, Bound};
+use super::{Authentic, Bound, Given};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use strongroom_appraisal::azure::{authenticate_snp_recording, authenticate_tdx_recording, verify_tdx_vtpm};
@@ -58,8 +58,8 @@ impl Evidence {
     ///
     /// # Errors
     /// Those of the platform's formats.
-    pub(crate) fn parse(tee: Tee, primary: Value) -> Result<(Self, Endorsements, Lacks)> {
-        let mut endorsements = Endorsements::new();
+    pub(crate) fn parse(tee: Tee, primary: Value) -> Result<(Self, Given, Lacks)> {
+        let mut endorsements = Given::default();
         match tee {
             Tee::Snp => {
                 let evidence: SnpEvidence = read(primary)?;
@@ -94,11 +94,11 @@ impl Evidence {
     ///
     /// # Errors
     /// `platform-unsupported`; `malformed`: also an endorsement of another kind; those of the platform's formats.
-    pub(crate) fn parse_answer(answer: &EvidenceAnswer) -> Result<(Self, Endorsements, Lacks)> {
+    pub(crate) fn parse_answer(answer: &EvidenceAnswer) -> Result<(Self, Given, Lacks)> {
         let tee = Tee::ALL.into_iter().find(|tee| tee.platform() == answer.platform);
         let tee = tee.ok_or_else(|| Refusal::new(Code::PlatformUnsupported, "platform").got(&answer.platform))?;
         let evidence = Self::parse_raw(tee, &from_base64(&answer.evidence, "evidence")?)?;
-        let (mut endorsements, mut lacks) = (Endorsements::new(), Lacks::ALL);
+        let (mut endorsements, mut lacks) = (Given::default(), Lacks::ALL);
         if let Some(vcek) = evidence.vcek() {
             endorsements.add(vcek)?;
             lacks.key = false;
@@ -113,6 +113,29 @@ impl Evidence {
             }
         }
         Ok((evidence, endorsements, lacks))
+    }
+
+    /// What [`Self::of_raw`] makes it of again: a report, a quote, or the document of Azure's attesters; and the event log.
+    ///
+    /// # Errors
+    /// `internal`.
+    pub(crate) fn raw(&self) -> Result<(Vec<u8>, Option<&[u8]>)> {
+        Ok(match self {
+            Self::Snp(report) => (report.raw().to_vec(), None),
+            Self::Tdx(quote, event_log) => (quote.raw().to_vec(), event_log.as_deref()),
+            Self::AzureSnp(evidence, _) | Self::AzureTdx(evidence, _) => (evidence.to_json()?, None),
+        })
+    }
+
+    /// Evidence of [`Self::raw`].
+    ///
+    /// # Errors
+    /// Those of the platform's formats.
+    pub(crate) fn of_raw(tee: Tee, raw: &[u8], event_log: Option<Vec<u8>>) -> Result<Self> {
+        Ok(match Self::parse_raw(tee, raw)? {
+            Self::Tdx(quote, _) => Self::Tdx(quote, event_log),
+            evidence => evidence,
+        })
     }
 
     fn parse_raw(tee: Tee, raw: &[u8]) -> Result<Self> {

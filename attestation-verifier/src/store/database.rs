@@ -199,11 +199,13 @@ impl Database {
                 (4, "promotion facts", include_str!("../../migrations/sqlite/0004_promotion_facts.sql")),
                 (5, "policy sets", include_str!("../../migrations/sqlite/0005_policy_sets.sql")),
                 (6, "changes", include_str!("../../migrations/sqlite/0006_changes.sql")),
+                (7, "sessions", include_str!("../../migrations/sqlite/0007_sessions.sql")),
             ],
             // As SQLite's first five make it, and what came after them.
             Self::Postgres(_) => &[
                 (5, "store", include_str!("../../migrations/postgres/0005_store.sql")),
                 (6, "changes", include_str!("../../migrations/postgres/0006_changes.sql")),
+                (7, "sessions", include_str!("../../migrations/postgres/0007_sessions.sql")),
             ],
         };
         Migrator::with_migrations(all.iter().map(migration).collect())

@@ -2,6 +2,7 @@
 //! or all of it under the other.
 
 use super::authentic::{HEAD, ROWS};
+use super::identity::IDENTITY;
 use super::log::{self, CHECKPOINT};
 use super::log_key::{self, LOG_KEY};
 use super::tables::{Datum, Name, Rewrapped, TABLES, Table};
@@ -54,7 +55,7 @@ impl Transaction<'_> {
     /// 1. Refuse entries that nobody here knows: they may hang on the old key. Tables are those of the migrations.
     /// 2. Verify the set of rows and the end of the log under the old key.
     /// 3. Carry over the rows, each verified and opened under the old key; then read each back under the new.
-    /// 4. The same for the stamp, the log's key, the set and the end of the log.
+    /// 4. The same for the stamp, the log's key, a shared identity, the set and the end of the log. Sessions end.
     /// 5. Append to the log, and commit.
     async fn rewrap(mut self, new: &MasterKey, clock: &Clock) -> Result<Recorded> {
         // 1.
@@ -73,6 +74,7 @@ impl Transaction<'_> {
             counts.insert(table.name.to_owned(), json!(rows));
         }
         // 4.
+        let old = self.master;
         let mut renewed = Transaction { master: new, verified: false, ..self };
         if let Sql::Writing(writing) = &mut renewed.sql {
             writing.under(new);
@@ -80,6 +82,8 @@ impl Transaction<'_> {
         renewed.set_meta(STAMP, &new.seal(STAMP, &stamp)?).await?;
         renewed.set_meta(LOG_KEY, &new.seal(LOG_KEY, log_key.as_ref())?).await?;
         renewed.authenticate_all(&last).await?;
+        renewed.rewrap_identity(old, new).await?;
+        renewed.end_sessions().await?;
         // 5.
         let detail = Value::Object(counts);
         let event = Event { kind: Kind::Admin, subject: "rewrap under another master key".into(), code: None, detail };
@@ -87,7 +91,7 @@ impl Transaction<'_> {
     }
 
     async fn verify_known(&mut self) -> Result<()> {
-        let known = [STAMP, ROWS, HEAD, CHECKPOINT, LOG_KEY, WITNESSED];
+        let known = [STAMP, ROWS, HEAD, CHECKPOINT, LOG_KEY, WITNESSED, IDENTITY];
         let rows = sqlx::query("SELECT name FROM meta").fetch_all(&mut *self.sql).await.map_err(failed("rewrap"))?;
         for row in rows {
             let name: String = row.try_get(0).map_err(failed("rewrap"))?;
@@ -369,7 +373,9 @@ mod tests {
         let tables: Vec<_> = rows.iter().map(|row| (row.get(0), row.get::<i64, _>(1) == 1)).collect();
         let mut known: Vec<_> = TABLES.iter().map(|table| (table.name.to_owned(), true)).collect();
         // In these, nothing but what `meta` holds hangs on the master key.
-        known.extend(["_sqlx_migrations", "leaves", "meta", "tiles"].map(|name| (name.to_owned(), false)));
+        known.extend(["_sqlx_migrations", "leaves", "meta", "nonces", "tiles"].map(|name| (name.to_owned(), false)));
+        // Which end.
+        known.push(("sessions".to_owned(), true));
         known.sort();
         assert_eq!(tables, known);
     }

@@ -89,6 +89,23 @@ async fn of_a_thousand_attestations_on_one_cookie_a_hundred_at_once_one_is_accep
 }
 
 #[tokio::test]
+async fn ten_thousand_half_open_sessions_end_neither_the_first_of_them_nor_an_accepted_one() {
+    let (world, document) = World::ready().await;
+    let [accepted, first] = [Guest::launch(&world, &document).await, Guest::launch(&world, &document).await];
+    accepted.attest().await;
+    // As many at once as the client keeps connections.
+    for _ in 0..625 {
+        let opened = (0..16).map(|_| world.kbs(Method::POST, "/v1/challenge", &[], vec![]));
+        let opened = futures_util::future::join_all(opened).await;
+        assert!(opened.iter().all(|answer| answer.status == 200));
+    }
+    first.attest().await;
+    for guest in [&accepted, &first] {
+        assert_eq!(guest.key(KEY).await, KEY_VALUE);
+    }
+}
+
+#[tokio::test]
 async fn stolen_cookie_or_token_gives_nothing_that_can_be_opened() {
     let (world, document) = World::ready().await;
     let victim = Guest::launch(&world, &document).await;

@@ -30,5 +30,6 @@ mod platforms;
 mod promotions;
 mod protocol;
 mod release;
+mod replicas;
 mod rewrap;
 mod world;

@@ -14,7 +14,7 @@ async fn challenge_is_that_of_the_protocol() {
     assert_eq!(answer.headers["content-type"], "application/json");
     let cookie = answer.headers["set-cookie"].to_str().unwrap();
     let id = cookie.strip_prefix("kbs-session-id=").unwrap().split(';').next().unwrap();
-    assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{cookie}");
+    assert!(id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{cookie}");
     let challenge = answer.json();
     assert_eq!(challenge["extra-params"], "");
     assert_eq!(challenge["nonce"].as_str().unwrap().len(), 44);

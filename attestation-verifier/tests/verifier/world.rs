@@ -6,12 +6,13 @@ use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use strongroom_artifact::{DataKey, HashAlgorithm, SigningKey};
 use strongroom_attestation_verifier::{Clock, Config, PublicIdentity, Service};
 use strongroom_devkit::amd::{Hierarchy, Vek, VekSpec};
 use strongroom_devkit::intel;
+use strongroom_devkit::postgres::Postgres;
 use strongroom_devkit::registry::{Config as RegistryConfig, RunningRegistry};
 use strongroom_devkit::vendors::Vendors;
 use strongroom_registry_client::{Access, PushOptions, Reference, RegistryClient, SignBy, push_model};
@@ -79,9 +80,56 @@ pub(crate) struct World {
     pub(crate) vendors: Option<Vendors>,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<strongroom_wire::Result<()>>>,
+    /// What several verifiers share; `None`: there is one, with a file.
+    pub(crate) database: Option<Postgres>,
+    others: Vec<Replica>,
+    /// Which verifier is asked: 0 the first, then the others.
+    asked: AtomicUsize,
+}
+
+/// Another verifier on the same database.
+struct Replica {
+    kbs: String,
+    admin: String,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<strongroom_wire::Result<()>>,
 }
 
 impl World {
+    /// As [`Self::ready`], with so many verifiers that share a PostgreSQL database. `None`, and the test says so, where there is no
+    /// PostgreSQL.
+    pub(crate) async fn ready_on_postgres(replicas: usize) -> Option<(Self, Vec<u8>)> {
+        let database = Postgres::of_test().unwrap()?;
+        database.sql("postgres", &["CREATE DATABASE strongroom"]).unwrap();
+        let mut world = Self::with_database(Trust::Amd, None, Some(database)).await;
+        for replica in 1..replicas {
+            let config = world.config_of(&format!("state-{replica}"), "master-key");
+            let ((identity, kbs, admin), stop, task) = Self::run(&config, &world.clock).await;
+            assert_eq!(identity, world.identity, "guests see one verifier");
+            world.others.push(Replica { kbs, admin, stop, task });
+        }
+        Some(world.set_up().await)
+    }
+
+    /// Whom guests and administrators ask from now on.
+    pub(crate) fn ask(&self, verifier: usize) {
+        self.asked.store(verifier, Ordering::SeqCst);
+    }
+
+    fn addresses(&self) -> (&str, &str) {
+        match self.asked.load(Ordering::SeqCst).checked_sub(1) {
+            None => (&self.kbs, &self.admin),
+            Some(other) => (&self.others[other].kbs, &self.others[other].admin),
+        }
+    }
+
+    /// Stops the last of the verifiers.
+    pub(crate) async fn stop_last(&mut self) {
+        let Replica { stop, task, .. } = self.others.pop().unwrap();
+        drop(stop);
+        task.await.unwrap().unwrap();
+    }
+
     /// A verifier of the test realm of a fresh chip, and a registry that it may use; no key, no policy, no model yet.
     pub(crate) async fn start() -> Self {
         Self::with(Trust::Amd, None).await
@@ -89,6 +137,10 @@ impl World {
 
     /// The same of that realm, which asks those vendors, if any.
     pub(crate) async fn with(trust: Trust, vendors: Option<Vendors>) -> Self {
+        Self::with_database(trust, vendors, None).await
+    }
+
+    async fn with_database(trust: Trust, vendors: Option<Vendors>, database: Option<Postgres>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let hierarchy = Hierarchy::shared().unwrap();
         let vek = hierarchy.issue(VekSpec::default()).unwrap();
@@ -108,7 +160,15 @@ impl World {
         std::fs::write(folder.path().join("root.pem"), pem).unwrap();
         let clock = Arc::new(AtomicU64::new(START));
         let registry_address = registry.addr().to_string();
-        let config = Self::config(folder.path(), root.is_some(), &registry_address, vendors.as_ref());
+        let text = Self::text(
+            folder.path(),
+            "master-key",
+            root.is_some(),
+            &registry_address,
+            vendors.as_ref(),
+            database.as_ref(),
+        );
+        let config = Config::parse(text.as_bytes()).unwrap();
         let (service, stop, task) = Self::run(&config, &clock).await;
         let http = HttpClient::new(&ServerTrust::Pin(service.0.pin.0), false).unwrap();
         Self {
@@ -127,6 +187,9 @@ impl World {
             vendors,
             stop: Some(stop),
             task: Some(task),
+            database,
+            others: Vec::new(),
+            asked: AtomicUsize::new(0),
         }
     }
 
@@ -179,13 +242,24 @@ impl World {
         document
     }
 
-    fn config(folder: &Path, test_root: bool, registry: &str, vendors: Option<&Vendors>) -> Config {
-        Config::parse(Self::text(folder, "master-key", test_root, registry, vendors).as_bytes()).unwrap()
+    /// The configuration with that folder of its state.
+    fn config_of(&self, state: &str, master_key: &str) -> Config {
+        let path = |name: &str| format!("state = '{}'", self.folder.path().join(name).display());
+        Config::parse(self.config_text(master_key).replace(&path("state"), &path(state)).as_bytes()).unwrap()
     }
 
-    fn text(folder: &Path, master_key: &str, test_root: bool, registry: &str, vendors: Option<&Vendors>) -> String {
+    fn text(
+        folder: &Path,
+        master_key: &str,
+        test_root: bool,
+        registry: &str,
+        vendors: Option<&Vendors>,
+        database: Option<&Postgres>,
+    ) -> String {
         let path = |name: &str| folder.join(name).display().to_string();
         let root = if test_root { format!("test-root = '{}'\n", path("root.pem")) } else { String::new() };
+        let database = database.map(|database| format!("database = '{}'\n", database.url("strongroom")));
+        let root = database.unwrap_or_default() + &root;
         let endorsements = vendors.map(Vendors::url);
         let endorsements =
             endorsements.map(|url| format!("[endorsements]\nkds = '{url}'\npcs = '{url}'\nplain-http = true\n"));
@@ -202,7 +276,8 @@ impl World {
     /// The configuration file of this verifier, with this file of its folder as the master key.
     pub(crate) fn config_text(&self, master_key: &str) -> String {
         let registry = self.registry.addr().to_string();
-        Self::text(self.folder.path(), master_key, self.root.is_some(), &registry, self.vendors.as_ref())
+        let (vendors, database) = (self.vendors.as_ref(), self.database.as_ref());
+        Self::text(self.folder.path(), master_key, self.root.is_some(), &registry, vendors, database)
     }
 
     /// The same, parsed.
@@ -212,8 +287,7 @@ impl World {
 
     /// Another service on the state that this one runs on.
     pub(crate) async fn second(&self) -> strongroom_wire::Result<Service> {
-        let config = Self::config(self.folder.path(), true, &self.registry.addr().to_string(), None);
-        Service::start(&config, Clock::system()).await
+        Service::start(&self.config_with("master-key"), Clock::system()).await
     }
 
     async fn run(
@@ -430,7 +504,8 @@ impl World {
         body: Vec<u8>,
         authorization: Option<&str>,
     ) -> Answer {
-        let mut request = Request::builder().method(method).uri(format!("https://{}/admin/v1/{path}", self.admin));
+        let mut request =
+            Request::builder().method(method).uri(format!("https://{}/admin/v1/{path}", self.addresses().1));
         if let Some(authorization) = authorization {
             request = request.header("authorization", authorization);
         }
@@ -444,7 +519,7 @@ impl World {
 
     /// A request to the KBS protocol's socket.
     pub(crate) async fn kbs(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
-        let mut request = Request::builder().method(method).uri(format!("https://{}{path}", self.kbs));
+        let mut request = Request::builder().method(method).uri(format!("https://{}{path}", self.addresses().0));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

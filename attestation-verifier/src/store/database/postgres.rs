@@ -139,7 +139,7 @@ pub(super) async fn made(connection: &mut AnyConnection) -> Result<()> {
 /// In one round trip. The tables are locked against whoever would change them or their triggers meanwhile.
 pub(super) fn begin_writing() -> String {
     let authenticated = TABLES.iter().map(|table| table.name);
-    let tables = authenticated.chain(["meta", "leaves", "tiles"]).collect::<Vec<_>>().join(", ");
+    let tables = authenticated.chain(["meta", "leaves", "tiles", "nonces", "sessions"]).collect::<Vec<_>>().join(", ");
     format!("BEGIN; SELECT pg_advisory_xact_lock({WRITING}); LOCK TABLE {tables} IN ROW EXCLUSIVE MODE")
 }
 

@@ -164,22 +164,6 @@ pub(super) fn rows() -> Vec<Row> {
             }),
         ),
         row(
-            "session",
-            "the first of 10,000 half-open ones",
-            "attest",
-            "session-unknown",
-            attempt!(world, document => async move {
-                let first = Guest::launch(world, document).await;
-                // As many at once as the client keeps connections.
-                for _ in 0..625 {
-                    let opened = (0..16).map(|_| world.kbs(Method::POST, "/v1/challenge", &[], vec![]));
-                    let opened = futures_util::future::join_all(opened).await;
-                    assert!(opened.iter().all(|answer| answer.status == 200));
-                }
-                first.post(&first.attestation()).await
-            }),
-        ),
-        row(
             "nonce",
             "a second time, by the guest that used it",
             "attest",

@@ -1,0 +1,30 @@
+//! Endorsements, with the bytes that they were given as: who verifies them again later is given the same.
+
+use strongroom_appraisal::Endorsements;
+use strongroom_wire::Result;
+
+/// What vendors vouch with, as a guest or a vendor gave it. Nothing in it is trusted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Given {
+    parsed: Endorsements,
+    raw: Vec<Vec<u8>>,
+}
+
+impl Given {
+    /// Adds some, as [`Endorsements::add`] does.
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> Result<()> {
+        self.parsed.add(bytes)?;
+        self.raw.push(bytes.to_vec());
+        Ok(())
+    }
+
+    /// What evidence is verified with.
+    pub(crate) const fn parsed(&self) -> &Endorsements {
+        &self.parsed
+    }
+
+    /// All that was added, in its order.
+    pub(crate) fn raw(&self) -> &[Vec<u8>] {
+        &self.raw
+    }
+}

@@ -372,6 +372,39 @@ async fn azure_guest_on_tdx_gets_its_key() {
     assert_eq!((&workload["tdx"]["status"], workload.get("snp")), (&json!("UpToDate"), None));
 }
 
+/// A verifier that knows nothing of an accepted session but what is in the store, and whom no vendor answers, releases its key.
+async fn goes_on(mut world: World, cookie: String) {
+    let asked = world.vendors().asked().len();
+    std::fs::remove_dir_all(world.folder.path().join("state/endorsements")).unwrap();
+    world.restart().await;
+    let fetched =
+        world.kbs(http::Method::GET, &format!("/kbs/v0/resource/{KEY}"), &[("cookie", &cookie)], vec![]).await;
+    assert_eq!(fetched.status, 200, "{}", String::from_utf8_lossy(&fetched.body));
+    assert_eq!(world.vendors().asked().len(), asked);
+}
+
+#[tokio::test]
+async fn session_of_every_platform_is_verified_again_by_what_is_kept_of_it() {
+    let (world, document) = World::ready_for_tdx().await;
+    let guest = tdx(&world, &document).await;
+    assert_eq!(guest.post(&shown(&guest, &quote(&guest))).await.status, 200);
+    let cookie = guest.cookie;
+    goes_on(world, cookie).await;
+
+    let (world, document) = World::ready_for_azure_on_snp().await;
+    let (guest, mut azure) = launch_azure("az-snp-vtpm", &world, &document).await;
+    azure.brings_vcek = false;
+    assert_eq!(guest.post(&azure.shown(&guest)).await.status, 200);
+    let cookie = guest.cookie;
+    goes_on(world, cookie).await;
+
+    let (world, document) = World::ready_for_azure_on_tdx().await;
+    let (guest, azure) = launch_azure("az-tdx-vtpm", &world, &document).await;
+    assert_eq!(guest.post(&azure.shown(&guest)).await.status, 200);
+    let cookie = guest.cookie;
+    goes_on(world, cookie).await;
+}
+
 #[tokio::test]
 async fn azure_guest_refused_for_each_thing_that_is_not_as_it_was_approved() {
     let (snp, snp_document) = World::ready_for_azure_on_snp().await;

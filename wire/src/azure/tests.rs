@@ -128,6 +128,10 @@ fn document_parses_and_one_other_member_is_refused() {
         vcek: Some(vec![2]),
     };
     assert_eq!(parsed, want);
+    for td_quote in [None, Some(vec![6])] {
+        let evidence = Evidence { td_quote, ..want.clone() };
+        assert_eq!(Evidence::parse(&evidence.to_json().unwrap()).unwrap(), evidence);
+    }
     for (pointer, value, code) in [
         ("/version", json!(3), Code::VersionUnsupported),
         ("/hcl_report", json!("!"), Code::Malformed),

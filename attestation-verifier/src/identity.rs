@@ -5,6 +5,7 @@ use crate::private_file;
 use crate::state_lock::StateLock;
 use crate::store::{Store, StoredIdentity};
 use crate::token_keys::{self, TokenKeys};
+use std::ffi::OsStr;
 use std::fs::remove_file;
 use std::path::{Path, PathBuf};
 use strongroom_tlog::NoteVerifier;
@@ -138,6 +139,12 @@ impl Files {
             .got(String::from_utf8_lossy(&stamp))
             .want(realm))
     }
+}
+
+/// Whether a file of that name in the state folder is part of the identity.
+pub(crate) fn is_part(name: &OsStr) -> bool {
+    let name = name.to_str().unwrap_or_default();
+    matches!(name, "realm" | "tls.pem" | "tls-key.pem" | "token-key.pem") || token_keys::made(name).is_some()
 }
 
 fn exists(path: &Path) -> Result<bool> {

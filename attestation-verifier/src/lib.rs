@@ -16,6 +16,7 @@ mod admin_log;
 mod attest;
 mod audit;
 mod authorization;
+mod backup;
 mod budget;
 mod clock;
 pub mod config;
@@ -46,6 +47,7 @@ mod vendors;
 
 pub use admin::Change;
 pub use admin_gate::Role;
+pub use backup::backup;
 pub use clock::Clock;
 pub use config::Config;
 pub use identity::{Identity, PublicIdentity};

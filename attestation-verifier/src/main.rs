@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use strongroom_attestation_verifier::config::LogFormat;
-use strongroom_attestation_verifier::{Clock, Config, Rewrap, Service, public_identity, rewrap};
+use strongroom_attestation_verifier::{Clock, Config, Rewrap, Service, backup, public_identity, rewrap};
 use strongroom_transport::{install_crypto, shutdown_signal};
 use strongroom_wire::{Code, Refusal, Result};
 use tracing_subscriber::EnvFilter;
@@ -30,6 +30,10 @@ struct Arguments {
     /// failed, it goes on when run again. The key that the store is under is refused
     #[arg(long, value_name = "FILE", conflicts_with_all = ["check", "identity"])]
     rewrap: Option<PathBuf>,
+    /// Copy the state into FOLDER, which is made, and exit; the service may run. The copy is a `state` as the one in the configuration:
+    /// on another machine, name it there and bring the master key. A store in PostgreSQL is copied by `pg_dump`
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["check", "identity", "rewrap"])]
+    backup: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -56,6 +60,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         let identity = serde_json::to_string(&runtime.block_on(public_identity(&config))?)
             .map_err(|e| Refusal::new(Code::Internal, "identity").because(e))?;
         return writeln!(std::io::stdout(), "{identity}").map_err(|e| Refusal::io("stdout", &e));
+    }
+    if let Some(folder) = &arguments.backup {
+        return runtime.block_on(backup(&config, folder));
     }
     let filter =
         EnvFilter::try_new(&config.log).map_err(|e| Refusal::new(Code::ConfigurationInvalid, "`log`").because(e))?;

@@ -95,8 +95,7 @@ impl TokenKeys {
         for entry in read_dir(&folder).map_err(io)? {
             let path = entry.map_err(io)?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let made = name.strip_prefix(NAME).and_then(|rest| rest.strip_suffix(".pem"));
-            if let Some(made) = made.and_then(|made| made.parse().ok()) {
+            if let Some(made) = made(name) {
                 signers.push(Dated { signer: Arc::new(read(&private_file::load(&path)?)?), made });
             }
         }
@@ -207,6 +206,11 @@ impl TokenKeys {
         *keys = Keys::of(keys.signers.iter().cloned().chain([new]).collect())?;
         Ok(())
     }
+}
+
+/// When the key in a file of that name was made, where it is one after the first.
+pub(crate) fn made(name: &str) -> Option<UnixTime> {
+    name.strip_prefix(NAME)?.strip_suffix(".pem")?.parse().ok()
 }
 
 /// A key and when it was made.

@@ -80,6 +80,11 @@ impl Postgres {
         format!("postgres:///{database}?host={}&user={USER}", self.folder.path().display())
     }
 
+    /// Its folder, in which the programs of every such server may write.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Starts the server that was killed, or another time.
     ///
     /// # Errors

@@ -227,6 +227,16 @@ impl Database {
         }
     }
 
+    /// Copies a file into an empty one, as it is at one moment, beside whoever has it open.
+    ///
+    /// # Errors
+    /// `store-failed`; `configuration-invalid`: `copy` is not text.
+    pub(crate) async fn copy_into(&self, copy: &Path) -> Result<()> {
+        let invalid = || Refusal::new(Code::ConfigurationInvalid, "path of a copy").got(copy.display()).want("text");
+        let vacuum = sqlx::query("VACUUM INTO $1").bind(copy.to_str().ok_or_else(invalid)?);
+        vacuum.execute(&self.pool(false)?).await.map(drop).map_err(failed("copying"))
+    }
+
     /// What writes all rows anew, so that what was deleted is in no file of the database any more.
     pub(super) const fn rewriting(&self) -> &'static [&'static str] {
         match self {

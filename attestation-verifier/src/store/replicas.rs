@@ -314,6 +314,31 @@ async fn store_is_put_under_another_master_key_while_no_verifier_has_it_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dump_opens_on_another_server_with_the_master_key_and_with_no_other() {
+    let Some(server) = Server::start() else { return };
+    let Some(mut other) = Server::start() else { return };
+    let store = server.open().await;
+    policy_and_key(&store).await;
+    record(&store, 1).await.unwrap();
+    let dump = server.postgres.folder().join("dump").display().to_string();
+    server.postgres.client("pg_dump", &["-Fc", "-n", "strongroom", "-f", &dump, "strongroom"]).unwrap();
+    record(&store, 2).await.unwrap();
+    other.postgres.client("pg_restore", &["-d", "strongroom", &dump]).unwrap();
+    assert_eq!(code(other.open_in(Realm::Vendor).await), Some(Code::KeyMissing));
+    std::fs::copy(server.folder.path().join("master"), other.folder.path().join("master")).unwrap();
+    let restored = other.open().await;
+    assert_eq!(record(&restored, 3).await.unwrap().seq(), 2);
+    let mut transaction = restored.begin().await.unwrap();
+    let stored = transaction.key(&id("a/b/c")).await.unwrap();
+    assert_eq!(restored.open_key(&stored).unwrap().as_slice(), b"one");
+    drop(transaction);
+    drop(restored);
+    other.folder = tempfile::tempdir().unwrap();
+    private_file::create(&other.folder.path().join("master"), &[1; 32]).unwrap();
+    assert_eq!(code(other.open_in(Realm::Vendor).await), Some(Code::KeyInvalid));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn server_that_does_not_keep_what_was_committed_refused() {
     let Some(mut server) = Server::start() else { return };
     assert_eq!(code(server.open_in(Realm::Vendor).await), None);

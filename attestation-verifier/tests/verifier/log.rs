@@ -25,7 +25,10 @@ use strongroom_wire::merkle::leaf_hash;
 use zeroize::Zeroizing;
 
 /// All leaves of the log, once they are proved to be those of a tree that its key signed.
-async fn verified(get: impl AsyncFn(&str) -> Vec<u8>, key: NoteVerifier) -> (Vec<Vec<u8>>, Tiles, VerifiedCheckpoint) {
+pub(crate) async fn verified(
+    get: impl AsyncFn(&str) -> Vec<u8>,
+    key: NoteVerifier,
+) -> (Vec<Vec<u8>>, Tiles, VerifiedCheckpoint) {
     let note = SignedNote::parse(&get("log/checkpoint").await).unwrap();
     let checkpoint = Trust::new(key, Vec::new(), 0).unwrap().verify(&note).unwrap();
     let (mut leaves, mut tiles) = (Vec::new(), Tiles::default());
@@ -137,13 +140,13 @@ async fn store_from_before_the_transparency_log_refused() {
 }
 
 /// The service as a process, which a test kills.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    admin: String,
+    pub(crate) admin: String,
 }
 
 impl Process {
-    fn start(config: &Path) -> Self {
+    pub(crate) fn start(config: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom-verifier"));
         command.arg("--config").arg(config);
         Self::spawn(command)
@@ -159,13 +162,13 @@ impl Process {
         Self { child, admin }
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         kill_process(Pid::from_child(&self.child), Signal::KILL).unwrap();
         self.child.wait().unwrap();
     }
 }
 
-async fn call(
+pub(crate) async fn call(
     http: &HttpClient,
     admin: &str,
     token: &str,
@@ -255,7 +258,7 @@ async fn nothing_that_was_answered_is_lost_however_often_the_service_is_killed()
 }
 
 /// Stored keys and recorded calls by number, of a log that is verified whole.
-async fn stored_and_recorded(
+pub(crate) async fn stored_and_recorded(
     process: &Process,
     http: &HttpClient,
     token: &str,

@@ -344,6 +344,10 @@ impl World {
         self.clock.fetch_add(seconds, Ordering::SeqCst);
     }
 
+    pub(crate) fn set_back(&self, seconds: u64) {
+        self.clock.fetch_sub(seconds, Ordering::SeqCst);
+    }
+
     pub(crate) fn now(&self) -> u64 {
         self.clock.load(Ordering::SeqCst)
     }

@@ -3,7 +3,8 @@
 use super::promotions;
 use crate::progress::{Progress, Transfer};
 use crate::registry::{CacheArguments, RegistryArguments};
-use crate::{block_on, evidence, files, output, trust};
+use crate::trust::TrustArguments;
+use crate::{block_on, evidence, files, output};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -25,9 +26,8 @@ pub(crate) struct Pull {
     reference: Reference,
     /// Where the files go: a directory that does not exist yet, or is empty.
     out: PathBuf,
-    /// Who may sign this model.
-    #[arg(long, value_name = "FILE")]
-    trust: PathBuf,
+    #[command(flatten)]
+    trust: TrustArguments,
     /// The data key of a sealed model: 32 raw bytes, or 64 hex digits; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
@@ -42,9 +42,8 @@ pub(crate) struct Pull {
 pub(crate) struct Verify {
     /// `host[:port]/repo[:tag|@sha256:…]`.
     reference: Reference,
-    /// Who may sign this model.
-    #[arg(long, value_name = "FILE")]
-    trust: PathBuf,
+    #[command(flatten)]
+    trust: TrustArguments,
     #[command(flatten)]
     registry: RegistryArguments,
 }
@@ -133,14 +132,14 @@ const fn key_of(credential: &Credential) -> Option<Sha256> {
 }
 
 pub(super) fn verify(arguments: &Verify, json: bool) -> Result<()> {
-    let trust = trust::load(&arguments.trust)?;
+    let trust = arguments.trust.load(&arguments.reference.name())?;
     let client = arguments.registry.client(&arguments.reference)?;
     let model = block_on(verify_model(&client, &arguments.reference, &trust, evidence::now()))?;
     Answer::of(&arguments.reference, &model).print(json)
 }
 
 pub(super) fn pull(arguments: &Pull, json: bool) -> Result<()> {
-    let trust = trust::load(&arguments.trust)?;
+    let trust = arguments.trust.load(&arguments.reference.name())?;
     let key = arguments.key_file.as_deref().map(files::read_data_key).transpose()?;
     let client = arguments.registry.client_with(&arguments.reference, arguments.cache.open()?)?;
     let answer = block_on(async {

@@ -102,3 +102,51 @@ fn model_that_an_identity_signs_wants_a_key_for_the_statement_over_sealed_files_
     }
     publisher.verify("embed:v1", "trust.toml").refused(3, "registry-not-found");
 }
+
+#[test]
+fn model_promoted_under_the_policy_that_is_asked_for_accepted_and_under_another_or_none_refused() {
+    let publisher = Publisher::new();
+    let pushed = publisher.push("embed:v1", &["--no-seal"]).done().json();
+    let [trust, release, other] = ["trust.toml", "release.toml", "other.toml"].map(|name| publisher.path(name));
+    for (path, text) in [(&release, "one"), (&other, "another")] {
+        std::fs::write(path, text).unwrap();
+    }
+    let verify = |more: &[&str]| {
+        let reference = publisher.reference("embed:v1");
+        let first = ["model", "verify", &reference, "--trust", text(&trust), "--plain-http", "--json"];
+        strongroom(first.iter().chain(more))
+    };
+    verify(&[]).done();
+    verify(&["--policy", text(&release)]).refused(2, "usage");
+
+    let signed = std::fs::read_to_string(&trust).unwrap();
+    let promoter = std::fs::read_to_string(publisher.path("stranger.pub")).unwrap();
+    let demand = |more: &str| {
+        let promoter = format!("[[rule.promotion.promoter]]\nname = \"p\"\nkey = \"\"\"{promoter}\"\"\"\n");
+        let demand = format!("{signed}[rule.promotion]\nenvironment = \"production\"\n{more}{promoter}");
+        std::fs::write(&trust, demand).unwrap();
+    };
+    demand("");
+    let promote = |more: &[&str]| {
+        let reference = publisher.reference(&format!("embed@{}", pushed["manifest"].as_str().unwrap()));
+        let key = publisher.path("stranger.key");
+        let first = ["model", "promote", &reference, "--to", "production", "--sign-key", text(&key), "--plain-http"];
+        strongroom(first.iter().chain(more)).done();
+    };
+    promote(&["--policy", text(&release)]);
+    verify(&[]).done();
+    let verified = verify(&["--policy", text(&release)]).done().json();
+    assert_eq!(verified["promotion"]["policy"], strongroom_wire::digest::Sha256::of(b"one").to_string());
+    verify(&["--policy", text(&other)]).refused(1, "promotion-policy-mismatch");
+    publisher
+        .pull("embed:v1", "out", "trust.toml", &["--policy", text(&other)])
+        .refused(1, "promotion-policy-mismatch");
+    publisher.pull("embed:v1", "out", "trust.toml", &["--policy", text(&release)]).done();
+    // The trust file has a word in it too.
+    demand(&format!("policy = \"{}\"\n", strongroom_wire::digest::Sha256::of(b"another")));
+    verify(&["--policy", text(&release)]).refused(1, "promotion-policy-mismatch");
+    demand("");
+    promote(&[]);
+    verify(&[]).done();
+    verify(&["--policy", text(&release)]).refused(1, "promotion-policy-mismatch");
+}

@@ -2,6 +2,7 @@
 
 use super::Publisher;
 use crate::run::{Run, binary, finished, text};
+use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::BuildHasher as _;
@@ -107,6 +108,51 @@ fn pull_killed_at_any_moment_leaves_no_wrong_file_and_the_last_one_is_whole() {
     finished(pull(&publisher, &cache).output().unwrap()).done();
     publisher.assert_same("out");
     assert!(!publisher.path(".out.strongroom-partial").exists());
+}
+
+#[test]
+fn reseal_that_was_killed_leaves_nothing_plain_and_no_model_and_the_next_one_is_whole() {
+    let publisher = Publisher::new();
+    let bytes: Vec<u8> = (0..20_u32 << 20).map(|i| (i / 253).to_le_bytes()[0]).collect();
+    fs::write(publisher.path("model/onnx/model.onnx"), &bytes).unwrap();
+    publisher.push("embed:v1", &["--no-seal"]).done();
+    let [scratch, trust, sign, key] =
+        ["scratch", "trust.toml", "release.key", "new.key"].map(|name| publisher.path(name));
+    fs::create_dir(&scratch).unwrap();
+    let reseal = || {
+        let (from, to) = (publisher.reference("embed:v1"), publisher.reference("embed:v2"));
+        let mut reseal = binary();
+        reseal.args(["model", "reseal", &from, &to, "--trust", text(&trust), "--sign-key", text(&sign)]);
+        reseal.args(["--key-id", "models/embed/v2", "--new-key-file", text(&key), "--scratch", text(&scratch)]);
+        reseal.args(["--no-cache", "--plain-http", "--json"]);
+        reseal
+    };
+    let faults = publisher.registry.faults();
+    let (weights, gate) = (Sha256::of(&bytes), Gate::closed());
+    faults.set(Target::Blob(weights), Times::Always, Fault::StallAt { at: 12 << 20, gate });
+    let mut child = reseal().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let sealed = || fs::read_dir(&scratch).unwrap().map(|entry| entry.unwrap().path()).collect::<BTreeSet<_>>();
+    let length = || sealed().iter().filter_map(|path| Some(fs::metadata(path).ok()?.len())).max().unwrap_or(0);
+    let until = Instant::now() + Duration::from_secs(60);
+    while length() < 10 << 20 {
+        assert!(Instant::now() < until, "nothing was sealed");
+        assert!(child.try_wait().unwrap().is_none(), "ended by itself");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    faults.clear();
+    publisher.verify("embed:v2", "trust.toml").refused(3, "registry-not-found");
+    // A run of one byte is as long as 253, and random bytes have none of 16.
+    let plain = |bytes: &[u8]| bytes.chunk_by(|a, b| a == b).any(|run| run.len() >= 16);
+    assert!(plain(&bytes));
+    let left = sealed();
+    assert!(left.iter().all(|path| !plain(&fs::read(path).unwrap())) && !left.is_empty(), "{left:?}");
+
+    finished(reseal().output().unwrap()).done();
+    publisher.pull("embed:v2", "out", "trust.toml", &["--key-file", text(&key)]).done();
+    publisher.assert_same("out");
+    assert_eq!(sealed(), left, "the next one cleans up after itself alone");
 }
 
 /// From 0 to 1.

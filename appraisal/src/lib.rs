@@ -7,6 +7,7 @@
 //!
 //! This crate does not open a socket or a file, read a clock, keep state, or decide what to do with a verdict.
 
+mod allowance;
 mod appraisal;
 pub mod azure;
 mod certificate;
@@ -30,6 +31,7 @@ pub mod tdx;
 mod trace;
 mod window;
 
+pub use allowance::{Allowance, Rate};
 pub use appraisal::{Appraisal, Expected, Verdict, VerifiedEnclave};
 pub use corim::{CorimImport, CorimPlatform, CorimSigner};
 pub use document_key::DocumentKey;

@@ -9,6 +9,9 @@
 //! tcb = { at-least = { bootloader = 3, tee = 0, snp = 8, microcode = 115 } }
 //! product = { exactly = "Milan" }
 //! chip = { any = { because = "…" } }
+//! [release]                          # how often the key may be released; absent: as often as it is asked for
+//! rate = "10/minute"
+//! max-releases = 1000                # ever
 //! [[release.trust.rule]]             # a trust file
 //! repository = "registry.example/models/*"
 //! [[release.trust.rule.signer]]
@@ -19,6 +22,7 @@
 //! It has no section `[model]`: which models count is decided by their signers.
 
 use crate::UnixTime;
+use crate::allowance::{Allowance, Rate};
 use crate::inventory::{InventorySource, VerifiedInventory};
 use crate::policy::{AzurePolicy, Platforms, Policy, SnpPolicy, TdxPolicy};
 use crate::reference_values::{ReferenceSource, VerifiedReferenceValues};
@@ -33,6 +37,7 @@ use strongroom_wire::{Code, Refusal, Result, document, limits};
 pub struct ReleasePolicy {
     appraisal: Policy,
     trust: TrustFile,
+    allowance: Allowance,
 }
 
 #[derive(Deserialize)]
@@ -55,9 +60,13 @@ struct Document {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Release {
     trust: TrustFile,
+    #[serde(default)]
+    rate: Option<String>,
+    #[serde(default)]
+    max_releases: Option<u64>,
 }
 
 impl ReleasePolicy {
@@ -69,7 +78,9 @@ impl ReleasePolicy {
         let document: Document = document::parse_toml(toml, "release policy", limits::POLICY, Code::PolicyInvalid)?;
         let Document { version, snp, tdx, azure_snp_vtpm, azure_tdx_vtpm, reference_values, inventory, release } =
             document;
-        let (platforms, trust) = (Platforms { snp, tdx, azure_snp_vtpm, azure_tdx_vtpm }, release.trust);
+        let Release { trust, rate, max_releases: most } = release;
+        let allowance = Allowance { rate: rate.as_deref().map(Rate::parse).transpose()?, most };
+        let platforms = Platforms { snp, tdx, azure_snp_vtpm, azure_tdx_vtpm };
         trust.verify_shape().map_err(|refusal| Refusal { code: Code::PolicyInvalid, ..refusal })?;
         // A document does not contain its own digest, and no other one's promotions count here.
         if trust.rules.iter().any(|rule| rule.promotion.as_ref().is_some_and(|promotion| promotion.policy.is_some())) {
@@ -79,7 +90,7 @@ impl ReleasePolicy {
         }
         let appraisal = Policy::of_platforms(version, platforms, (reference_values, inventory), Sha256::of(toml))?;
         appraisal.fixes_software()?;
-        Ok(Self { appraisal, trust })
+        Ok(Self { appraisal, trust, allowance })
     }
 
     /// The release policy with every value and machine that it takes from signed documents
@@ -98,7 +109,7 @@ impl ReleasePolicy {
     ) -> Result<Self> {
         let appraisal = self.appraisal.with_verified_inventories(inventories, now)?;
         let appraisal = appraisal.with_verified_values(reference_values, now)?;
-        Ok(Self { appraisal, trust: self.trust.clone() })
+        Ok(Self { appraisal, ..self.clone() })
     }
 
     /// What a guest and its platform must be.
@@ -109,6 +120,11 @@ impl ReleasePolicy {
     /// Who must have signed the model.
     pub const fn trust(&self) -> &TrustFile {
         &self.trust
+    }
+
+    /// How often the key may be released.
+    pub const fn allowance(&self) -> &Allowance {
+        &self.allowance
     }
 
     /// SHA-256 of the whole document.
@@ -153,6 +169,21 @@ mod tests {
             };
             let text: String = text().lines().map(left_open).collect();
             assert_eq!(code(&text), Some(Code::NoReferenceValues), "{open}");
+        }
+    }
+
+    #[test]
+    fn policy_says_how_often_a_key_may_be_released_or_does_not() {
+        let parse = |more: &str| {
+            ReleasePolicy::parse(
+                text().replace("[[release.trust.rule]]", &format!("{more}[[release.trust.rule]]")).as_bytes(),
+            )
+        };
+        assert_eq!(*parse("").unwrap().allowance(), Allowance::default());
+        let allowance = *parse("[release]\nrate = \"10/minute\"\nmax-releases = 7\n").unwrap().allowance();
+        assert_eq!(allowance, Allowance { rate: Some(Rate { most: 10, seconds: 60 }), most: Some(7) });
+        for bad in ["rate = \"0/minute\"", "rate = 10", "max-releases = -1", "max-releases = \"7\""] {
+            assert_eq!(parse(&format!("[release]\n{bad}\n")).unwrap_err().code, Code::PolicyInvalid, "{bad}");
         }
     }
 

@@ -15,7 +15,6 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use bytes::{Bytes, BytesMut};
 use call::{Access, Call};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode, Uri};
@@ -30,16 +29,17 @@ use strongroom_transport::{PeerAddr, PeerCertificates, read_body};
 use strongroom_wire::bytes::to_base64;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Fault, Refusal, Result, document, limits};
-use zeroize::Zeroize as _;
 
 use crate::Verifier;
 use crate::admin_gate::{Caller, Permitted, Role};
 use crate::admin_log;
 use crate::audit::Kind;
 use crate::budget::Rate;
+use crate::erased::Erased;
+use crate::key_values::Rewrapped;
 use crate::promotions;
 use crate::routes::{self, to_the_end};
-use crate::store::{Put, Transaction};
+use crate::store::{NewKey, Put, Transaction};
 use crate::trail::Trail;
 
 /// The longest body of any call: a signed document is longer than a release policy, and that than a key.
@@ -51,6 +51,13 @@ pub(crate) const CHANGES: Rate = Rate { burst: 1000, interval: 1 };
 /// The routes of the admin API, and health.
 pub(crate) fn admin(verifier: Arc<Verifier>) -> Router {
     Router::new().route("/healthz", get(|| async { "ok\n" })).fallback(handle).with_state(verifier)
+}
+
+/// What a call takes of a custody, had before its transaction begins.
+enum Prepared {
+    Nothing,
+    New(NewKey),
+    Rewrapped(Rewrapped),
 }
 
 /// What a call comes to.
@@ -66,11 +73,13 @@ struct Done {
     answer: Answer,
     /// What signs tokens from then on.
     signer: Option<TokenSigner>,
+    /// Whether it took a value out of the store that must not be left in its files.
+    erases: bool,
 }
 
 impl From<Answer> for Done {
     fn from(answer: Answer) -> Self {
-        Self { answer, signer: None }
+        Self { answer, signer: None, erases: false }
     }
 }
 
@@ -95,22 +104,6 @@ async fn handle(State(verifier): State<Arc<Verifier>>, request: Request) -> Resp
     }
 }
 
-/// A body that may be a key: erased when it was dealt with.
-struct Body(BytesMut);
-
-impl Body {
-    fn of(bytes: Bytes) -> Self {
-        // The bytes that were read, not a copy of them; they are shared with nobody.
-        Self(bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared.as_ref())))
-    }
-}
-
-impl Drop for Body {
-    fn drop(&mut self) {
-        self.0.as_mut().zeroize();
-    }
-}
-
 /// What was asked, as it was asked.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
@@ -127,7 +120,7 @@ async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
     let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
     // First the body: an answer to a peer that is still sending is lost with the connection. What nobody sent whole is no
     // call, and is not written down: who is not let in must not be able to fill the log.
-    let body = Body::of(read_body(body, LONGEST, "body").await?);
+    let body = Erased::of(read_body(body, LONGEST, "body").await?);
     let mut trail = Trail::new(Kind::Admin, format!("{} {}", parts.method, parts.uri.path()));
     trail.note("peer", peer.map(|peer| peer.to_string()));
 
@@ -142,7 +135,7 @@ async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
     };
     trail.note("administrator", administrator.person());
     // 2.
-    let asked = Asked { method: &parts.method, uri: &parts.uri, body: &body.0 };
+    let asked = Asked { method: &parts.method, uri: &parts.uri, body: body.expose() };
     let permitted = administrator.permit(Role::Viewer).and_then(|_| {
         let call = Call::parse(asked.method, asked.uri)?;
         let permitted = administrator.permit(call.access().role())?;
@@ -201,6 +194,18 @@ struct Ready<'a> {
 }
 
 impl Verifier {
+    /// What a call takes of a custody: no transaction waits for one.
+    ///
+    /// # Errors
+    /// Those of [`Verifier::new_key`] and [`Verifier::rewrapped`].
+    async fn prepare(&self, call: &Call, body: &[u8]) -> Result<Prepared> {
+        match call {
+            Call::PutKey(id, _) => self.new_key(id, body).await.map(Prepared::New),
+            Call::RotateKey(id) => self.rewrapped(id).await.map(Prepared::Rewrapped),
+            _ => Ok(Prepared::Nothing),
+        }
+    }
+
     /// # Errors
     /// `busy`: they changed as much as one person may for now.
     fn spend_change(&self, permitted: Permitted<'_>) -> Result<()> {
@@ -220,20 +225,24 @@ impl Verifier {
         call: Call,
         trail: &mut Trail,
     ) -> Result<Ready<'_>> {
+        let prepared = match &call {
+            Call::ApproveChange(id, _) => self.prepare_change(id).await?,
+            call => self.prepare(call, asked.body).await?,
+        };
         let mut store = self.store.begin().await?;
         let now = self.clock.now();
         let done = match call {
             Call::ApproveChange(id, digest) => {
                 let pending = store.approve_change(&id, digest, permitted.person(), now).await?;
                 trail.note("change", &pending.change);
-                self.approved(permitted, &mut store, &pending, trail, now).await?
+                self.approved(permitted, &mut store, &pending, prepared, trail, now).await?
             }
             Call::RejectChange(id) => {
                 let change = store.reject_change(&id, now).await?;
                 trail.note("change", &change);
                 Answer::Json(StatusCode::OK, json!(change)).into()
             }
-            call => self.administer(permitted, &mut store, asked, call, trail, now).await?,
+            call => self.administer(permitted, &mut store, asked, (call, prepared), trail, now).await?,
         };
         Ok(Ready { store, done, now })
     }
@@ -247,6 +256,9 @@ impl Verifier {
             Some(signer) => self.tokens.change_to(signer, self.clock.now())?,
             None => {}
         }
+        if done.erases {
+            self.store.forget_erased().await;
+        }
         Ok(done.answer)
     }
 
@@ -256,13 +268,13 @@ impl Verifier {
         permitted: Permitted<'_>,
         store: &mut Transaction<'_>,
         asked: Asked<'_>,
-        call: Call,
+        (call, prepared): (Call, Prepared),
         trail: &mut Trail,
         now: UnixTime,
     ) -> Result<Done> {
         trail.note("call", if call.is_public() { json!({ "digest": Sha256::of(asked.body) }) } else { json!({}) });
         let noted = call.noted();
-        let done = self.called(permitted, store, call, asked.body, now).await?;
+        let done = self.called(permitted, store, (call, prepared), asked.body, now).await?;
         if let (Some(name), Answer::Json(_, kept)) = (noted, &done.answer) {
             trail.note(name, kept);
         }
@@ -276,22 +288,34 @@ impl Verifier {
         &self,
         _: Permitted<'_>,
         store: &mut Transaction<'_>,
-        call: Call,
+        (call, prepared): (Call, Prepared),
         body: &[u8],
         now: UnixTime,
     ) -> Result<Done> {
         let json = |body: Value| Ok(Answer::Json(StatusCode::OK, body).into());
         match call {
-            Call::PutKey(..) if body.is_empty() => {
-                Err(Refusal::new(Code::KeyInvalid, "key").got("no bytes").want("at least one"))
+            Call::PutKey(id, tags) => {
+                let Prepared::New(new) = prepared else { return Err(Refusal::new(Code::Internal, "a key to store")) };
+                match store.store_key(&id, new, tags, now).await? {
+                    Put::Created(metadata) => Ok(Answer::Json(StatusCode::CREATED, json!(metadata)).into()),
+                    Put::Unchanged(metadata) => json(json!(metadata)),
+                }
             }
-            Call::PutKey(id, tags) => match store.put_labelled_key(&id, body, tags, now).await? {
-                Put::Created(metadata) => Ok(Answer::Json(StatusCode::CREATED, json!(metadata)).into()),
-                Put::Unchanged(metadata) => json(json!(metadata)),
-            },
             Call::ListKeys => json(json!(store.keys().await?)),
             Call::ShowKey(id) => json(json!(store.key(&id).await?.metadata)),
+            Call::EnableKey(id) => json(json!(store.enable_key(&id).await?)),
             Call::DisableKey(id) => json(json!(store.disable_key(&id).await?)),
+            Call::DestroyKey(id) => {
+                let answer = Answer::Json(StatusCode::OK, json!(store.destroy_key(&id).await?));
+                Ok(Done { erases: true, ..answer.into() })
+            }
+            Call::RotateKey(id) => {
+                let Prepared::Rewrapped(Rewrapped { before, after }) = prepared else {
+                    return Err(Refusal::new(Code::Internal, "a key to wrap anew"));
+                };
+                let answer = Answer::Json(StatusCode::OK, json!(store.rotate_key(&id, &before, after).await?));
+                Ok(Done { erases: true, ..answer.into() })
+            }
             Call::LabelKey(id, tags) => json(json!(store.label_key(&id, tags).await?)),
             Call::PutAuthorization => {
                 let put: PutAuthorization = document::parse_json(body, "body", LONGEST, Code::RequestInvalid)?;
@@ -329,7 +353,7 @@ impl Verifier {
                     self.tokens.verify_may_change(now)?;
                 }
                 let key = json!({ "kid": signer.kid(), "token_key": to_base64(signer.spki_der()) });
-                Ok(Done { answer: Answer::Json(StatusCode::CREATED, key), signer: Some(signer) })
+                Ok(Done { signer: Some(signer), ..Answer::Json(StatusCode::CREATED, key).into() })
             }
             Call::ListChanges => json(json!(store.changes(now).await?)),
             Call::ShowChange(id) => json(approval::shown(&store.change(&id, now).await?)),
@@ -360,6 +384,7 @@ fn refused(refusal: &Refusal) -> Response {
         // The only network of an administrator's call is their own: the body broke off or came too slowly.
         (Code::Network, _) => StatusCode::BAD_REQUEST,
         (Code::Timeout, _) => StatusCode::REQUEST_TIMEOUT,
+        (Code::CustodyUnavailable, _) => StatusCode::SERVICE_UNAVAILABLE,
         (_, Fault::Refused | Fault::Configuration) => StatusCode::BAD_REQUEST,
         (_, Fault::Environment | Fault::Bug) => StatusCode::INTERNAL_SERVER_ERROR,
     };

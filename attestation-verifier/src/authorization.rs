@@ -188,7 +188,7 @@ fn tdx(authentic: &AuthenticQuote) -> Tdx {
 mod tests {
     use super::*;
     use crate::audit::Kind;
-    use crate::store::{Database, Store};
+    use crate::store::{Database, KeyState, Store, Uses};
     use crate::tags::Tags;
     use strongroom_wire::Realm;
 
@@ -198,7 +198,15 @@ mod tests {
         when { resource.labels.contains("on-hold") };"#;
 
     fn metadata(tags: &str) -> KeyMetadata {
-        KeyMetadata { id: "a/b/c".into(), created: 5, enabled: true, tags: Tags::parse(tags).unwrap() }
+        KeyMetadata {
+            id: "a/b/c".into(),
+            created: 5,
+            state: KeyState::Enabled,
+            custody: "master-key".into(),
+            wrappings: 1,
+            uses: Uses::default(),
+            tags: Tags::parse(tags).unwrap(),
+        }
     }
 
     fn question(now: UnixTime) -> Question {

@@ -2,8 +2,10 @@
 //! release policies in the store, and whose evidence counts by the vendors' roots, or by one test root in their place.
 
 mod administration;
+mod custody;
 
 pub use administration::{AdminCertificates, AdminEntry, AdminIssuer};
+pub use custody::{Custody, Transit};
 
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -58,8 +60,12 @@ pub struct Config {
     /// a Unix socket or the loopback interface alone.
     #[serde(default)]
     pub database_ca: Option<PathBuf>,
-    /// File of the key that encrypts the stored keys: 32 bytes, or 64 hex digits. Made at first start.
+    /// The key that the store hangs on: a file of 32 bytes, 64 hex digits, or what a token's key wrapped, made at first start; or
+    /// `credential:NAME`, a credential of systemd's.
     pub master_key: PathBuf,
+    /// What wraps the values of keys: the first those that are stored from now on. Absent: the master key.
+    #[serde(rename = "custody", default)]
+    pub custodies: Vec<Custody>,
     /// File of the break-glass token, whose bearer may do everything that one person may. Made at first start. Absent: there is none.
     #[serde(default)]
     pub admin_token: Option<PathBuf>,
@@ -92,6 +98,9 @@ pub struct Config {
     /// How each line of it is written.
     #[serde(default)]
     pub log_format: LogFormat,
+    /// Do not start where memory could be swapped to a disk. Otherwise that is warned of.
+    #[serde(default)]
+    pub lock_memory: bool,
     /// Seconds from SIGTERM until open requests are cut off.
     #[serde(default = "grace")]
     pub grace: u64,
@@ -251,6 +260,7 @@ impl Config {
             }
             _ => {}
         }
+        custody::verify(&config.custodies)?;
         Ok(config)
     }
 
@@ -427,6 +437,34 @@ mod tests {
         assert_eq!(code("metrics-listen = '127.0.0.1:9090'"), None);
         for wrong in ["'0.0.0.0:9090'", "'192.0.2.1:9090'", "'localhost:9090'"] {
             assert_eq!(code(&format!("metrics-listen = {wrong}")), Some(Code::ConfigurationInvalid), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn custodies_that_are_whole_and_told_apart_accepted_and_others_refused() {
+        let invalid = Some(Code::ConfigurationInvalid);
+        let (custody, url) = ("[[custody]]\nkind = ", "url = 'https://bao'\nkey = 'k'\n");
+        let token = "uri = 'pkcs11:object=k?module-path=/p11.so'\n";
+        let role = "role-id = 'r'\nsecret-id-file = 's'\n";
+        for (text, want) in [
+            (format!("{custody}'master-key'"), None),
+            (format!("{custody}'pkcs11'\n{token}"), None),
+            (format!("{custody}'transit'\n{url}token-file = 't'\n"), None),
+            (format!("{custody}'transit'\n{url}{role}"), None),
+            (format!("{custody}'pkcs11'\n{token}{custody}'master-key'"), None),
+            (format!("{custody}'pkcs11'\n{token}{custody}'pkcs11'\n{token}"), invalid),
+            (format!("{custody}'pkcs11'\nuri = 'pkcs11:object=k'\n"), invalid),
+            (format!("{custody}'transit'\n{url}"), invalid),
+            (format!("{custody}'transit'\n{url}{role}token-file = 't'\n"), invalid),
+            (format!("{custody}'transit'\n{url}role-id = 'r'\n"), invalid),
+            (format!("{custody}'transit'\n{}token-file = 't'\n", url.replace("https", "http")), invalid),
+            (format!("{custody}'transit'\n{}token-file = 't'\n", url.replace("'k'", "'../k'")), invalid),
+            (format!("{custody}'transit'\n{url}token-file = 't'\nmount = ''\n"), invalid),
+            (format!("{custody}'transit'\n{url}token-file = 't'\nskip-verify = true\n"), Some(Code::UnknownField)),
+            (format!("{custody}'pkcs11'\n{token}pin = '1'\n"), Some(Code::UnknownField)),
+            (format!("{custody}'none'"), invalid),
+        ] {
+            assert_eq!(code(&text), want, "{text}");
         }
     }
 

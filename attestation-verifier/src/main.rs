@@ -1,13 +1,15 @@
 //! `strongroom-verifier`: the command line of the verifier service.
 
 use clap::Parser;
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use strongroom_attestation_verifier::config::LogFormat;
-use strongroom_attestation_verifier::{Clock, Config, Rewrap, Service, backup, public_identity, rewrap};
-use strongroom_transport::{install_crypto, shutdown_signal};
+use strongroom_attestation_verifier::{
+    Clock, Config, Rewrap, Service, backup, init_custody, make_master_key, public_identity, rewrap,
+};
+use strongroom_transport::{forbid_dumps, install_crypto, lock_memory, shutdown_signal};
 use strongroom_wire::{Code, Refusal, Result};
 use tracing_subscriber::EnvFilter;
 
@@ -34,6 +36,16 @@ struct Arguments {
     /// on another machine, name it there and bring the master key. A store in PostgreSQL is copied by `pg_dump`
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["check", "identity", "rewrap"])]
     backup: Option<PathBuf>,
+    /// Make the keys of the configured PKCS #11 custodies in their tokens, where they are absent, and exit. They never leave them
+    #[arg(long, conflicts_with_all = ["check", "identity", "rewrap", "backup"])]
+    init_custody: bool,
+    /// Make FILE with a new master key that the token's key in --wrapped-by wraps, and exit. Name it as `master-key` before the
+    /// first start, or put the store under it by --rewrap FILE
+    #[arg(long, value_name = "FILE", requires = "wrapped_by", conflicts_with_all = ["check", "identity", "rewrap", "backup", "init_custody"])]
+    make_master_key: Option<PathBuf>,
+    /// The token's key that wraps the master key, as a PKCS #11 URI (RFC 7512)
+    #[arg(long, value_name = "URI", requires = "make_master_key")]
+    wrapped_by: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -52,8 +64,11 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     // Before the first secret is in memory: neither a core dump nor a debugger of the same user gets at it.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(|e| Refusal::new(Code::Io, "switching off core dumps").because(e))?;
+    forbid_dumps()?;
+    let unlocked = lock_memory().err();
+    if let (true, Some(refusal)) = (config.lock_memory, &unlocked) {
+        return Err(refusal.clone());
+    }
     install_crypto();
     let runtime = tokio::runtime::Runtime::new().map_err(|e| Refusal::io("runtime", &e))?;
     if arguments.identity {
@@ -71,6 +86,15 @@ fn run(arguments: &Arguments) -> Result<()> {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().with_span_list(false).init(),
     }
+    if let Some(refusal) = unlocked {
+        tracing::warn!(%refusal, advice = refusal.code.advice(), "keys may be swapped to a disk");
+    }
+    if arguments.init_custody {
+        return init_custody(&config);
+    }
+    if let (Some(file), Some(uri)) = (&arguments.make_master_key, &arguments.wrapped_by) {
+        return make_master_key(file, uri);
+    }
     if let Some(new) = &arguments.rewrap {
         let done = runtime.block_on(rewrap(&config, new, &Clock::system()))?;
         let which = match done {
@@ -84,13 +108,16 @@ fn run(arguments: &Arguments) -> Result<()> {
         return writeln!(std::io::stdout(), "name `{new}` as `master-key` in place of `{old}`")
             .map_err(|e| Refusal::io("stdout", &e));
     }
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let shutdown = shutdown_signal();
         let service = Service::start(&config, Clock::system()).await?;
         say(&format!("admin listening on {}", service.admin_addr()));
         say(&format!("listening on {}", service.kbs_addr()));
         service.run(shutdown).await
-    })
+    });
+    // The library of a token may hang, and cannot be told to stop.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
 }
 
 /// One line on stderr. Nobody may be reading; that is no reason to stop.

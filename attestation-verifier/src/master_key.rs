@@ -2,13 +2,20 @@
 //! additional data, so that no stored key can be passed off as another. What is stored beside them is authenticated by
 //! HMAC-SHA256 (FIPS 198-1) under a key derived from it (RFC 5869, info `strongroom/store-mac/v1`).
 
+use crate::custody::{Answer, Custody, KeyValue, Wrapped, wrapping_key};
 use crate::private_file;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::{hmac, rand};
 use std::path::Path;
 use strongroom_wire::{Code, Refusal, Result};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
+
+/// What a token's key binds it to that wraps it.
+const WRAPPED: &[u8] = b"strongroom/master-key/v1";
+
+/// What rows call it by.
+pub(crate) const NAME: &str = "master-key";
 
 /// The master key. Never shown, cloned or serialised; erased on drop by the crypto backend.
 pub(crate) struct MasterKey {
@@ -24,12 +31,15 @@ impl core::fmt::Debug for MasterKey {
 
 impl MasterKey {
     /// Loads the key from a private file, which is made where it is absent and `first_start` says that nothing was
-    /// encrypted under it yet.
+    /// encrypted under it yet, or, by the name `credential:NAME`, from a credential of systemd's, which is never made.
     ///
     /// # Errors
-    /// `key-invalid`: not 32 bytes or 64 hex digits; `key-missing`: absent beside a store that exists;
-    /// `file-mode-unsafe`; `io`.
+    /// `key-invalid`: not one of the forms of [`Self::from_file_bytes`]; `key-missing`: absent beside a store that exists;
+    /// `token-failed`: the token that wrapped it; `file-mode-unsafe`; `io`.
     pub(crate) fn load(path: &Path, first_start: bool) -> Result<Self> {
+        if let Some(name) = path.to_str().and_then(|path| path.strip_prefix("credential:")) {
+            return Self::from_file_bytes(&private_file::load_credential(name)?);
+        }
         let absent = !path.try_exists().map_err(|e| Refusal::io(path.display(), &e))?;
         if absent && !first_start {
             return Err(Refusal::new(Code::KeyMissing, path.display().to_string()).want("the store's master key"));
@@ -42,21 +52,48 @@ impl MasterKey {
         Self::from_file_bytes(&bytes)
     }
 
-    /// The key in 32 raw bytes, or 64 hex digits with or without an end of line.
+    /// Makes a file of a new key that a token's key wraps, which `uri` (RFC 7512) names.
     ///
     /// # Errors
-    /// `key-invalid`.
+    /// `configuration-invalid`: no such URI; `token-failed`; `key-invalid`: a key that could leave its token; `io`: also where
+    /// there is a file of that name.
+    pub(crate) fn create_wrapped(path: &Path, uri: &str) -> Result<()> {
+        let mut key = Zeroizing::new(vec![0; 32]);
+        rand::fill(&mut key).map_err(|_| Refusal::new(Code::Internal, "random master key"))?;
+        let wrapped = wrapping_key(uri)?.seal(WRAPPED, &key)?;
+        private_file::create(path, format!("{uri}\n{}\n", hex::encode(wrapped)).as_bytes())
+    }
+
+    /// The key in 32 raw bytes; in 64 hex digits with or without an end of line; or in a line with the URI of a token's key and
+    /// one with the hex digits of what that one wrapped.
+    ///
+    /// # Errors
+    /// `key-invalid`; `token-failed`.
     pub(crate) fn from_file_bytes(bytes: &[u8]) -> Result<Self> {
-        let invalid = || Refusal::new(Code::KeyInvalid, "master key").want("32 bytes or 64 hex digits");
-        let mut key = [0; 32];
-        if let Ok(raw) = <[u8; 32]>::try_from(bytes) {
-            key = raw;
-        } else {
-            hex::decode_to_slice(bytes.trim_ascii_end(), &mut key).map_err(|_| invalid())?;
+        let invalid =
+            || Refusal::new(Code::KeyInvalid, "master key").want("32 bytes, 64 hex digits, or what a token wrapped");
+        if bytes.starts_with(b"pkcs11:") {
+            let text = core::str::from_utf8(bytes).map_err(|_| invalid())?;
+            let (uri, wrapped) = text.trim_end().split_once('\n').ok_or_else(invalid)?;
+            let wrapped = hex::decode(wrapped).map_err(|_| invalid())?;
+            let key = wrapping_key(uri)?.open(WRAPPED, &wrapped).map_err(|refusal| match refusal.code {
+                Code::SealInvalid => invalid().because(refusal),
+                _ => refusal,
+            })?;
+            return Self::of(key.as_slice().try_into().map_err(|_| invalid())?);
         }
-        let sealing = RandomizedNonceKey::new(&AES_256_GCM, &key);
-        let derived = Salt::new(HKDF_SHA256, &[]).extract(&key);
-        key.zeroize();
+        if let Ok(raw) = <&[u8; 32]>::try_from(bytes) {
+            return Self::of(raw);
+        }
+        let mut key = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(bytes.trim_ascii_end(), key.as_mut()).map_err(|_| invalid())?;
+        Self::of(&key)
+    }
+
+    fn of(key: &[u8; 32]) -> Result<Self> {
+        let invalid = || Refusal::new(Code::KeyInvalid, "master key");
+        let sealing = RandomizedNonceKey::new(&AES_256_GCM, key);
+        let derived = Salt::new(HKDF_SHA256, &[]).extract(key);
         let mac = derived.expand(&[b"strongroom/store-mac/v1"], hmac::HMAC_SHA256).map(hmac::Key::from);
         Ok(Self { sealing: sealing.map_err(|_| invalid())?, mac: mac.map_err(|_| invalid())? })
     }
@@ -109,7 +146,26 @@ impl MasterKey {
     }
 }
 
-fn aad(name: &str) -> Vec<u8> {
+impl Custody for MasterKey {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn wrap<'a>(&'a self, id: &'a str, value: &'a [u8]) -> Answer<'a, Wrapped> {
+        Box::pin(async move { self.seal(id, value).map(|bytes| Wrapped::by(NAME, bytes)) })
+    }
+
+    fn unwrap<'a>(&'a self, id: &'a str, wrapped: &'a [u8]) -> Answer<'a, KeyValue> {
+        Box::pin(async move { self.open(id, wrapped).map(KeyValue::new) })
+    }
+
+    fn health(&self) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// What binds a value to the name that it is stored at, whatever wraps it.
+pub(crate) fn aad(name: &str) -> Vec<u8> {
     [b"strongroom/stored-key/v1\0", name.as_bytes()].concat()
 }
 

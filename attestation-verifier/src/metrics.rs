@@ -16,6 +16,7 @@ use strongroom_wire::{Code, Result};
 
 use crate::Verifier;
 use crate::problem::Refused;
+use crate::store::KeyState;
 
 /// What is asked of a verifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,9 +107,9 @@ impl Verifier {
         let mut store = self.store.begin_reading().await?;
         let (keys, waiting) = (store.keys().await?, store.changes(self.clock.now()).await?);
         let sessions = store.count_sessions(self.clock.now()).await?;
-        let (disabled, enabled) = keys.iter().fold((0_u64, 0_u64), |(disabled, enabled), key| match key.enabled {
-            true => (disabled, enabled.saturating_add(1)),
-            false => (disabled.saturating_add(1), enabled),
+        let states = KeyState::ALL.map(|state| {
+            let count = keys.iter().filter(|key| key.state == state).count();
+            (vec![("state", state.as_str())], u64::try_from(count).unwrap_or(u64::MAX))
         });
         let log = Checkpoint::parse(store.checkpoint().await?.text())?.size;
         drop(store);
@@ -124,12 +125,7 @@ impl Verifier {
             .family("answers_total", Kind::Counter, "Requests that were answered, by what it came to.", answers)
             .histograms("answer_seconds", "How long answers took, their entry of the log included.", "route", took)
             .number("sessions", gauge, "Accepted sessions that have not ended.", sessions)
-            .family(
-                "keys",
-                gauge,
-                "Keys in the store.",
-                [(vec![("state", "enabled")], enabled), (vec![("state", "disabled")], disabled)],
-            )
+            .family("keys", gauge, "Keys in the store.", states)
             .number("changes_waiting", gauge, "Changes that wait for another person.", number(waiting.len()))
             .number("log_entries", gauge, "Entries of the audit log.", log)
             .text())

@@ -15,6 +15,10 @@ use zeroize::Zeroizing;
 /// Bits of a mode that let others than the owner in.
 const OTHERS: u32 = 0o077;
 
+/// The same of a credential, which systemd lets the service read by an access control list: its mask shows as the group's right to
+/// read, though no group has it.
+const CREDENTIAL: u32 = 0o037;
+
 /// Reads a private file of at most [`limits::KEY_FILE`] bytes. Mode and owner are read from the opened file, so nothing can
 /// be swapped in between.
 ///
@@ -22,6 +26,11 @@ const OTHERS: u32 = 0o077;
 /// `file-mode-unsafe`: group or others may read or write it, it belongs to a user other than this process's and root, who
 /// could put in what they like, or it is not a plain file; `io`; `too-large`.
 pub(crate) fn load(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    load_with(path, OTHERS)
+}
+
+/// [`load`], of a file whose mode has none of these bits.
+fn load_with(path: &Path, others: u32) -> Result<Zeroizing<Vec<u8>>> {
     let io = |e| Refusal::io(path.display(), &e);
     // A pipe that nobody writes to would keep the service from starting; with NONBLOCK it opens, and is refused below.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -29,7 +38,7 @@ pub(crate) fn load(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let file = File::from(file);
     let metadata = file.metadata().map_err(io)?;
     let (mode, owner) = (metadata.permissions().mode(), metadata.uid());
-    if !metadata.is_file() || mode & OTHERS != 0 || !is_trusted(owner, geteuid().as_raw()) {
+    if !metadata.is_file() || mode & others != 0 || !is_trusted(owner, geteuid().as_raw()) {
         return Err(Refusal::new(Code::FileModeUnsafe, path.display().to_string())
             .got(format!("mode {:o}, owner {owner}", mode & 0o7777))
             .want(format!("a plain file of mode 600, owner {} or 0", geteuid().as_raw())));
@@ -42,6 +51,25 @@ pub(crate) fn load(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
         return Err(Refusal::too_large(path.display().to_string(), "more bytes", limits::KEY_FILE));
     }
     Ok(bytes)
+}
+
+/// Reads a credential of systemd's: a file of this name in the folder that it made for this service alone, and named in
+/// `CREDENTIALS_DIRECTORY`.
+///
+/// # Errors
+/// `key-missing`: no folder, or no such file; those of [`load`].
+pub(crate) fn load_credential(name: &str) -> Result<Zeroizing<Vec<u8>>> {
+    let missing = || Refusal::new(Code::KeyMissing, format!("credential `{name}`"));
+    let folder =
+        std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| missing().want("LoadCredential= of systemd"))?;
+    if name.is_empty() || name.contains('/') {
+        return Err(missing().want("a name"));
+    }
+    let path = Path::new(&folder).join(name);
+    match path.try_exists() {
+        Ok(true) => load_with(&path, CREDENTIAL),
+        _ => Err(missing().got("no such file").want(path.display())),
+    }
 }
 
 const fn is_trusted(owner: u32, user: u32) -> bool {

@@ -7,11 +7,11 @@
 //! 3. appraise: report data commits to nonce and key, the hardware names the document, and a release policy accepts the guest;
 //! 4. decide: the key exists and is enabled, its own policy accepts the guest, a model of the document that is signed
 //!    and promoted as that policy demands is sealed with it, and the Cedar policies in force permit that such a guest has that
-//!    key for that model, and none forbids it;
+//!    key for that model, and none forbids it; then the key's custody opens it;
 //! 5. append the decision, accepted or refused, durably to the audit log; what the key's own state, policy, promotion and
-//!    session are, which Cedar policies are in force, and whether the endorsements of step 2 still hold, is looked at once more in the very transaction, since step 4 may
+//!    session are, how often the key may still be released, which Cedar policies are in force, and whether the endorsements of step 2 still hold, is looked at once more in the very transaction, since step 4 may
 //!    have waited for a registry;
-//! 6. release: the key leaves the store, wrapped to the attested key.
+//! 6. release: the key leaves the service, wrapped to the attested key.
 //!
 //! `attest` makes steps 1, 2, 3 and 5; `release` makes steps 3 (by the policy of the very key, as it is now), 4, 5 and 6.
 //! Step 6 takes the proof of step 5 by value: without it, it does not compile.
@@ -34,6 +34,7 @@ use crate::Verifier;
 use crate::attest::{Attested, Claim, Judgement, Shown, judge};
 use crate::audit::Kind;
 use crate::authorization::{Permitted, release_question};
+use crate::custody::KeyValue;
 use crate::platform::{Authentic, Verified};
 use crate::promotions::{Held, Known};
 use crate::sessions::Challenged;
@@ -53,6 +54,8 @@ pub struct Released {
 
 /// What step 4 approved by.
 struct Approved {
+    /// What its custody opened before a transaction begins, which may wait for nothing else. An id never has another value.
+    value: KeyValue,
     policy: StoredPolicy,
     promotion: Option<Held>,
     permitted: Permitted,
@@ -299,11 +302,14 @@ impl Verifier {
         let now = self.clock.now();
         known.keep(&mut store, now).await?;
         let decided = match approved {
-            Ok(approved) => self.confirm(&mut store, attested, id, &approved, now, &mut trail).await,
+            Ok(approved) => {
+                let confirmed = self.confirm(&mut store, attested, id, &approved, now, &mut trail).await;
+                confirmed.map(|()| approved.value)
+            }
             Err(refusal) => Err(refusal),
         };
         let recorded = store.commit(now, &trail.event(decided.as_ref().err())).await?; // 5
-        self.hand_over(&decided?, attested, recorded) // 6
+        hand_over(id, decided?, attested, recorded) // 6
     }
 
     /// Decides by the key, the policy and the promotions that are in force when it begins, and by what registries show. What it
@@ -320,7 +326,7 @@ impl Verifier {
         trail.note("deployment", attested.deployment.digest().oci());
 
         let mut store = self.store.begin_reading().await?;
-        enabled_key(&mut store, id).await?;
+        store.key(id).await?.enabled()?;
         let stored = store.policy_in_force(id, self.clock.now()).await?;
         *known = Known::load(&mut store, &attested.deployment, &stored).await?;
         drop(store);
@@ -343,16 +349,19 @@ impl Verifier {
         }
         // As they are once no registry is waited for any more.
         let mut store = self.store.begin_reading().await?;
-        let key = enabled_key(&mut store, id).await?.metadata;
+        let StoredKey { metadata, wrapped } = store.key(id).await?.enabled()?;
         let policy = stored.policy.appraisal();
-        let question = release_question(attested, &key, &model, policy, self.clock.now());
+        let question = release_question(attested, &metadata, &model, policy, self.clock.now());
         let permitted = Permitted::ask(&mut store, question, trail).await?;
-        Ok(Approved { policy: stored, promotion: model.promotion, permitted })
+        drop(store);
+        trail.note("custody", &metadata.custody);
+        let value = self.custodies.unwrap(id.as_str(), &wrapped).await?;
+        Ok(Approved { value, policy: stored, promotion: model.promotion, permitted })
     }
 
-    /// The key, where it may still be released by what `approved` it for who `attested` at `now`, as the transaction that records it
-    /// sees all of that, and where the endorsements that the session was accepted on still hold: their dates, and no newer
-    /// revocation list was seen since.
+    /// That the key may still be released by what `approved` it for who `attested` at `now`, once more, as the transaction that
+    /// records it sees all of that, and that the endorsements that the session was accepted on still hold: their dates, and no newer
+    /// revocation list was seen since. The release is counted.
     async fn confirm(
         &self,
         store: &mut Transaction<'_>,
@@ -361,11 +370,11 @@ impl Verifier {
         approved: &Approved,
         now: u64,
         trail: &mut Trail,
-    ) -> Result<StoredKey> {
+    ) -> Result<()> {
         attested.session.verify_current(now)?;
         verify_dates(&attested.authentic, now)?;
         attested.authentic.verify_newest(&mut store.seen().await?)?;
-        let key = enabled_key(store, id).await?;
+        let key = store.key(id).await?.enabled()?;
         let current = store.policy_in_force(id, now).await?;
         let policy = &approved.policy;
         let is = |stored: &StoredPolicy| (stored.metadata.version, stored.policy.digest());
@@ -379,15 +388,17 @@ impl Verifier {
             promotion.confirm(store, now).await?;
         }
         approved.permitted.confirm(store, &key.metadata, now, trail).await?;
-        Ok(key)
+        let counted = store.count_release(key, current.policy.allowance(), now).await?;
+        trail.note("releases", counted.uses.releases);
+        Ok(())
     }
+}
 
-    fn hand_over(&self, key: &StoredKey, attested: &Attested, recorded: Recorded) -> Result<Released> {
-        let proof = recorded.proof()?;
-        let jwe = attested.recipient.encrypt(&self.store.open_key(key)?)?;
-        tracing::info!(key = key.metadata.id, audit = recorded.seq(), "released");
-        Ok(Released { jwe, proof })
-    }
+fn hand_over(id: &ResourcePath, value: KeyValue, attested: &Attested, recorded: Recorded) -> Result<Released> {
+    let proof = recorded.proof()?;
+    let jwe = attested.recipient.encrypt(value.expose())?;
+    tracing::info!(key = id.as_str(), audit = recorded.seq(), "released");
+    Ok(Released { jwe, proof })
 }
 
 /// A session outlives an endorsement certificate or revocation list that ends within its five minutes; what hangs on them
@@ -404,9 +415,4 @@ fn verify_dates(authentic: &Authentic, now: u64) -> Result<()> {
     let code = if now < *valid.start() { early } else { late };
     let want = format!("from {} to {}", valid.start(), valid.end());
     Err(Refusal::new(code, "endorsements of the attested evidence").got(now).want(want))
-}
-
-async fn enabled_key(store: &mut Transaction<'_>, id: &ResourcePath) -> Result<StoredKey> {
-    let key = store.key(id).await?;
-    if key.metadata.enabled { Ok(key) } else { Err(Refusal::new(Code::KeyDisabled, "key").got(id)) }
 }

@@ -196,7 +196,11 @@ async fn healthz() -> &'static str {
 }
 
 async fn readyz(State(verifier): State<Arc<Verifier>>) -> Response {
-    match verifier.store.ping().await {
+    let ready = match verifier.store.ping().await {
+        Ok(()) => verifier.custodies.ready(),
+        Err(refusal) => Err(refusal),
+    };
+    match ready {
         Ok(()) => "ready\n".into_response(),
         Err(refusal) => {
             tracing::error!(%refusal, "not ready");

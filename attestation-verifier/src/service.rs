@@ -15,6 +15,7 @@ use crate::admin_gate::AdminGate;
 use crate::budget::Budgets;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::custody::Custodies;
 use crate::identity::{Identity, PublicIdentity};
 use crate::metrics::{self, Metrics};
 use crate::models::Models;
@@ -31,6 +32,8 @@ use crate::{admin, routes};
 #[derive(Debug)]
 pub struct Verifier {
     pub(crate) store: Store,
+    /// What wraps the values of the keys in it.
+    pub(crate) custodies: Custodies,
     pub(crate) roots: Roots,
     pub(crate) sessions: Sessions,
     pub(crate) models: Models,
@@ -119,8 +122,10 @@ impl Service {
         let questions = config.endorsements.as_ref().map_or(PEER_QUESTIONS, |stated| stated.peer_questions);
         let vendors = config.fetcher()?;
         let vendors = vendors.map(|fetcher| Vendors::new(fetcher, roots.clone(), clock.clone(), questions));
+        let custodies = Custodies::open(&config.custodies, store.master()).await?;
         let verifier = Verifier {
             store,
+            custodies,
             roots,
             sessions: Sessions::default(),
             models: Models::new(&config.registries)?,
@@ -216,7 +221,8 @@ impl Service {
         let summaries = verifier.summarise_until(stopped(stopping.clone()));
         let renewals = verifier.renew_until(stopped(stopping.clone()));
         let token_keys = verifier.refresh_tokens_until(stopped(stopping.clone()));
-        tokio::join!(all, signal, summaries, renewals, token_keys).0.map(drop)
+        let custodies = verifier.custodies.watch_until(stopped(stopping.clone()));
+        tokio::join!(all, signal, summaries, renewals, token_keys, custodies).0.map(drop)
     }
 }
 

@@ -11,6 +11,7 @@ mod database;
 mod decisions;
 mod documents;
 mod identity;
+mod key_changes;
 mod keys;
 mod log;
 mod log_key;
@@ -25,6 +26,7 @@ mod schema;
 mod seen;
 mod sessions;
 mod tables;
+mod uses;
 mod verified;
 mod witnessed;
 mod writer;
@@ -34,11 +36,14 @@ pub(crate) use database::Database;
 pub(crate) use decisions::Recorded;
 pub(crate) use documents::PolicyInForce;
 pub(crate) use identity::{Parts, StoredIdentity};
-pub(crate) use keys::{KeyMetadata, Put, StoredKey};
+pub(crate) use key_changes::{NewKey, Put};
+pub(crate) use keys::{KeyMetadata, KeyState, StoredKey};
 pub(crate) use policies::StoredPolicy;
 pub(crate) use policy_sets::PolicySet;
 pub(crate) use promotion_facts::Place;
 pub(crate) use promotions::{Kept, StoredPromotion};
+#[cfg(test)]
+pub(crate) use uses::Uses;
 
 use crate::master_key::MasterKey;
 use core::ops::{Deref, DerefMut};
@@ -65,7 +70,7 @@ pub(crate) struct Store {
     pool: AnyPool,
     /// Read alone, beside the transactions: for whom nothing is decided yet.
     reading: AnyPool,
-    master: MasterKey,
+    master: Arc<MasterKey>,
     /// Signs the log's checkpoints.
     log: NoteSigner,
     schema: Schema,
@@ -162,8 +167,8 @@ impl Store {
         let log = log_key::signer(&seed, realm)?;
         let (pool, reading) = (database.pool(true)?, database.pool(false)?);
         let writer = Writer::new(connection, database.clone(), hold);
-        let store =
-            Self { writer, database, pool, reading, master, log, schema, documents: VerifiedDocuments::default() };
+        let (master, documents) = (Arc::new(master), VerifiedDocuments::default());
+        let store = Self { writer, database, pool, reading, master, log, schema, documents };
         if new {
             store.stamp(realm, seed.as_ref()).await?;
         }
@@ -215,6 +220,11 @@ impl Store {
     /// Whether other verifiers may have it open.
     pub(crate) const fn is_shared(&self) -> bool {
         self.database.is_shared()
+    }
+
+    /// What the keys' values may be wrapped by, and everything else hangs on.
+    pub(crate) fn master(&self) -> Arc<MasterKey> {
+        Arc::clone(&self.master)
     }
 
     /// The key that signs the audit log's checkpoints.

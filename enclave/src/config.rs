@@ -29,6 +29,10 @@ pub struct Config {
     /// How much is logged.
     #[serde(default)]
     pub log: LogLevel,
+    /// Do not start where memory could be swapped to a disk of the guest's, which the host sees. An image that has no swap needs no
+    /// lock.
+    #[serde(default)]
+    pub lock_memory: bool,
     /// Seconds from SIGTERM until open requests are cut off.
     #[serde(default = "thirty")]
     pub grace: u64,

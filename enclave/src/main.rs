@@ -41,7 +41,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     process::clean_environment()?;
-    process::forbid_dumps()?;
+    strongroom_transport::forbid_dumps()?;
+    if config.lock_memory {
+        strongroom_transport::lock_memory()?;
+    }
     process::start_log(config.log)?;
     strongroom_transport::install_crypto();
     let runtime = tokio::runtime::Runtime::new().map_err(|e| Refusal::new(Code::Io, "threads").because(e))?;

@@ -1,7 +1,6 @@
-//! What the process refuses to leave behind: no core dump, no debugger, no panic message with data in it, no log of others.
+//! What the process refuses to leave behind: no panic message with data in it, no log of others, nothing by its environment.
 
 use crate::config::LogLevel;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -25,16 +24,6 @@ pub fn clean_environment() -> Result<()> {
 
 /// ONNX Runtime's own switch. Its API's switch takes effect only after the first event was written to a file.
 const CLEAN: [(&str, &str); 1] = [("ORT_DISABLE_TELEMETRY", "1")];
-
-/// Forbids core dumps and tracing by other processes of the same user (`PR_SET_DUMPABLE`, `RLIMIT_CORE`).
-///
-/// # Errors
-/// `io` the kernel does not comply.
-pub fn forbid_dumps() -> Result<()> {
-    let failed = |error: rustix::io::Errno| Refusal::new(Code::Io, "forbidding core dumps").because(error);
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed)?;
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(failed)
-}
 
 /// Makes panics say where they were and nothing else: their messages may quote what was being worked on.
 pub fn hide_panic_messages() {

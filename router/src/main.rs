@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use strongroom_router::{Config, Service};
-use strongroom_transport::{install_crypto, shutdown_signal};
+use strongroom_transport::{forbid_dumps, install_crypto, shutdown_signal};
 use strongroom_wire::{Code, Refusal, Result};
 use tracing_subscriber::EnvFilter;
 
@@ -39,6 +39,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.check {
         return Ok(());
     }
+    forbid_dumps()?;
     install_crypto();
     let filter =
         EnvFilter::try_new(&config.log).map_err(|e| Refusal::new(Code::ConfigurationInvalid, "`log`").because(e))?;

@@ -8,7 +8,9 @@
 //! TLS 1.3 (RFC 8446) of rustls over aws-lc-rs. No session is ever resumed, no ticket issued or kept, no early data
 //! sent or taken, no key logged; whatever is not known about a peer's certificate, its CertificateVerify is verified.
 //!
-//! This crate does not appraise evidence, follow redirects, decide which peers may be called, or read a file or an
+//! Every service begins here, so that it is also here that it keeps its memory to itself ([`process`]).
+//!
+//! This crate does not appraise evidence, follow redirects, decide which peers may be called, or read a file of anybody's or an
 //! environment variable.
 
 pub mod client_certificate;
@@ -18,6 +20,7 @@ pub mod http;
 pub mod identity;
 pub mod pace;
 pub mod patience;
+pub mod process;
 pub mod provisional;
 pub mod proxy;
 pub mod serve;
@@ -28,6 +31,7 @@ pub use client_certificate::{ClientAuthority, PeerCertificates, server_config_as
 pub use http::{Body, BoxError, HttpClient, read_body};
 pub use identity::{ServerIdentity, server_config};
 pub use patience::Patience;
+pub use process::{forbid_dumps, lock_memory};
 pub use provisional::{ProvisionalStream, connect_provisional};
 pub use proxy::Proxies;
 pub use serve::{Bound, PeerAddr, ServeLimits, bind, serve, shutdown_signal};

@@ -352,7 +352,15 @@ codes! {
     /// There is no such key.
     KeyUnknown = "key-unknown", Refused, "list the keys with `strongroom key list`";
     /// The key is disabled.
-    KeyDisabled = "key-disabled", Refused, "";
+    KeyDisabled = "key-disabled", Refused, "enable it with `strongroom key enable` if it may be released again";
+    /// The key is destroyed: its value is erased for good.
+    KeyDestroyed = "key-destroyed", Refused, "seal the model with a new key: strongroom model reseal";
+    /// A key was released as often as its release policy allows within a time.
+    RateExceeded = "rate-exceeded", Refused, "wait, or raise `rate` in the key's release policy if so many guests are meant";
+    /// A key was released as often as its release policy ever allows.
+    ReleasesExhausted = "releases-exhausted", Refused, "raise `max-releases` in the key's release policy if more guests are meant";
+    /// What keeps the key's value wrapped (HSM, transit service) gives no answer.
+    CustodyUnavailable = "custody-unavailable", Environment, "look at the HSM or transit service that the verifier's log names; it is asked again by itself";
     /// A key of that id exists with another value.
     KeyExists = "key-exists", Configuration, "a data key is immutable at its id: choose a new id";
     /// Two models of the deployment document are sealed with one key.
@@ -414,6 +422,8 @@ codes! {
     StateInvalid = "state-invalid", Configuration, "restore the file; without it older documents are accepted again";
     /// A file is readable by others than its owner.
     FileModeUnsafe = "file-mode-unsafe", Configuration, "chmod 600 the file";
+    /// Memory with secrets in it may be swapped to a disk.
+    MemoryUnlocked = "memory-unlocked", Environment, "let the service lock its memory: LimitMEMLOCK=infinity in its systemd unit, or CAP_IPC_LOCK";
     /// A file or directory could not be read or written.
     Io = "io", Environment, "";
     /// A connection could not be made or broke.

@@ -110,6 +110,10 @@ pub const CREDENTIAL: usize = 64 * 1024;
 pub const KBS_BODY: usize = 2 * 1024 * 1024;
 /// An answer of a KBS: a token or a wrapped key.
 pub const KBS_ANSWER: usize = 256 * 1024;
+/// Calls that wait for an HSM or transit service at a time: more than guests start at once, and not so many that one waits in vain.
+pub const CUSTODY_CALLS: usize = 256;
+/// An answer of a transit service: a key of [`RESOURCE`] bytes, and what is said of it.
+pub const CUSTODY_ANSWER: usize = 128 * 1024;
 /// A secret kept by the verifier.
 pub const RESOURCE: usize = 64 * 1024;
 /// Who a passport is for: a name or an origin.
@@ -274,6 +278,8 @@ mod tests {
             (CREDENTIAL, 65_536),
             (KBS_BODY, 2_097_152),
             (KBS_ANSWER, 262_144),
+            (CUSTODY_CALLS, 256),
+            (CUSTODY_ANSWER, 131_072),
             (RESOURCE, 65_536),
             (AUDIENCE, 256),
             (JWKS, 65_536),

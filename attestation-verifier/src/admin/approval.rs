@@ -7,7 +7,7 @@ use strongroom_appraisal::UnixTime;
 use strongroom_wire::bytes::to_base64;
 use strongroom_wire::{Code, Refusal, Result};
 
-use super::{Answer, Asked, Call, Done, Ready};
+use super::{Answer, Asked, Call, ChangeId, Done, Prepared, Ready};
 use crate::Verifier;
 use crate::admin_gate::Permitted;
 use crate::store::{PendingChange, Transaction};
@@ -27,8 +27,9 @@ impl Verifier {
     ) -> Result<Ready<'_>> {
         let now = self.clock.now();
         let is_key = matches!(call, Call::PutKey(..));
+        let prepared = self.prepare(&call, asked.body).await?;
         let mut tried = self.store.begin().await?;
-        let done = self.called(permitted, &mut tried, call, asked.body, now).await?;
+        let done = self.called(permitted, &mut tried, (call, prepared), asked.body, now).await?;
         // Given up: nothing of it was done.
         drop(tried);
         // The very same key is there already, and stays: there is nothing to approve.
@@ -42,6 +43,17 @@ impl Verifier {
         Ok(Ready { store, done: Answer::Json(StatusCode::ACCEPTED, json!(change)).into(), now })
     }
 
+    /// What a change that waits takes of a custody.
+    ///
+    /// # Errors
+    /// `change-unknown`; those of [`Verifier::prepare`].
+    pub(super) async fn prepare_change(&self, id: &ChangeId) -> Result<Prepared> {
+        let pending = self.store.begin_reading().await?.change(id, self.clock.now()).await?;
+        let (method, uri) = request(&pending)?;
+        let asked = Asked { method: &method, uri: &uri, body: &pending.body };
+        self.prepare(&asked.call()?, asked.body).await
+    }
+
     /// Executes what was kept, in the transaction that takes it out of what waits.
     ///
     /// # Errors
@@ -51,13 +63,14 @@ impl Verifier {
         permitted: Permitted<'_>,
         store: &mut Transaction<'_>,
         pending: &PendingChange,
+        prepared: Prepared,
         trail: &mut Trail,
         now: UnixTime,
     ) -> Result<Done> {
         let (method, uri) = request(pending)?;
         let asked = Asked { method: &method, uri: &uri, body: &pending.body };
         let call = asked.call()?;
-        self.administer(permitted, store, asked, call, trail, now).await
+        self.administer(permitted, store, asked, (call, prepared), trail, now).await
     }
 }
 

@@ -18,7 +18,10 @@ pub(super) enum Call {
     PutKey(ResourcePath, Tags),
     ListKeys,
     ShowKey(ResourcePath),
+    EnableKey(ResourcePath),
     DisableKey(ResourcePath),
+    DestroyKey(ResourcePath),
+    RotateKey(ResourcePath),
     LabelKey(ResourcePath, Tags),
     PutAuthorization,
     ListAuthorization,
@@ -56,8 +59,14 @@ pub enum Change {
     KeyPut,
     /// Whose a key is, and its labels.
     KeyLabel,
-    /// A key's end.
+    /// That a key may be released again.
+    KeyEnable,
+    /// That a key is released no more.
     KeyDisable,
+    /// A key's end.
+    KeyDestroy,
+    /// How a key's value is wrapped.
+    KeyRotate,
     /// A release policy.
     ReleasePolicy,
     /// Cedar policies.
@@ -78,7 +87,10 @@ impl Change {
         match self {
             Self::KeyPut => "key-put",
             Self::KeyLabel => "key-label",
+            Self::KeyEnable => "key-enable",
             Self::KeyDisable => "key-disable",
+            Self::KeyDestroy => "key-destroy",
+            Self::KeyRotate => "key-rotate",
             Self::ReleasePolicy => "release-policy",
             Self::Authorization => "authorization",
             Self::Document => "document",
@@ -127,7 +139,10 @@ impl Call {
             ("GET", "keys", id) => ResourcePath::parse(id).map(Self::ShowKey),
             ("PUT", "keys", id) => Ok(Self::PutKey(ResourcePath::parse(id)?, Tags::parse(query)?)),
             ("POST", "keys", id) => match id.rsplit_once('/').ok_or_else(unknown)? {
+                (id, "enable") => ResourcePath::parse(id).map(Self::EnableKey),
                 (id, "disable") => ResourcePath::parse(id).map(Self::DisableKey),
+                (id, "destroy") => ResourcePath::parse(id).map(Self::DestroyKey),
+                (id, "rotate") => ResourcePath::parse(id).map(Self::RotateKey),
                 (id, "label") => Ok(Self::LabelKey(ResourcePath::parse(id)?, Tags::parse(query)?)),
                 _ => Err(unknown()),
             },
@@ -191,7 +206,10 @@ impl Call {
             | Self::ShowChange(_) => Access::Read,
             Self::PutKey(..) => Access::Change(Change::KeyPut),
             Self::LabelKey(..) => Access::Change(Change::KeyLabel),
+            Self::EnableKey(_) => Access::Change(Change::KeyEnable),
             Self::DisableKey(_) => Access::Change(Change::KeyDisable),
+            Self::DestroyKey(_) => Access::Change(Change::KeyDestroy),
+            Self::RotateKey(_) => Access::Change(Change::KeyRotate),
             Self::PutPolicy(_) => Access::Change(Change::ReleasePolicy),
             Self::PutAuthorization => Access::Change(Change::Authorization),
             Self::PutDocument => Access::Change(Change::Document),
@@ -238,7 +256,12 @@ impl Call {
         match self {
             Self::PutDocument => Some("documents"),
             Self::PutAuthorization => Some("authorization"),
-            Self::PutKey(..) | Self::LabelKey(..) => Some("key"),
+            Self::PutKey(..)
+            | Self::LabelKey(..)
+            | Self::EnableKey(_)
+            | Self::DisableKey(_)
+            | Self::DestroyKey(_)
+            | Self::RotateKey(_) => Some("key"),
             _ => None,
         }
     }
@@ -277,7 +300,10 @@ mod tests {
         assert_eq!(parse("GET", "/admin/v1/authorization/7"), Ok(Call::ShowAuthorization(7)));
         assert_eq!(parse("GET", "/admin/v1/keys"), Ok(Call::ListKeys));
         assert_eq!(parse("GET", "/admin/v1/keys/a/b/c"), Ok(Call::ShowKey(id())));
+        assert_eq!(parse("POST", "/admin/v1/keys/a/b/c/enable"), Ok(Call::EnableKey(id())));
         assert_eq!(parse("POST", "/admin/v1/keys/a/b/c/disable"), Ok(Call::DisableKey(id())));
+        assert_eq!(parse("POST", "/admin/v1/keys/a/b/c/destroy"), Ok(Call::DestroyKey(id())));
+        assert_eq!(parse("POST", "/admin/v1/keys/a/b/c/rotate"), Ok(Call::RotateKey(id())));
         assert_eq!(parse("PUT", "/admin/v1/policies/a/b/c"), Ok(Call::PutPolicy(id())));
         assert_eq!(parse("GET", "/admin/v1/policies/a/b/c"), Ok(Call::ShowPolicy(id())));
         assert_eq!(parse("POST", "/admin/v1/promotions"), Ok(Call::PutPromotion));
@@ -304,7 +330,7 @@ mod tests {
     fn calls_that_are_none_refused() {
         assert_eq!(parse("PUT", "/metrics"), Err(Code::RouteUnknown));
         assert_eq!(parse("DELETE", "/admin/v1/keys/a/b/c"), Err(Code::RouteUnknown));
-        assert_eq!(parse("POST", "/admin/v1/keys/a/b/c/enable"), Err(Code::RouteUnknown));
+        assert_eq!(parse("POST", "/admin/v1/keys/a/b/c/release"), Err(Code::RouteUnknown));
         assert_eq!(parse("GET", "/admin/v2/keys"), Err(Code::RouteUnknown));
         assert_eq!(parse("GET", "/admin/v1/authorization/x"), Err(Code::RouteUnknown));
         assert_eq!(parse("PUT", "/admin/v1/authorization/1"), Err(Code::RouteUnknown));

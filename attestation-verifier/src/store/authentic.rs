@@ -159,7 +159,7 @@ mod tests {
         let store = open(folder.path()).await.unwrap();
         let mut transaction = store.begin().await.unwrap();
         let keys = transaction.keys().await.unwrap();
-        assert_eq!(keys.iter().map(|key| key.enabled).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(keys.iter().map(|key| key.state.as_str()).collect::<Vec<_>>(), ["disabled", "enabled"]);
         assert_eq!(transaction.policies().await.unwrap()[0].metadata.version, 2);
     }
 

@@ -157,7 +157,8 @@ impl Database {
 
     async fn settings(&self, connection: &mut AnyConnection) -> sqlx::Result<()> {
         let settings = match self {
-            Self::Sqlite(_) => "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL",
+            // What is taken out of a row is overwritten in its page.
+            Self::Sqlite(_) => "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON",
             Self::Postgres(_) => postgres::SETTINGS,
         };
         sqlx::raw_sql(settings).execute(connection).await.map(drop)
@@ -200,12 +201,14 @@ impl Database {
                 (5, "policy sets", include_str!("../../migrations/sqlite/0005_policy_sets.sql")),
                 (6, "changes", include_str!("../../migrations/sqlite/0006_changes.sql")),
                 (7, "sessions", include_str!("../../migrations/sqlite/0007_sessions.sql")),
+                (8, "key states", include_str!("../../migrations/sqlite/0008_key_states.sql")),
             ],
             // As SQLite's first five make it, and what came after them.
             Self::Postgres(_) => &[
                 (5, "store", include_str!("../../migrations/postgres/0005_store.sql")),
                 (6, "changes", include_str!("../../migrations/postgres/0006_changes.sql")),
                 (7, "sessions", include_str!("../../migrations/postgres/0007_sessions.sql")),
+                (8, "key states", include_str!("../../migrations/postgres/0008_key_states.sql")),
             ],
         };
         Migrator::with_migrations(all.iter().map(migration).collect())

@@ -1,19 +1,19 @@
-//! Stored keys: encrypted under the master key, immutable at their id, disabled for good or enabled. Whose one is and what it is
-//! called by may change.
+//! Stored keys: what the row of one has, and what authenticates it. A value is immutable at its id and wrapped by a custody; its
+//! state, whose it is and what it is called by may change (`key_changes.rs`).
 
 use super::authentic::Content;
 use super::tables::{Rewrapped, Table};
-use super::{Store, Transaction, failed, from_integer, to_integer};
-use crate::master_key::MasterKey;
+use super::uses::Uses;
+use super::{Transaction, failed, from_integer};
+use crate::custody::Wrapped;
+use crate::master_key::{self, MasterKey};
 use crate::tags::Tags;
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 use strongroom_appraisal::UnixTime;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Refusal, Result};
-use zeroize::Zeroizing;
 
 pub(super) const TABLE: Table = Table {
     name: "keys",
@@ -21,11 +21,42 @@ pub(super) const TABLE: Table = Table {
     names: "SELECT id, 0, mac FROM keys ORDER BY id",
     rewrap: |row, old, new| {
         let key = stored(row, old)?;
-        let sealed = new.seal(&key.metadata.id, &key.open(old)?)?;
-        let key = StoredKey { sealed, ..key };
-        Ok(Rewrapped { mac: new.mac(key.content().bytes()), sealed: Some(key.sealed) })
+        // What another custody wrapped, or nobody any more, hangs on the master key by its code alone.
+        let wrapped = match &key.wrapped {
+            Wrapped { by, bytes } if by == master_key::NAME && key.metadata.state != KeyState::Destroyed => {
+                Wrapped::by(master_key::NAME, new.seal(&key.metadata.id, &old.open(&key.metadata.id, bytes)?)?)
+            }
+            other => other.clone(),
+        };
+        let key = StoredKey { wrapped, ..key };
+        Ok(Rewrapped { mac: new.mac(key.content().bytes()), sealed: Some(key.wrapped.bytes) })
     },
 };
+
+/// Whether a key can be released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(into = "ShownState")]
+pub(crate) enum KeyState {
+    /// It can.
+    Enabled,
+    /// Not until somebody enables it.
+    Disabled,
+    /// Never again: its value is erased, and its id stays taken.
+    Destroyed,
+}
+
+/// A state as it is shown.
+#[derive(Serialize)]
+struct ShownState {
+    enabled: bool,
+    state: &'static str,
+}
+
+impl From<KeyState> for ShownState {
+    fn from(state: KeyState) -> Self {
+        Self { enabled: state == KeyState::Enabled, state: state.as_str() }
+    }
+}
 
 /// What may be known of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,82 +66,31 @@ pub(crate) struct KeyMetadata {
     /// Seconds since 1970.
     pub created: UnixTime,
     /// Whether it can be released.
-    pub enabled: bool,
+    #[serde(flatten)]
+    pub state: KeyState,
+    /// What wrapped its value.
+    pub custody: String,
+    /// How often that was done: once when it was stored, and at each rotation.
+    pub wrappings: u64,
+    /// How often it was released, and when.
+    #[serde(flatten)]
+    pub uses: Uses,
     /// Whose it is and what it is called by.
     #[serde(flatten)]
     pub tags: Tags,
 }
 
-/// A key as it is stored, still encrypted.
-#[derive(Debug)]
+/// A key as it is stored, still wrapped.
+#[derive(Debug, Clone)]
 pub(crate) struct StoredKey {
     /// What may be known of it.
     pub metadata: KeyMetadata,
-    sealed: Vec<u8>,
-}
-
-/// What a put came to.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Put {
-    /// The key is new.
-    Created(KeyMetadata),
-    /// The very same key was there already.
-    Unchanged(KeyMetadata),
-}
-
-impl Store {
-    /// The value of a key.
-    pub(crate) fn open_key(&self, key: &StoredKey) -> Result<Zeroizing<Vec<u8>>> {
-        key.open(&self.master)
-    }
+    /// Its value; nothing where it is destroyed.
+    pub wrapped: Wrapped,
 }
 
 impl Transaction<'_> {
-    /// Stores a key at a new id.
-    ///
-    /// # Errors
-    /// `key-exists`: another value is at that id; `store-failed`; `store-tampered`.
-    pub(crate) async fn put_key(&mut self, id: &ResourcePath, value: &[u8], now: UnixTime) -> Result<Put> {
-        if let Some(stored) = self.find_key(id).await? {
-            let same = verify_slices_are_equal(&stored.open(self.master)?, value);
-            same.map_err(|_| Refusal::new(Code::KeyExists, "key").got(id))?;
-            return Ok(Put::Unchanged(stored.metadata));
-        }
-        let metadata = KeyMetadata { id: id.to_string(), created: now, enabled: true, tags: Tags::default() };
-        let stored = StoredKey { metadata, sealed: self.master.seal(id.as_str(), value)? };
-        let insert =
-            "INSERT INTO keys (id, sealed, created, state, owner, labels, mac) VALUES ($1, $2, $3, $4, $5, $6, $7)";
-        let insert = sqlx::query(insert).bind(id.as_str()).bind(&stored.sealed).bind(to_integer(now)?);
-        let insert = insert.bind(stored.metadata.state()).bind(stored.metadata.tags.owner());
-        let insert = insert.bind(stored.metadata.tags.lines()).bind(self.master.mac(stored.content().bytes()));
-        insert.execute(&mut *self.sql).await.map_err(failed("keys"))?;
-        self.authenticate_rows().await?;
-        Ok(Put::Created(stored.metadata))
-    }
-
-    /// [`Self::put_key`] and [`Self::label_key`] of a new key. Without tags, the tags of one that is there stay.
-    ///
-    /// # Errors
-    /// As there; `key-exists`: also the same value with other tags.
-    pub(crate) async fn put_labelled_key(
-        &mut self,
-        id: &ResourcePath,
-        value: &[u8],
-        tags: Tags,
-        now: UnixTime,
-    ) -> Result<Put> {
-        match self.put_key(id, value, now).await? {
-            put if tags.is_empty() => Ok(put),
-            Put::Created(_) => self.label_key(id, tags).await.map(Put::Created),
-            Put::Unchanged(key) if key.tags == tags => Ok(Put::Unchanged(key)),
-            Put::Unchanged(key) => {
-                let refusal = Refusal::new(Code::KeyExists, "owner and labels of the key");
-                Err(refusal.got(key.tags).want(format!("{tags}, by `strongroom key label`")))
-            }
-        }
-    }
-
-    /// The key at an id, still encrypted.
+    /// The key at an id, still wrapped.
     ///
     /// # Errors
     /// `key-unknown`; `store-failed`; `store-tampered`.
@@ -118,10 +98,14 @@ impl Transaction<'_> {
         self.find_key(id).await?.ok_or_else(|| Refusal::new(Code::KeyUnknown, "key").got(id))
     }
 
-    async fn find_key(&mut self, id: &ResourcePath) -> Result<Option<StoredKey>> {
+    /// The same, or `None` where the id is free.
+    ///
+    /// # Errors
+    /// `store-failed`; `store-tampered`.
+    pub(crate) async fn find_key(&mut self, id: &ResourcePath) -> Result<Option<StoredKey>> {
         self.verify_rows().await?;
-        let select = "SELECT id, created, state, owner, labels, sealed, mac FROM keys WHERE id = $1";
-        let row = sqlx::query(select).bind(id.as_str()).fetch_optional(&mut *self.sql).await.map_err(failed("keys"))?;
+        let select = sqlx::query("SELECT * FROM keys WHERE id = $1").bind(id.as_str());
+        let row = select.fetch_optional(&mut *self.sql).await.map_err(failed("keys"))?;
         row.map(|row| stored(&row, self.master)).transpose()
     }
 
@@ -131,188 +115,98 @@ impl Transaction<'_> {
     /// `store-failed`; `store-tampered`.
     pub(crate) async fn keys(&mut self) -> Result<Vec<KeyMetadata>> {
         self.verify_rows().await?;
-        let rows = sqlx::query("SELECT id, created, state, owner, labels, sealed, mac FROM keys ORDER BY id");
-        let rows = rows.fetch_all(&mut *self.sql).await.map_err(failed("keys"))?;
-        rows.iter().map(|row| stored(row, self.master).map(|key| key.metadata)).collect()
-    }
-
-    /// Disables a key for good.
-    ///
-    /// # Errors
-    /// `key-unknown`; `store-failed`; `store-tampered`.
-    pub(crate) async fn disable_key(&mut self, id: &ResourcePath) -> Result<KeyMetadata> {
-        let key = self.key(id).await?;
-        self.update_key(StoredKey { metadata: KeyMetadata { enabled: false, ..key.metadata }, ..key }).await
-    }
-
-    /// Says anew whose a key is and what it is called by.
-    ///
-    /// # Errors
-    /// `key-unknown`; `store-failed`; `store-tampered`.
-    pub(crate) async fn label_key(&mut self, id: &ResourcePath, tags: Tags) -> Result<KeyMetadata> {
-        let key = self.key(id).await?;
-        self.update_key(StoredKey { metadata: KeyMetadata { tags, ..key.metadata }, ..key }).await
-    }
-
-    async fn update_key(&mut self, key: StoredKey) -> Result<KeyMetadata> {
-        let update = sqlx::query("UPDATE keys SET state = $1, owner = $2, labels = $3, mac = $4 WHERE id = $5");
-        let update = update.bind(key.metadata.state()).bind(key.metadata.tags.owner()).bind(key.metadata.tags.lines());
-        let update = update.bind(self.master.mac(key.content().bytes())).bind(&key.metadata.id);
-        update.execute(&mut *self.sql).await.map_err(failed("keys"))?;
-        self.authenticate_rows().await?;
-        Ok(key.metadata)
+        let rows = sqlx::query("SELECT * FROM keys ORDER BY id").fetch_all(&mut *self.sql).await;
+        rows.map_err(failed("keys"))?.iter().map(|row| stored(row, self.master).map(|key| key.metadata)).collect()
     }
 }
 
-impl KeyMetadata {
-    const fn state(&self) -> &'static str {
-        if self.enabled { "enabled" } else { "disabled" }
+impl KeyState {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Enabled, Self::Disabled, Self::Destroyed];
+
+    /// As rows have it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::Destroyed => "destroyed",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        match text {
+            "enabled" => Ok(Self::Enabled),
+            "disabled" => Ok(Self::Disabled),
+            "destroyed" => Ok(Self::Destroyed),
+            other => Err(Refusal::new(Code::StoreTampered, "state of a stored key").got(other)),
+        }
     }
 }
 
 impl StoredKey {
-    fn open(&self, master: &MasterKey) -> Result<Zeroizing<Vec<u8>>> {
-        master.open(&self.metadata.id, &self.sealed)
+    /// The key, where it can be released.
+    ///
+    /// # Errors
+    /// `key-disabled`; `key-destroyed`.
+    pub(crate) fn enabled(self) -> Result<Self> {
+        match self.not_destroyed()? {
+            key if key.metadata.state == KeyState::Enabled => Ok(key),
+            key => Err(Refusal::new(Code::KeyDisabled, "key").got(key.metadata.id)),
+        }
+    }
+
+    /// The key, where it has a value.
+    ///
+    /// # Errors
+    /// `key-destroyed`.
+    pub(crate) fn not_destroyed(self) -> Result<Self> {
+        match self.metadata.state {
+            KeyState::Enabled | KeyState::Disabled => Ok(self),
+            KeyState::Destroyed => Err(Refusal::new(Code::KeyDestroyed, "key").got(self.metadata.id)),
+        }
     }
 
     /// What its row is authenticated by.
-    fn content(&self) -> Content {
-        let KeyMetadata { id, created, tags, .. } = &self.metadata;
-        let fields = |content: Content| {
-            let content = content.field(id.as_bytes()).number(*created);
-            content.field(self.metadata.state().as_bytes()).field(&self.sealed)
+    pub(super) fn content(&self) -> Content {
+        let KeyMetadata { id, created, state, custody, wrappings, uses, tags } = &self.metadata;
+        let fields = |label| {
+            let content = Content::of(label).field(id.as_bytes()).number(*created);
+            content.field(state.as_str().as_bytes()).field(&self.wrapped.bytes)
         };
-        // A row without tags is as it was before there were any.
-        if tags.is_empty() {
-            return fields(Content::of("strongroom/stored-key-row/v1"));
+        let tagged = |content: Content| content.field(tags.owner().as_bytes()).field(tags.lines().as_bytes());
+        let first = custody == master_key::NAME && *wrappings == 1 && *uses == Uses::default();
+        // A row that has nothing of what came later is as it was before there was any.
+        match (first, tags.is_empty()) {
+            (true, true) => fields("strongroom/stored-key-row/v1"),
+            (true, false) => tagged(fields("strongroom/stored-key-row/v2")),
+            (false, _) => {
+                let content = tagged(fields("strongroom/stored-key-row/v3")).field(custody.as_bytes());
+                uses.numbers().into_iter().fold(content.number(*wrappings), Content::number)
+            }
         }
-        let content = fields(Content::of("strongroom/stored-key-row/v2"));
-        content.field(tags.owner().as_bytes()).field(tags.lines().as_bytes())
     }
 }
 
 fn stored(row: &AnyRow, master: &MasterKey) -> Result<StoredKey> {
     let error = failed("keys");
-    let state: String = row.try_get("state").map_err(&error)?;
+    let number = |name: &str| from_integer(row.try_get(name).map_err(&error)?);
+    let custody: String = row.try_get("custody").map_err(&error)?;
     let metadata = KeyMetadata {
         id: row.try_get("id").map_err(&error)?,
-        created: from_integer(row.try_get("created").map_err(&error)?)?,
-        enabled: state == "enabled",
+        created: number("created")?,
+        state: KeyState::parse(row.try_get("state").map_err(&error)?)?,
+        custody: custody.clone(),
+        wrappings: number("wrappings")?,
+        uses: Uses {
+            releases: number("releases")?,
+            last_release: number("last_release")?,
+            counted_from: number("counted_from")?,
+            counted: number("counted")?,
+        },
         tags: Tags::stored(row.try_get("owner").map_err(&error)?, row.try_get("labels").map_err(&error)?),
     };
-    let key = StoredKey { metadata, sealed: row.try_get("sealed").map_err(&error)? };
+    let key = StoredKey { metadata, wrapped: Wrapped { by: custody, bytes: row.try_get("sealed").map_err(&error)? } };
     let mac: Vec<u8> = row.try_get("mac").map_err(&error)?;
     master.verify(&format!("stored key `{}`", key.metadata.id), key.content().bytes(), &mac)?;
     Ok(key)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::Database;
-    use strongroom_wire::Realm;
-
-    fn id(text: &str) -> ResourcePath {
-        ResourcePath::parse(text).unwrap()
-    }
-
-    async fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("verifier.sqlite");
-        let store = Store::open(Database::sqlite(&path), &folder.path().join("master"), Realm::Vendor).await.unwrap();
-        (folder, store)
-    }
-
-    #[tokio::test]
-    async fn key_is_immutable_at_its_id() {
-        let (_folder, store) = store().await;
-        let mut rows = store.begin().await.unwrap();
-        let first = rows.put_key(&id("a/b/c"), b"one", 5).await.unwrap();
-        let metadata = KeyMetadata { id: "a/b/c".into(), created: 5, enabled: true, tags: Tags::default() };
-        assert_eq!(first, Put::Created(metadata.clone()));
-        assert_eq!(rows.put_key(&id("a/b/c"), b"one", 9).await.unwrap(), Put::Unchanged(metadata));
-        assert_eq!(rows.put_key(&id("a/b/c"), b"two", 9).await.unwrap_err().code, Code::KeyExists);
-        let stored = rows.key(&id("a/b/c")).await.unwrap();
-        assert_eq!(store.open_key(&stored).unwrap().as_slice(), b"one");
-    }
-
-    #[tokio::test]
-    async fn key_at_another_id_than_it_was_stored_at_does_not_open() {
-        let (_folder, store) = store().await;
-        let mut rows = store.begin().await.unwrap();
-        rows.put_key(&id("a/b/c"), b"one", 5).await.unwrap();
-        let mut stored = rows.key(&id("a/b/c")).await.unwrap();
-        stored.metadata.id = "a/b/d".into();
-        assert_eq!(store.open_key(&stored).unwrap_err().code, Code::StoreFailed);
-    }
-
-    #[tokio::test]
-    async fn disabled_key_stays_disabled() {
-        let (_folder, store) = store().await;
-        let mut rows = store.begin().await.unwrap();
-        rows.put_key(&id("a/b/c"), b"one", 5).await.unwrap();
-        assert!(!rows.disable_key(&id("a/b/c")).await.unwrap().enabled);
-        assert!(!rows.disable_key(&id("a/b/c")).await.unwrap().enabled);
-        assert!(matches!(rows.put_key(&id("a/b/c"), b"one", 5).await.unwrap(), Put::Unchanged(k) if !k.enabled));
-        let enable = sqlx::query("UPDATE keys SET state = 'enabled'").execute(&mut *rows.sql).await;
-        assert!(enable.unwrap_err().to_string().contains("stays disabled"));
-        assert_eq!(rows.disable_key(&id("a/b/d")).await.unwrap_err().code, Code::KeyUnknown);
-    }
-
-    fn tags(query: &str) -> Tags {
-        Tags::parse(query).unwrap()
-    }
-
-    #[tokio::test]
-    async fn owner_and_labels_change_and_the_value_and_the_state_stay() {
-        let (_folder, store) = store().await;
-        let mut rows = store.begin().await.unwrap();
-        let (first, second) = (tags("owner=alice&label=eu"), tags("label=us&label=gold"));
-        let put = rows.put_labelled_key(&id("a/b/c"), b"one", first.clone(), 5).await.unwrap();
-        assert!(matches!(put, Put::Created(key) if key.tags == first));
-        for again in [first.clone(), Tags::default()] {
-            let put = rows.put_labelled_key(&id("a/b/c"), b"one", again, 6).await.unwrap();
-            assert!(matches!(put, Put::Unchanged(key) if key.tags == first));
-        }
-        let put = rows.put_labelled_key(&id("a/b/c"), b"one", second.clone(), 6).await;
-        assert_eq!(put.unwrap_err().code, Code::KeyExists);
-        rows.disable_key(&id("a/b/c")).await.unwrap();
-        assert_eq!(rows.label_key(&id("a/b/c"), second.clone()).await.unwrap().tags, second);
-        let stored = rows.key(&id("a/b/c")).await.unwrap();
-        assert_eq!((stored.metadata.enabled, &stored.metadata.tags), (false, &second));
-        assert_eq!(store.open_key(&stored).unwrap().as_slice(), b"one");
-        assert!(rows.label_key(&id("a/b/c"), Tags::default()).await.unwrap().tags.is_empty());
-        assert!(rows.keys().await.unwrap()[0].tags.is_empty());
-        assert_eq!(rows.label_key(&id("a/b/d"), second).await.unwrap_err().code, Code::KeyUnknown);
-    }
-
-    #[tokio::test]
-    async fn owner_or_label_changed_without_the_master_key_is_noticed() {
-        for (statement, expected) in [
-            ("UPDATE keys SET owner = 'alice'", None),
-            ("UPDATE keys SET owner = 'bob'", Some(Code::StoreTampered)),
-            ("UPDATE keys SET owner = '', labels = 'alice' || char(10) || 'eu' || char(10)", Some(Code::StoreTampered)),
-            ("UPDATE keys SET labels = labels || 'gold' || char(10)", Some(Code::StoreTampered)),
-            ("UPDATE keys SET owner = '', labels = ''", Some(Code::StoreTampered)),
-        ] {
-            let (_folder, store) = store().await;
-            let mut rows = store.begin().await.unwrap();
-            rows.put_labelled_key(&id("a/b/c"), b"one", tags("owner=alice&label=eu"), 5).await.unwrap();
-            sqlx::query(statement).execute(&mut *rows.sql).await.unwrap();
-            let code = rows.key(&id("a/b/c")).await.err().map(|refusal| refusal.code);
-            assert_eq!(code, expected, "{statement}");
-        }
-    }
-
-    #[tokio::test]
-    async fn value_is_not_in_the_database_file() {
-        let (folder, store) = store().await;
-        let mut rows = store.begin().await.unwrap();
-        rows.put_key(&id("a/b/c"), b"a value that is looked for", 5).await.unwrap();
-        rows.commit_unrecorded().await.unwrap();
-        for entry in std::fs::read_dir(folder.path()).unwrap() {
-            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-            assert!(!bytes.windows(12).any(|window| window == b"a value that"));
-        }
-    }
 }

@@ -228,9 +228,10 @@ async fn row_that_was_changed_put_in_or_taken_out_is_noticed_and_triggers_forbid
     record(&store, 1).await.unwrap();
     drop(store);
     for (statement, forbidden) in [
-        ("UPDATE keys SET sealed = '\\x00'", true),
+        ("UPDATE keys SET created = 1", true),
+        ("UPDATE keys SET sealed = '\\x00'", false),
         ("UPDATE keys SET owner = 'bob'", false),
-        ("DELETE FROM keys", false),
+        ("DELETE FROM keys", true),
         ("UPDATE policies SET version = 9 WHERE version = 1", false),
         ("INSERT INTO policies SELECT 'a/b/d', version, toml, created, mac FROM policies", false),
         ("UPDATE leaves SET leaf = '\\x00' WHERE seq = 1", true),

@@ -14,7 +14,7 @@ use crate::master_key::MasterKey;
 use serde_json::{Map, Value, json};
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
-use sqlx::{Any, AssertSqlSafe, Column as _, Row as _};
+use sqlx::{Any, AssertSqlSafe, Row as _};
 use strongroom_wire::{Code, Refusal, Result};
 
 impl Store {
@@ -42,12 +42,28 @@ impl Store {
         for statement in self.database.rewriting() {
             sqlx::query(*statement).execute(&self.pool).await.map_err(|e| left().because(e))?;
         }
-        let busy = match self.database.emptying() {
-            Some(checkpoint) => sqlx::query_scalar(checkpoint).fetch_one(&self.pool).await,
-            None => Ok(0_i64),
+        match self.truncate().await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(left().because("something else reads it")),
+            Err(e) => Err(left().because(e)),
+        }
+    }
+
+    /// Takes out of the files what a transaction took out of a row: its page was overwritten, and is in the write-ahead log as it
+    /// was. Where somebody reads that log, it stays there until the next time.
+    pub(crate) async fn forget_erased(&self) {
+        let why = match self.truncate().await {
+            Ok(true) => return,
+            Ok(false) => "something else reads it".to_owned(),
+            Err(error) => error.to_string(),
         };
-        let busy = busy.map_err(|e| left().because(e))?;
-        if busy == 0 { Ok(()) } else { Err(left().because("something else reads it")) }
+        tracing::warn!(why, "an erased value stays in the store's write-ahead log");
+    }
+
+    /// Empties the write-ahead log, unless something else reads it.
+    async fn truncate(&self) -> sqlx::Result<bool> {
+        let Some(checkpoint) = self.database.emptying() else { return Ok(true) };
+        sqlx::query_scalar(checkpoint).fetch_one(&self.pool).await.map(|busy: i64| busy == 0)
     }
 }
 
@@ -109,7 +125,7 @@ impl Transaction<'_> {
         for key in &keys {
             let row = self.row(table, key).await?;
             let renewed = (table.rewrap)(&row, self.master, new)?;
-            self.renew(table, key, &row, renewed).await?;
+            self.renew(table, key, renewed).await?;
         }
         for key in &keys {
             (table.rewrap)(&self.row(table, key).await?, new, new)?;
@@ -135,28 +151,14 @@ impl Transaction<'_> {
         bind(sqlx::query(select), key).fetch_one(&mut *self.sql).await.map_err(failed(table.name))
     }
 
-    /// Puts what a row has under another key into it. An encrypted value is immutable, as a trigger says: such a row is put anew.
-    async fn renew(&mut self, table: &Table, key: &[Datum], row: &AnyRow, renewed: Rewrapped) -> Result<()> {
-        let error = failed(table.name);
-        let Some(sealed) = renewed.sealed else {
-            let update = AssertSqlSafe(format!("UPDATE {} SET mac = $1 WHERE {}", table.name, is(table, 2)));
-            let update = bind(sqlx::query(update).bind(renewed.mac), key).execute(&mut *self.sql).await;
-            return update.map(drop).map_err(error);
-        };
-        let delete = AssertSqlSafe(format!("DELETE FROM {} WHERE {}", table.name, is(table, 1)));
-        bind(sqlx::query(delete), key).execute(&mut *self.sql).await.map_err(&error)?;
-        let columns: Vec<&str> = row.columns().iter().map(|column| column.name()).collect();
-        let places: Vec<_> = (1..=columns.len()).map(|at| format!("${at}")).collect();
-        let insert = format!("INSERT INTO {} ({}) VALUES ({})", table.name, columns.join(", "), places.join(", "));
-        let mut values = Vec::new();
-        for (at, column) in columns.into_iter().enumerate() {
-            values.push(match column {
-                "mac" => Datum::Bytes(renewed.mac.clone()),
-                "sealed" => Datum::Bytes(sealed.clone()),
-                _ => Datum::of(row, at).map_err(&error)?,
-            });
-        }
-        bind(sqlx::query(AssertSqlSafe(insert)), &values).execute(&mut *self.sql).await.map(drop).map_err(error)
+    /// Puts what a row has under another key into it.
+    async fn renew(&mut self, table: &Table, key: &[Datum], renewed: Rewrapped) -> Result<()> {
+        let Rewrapped { mac, sealed } = renewed;
+        let sets = if sealed.is_some() { "mac = $1, sealed = $2" } else { "mac = $1" };
+        let first = if sealed.is_some() { 3 } else { 2 };
+        let update = AssertSqlSafe(format!("UPDATE {} SET {sets} WHERE {}", table.name, is(table, first)));
+        let update = sealed.into_iter().fold(sqlx::query(update).bind(mac), |update, sealed| update.bind(sealed));
+        bind(update, key).execute(&mut *self.sql).await.map(drop).map_err(failed(table.name))
     }
 }
 
@@ -225,13 +227,13 @@ mod tests {
     }
 
     /// Everything that is to stay as it is, and the length of the log.
-    async fn content(store: &Store) -> (Vec<(String, bool, u64, Vec<u8>)>, Vec<(String, u64, Vec<u8>)>, usize) {
+    async fn content(store: &Store) -> (Vec<(String, &'static str, u64, Vec<u8>)>, Vec<(String, u64, Vec<u8>)>, usize) {
         let mut transaction = store.begin().await.unwrap();
         let mut keys = Vec::new();
         for metadata in transaction.keys().await.unwrap() {
             let stored = transaction.key(&id(&metadata.id)).await.unwrap();
             let value = store.open_key(&stored).unwrap().to_vec();
-            keys.push((metadata.id, metadata.enabled, metadata.created, value));
+            keys.push((metadata.id, metadata.state.as_str(), metadata.created, value));
         }
         let policies = transaction.policies().await.unwrap();
         let policies = policies.into_iter().map(|p| (p.metadata.id, p.metadata.version, p.toml)).collect();
@@ -252,9 +254,7 @@ mod tests {
         let store = open(folder.path(), NEW).await.unwrap();
         assert_eq!(content(&store).await, (keys, policies, rows + 1), "and one row of the log says so");
         // Still immutable, still disabled, and as good as new.
-        for statement in ["UPDATE keys SET sealed = x'00'", "UPDATE keys SET state = 'enabled'"] {
-            assert!(sqlx::query(statement).execute(&store.pool).await.is_err());
-        }
+        assert!(sqlx::query("UPDATE keys SET created = 1").execute(&store.pool).await.is_err());
         let mut transaction = store.begin().await.unwrap();
         transaction.put_key(&id("a/b/new"), b"value", 9).await.unwrap();
         assert_eq!(transaction.put_key(&id("a/b/1"), b"other", 9).await.unwrap_err().code, Code::KeyExists);

@@ -55,7 +55,10 @@ async fn key_goes_in_and_never_out() {
     let secret = b"a secret of any bytes \0\xff";
     let answer = world.admin(Method::PUT, "keys/a/b/c", secret.to_vec()).await;
     assert_eq!(answer.status, 201);
-    assert_eq!(answer.json(), json!({"id": "a/b/c", "created": world.now(), "enabled": true}));
+    assert_eq!(
+        answer.json(),
+        json!({"id": "a/b/c", "created": world.now(), "enabled": true, "state": "enabled", "custody": "master-key", "wrappings": 1, "releases": 0})
+    );
     assert_eq!(world.admin(Method::PUT, "keys/a/b/c", secret.to_vec()).await.status, 200);
     let other = world.admin(Method::PUT, "keys/a/b/c", b"another".to_vec()).await;
     assert_eq!((other.status.as_u16(), other.code().as_str()), (409, "key-exists"));
@@ -180,7 +183,10 @@ async fn call_that_cannot_be_recorded_has_no_effect() {
     }
     drop(writing);
     let keys = world.admin(Method::GET, "keys", vec![]).await.json();
-    assert_eq!(keys, json!([{"id": "a/b/c", "created": world.now(), "enabled": true}]));
+    assert_eq!(
+        keys,
+        json!([{"id": "a/b/c", "created": world.now(), "enabled": true, "state": "enabled", "custody": "master-key", "wrappings": 1, "releases": 0}])
+    );
 }
 
 #[tokio::test]

@@ -8,12 +8,15 @@ use strongroom_jose::TokenSigner;
 use strongroom_wire::bytes::to_base64url;
 
 /// Every call, and the role that it takes.
-const ROUTES: [(&str, &str, &str); 26] = [
+const ROUTES: [(&str, &str, &str); 29] = [
     ("GET", "keys", "viewer"),
     ("GET", "keys/a/b/c", "viewer"),
     ("PUT", "keys/a/b/c", "operator"),
     ("POST", "keys/a/b/c/label?owner=o", "operator"),
+    ("POST", "keys/a/b/c/enable", "operator"),
     ("POST", "keys/a/b/c/disable", "operator"),
+    ("POST", "keys/a/b/c/rotate", "operator"),
+    ("POST", "keys/a/b/c/destroy", "operator"),
     ("GET", "policies", "viewer"),
     ("GET", "policies/a/b/c", "viewer"),
     ("PUT", "policies/a/b/c", "operator"),

@@ -153,7 +153,13 @@ async fn forbid_beats_permit_and_is_named() {
     assert_eq!(detail["authorization"]["by"], json!(["on-hold"]));
     assert_eq!(detail["authorization"]["verdict"], "forbid");
     assert_eq!(detail["refusal"]["got"], "forbidden by on-hold");
-    assert_eq!(label(&world, "").await, json!({"id": KEY, "created": world.now(), "enabled": true}));
+    assert_eq!(
+        label(&world, "").await,
+        json!({
+            "id": KEY, "created": world.now(), "enabled": true, "state": "enabled", "custody": "master-key",
+            "wrappings": 1, "releases": 0,
+        })
+    );
     assert_eq!(fetch(&guest, KEY).await, "");
 }
 
@@ -322,7 +328,10 @@ async fn owner_and_labels_are_given_with_the_key_and_shown() {
         let answer = world.admin(Method::PUT, &format!("keys/a/b/c{query}"), b"value".to_vec()).await;
         (answer.status.as_u16(), answer.json())
     };
-    let shown = json!({"id": "a/b/c", "created": world.now(), "enabled": true, "owner": "o", "labels": ["x", "y"]});
+    let shown = json!({
+        "id": "a/b/c", "created": world.now(), "enabled": true, "state": "enabled", "custody": "master-key",
+        "wrappings": 1, "releases": 0, "owner": "o", "labels": ["x", "y"],
+    });
     assert_eq!(put("?label=y&owner=o&label=x").await, (201, shown.clone()));
     assert_eq!(put("?label=x&owner=o&label=y").await, (200, shown.clone()));
     assert_eq!(put("").await, (200, shown.clone()));

@@ -140,6 +140,75 @@ async fn log_is_json_with_the_trace_of_the_caller_where_that_is_asked_for() {
 }
 
 #[test]
+fn memory_of_the_service_is_in_no_core_dump_and_in_no_swap() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = config(folder.path(), "lock-memory = true\n");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom-verifier"));
+    let mut child = command.arg("--config").arg(&file).stderr(Stdio::piped()).spawn().unwrap();
+    let lines: Vec<_> = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map(Result::unwrap)
+        .take_while(|line| !line.starts_with("listening on "))
+        .collect();
+    if let Some(line) = lines.iter().find(|line| line.starts_with("memory-unlocked: ")) {
+        assert_eq!(child.wait().unwrap().code(), Some(3));
+        assert!(line.contains("RLIMIT_MEMLOCK"), "refused where it is limited: {line}");
+        return;
+    }
+    let proc = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap();
+    let cores = proc("limits").lines().find(|line| line.starts_with("Max core file size")).unwrap().to_owned();
+    assert_eq!(cores.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{cores}");
+    let of = |name: &str| {
+        let status = proc("status");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+    };
+    // What is not resident yet will be locked when it is.
+    assert!(of("VmLck:") >= of("VmRSS:"), "{} of {} KiB", of("VmLck:"), of("VmRSS:"));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn master_key_of_a_credential_opens_the_store_and_without_it_nothing_does() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let file = config(folder.path(), "");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let master = folder.path().join("master-key").display().to_string();
+    std::fs::write(&file, text.replace(&format!("'{master}'"), "'credential:master'")).unwrap();
+    let identity = |credentials: Option<&Path>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom-verifier"));
+        command.arg("--config").arg(&file).arg("--identity").env_remove("CREDENTIALS_DIRECTORY");
+        command.envs(credentials.map(|folder| ("CREDENTIALS_DIRECTORY", folder))).output().unwrap()
+    };
+    let credentials = tempfile::tempdir().unwrap();
+    let credential = credentials.path().join("master");
+    for (given, mode, code) in [
+        (None, 0, "key-missing"),
+        (Some(credentials.path()), 0, "key-missing"),
+        (Some(credentials.path()), 0o444, "file-mode-unsafe"),
+        (Some(credentials.path()), 0o460, "file-mode-unsafe"),
+        (Some(credentials.path()), 0o440, ""),
+    ] {
+        if mode != 0 {
+            drop(std::fs::remove_file(&credential));
+            std::fs::write(&credential, "07".repeat(32)).unwrap();
+            std::fs::set_permissions(&credential, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let output = identity(given);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code() == Some(0), said.contains(code)), (code.is_empty(), true), "{mode:o}: {said}");
+    }
+    let other = tempfile::tempdir().unwrap();
+    std::fs::copy(&credential, other.path().join("master")).unwrap();
+    assert_eq!(identity(Some(other.path())).stdout, identity(Some(credentials.path())).stdout);
+    std::fs::set_permissions(other.path().join("master"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(other.path().join("master"), "08".repeat(32)).unwrap();
+    assert!(String::from_utf8_lossy(&identity(Some(other.path())).stderr).contains("key-invalid"));
+}
+
+#[test]
 fn start_with_a_secret_that_others_can_read_refused() {
     use std::os::unix::fs::PermissionsExt as _;
     for name in ["master-key", "admin-token"] {

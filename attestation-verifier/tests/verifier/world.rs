@@ -334,6 +334,12 @@ impl World {
         self.start_on(&config).await;
     }
 
+    /// Starts the verifier that was stopped with this added to its configuration.
+    pub(crate) async fn start_with(&mut self, more: &str) {
+        let text = format!("{}{more}", self.config_text("master-key"));
+        self.start_on(&Config::parse(text.as_bytes()).unwrap()).await;
+    }
+
     pub(crate) async fn start_on(&mut self, config: &Config) {
         let (service, stop, task) = Self::run(config, &self.clock).await;
         assert_eq!(service.0, self.identity, "the identity is kept");

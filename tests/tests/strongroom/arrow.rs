@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A crate and the crates of ours that its code may use. Tests may use more: the `devkit`.
-const GRAPH: [(&str, &[&str]); 20] = [
+const GRAPH: [(&str, &[&str]); 21] = [
     ("wire", &[]),
     ("sys", &[]),
     ("jose", &["wire"]),
@@ -18,12 +18,24 @@ const GRAPH: [(&str, &[&str]); 20] = [
     ("appraisal", &["wire"]),
     ("measurement", &["wire"]),
     ("transport", &["wire"]),
+    ("pkcs11", &["wire"]),
     ("endorsements", &["wire", "transport"]),
     ("registry-client", &["wire", "artifact", "transport"]),
     ("enclave", &["wire", "artifact", "jose", "registry-client", "sys", "tlog", "transport"]),
     (
         "attestation-verifier",
-        &["wire", "artifact", "appraisal", "endorsements", "jose", "policy", "registry-client", "tlog", "transport"],
+        &[
+            "wire",
+            "artifact",
+            "appraisal",
+            "endorsements",
+            "jose",
+            "pkcs11",
+            "policy",
+            "registry-client",
+            "tlog",
+            "transport",
+        ],
     ),
     ("router", &["wire", "jose", "transport"]),
     ("client", &["wire", "appraisal", "transport"]),
@@ -35,6 +47,7 @@ const GRAPH: [(&str, &[&str]); 20] = [
             "appraisal",
             "endorsements",
             "jose",
+            "pkcs11",
             "policy",
             "registry-client",
             "client",

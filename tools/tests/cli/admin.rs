@@ -32,6 +32,7 @@ struct Kept {
     policies: Mutex<Vec<(String, Vec<u8>)>>,
     documents: Mutex<Vec<Vec<u8>>>,
     disabled: Mutex<Vec<String>>,
+    rotated: Mutex<Vec<String>>,
     decisions: Mutex<Decisions>,
     /// Owner and labels as they came.
     tags: Mutex<Vec<String>>,
@@ -152,9 +153,18 @@ async fn answer(State(kept): State<Arc<Kept>>, method: Method, uri: Uri, headers
             }
         },
         ("POST", "keys") => {
-            let id = id.strip_suffix("/disable").unwrap();
-            kept.disabled.lock().unwrap().push(id.to_owned());
-            metadata(id)
+            let (id, change) = id.rsplit_once('/').unwrap();
+            match change {
+                "enable" => kept.disabled.lock().unwrap().retain(|disabled| disabled != id),
+                "disable" => kept.disabled.lock().unwrap().push(id.to_owned()),
+                "rotate" => kept.rotated.lock().unwrap().push(id.to_owned()),
+                other => assert_eq!(other, "destroy"),
+            }
+            let mut key = metadata(id);
+            if change == "destroy" {
+                key["state"] = json!("destroyed");
+            }
+            key
         }
         ("PUT", "documents") => {
             kept.documents.lock().unwrap().push(body.to_vec());
@@ -189,6 +199,15 @@ fn key_is_stored_once_listed_shown_and_disabled() {
     assert_eq!(service.run(&["key", "show", "a/b/c"]).done().json()["enabled"], true);
     service.run(&["key", "show", "a/b/d"]).refused(1, "key-unknown");
     assert_eq!(service.run(&["key", "disable", "a/b/c"]).done().json()["enabled"], false);
+
+    assert_eq!(service.run(&["key", "enable", "a/b/c"]).done().json()["enabled"], true);
+    assert_eq!(service.run(&["key", "rotate", "a/b/c"]).done().json()["id"], "a/b/c");
+    assert_eq!(service.run(&["key", "rotate", "--all"]).done().json()[0]["id"], "a/b/c");
+    assert_eq!(*service.state.rotated.lock().unwrap(), ["a/b/c", "a/b/c"]);
+    // Nobody destroys a key by a slip.
+    assert_eq!(service.run(&["key", "destroy", "a/b/c"]).code, 2);
+    assert_eq!(service.run(&["key", "destroy", "a/b/c", "--for-good"]).done().json()["state"], "destroyed");
+    service.disable("a/b/c");
 
     let table = strongroom(["key", "list"].into_iter().chain(service.flags())).done();
     assert!(table.stdout.contains("a/b/c  disabled  2026-01-01T00:00:00Z"), "{}", table.stdout);

@@ -1,28 +1,32 @@
-//! PKCS #11 URIs (RFC 7512) as far as they name one private key.
+//! PKCS #11 URIs (RFC 7512) as far as they name one key.
 
 use std::path::PathBuf;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// Where a key is. What is not given does not matter.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct KeyUri {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyUri {
     /// The library that speaks for the token.
-    pub(super) module: PathBuf,
+    pub module: PathBuf,
     /// The token's label.
-    pub(super) token: Option<String>,
+    pub token: Option<String>,
     /// The token's serial number.
-    pub(super) serial: Option<String>,
+    pub serial: Option<String>,
     /// The key's label, `CKA_LABEL`.
-    pub(super) object: Option<String>,
+    pub object: Option<String>,
     /// The key's `CKA_ID`.
-    pub(super) id: Option<Vec<u8>>,
+    pub id: Option<Vec<u8>>,
     /// The file that holds the PIN.
-    pub(super) pin_file: Option<PathBuf>,
+    pub pin_file: Option<PathBuf>,
 }
 
 impl KeyUri {
-    /// Reads a URI. Refuses attributes that would be passed over, and a PIN in place of a file that holds it, with `usage`.
-    pub(super) fn parse(uri: &str) -> Result<Self> {
+    /// Reads a URI.
+    ///
+    /// # Errors
+    /// `usage`: no URI that names a library and a key, attributes that would be passed over, or a PIN in place of a file that
+    /// holds it.
+    pub fn parse(uri: &str) -> Result<Self> {
         let wrong = |got: &str, want: &str| Err(Refusal::new(Code::Usage, "PKCS #11 URI").got(got).want(want));
         let rest = uri.strip_prefix("pkcs11:").unwrap_or_default();
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -36,7 +40,7 @@ impl KeyUri {
                 "serial" => read.serial = Some(text()?),
                 "object" => read.object = Some(text()?),
                 "id" => read.id = Some(bytes),
-                "type" if bytes == b"private" => {}
+                "type" if bytes == b"private" || bytes == b"secret-key" => {}
                 "module-path" => read.module = text()?.into(),
                 "pin-source" => {
                     let source = text()?;
@@ -46,7 +50,12 @@ impl KeyUri {
                 "pin-value" => {
                     return wrong("pin-value", "pin-source=file:PATH: others can read a command's arguments");
                 }
-                other => return wrong(other, "token, serial, object, id, type=private, module-path and pin-source"),
+                other => {
+                    return wrong(
+                        other,
+                        "token, serial, object, id, type=private or secret-key, module-path and pin-source",
+                    );
+                }
             }
         }
         if read.module.as_os_str().is_empty() {

@@ -1,4 +1,4 @@
-//! The admin API: keys, release policies, Cedar policies, promotions and the audit log, for people who show who they are
+//! The admin API: keys, release policies, Cedar policies, promotions, routes, revocations and the audit log, for people who show who they are
 //! (`admin_gate.rs`) and whose role it is. There is no mode without that.
 //!
 //! Every call is one entry of the audit log with its outcome and who it was, which is durable together with its effect or not at all;
@@ -7,6 +7,7 @@
 
 mod approval;
 mod call;
+mod revocations;
 
 pub use call::Change;
 pub(crate) use call::ChangeId;
@@ -355,6 +356,11 @@ impl Verifier {
                 let key = json!({ "kid": signer.kid(), "token_key": to_base64(signer.spki_der()) });
                 Ok(Done { signer: Some(signer), ..Answer::Json(StatusCode::CREATED, key).into() })
             }
+            Call::PutRoutes => json(json!(store.put_routes(body, now).await?)),
+            Call::ShowRoutes => Ok(Answer::Text("application/toml", store.routes_text().await?).into()),
+            Call::Revoke => json(revocations::put(store, body, now).await?),
+            Call::ListRevocations => json(json!(store.revocations().await?)),
+            Call::ReleaseQuarantine => json(revocations::release(store, body).await?),
             Call::ListChanges => json(json!(store.changes(now).await?)),
             Call::ShowChange(id) => json(approval::shown(&store.change(&id, now).await?)),
             // They are dealt with before.
@@ -378,7 +384,7 @@ fn refused(refusal: &Refusal) -> Response {
             | Code::ChangeUnknown,
             _,
         ) => StatusCode::NOT_FOUND,
-        (Code::KeyExists | Code::PromotionSuperseded, _) => StatusCode::CONFLICT,
+        (Code::KeyExists | Code::PromotionSuperseded | Code::Revoked, _) => StatusCode::CONFLICT,
         (Code::TooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
         (Code::Busy, _) => StatusCode::TOO_MANY_REQUESTS,
         // The only network of an administrator's call is their own: the body broke off or came too slowly.

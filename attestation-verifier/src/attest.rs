@@ -6,6 +6,7 @@ use strongroom_jose::{RecipientKey, thumbprint};
 use strongroom_wire::binding::kbs_report_data;
 use strongroom_wire::deployment::Deployment;
 use strongroom_wire::digest::Sha256;
+use strongroom_wire::evidence::EvidenceAnswer;
 use strongroom_wire::kbs::{Attestation, RuntimeData};
 use strongroom_wire::{Check, Code, Refusal, Result};
 
@@ -23,6 +24,24 @@ pub(crate) struct Shown {
     /// The deployment document as delivered; it is read only once the hardware named its digest.
     pub(crate) document: Vec<u8>,
     pub(crate) bound: Bound,
+    /// RFC 7638 thumbprint of the key that it is about.
+    pub(crate) holder: String,
+}
+
+impl Shown {
+    /// What an enclave shows in the form in which it answers its clients, and has to be about; `holder` is the thumbprint of its key.
+    ///
+    /// # Errors
+    /// `deployment-missing`; `malformed`; those of [`Evidence::parse_answer`].
+    pub(crate) fn of_answer(answer: &EvidenceAnswer, report_data: [u8; 64], holder: &str) -> Result<Self> {
+        let document = answer.workload.deployment()?;
+        if document.is_empty() {
+            return Err(Refusal::new(Code::DeploymentMissing, "workload"));
+        }
+        let bound = Bound { report_data, document: Sha256::of(&document) };
+        let (evidence, endorsements, lacks) = Evidence::parse_answer(answer)?;
+        Ok(Self { evidence, endorsements, lacks, document, bound, holder: holder.to_owned() })
+    }
 }
 
 /// What `/attest` of the KBS protocol carries.
@@ -31,7 +50,6 @@ pub(crate) struct Claim {
     pub(crate) shown: Shown,
     pub(crate) runtime: RuntimeData,
     pub(crate) recipient: RecipientKey,
-    pub(crate) thumbprint: String,
     pub(crate) session: Challenged,
 }
 
@@ -62,7 +80,7 @@ impl Claim {
     /// which nobody here judges; those of [`Evidence::parse`].
     pub(crate) fn parse(attestation: Attestation, challenged: Challenged) -> Result<Self> {
         let Purpose::Keys(tee) = challenged.purpose else {
-            return Err(Refusal::new(Code::SessionUnknown, "session").got("one for a passport"));
+            return Err(Refusal::new(Code::SessionUnknown, "session").got("one of another purpose"));
         };
         let nonce = challenged.text();
         let runtime = attestation.runtime_data;
@@ -94,9 +112,9 @@ impl Claim {
         let recipient = RecipientKey::parse(&runtime.tee_pubkey)?;
         let report_data = kbs_report_data(&runtime.nonce, &runtime.tee_pubkey)?;
         let bound = Bound { report_data, document: Sha256::of(&document) };
-        let thumbprint = thumbprint(&runtime.tee_pubkey)?;
-        let shown = Shown { evidence, endorsements, lacks, document, bound };
-        Ok(Self { shown, runtime, recipient, thumbprint, session })
+        let holder = thumbprint(&runtime.tee_pubkey)?;
+        let shown = Shown { evidence, endorsements, lacks, document, bound, holder };
+        Ok(Self { shown, runtime, recipient, session })
     }
 }
 

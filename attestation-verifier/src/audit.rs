@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Attestation,
     /// A key was asked for; the subject is its id.
     Release,
+    /// A lease was asked for; the subject is the deployment document's digest.
+    Lease,
     /// An administrator's call; the subject is method and path.
     Admin,
 }
@@ -25,6 +27,7 @@ impl Kind {
         match self {
             Self::Attestation => "attestation",
             Self::Release => "release",
+            Self::Lease => "lease",
             Self::Admin => "admin",
         }
     }

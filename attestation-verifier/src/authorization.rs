@@ -81,6 +81,35 @@ fn decide(set: &PolicySet, question: &Question, trail: &mut Trail) -> Result<()>
     decision.allowed().map(drop)
 }
 
+/// Under which of `names` such a guest may have connections; each answer is noted. Where policies give none, it has none.
+///
+/// # Errors
+/// `internal`: a question that is none; `policy-invalid`; `store-failed`, `store-tampered`.
+pub(crate) async fn permitted_routes(
+    store: &mut Transaction<'_>,
+    workload: &Workload,
+    names: impl Iterator<Item = &String>,
+    now: UnixTime,
+    trail: &mut Trail,
+) -> Result<Vec<String>> {
+    let set = match store.policy_set_in_force().await {
+        Err(refusal) if refusal.code == Code::AuthorizationEmpty => return Ok(Vec::new()),
+        set => set?,
+    };
+    let (mut permitted, mut answers) = (Vec::new(), Vec::new());
+    for name in names {
+        let action = Action::Route { name: name.clone() };
+        let decision = set.policies.ask(&Question { workload: workload.clone(), action, now })?;
+        answers.push(json!({ "name": name, "verdict": decision.verdict, "by": decision.by, "error": decision.error }));
+        if decision.allowed().is_ok() {
+            permitted.push(name.clone());
+        }
+    }
+    trail.note("routes", answers);
+    trail.note("policies-version", set.version);
+    Ok(permitted)
+}
+
 /// May this guest have that key, to open a model of its deployment with?
 pub(crate) fn release_question(
     attested: &Attested,
@@ -90,7 +119,7 @@ pub(crate) fn release_question(
     now: UnixTime,
 ) -> Question {
     let document = attested.deployment.digest();
-    let workload = attested.authentic.workload(&attested.thumbprint, document, policy);
+    let workload = attested.authentic.workload(&attested.thumbprint, document, attested.authentic.zone(policy));
     let action = Action::ReleaseKey { key: key(metadata), model: model(fact) };
     Question { workload, action, now }
 }
@@ -118,25 +147,24 @@ fn model(fact: &Fact) -> Model {
 }
 
 impl Authentic {
-    /// What policies may know of the guest, whose attested key has this thumbprint and which was launched with this document.
-    /// Where its machine stands, the inventory says that the release policy takes machines from.
-    fn workload(&self, thumbprint: &str, document: Sha256, policy: &Policy) -> Workload {
-        let measurement = |report: &AuthenticReport| hex::encode(report.report().measurement);
-        let mrtd = |quote: &AuthenticQuote| hex::encode(quote.quote().body.mrtd);
+    /// What policies may know of the guest, whose attested key has this thumbprint, which was launched with this document, and whose
+    /// machine stands in that zone.
+    pub(crate) fn workload(&self, thumbprint: &str, document: Sha256, zone: Option<&str>) -> Workload {
         Workload {
             id: thumbprint.to_owned(),
             platform: self.tee().platform().to_owned(),
             root: self.root().to_string(),
-            measurement: self.report().map(measurement).or_else(|| self.quote().map(mrtd)).unwrap_or_default(),
+            measurement: self.measurement(),
             deployment: document.to_string(),
             machine: self.machine(),
-            zone: self.zone(policy).map(str::to_owned),
+            zone: zone.map(str::to_owned),
             snp: self.report().map(snp),
             tdx: self.quote().map(tdx),
         }
     }
 
-    fn zone<'a>(&self, policy: &'a Policy) -> Option<&'a str> {
+    /// Where its machine stands, as the inventory says that `policy` takes machines from.
+    pub(crate) fn zone<'a>(&self, policy: &'a Policy) -> Option<&'a str> {
         match self {
             Self::Snp(report) => zone_of_chip(report, policy.snp()?),
             Self::Tdx(quote) => zone_of_platform(quote, policy.tdx()?),

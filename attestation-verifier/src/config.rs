@@ -19,9 +19,10 @@ use strongroom_endorsements::{Cache, Fetcher, KDS, PCS, Patience};
 use strongroom_registry_client::{Access, Credentials, Password};
 use strongroom_tlog::{NoteVerifier, Role};
 use strongroom_transport::ServerTrust;
-use strongroom_wire::{Code, Refusal, Result, document, limits};
+use strongroom_wire::{Code, Refusal, Result, document, lease, limits};
 
 use crate::admin::Change;
+use crate::networks::Network;
 use crate::private_file;
 use crate::service::store_path;
 use crate::store::Database;
@@ -113,6 +114,9 @@ pub struct Config {
     /// Where endorsements come from that evidence comes without. Absent: from nowhere.
     #[serde(default)]
     pub endorsements: Option<Endorsements>,
+    /// Which leases guests are given.
+    #[serde(default)]
+    pub leases: Leases,
 }
 
 /// How lines of the log are written.
@@ -124,6 +128,22 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line, with the request's `trace_id` (W3C Trace Context) in `span`.
     Json,
+}
+
+/// Which leases guests are given.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Leases {
+    /// How long one lasts: 30 to [`lease::LONGEST`].
+    pub seconds: u64,
+    /// Where routers may be sent to. A guest that says that it listens elsewhere gets a lease and no connections.
+    pub networks: Vec<Network>,
+}
+
+impl Default for Leases {
+    fn default() -> Self {
+        Self { seconds: lease::LIFETIME, networks: Vec::new() }
+    }
 }
 
 /// Where endorsements are kept and whom they are asked of. Nobody here is trusted: what comes is verified under the roots.
@@ -221,6 +241,11 @@ impl Config {
                 return Err(Refusal::new(Code::ConfigurationInvalid, format!("registry `{}`", registry.host))
                     .want("`username` and `password-file` together"));
             }
+        }
+        if !(30..=lease::LONGEST).contains(&config.leases.seconds) {
+            return Err(Refusal::new(Code::ConfigurationInvalid, "leases: `seconds`")
+                .got(config.leases.seconds)
+                .want(format!("30 to {}", lease::LONGEST)));
         }
         if let Some(Endorsements { peer_questions, .. }) = &config.endorsements
             && !(1..=QUESTIONS).contains(peer_questions)

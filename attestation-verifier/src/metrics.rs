@@ -26,6 +26,8 @@ enum Route {
     Release,
     Challenge,
     Passport,
+    Lease,
+    Feed,
     Endorsements,
     Admin,
     Other,
@@ -39,6 +41,8 @@ impl Route {
             Self::Release => "release",
             Self::Challenge => "challenge",
             Self::Passport => "passport",
+            Self::Lease => "lease",
+            Self::Feed => "feed",
             Self::Endorsements => "endorsements",
             Self::Admin => "admin",
             Self::Other => "other",
@@ -47,13 +51,15 @@ impl Route {
 
     /// By the path of the route, never by that of the request.
     fn of(path: Option<&MatchedPath>) -> Self {
-        use strongroom_wire::{endorsements, passport};
+        use strongroom_wire::{endorsements, feed, lease, passport};
         match path.map(MatchedPath::as_str) {
             Some("/kbs/v0/auth" | "/v1/kbs/auth") => Self::Auth,
             Some("/kbs/v0/attest" | "/v1/kbs/attest") => Self::Attest,
             Some("/kbs/v0/resource/{*path}" | "/v1/kbs/resource/{*path}") => Self::Release,
             Some(passport::CHALLENGE) => Self::Challenge,
             Some(passport::ATTEST) => Self::Passport,
+            Some(lease::PATH) => Self::Lease,
+            Some(feed::PATH) => Self::Feed,
             Some(endorsements::PATH) => Self::Endorsements,
             _ => Self::Other,
         }
@@ -74,7 +80,7 @@ impl Metrics {
     fn count(&self, route: Route, code: Option<Code>, began: Instant) {
         self.answers.count((route, code));
         let histogram = match route {
-            Route::Attest | Route::Passport => &self.attest,
+            Route::Attest | Route::Passport | Route::Lease => &self.attest,
             Route::Release => &self.release,
             Route::Admin => &self.admin,
             _ => return,

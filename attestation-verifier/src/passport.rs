@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use strongroom_appraisal::UnixTime;
 use strongroom_jose::{signing_key, thumbprint};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::{RuntimeData, TeePubKey};
@@ -12,7 +13,6 @@ use strongroom_wire::{Code, Refusal, Result};
 use crate::Verifier;
 use crate::attest::Shown;
 use crate::audit::Kind;
-use crate::platform::{Bound, Evidence};
 use crate::release::Accepted;
 use crate::sessions::{Challenged, Purpose, random};
 use crate::token::{self, About};
@@ -28,6 +28,19 @@ impl Verifier {
         Ok(Challenge { nonce: Sha256(opened.nonce), expires: opened.expires })
     }
 
+    /// Takes a nonce that [`Self::challenge`] gave, which nobody gets a second time.
+    ///
+    /// # Errors
+    /// As [`crate::sessions::Sessions::take`].
+    pub(crate) fn take_challenge(&self, nonce: Sha256, now: UnixTime) -> Result<Challenged> {
+        // Whoever knows the id of a session for keys takes its nonce by this, as by `/attest`.
+        let session = self.sessions.take(&self.store, &nonce.to_string(), now)?;
+        match session.purpose {
+            Purpose::Passport => Ok(session),
+            Purpose::Keys(_) => Err(Refusal::new(Code::SessionUnknown, "nonce").got("one for keys")),
+        }
+    }
+
     /// Judges the evidence of `POST /v1/attest` and answers with a passport for what it accepted.
     ///
     /// # Errors
@@ -37,12 +50,8 @@ impl Verifier {
         let mut trail = Trail::new(Kind::Attestation, "-");
         trail.note("purpose", "passport");
         let parsed = Request::parse(body.as_ref()).and_then(|request| {
-            // Whoever knows the id of a session for keys takes its nonce by this, as by `/attest`.
-            let session = self.sessions.take(&self.store, &request.evidence.nonce.to_string(), now)?;
-            match session.purpose {
-                Purpose::Passport => parse(request).map(|parsed| (parsed, session)),
-                Purpose::Keys(_) => Err(Refusal::new(Code::SessionUnknown, "nonce").got("one for keys")),
-            }
+            let session = self.take_challenge(request.evidence.nonce, now)?;
+            parse(request).map(|parsed| (parsed, session))
         });
         drop(body);
         let ((mut shown, nonce, audience, key), session) = match parsed {
@@ -53,13 +62,13 @@ impl Verifier {
             }
         };
         trail.note("audience", &audience);
-        let (thumbprint, runtime) = (thumbprint(&key)?, RuntimeData { nonce, tee_pubkey: key });
-        trail.note("key", &thumbprint);
+        let runtime = RuntimeData { nonce, tee_pubkey: key };
+        trail.note("key", &shown.holder);
         let (authentic, Accepted { policies, .. }, _) =
             self.accept(&mut shown, &session, None, peer, now, trail).await?; // 2, 3, 5
 
         let id = hex::encode(random::<16>()?);
-        let about = About { runtime, thumbprint: &thumbprint, id: &id, audience: &audience };
+        let about = About { runtime, thumbprint: &shown.holder, id: &id, audience: &audience };
         let token =
             self.tokens.signer().sign(&token::claims(about, &authentic, shown.bound.document, &policies, now))?;
         Ok(Passport { token })
@@ -69,12 +78,6 @@ impl Verifier {
 /// What is shown, for which nonce and whom, and the key that the passport is about.
 fn parse(request: Request) -> Result<(Shown, String, String, TeePubKey)> {
     let key = signing_key(&request.key()?)?;
-    let document = request.evidence.workload.deployment()?;
-    if document.is_empty() {
-        return Err(Refusal::new(Code::DeploymentMissing, "workload"));
-    }
-    let bound = Bound { report_data: request.report_data()?, document: Sha256::of(&document) };
-    let (evidence, endorsements, lacks) = Evidence::parse_answer(&request.evidence)?;
-    let shown = Shown { evidence, endorsements, lacks, document, bound };
+    let shown = Shown::of_answer(&request.evidence, request.report_data()?, &thumbprint(&key)?)?;
     Ok((shown, request.evidence.nonce.to_string(), request.audience, key))
 }

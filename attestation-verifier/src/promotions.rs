@@ -163,6 +163,29 @@ async fn learn(
     store.keep_promotion_facts(&place(policy, repository, environment), &statements.facts(now)).await
 }
 
+/// Verifies that a model of a deployment is promoted at `now` as a policy demands, by all that is kept; what is noted of the promotion
+/// is the answer, nothing where none is demanded.
+///
+/// # Errors
+/// Those of [`Statements::demanded`] and [`Statements::judge`]; `internal`: the deployment has no such model; `store-failed`,
+/// `store-tampered`.
+pub(crate) async fn still_holds(
+    store: &mut Transaction<'_>,
+    deployment: &Deployment,
+    policy: &StoredPolicy,
+    reference: &str,
+    now: UnixTime,
+) -> Result<Option<Value>> {
+    let model = deployment.settings().models.iter().find(|model| model.reference == reference);
+    let model = model.ok_or_else(|| Refusal::new(Code::Internal, "model of the deployment").got(reference))?;
+    let (repository, manifest) = model.repository_and_digest()?;
+    let Some(mut statements) = Statements::demanded(policy.policy.trust(), repository)? else { return Ok(None) };
+    let mut known = Known::load(store, deployment, policy).await?;
+    known.add_to(&mut statements, repository, &[]);
+    let promotion = statements.judge(&manifest, now)?;
+    Ok(Some(known.held(repository, &promotion).note()))
+}
+
 fn place(policy: &StoredPolicy, repository: &str, environment: &Environment) -> Place {
     Place { policy: policy.metadata.id.clone(), repository: repository.to_owned(), environment: environment.clone() }
 }

@@ -9,7 +9,8 @@
 //!    and promoted as that policy demands is sealed with it, and the Cedar policies in force permit that such a guest has that
 //!    key for that model, and none forbids it; then the key's custody opens it;
 //! 5. append the decision, accepted or refused, durably to the audit log; what the key's own state, policy, promotion and
-//!    session are, how often the key may still be released, which Cedar policies are in force, and whether the endorsements of step 2 still hold, is looked at once more in the very transaction, since step 4 may
+//!    session are, how often the key may still be released, which Cedar policies are in force, whether the endorsements of step 2 still hold, and that
+//!    nothing about guest, models and key is revoked or quarantined, is looked at (once more) in the very transaction, since step 4 may
 //!    have waited for a registry;
 //! 6. release: the key leaves the service, wrapped to the attested key.
 //!
@@ -37,8 +38,9 @@ use crate::authorization::{Permitted, release_question};
 use crate::custody::KeyValue;
 use crate::platform::{Authentic, Verified};
 use crate::promotions::{Held, Known};
+use crate::revocation::Subject;
 use crate::sessions::Challenged;
-use crate::store::{Recorded, StoredKey, StoredPolicy, Transaction};
+use crate::store::{Opening, Recorded, StoredKey, StoredPolicy, Transaction};
 use crate::token::{self, About};
 use crate::trail::Trail;
 use crate::vendors::Supplied;
@@ -57,6 +59,8 @@ struct Approved {
     /// What its custody opened before a transaction begins, which may wait for nothing else. An id never has another value.
     value: KeyValue,
     policy: StoredPolicy,
+    /// The model that the key is for, as the document names it.
+    model: String,
     promotion: Option<Held>,
     permitted: Permitted,
 }
@@ -88,7 +92,8 @@ impl Verifier {
                 return Err(refusal);
             }
         };
-        let Claim { mut shown, runtime, recipient, thumbprint, session } = claim;
+        let Claim { mut shown, runtime, recipient, session } = claim;
+        let thumbprint = shown.holder.clone();
         trail.note("key", &thumbprint);
         let (authentic, Accepted { deployment, policies }, recorded) =
             self.accept(&mut shown, &session, Some(&runtime), peer, now, trail).await?; // 2, 3, 5
@@ -114,7 +119,8 @@ impl Verifier {
             return Ok(attested);
         }
         let stored = self.store.begin_reading().await?.session(&session).await?;
-        let Claim { shown, recipient, thumbprint, session, .. } = Claim::of_kept(&stored.shown, session)?;
+        let Claim { shown, recipient, session, .. } = Claim::of_kept(&stored.shown, session)?;
+        let thumbprint = shown.holder.clone();
         let (mut checks, mut sightings) = (Vec::new(), Sightings::default());
         let Shown { evidence, endorsements, bound, document, .. } = shown;
         let given = endorsements.parsed();
@@ -192,6 +198,7 @@ impl Verifier {
     ) -> Result<Accepted> {
         verify_dates(authentic, now)?;
         authentic.verify_newest(&mut store.seen().await?)?;
+        store.verify_not_revoked(&Subject::of_guest(authentic, &shown.holder, &accepted.deployment)?).await?;
         let policies = store.policies_in_force(now).await?;
         let Judgement { accepted: policies, .. } =
             judge(authentic, &shown.bound, &policies).map_err(|(refusal, _)| refusal)?;
@@ -356,7 +363,7 @@ impl Verifier {
         drop(store);
         trail.note("custody", &metadata.custody);
         let value = self.custodies.unwrap(id.as_str(), &wrapped).await?;
-        Ok(Approved { value, policy: stored, promotion: model.promotion, permitted })
+        Ok(Approved { value, policy: stored, model: model.reference, promotion: model.promotion, permitted })
     }
 
     /// That the key may still be released by what `approved` it for who `attested` at `now`, once more, as the transaction that
@@ -374,6 +381,8 @@ impl Verifier {
         attested.session.verify_current(now)?;
         verify_dates(&attested.authentic, now)?;
         attested.authentic.verify_newest(&mut store.seen().await?)?;
+        let subject = Subject::of_guest(&attested.authentic, &attested.thumbprint, &attested.deployment)?.with_key(id);
+        store.verify_not_revoked(&subject).await?;
         let key = store.key(id).await?.enabled()?;
         let current = store.policy_in_force(id, now).await?;
         let policy = &approved.policy;
@@ -388,6 +397,8 @@ impl Verifier {
             promotion.confirm(store, now).await?;
         }
         approved.permitted.confirm(store, &key.metadata, now, trail).await?;
+        let opening = Opening { key: id.clone(), model: approved.model.clone() };
+        store.keep_opening(attested.deployment.digest(), &opening).await?;
         let counted = store.count_release(key, current.policy.allowance(), now).await?;
         trail.note("releases", counted.uses.releases);
         Ok(())

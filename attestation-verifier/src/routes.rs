@@ -5,13 +5,14 @@
 //! form (`problem.rs`).
 
 use axum::Router;
-use axum::extract::{Request as HttpRequest, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request as HttpRequest, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, RETRY_AFTER, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 use strongroom_transport::{PeerAddr, read_body, trace};
@@ -19,7 +20,7 @@ use strongroom_wire::bytes::to_base64;
 use strongroom_wire::ear::EarClaims;
 use strongroom_wire::endorsements;
 use strongroom_wire::kbs::{self, AttestResponse, Challenge, ErrorInformation, LOG_PROOF, Tee};
-use strongroom_wire::{Code, Fault, Refusal, Result, limits, passport};
+use strongroom_wire::{Code, Fault, Refusal, Result, feed, lease, limits, passport};
 
 use crate::Verifier;
 use crate::metrics::counted;
@@ -49,6 +50,8 @@ pub(crate) fn kbs(verifier: Arc<Verifier>) -> Router {
         .route(passport::CHALLENGE, post(challenge))
         .route(passport::ATTEST, post(passport_of))
         .route(passport::JWKS, get(jwks))
+        .route(lease::PATH, post(lease_of))
+        .route(feed::PATH, get(feed_of_leases))
         .route(endorsements::PATH, post(endorsement_set))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -161,6 +164,46 @@ async fn passport_of(State(verifier): State<Arc<Verifier>>, request: HttpRequest
     };
     match issued.await {
         Ok(passport) => json(StatusCode::OK, &passport),
+        Err(refusal) => refused("AttestationError", &refusal),
+    }
+}
+
+async fn lease_of(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -> Response {
+    let peer = peer(&request);
+    let given = async {
+        let body = read_body(request.into_body(), limits::EVIDENCE_ANSWER, "lease request").await?;
+        to_the_end(async move { verifier.lease(body, peer).await }).await
+    };
+    match given.await {
+        Ok(answer) => json(StatusCode::OK, &answer),
+        Err(refusal) => refused("AttestationError", &refusal),
+    }
+}
+
+/// What a router asks of its feed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FeedQuery {
+    #[serde(default)]
+    after: u64,
+    #[serde(default)]
+    wait: u8,
+    /// The `kid` of the key that the router knows.
+    #[serde(default)]
+    key: String,
+}
+
+async fn feed_of_leases(
+    State(verifier): State<Arc<Verifier>>,
+    query: core::result::Result<Query<FeedQuery>, QueryRejection>,
+) -> Response {
+    let wrong = |_| Refusal::new(Code::RequestInvalid, "query").want("after=N&wait=1&key=KID");
+    let made = async {
+        let Query(FeedQuery { after, wait, key }) = query.map_err(wrong)?;
+        verifier.feed(after, wait != 0, &key).await
+    };
+    match made.await {
+        Ok(token) => ([(CONTENT_TYPE, "application/jwt"), (CACHE_CONTROL, "no-store")], token).into_response(),
         Err(refusal) => refused("AttestationError", &refusal),
     }
 }

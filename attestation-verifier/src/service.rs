@@ -14,8 +14,9 @@ use crate::admin::Change;
 use crate::admin_gate::AdminGate;
 use crate::budget::Budgets;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Leases};
 use crate::custody::Custodies;
+use crate::feed::Feeds;
 use crate::identity::{Identity, PublicIdentity};
 use crate::metrics::{self, Metrics};
 use crate::models::Models;
@@ -51,6 +52,8 @@ pub struct Verifier {
     pub(crate) witnesses: Vec<NoteVerifier>,
     /// Where endorsements come from that evidence comes without; `None`: from nowhere.
     pub(crate) vendors: Option<Vendors>,
+    pub(crate) leases: Leases,
+    pub(crate) feeds: Feeds,
     pub(crate) clock: Clock,
 }
 
@@ -138,6 +141,8 @@ impl Service {
             metrics: Metrics::default(),
             witnesses: config.witnesses()?,
             vendors,
+            leases: config.leases.clone(),
+            feeds: Feeds::default(),
             clock,
         };
         let metrics = match config.metrics_listen {

@@ -51,7 +51,7 @@ pub(crate) struct Challenged {
 pub(crate) enum Purpose {
     /// Keys, by the KBS protocol, for a guest that says it is of that platform.
     Keys(Tee),
-    /// An attestation result for others.
+    /// An attestation result for others, or a lease: which, report data says.
     Passport,
 }
 

@@ -1,6 +1,6 @@
 //! Everything that outlives a restart, in one database (`store/database.rs`): keys (encrypted), release policies, the documents that
 //! these take something from, Cedar policies, promotion statements and what they speak against, changes that wait for approval,
-//! the newest revocation lists, the audit log, and the stamp of its realm, sealed under its master key.
+//! the newest revocation lists, what is revoked here, leases and their routes, the audit log, and the stamp of its realm, sealed under its master key.
 //!
 //! One connection of a verifier writes (`writer.rs`), and one verifier at a time, so that one decision follows the other: what one
 //! reads is what is in force, and entries of the audit log are in the order in which they were decided.
@@ -13,15 +13,19 @@ mod documents;
 mod identity;
 mod key_changes;
 mod keys;
+mod leases;
 mod log;
 mod log_key;
+mod openings;
 mod policies;
 mod policy_sets;
 mod promotion_facts;
 mod promotions;
 #[cfg(test)]
 mod replicas;
+mod revocations;
 mod rewrap;
+mod routes;
 mod schema;
 mod seen;
 mod sessions;
@@ -38,6 +42,8 @@ pub(crate) use documents::PolicyInForce;
 pub(crate) use identity::{Parts, StoredIdentity};
 pub(crate) use key_changes::{NewKey, Put};
 pub(crate) use keys::{KeyMetadata, KeyState, StoredKey};
+pub(crate) use leases::StoredLease;
+pub(crate) use openings::Opening;
 pub(crate) use policies::StoredPolicy;
 pub(crate) use policy_sets::PolicySet;
 pub(crate) use promotion_facts::Place;

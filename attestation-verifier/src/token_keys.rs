@@ -166,6 +166,13 @@ impl TokenKeys {
         Arc::clone(pinned.map_or(&keys.newest, |key| &key.signer))
     }
 
+    /// The key of that `kid`, where it is kept, else the newest.
+    pub(crate) fn signer_of(&self, kid: &str) -> Arc<TokenSigner> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let named = keys.signers.iter().find(|key| key.signer.kid() == kid);
+        Arc::clone(named.map_or(&keys.newest, |key| &key.signer))
+    }
+
     /// What others verify passports with at `now`: the key that signs, and those whose last token may still be valid.
     pub(crate) fn jwks(&self, now: UnixTime) -> Value {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);

@@ -170,6 +170,7 @@ impl World {
             version: 1,
             root: self.root()?,
             attester: Attester::Socket,
+            max_unleased: None,
             verifier: deployment::Verifier {
                 url: verifier.url.clone(),
                 pin: verifier.pin,
@@ -233,7 +234,8 @@ impl World {
         self.strongroom(&[what, &admin].concat()).map(drop)
     }
 
-    /// The audit log's rows after row `after`, without those that reading it and other administration leave.
+    /// The audit log's rows after row `after`, without those that reading it and other administration leave, and those of guests that
+    /// serve, which renew their leases when it is time to.
     pub(crate) fn audit(&self, verifier: &Verifier, after: u64) -> Result<Vec<Value>> {
         let after = after.to_string();
         let mut arguments = vec!["audit", "show", "--after", &after, "--limit", "1000", "--json"];
@@ -241,7 +243,11 @@ impl World {
         arguments.extend(admin.iter().map(String::as_str));
         match self.strongroom(&arguments)? {
             Value::Array(mut rows) => {
-                rows.retain(|row| row.get("kind").and_then(Value::as_str) != Some("admin"));
+                rows.retain(|row| {
+                    let kind = row.get("kind").and_then(Value::as_str);
+                    let purpose = row.pointer("/detail/purpose").and_then(Value::as_str);
+                    !matches!(kind, Some("admin" | "lease")) && purpose != Some("lease")
+                });
                 Ok(rows)
             }
             other => Err(Refusal::new(Code::Internal, "audit rows").got(other)),

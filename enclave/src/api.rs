@@ -14,6 +14,7 @@ pub use authorized::{Authorized, Principals};
 
 use crate::evidence::Desk;
 use crate::inference::Models;
+use crate::lease::Tenure;
 use crate::stage::Stage;
 use axum::Router;
 use axum::body::Body;
@@ -42,17 +43,20 @@ pub struct Serving {
     pub models: Models,
     /// Where evidence is given.
     pub desk: Desk,
+    /// How long it may go on.
+    pub tenure: Tenure,
 }
 
 impl Serving {
-    /// Whether all of it runs: every model's thread, and the desk.
+    /// Whether all of it runs, every model's thread and the desk, and may.
     pub fn is_whole(&self) -> bool {
-        self.models.are_alive() && self.desk.is_alive()
+        self.models.are_alive() && self.desk.is_alive() && self.tenure.lasts()
     }
 
-    /// Resolves when a part of it has ended, with what that was.
+    /// Resolves when a part of it has ended, with what that was, or when it may go on no more, with why.
     pub async fn ended(&self) -> Refusal {
         tokio::select! {
+            refusal = self.tenure.ended() => refusal,
             model = self.models.ended() => {
                 Refusal::new(Code::RuntimeFailed, format!("inference thread of model `{model}`")).got("its end")
             }
@@ -84,8 +88,10 @@ impl App {
     }
 
     fn serving(&self) -> Result<&Serving> {
-        let stage = *self.stage.borrow();
-        self.serving.get().ok_or_else(|| Refusal::new(Code::NotReady, "enclave").got(stage).want(Stage::Serving))
+        let stage = self.stage();
+        // Without a lease nothing more is begun; what was goes on to its end.
+        let serving = self.serving.get().filter(|serving| serving.tenure.lasts());
+        serving.ok_or_else(|| Refusal::new(Code::NotReady, "enclave").got(stage).want(Stage::Serving))
     }
 
     /// How far it is.

@@ -2,6 +2,7 @@
 //! (a pin, a trust file, a digest) is unknown and refused; all that is in the deployment document, which is measured.
 
 use core::fmt;
+use core::net::SocketAddr;
 use serde::Deserialize;
 use std::fs::File;
 use std::io::Read as _;
@@ -26,6 +27,9 @@ pub struct Config {
     /// DNS names and addresses for the TLS certificate. Attested clients do not look at them.
     #[serde(default)]
     pub names: Vec<String>,
+    /// Where routers reach it, as `address:port`. The verifier says in which networks it believes that; absent: no router does.
+    #[serde(default)]
+    pub advertise: Option<SocketAddr>,
     /// How much is logged.
     #[serde(default)]
     pub log: LogLevel,

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 const QUEUE: usize = 1024;
 
 /// What evidence of this enclave is bound to, besides the nonce.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Bound {
     /// DER SubjectPublicKeyInfo of the TLS key.
     pub channel_key: Vec<u8>,

@@ -1,11 +1,12 @@
 //! The guest's side of the KBS attestation protocol 0.4.0 over HTTP: a session from `/auth` and `/attest`, then keys. It speaks to a
 //! verifier of ours, or to Confidential Containers' KBS, whose token says nothing that a guest could hold against itself.
 
+mod lease;
 mod logged;
 mod messages;
 
 use crate::attester::{Attester, OwnEvidence};
-use crate::clock;
+use crate::clock::Clock;
 use core::time::Duration;
 use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::response::Parts;
@@ -43,6 +44,7 @@ pub struct Verifier<'a> {
     /// `None`: its tokens are not looked at.
     tokens: Option<TokenVerifier>,
     log: Option<NoteVerifier>,
+    clock: Clock,
 }
 
 /// A session in which the verifier has accepted this guest. It holds the key that resources are wrapped to.
@@ -59,11 +61,12 @@ pub struct Session {
 }
 
 impl<'a> Verifier<'a> {
-    /// The verifier that `deployment` names, recognised by its TLS key and, where one is named, its token key.
+    /// The verifier that `deployment` names, recognised by its TLS key and, where one is named, its token key. Its word raises the floor
+    /// of `clock`.
     ///
     /// # Errors
     /// `malformed` or `key-invalid` the token key or the log's key is none.
-    pub fn of_deployment(deployment: &'a Deployment) -> Result<Self> {
+    pub fn of_deployment(deployment: &'a Deployment, clock: Clock) -> Result<Self> {
         let stated = &deployment.settings().verifier;
         let tokens = match stated.token_key.as_str() {
             "" => None,
@@ -71,14 +74,14 @@ impl<'a> Verifier<'a> {
         };
         let http = HttpClient::new(&ServerTrust::Pin(stated.pin.0), false)?;
         let log = stated.log_key.as_deref().map(NoteVerifier::parse).transpose()?;
-        Ok(Self { http, deployment, tokens, log })
+        Ok(Self { http, deployment, tokens, log, clock })
     }
 
     /// Has a fresh key attested, and verifies that the result is about this document and that key.
     ///
     /// # Errors
     /// `pin-mismatch`, `network` or `timeout` the verifier is another or not there; the code it refuses with, or
-    /// `verifier-refused`; `token-invalid` its result is not about this guest; as [`OwnEvidence::fetch`].
+    /// `verifier-refused`; `token-invalid` its result is not about this guest; `clock-behind`; as [`OwnEvidence::fetch`].
     pub async fn attest(&self, attester: Arc<dyn Attester>) -> Result<Session> {
         let mut wait = FIRST_WAIT;
         for _ in 1..ATTEMPTS {
@@ -148,7 +151,7 @@ impl<'a> Verifier<'a> {
     /// another is worth stopping at all the same.
     fn verify_result(&self, token: &str, thumbprint: &str) -> Result<()> {
         let Some(tokens) = &self.tokens else { return Ok(()) };
-        let claims: EarClaims = tokens.verify(token, clock::now(), AUDIENCE)?;
+        let claims: EarClaims = tokens.verify(token, self.clock.now()?, AUDIENCE)?;
         let root = self.deployment.settings().root.to_string();
         let subject = self.deployment.digest().oci();
         for (claim, got, want) in [
@@ -160,6 +163,8 @@ impl<'a> Verifier<'a> {
                 return Err(Refusal::new(Code::TokenInvalid, claim).within("attestation result").got(got).want(want));
             }
         }
+        // It is about a key that was made for this question.
+        self.clock.raise(claims.iat);
         // Not `jti`: it names the session, as the cookie does.
         tracing::info!(issuer = claims.iss, expires = claims.exp, "attested");
         Ok(())

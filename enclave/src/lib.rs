@@ -4,7 +4,8 @@
 //! [`boot`](mod@boot) is the recipe; [`service`] the process around it. Evidence comes from an [`attester`], keys from the
 //! verifier that [`kbs`] speaks to, models from a registry into sealed [`memory`]; [`inference`] runs them in the
 //! [`runtime`] that the document names, [`api`] answers requests, and [`evidence`] whoever asks what is behind the channel, with
-//! endorsements to [`staple`] where the host gives none.
+//! endorsements to [`staple`] where the host gives none. It goes on as long as the verifier gives it a [`lease`], and knows by those
+//! what time it is at the least ([`clock`]).
 //!
 //! This crate does not appraise evidence, its own or another's: an attester does not grade itself. It does not verify a
 //! signature on a model or open a seal by itself (`strongroom-artifact` does), does not write to a disk, does not read the
@@ -13,11 +14,12 @@
 pub mod api;
 pub mod attester;
 pub mod boot;
-mod clock;
+pub mod clock;
 pub mod config;
 pub mod evidence;
 pub mod inference;
 pub mod kbs;
+pub mod lease;
 pub mod memory;
 pub mod process;
 pub mod prompt;

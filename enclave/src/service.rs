@@ -18,7 +18,8 @@ use tokio::task::{JoinError, JoinHandle};
 ///
 /// # Errors
 /// As [`boot`]; `network` the address cannot be listened on; `runtime-failed` the thread of a model has ended, and `internal`
-/// that of evidence: what cannot serve any more drains and stops, so that whoever supervises it starts it anew.
+/// that of evidence: what cannot serve any more drains and stops, so that whoever supervises it starts it anew. `unleased`, and what
+/// the verifier refuses a lease with ([`crate::lease`]): so does what may not.
 pub async fn run(config: &Config) -> Result<()> {
     let signal = shutdown_signal();
     let (fail, failed) = oneshot::channel();
@@ -49,13 +50,13 @@ pub async fn run(config: &Config) -> Result<()> {
     attend(server, &app, fail).await
 }
 
-/// Waits until the server ends, or ends it with `fail` when a part of what it serves has ended.
+/// Waits until the server ends, or ends it with `fail` when a part of what it serves has ended, or when it may go on no more.
 async fn attend(mut server: JoinHandle<Result<()>>, app: &App, fail: oneshot::Sender<()>) -> Result<()> {
     let refusal = tokio::select! {
         ended = &mut server => return flatten(ended),
         refusal = app.ended() => refusal,
     };
-    tracing::error!(%refusal, "no longer whole: draining, then stopping");
+    tracing::error!(%refusal, "draining, then stopping");
     // Where nobody listens the server has stopped by itself.
     let _ = fail.send(());
     flatten(server.await)?;
@@ -69,10 +70,13 @@ fn flatten(ended: core::result::Result<Result<()>, JoinError>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::tests::{KEY, app, embed};
+    use crate::api::tests::{KEY, app, app_until, embed};
     use crate::inference::tests::{counting, panicking};
+    use crate::lease::{Source, Tenure};
     use core::net::SocketAddr;
+    use std::sync::Mutex;
     use strongroom_wire::Fault;
+    use strongroom_wire::lease::Lease;
 
     /// Serves `app` as [`run`] does, until the sender is used or gone.
     async fn served(app: &App) -> (SocketAddr, JoinHandle<Result<()>>, oneshot::Sender<()>) {
@@ -80,6 +84,16 @@ mod tests {
         let (address, (stop, stopped)) = (bound.local_addr(), oneshot::channel::<()>());
         let stopped = async { drop(stopped.await) };
         (address, tokio::spawn(serve(bound, None, app.clone().router(), ServeLimits::default(), stopped)), stop)
+    }
+
+    /// A verifier that says nothing until it is told why to refuse.
+    struct Until(Mutex<Option<oneshot::Receiver<Code>>>);
+
+    impl Source for Until {
+        async fn take(&self) -> Result<Lease> {
+            let told = self.0.lock().unwrap().take().unwrap();
+            Err(Refusal::new(told.await.unwrap(), "lease"))
+        }
     }
 
     async fn is_listening(address: SocketAddr) -> bool {
@@ -97,6 +111,20 @@ mod tests {
         let refusal = attend(server, &app, fail).await.unwrap_err();
         assert_eq!((refusal.code, refusal.fault()), (Code::RuntimeFailed, Fault::Environment));
         assert_eq!(refusal.fault().exit_code(), 3);
+        assert!(!is_listening(address).await);
+    }
+
+    #[tokio::test]
+    async fn service_that_is_revoked_begins_nothing_more_and_stops_with_exit_code_1() {
+        let (revoke, revoked) = oneshot::channel();
+        let app = app_until([counting()], Tenure::hold(Until(Mutex::new(Some(revoked))), Duration::from_secs(900)));
+        let (address, server, fail) = served(&app).await;
+        let router = app.clone().router();
+        assert_eq!(embed(&router, &[KEY], ASK).await.0, 200);
+        revoke.send(Code::Revoked).unwrap();
+        let refusal = attend(server, &app, fail).await.unwrap_err();
+        assert_eq!((refusal.code, refusal.fault().exit_code()), (Code::Revoked, 1));
+        assert_eq!(embed(&router, &[KEY], ASK).await.0, 503);
         assert!(!is_listening(address).await);
     }
 

@@ -19,7 +19,7 @@ pub enum Stage {
     Loading,
     /// Answering requests.
     Serving,
-    /// No longer whole: a part of what serves has ended, and so does the process.
+    /// No longer whole, or without a lease: what was begun goes on to its end, and then the process ends.
     Failed,
 }
 

@@ -13,7 +13,6 @@ pub use source::{OfVerifier, Source};
 use crate::attester::OwnEvidence;
 use core::time::Duration;
 use std::sync::Arc;
-use strongroom_wire::bytes;
 use strongroom_wire::endorsements::{EndorsementSet, renew_after};
 use strongroom_wire::evidence::Endorsement;
 use strongroom_wire::snp::{CertificateKind, CertificateTable};
@@ -107,9 +106,7 @@ impl Staple {
 
     /// What is to be stapled to `own`; what it lacks is asked for meanwhile.
     pub fn endorsements(&self, own: &OwnEvidence) -> Vec<Endorsement> {
-        let table = &own.quote().certificates;
-        let of_host = Endorsement { r#type: "certificate-table".to_owned(), data: bytes::to_base64(table) };
-        let mut endorsements = if table.is_empty() { Vec::new() } else { vec![of_host] };
+        let mut endorsements: Vec<_> = Endorsement::of_host(&own.quote().certificates).into_iter().collect();
         if let Some(want) = self.note(own)
             && let Some(set) = &self.held.borrow().set
         {
@@ -190,7 +187,7 @@ async fn changed(wanted: &mut watch::Receiver<Option<Want>>) -> Result<(), watch
 }
 
 /// Up to a fifth earlier, by chance: guests that booted together do not ask together for ever.
-fn earlier(pause: Duration) -> Duration {
+pub(crate) fn earlier(pause: Duration) -> Duration {
     let mut random = [0];
     // Without randomness all ask at once, which is a nuisance and nothing else.
     let _ = aws_lc_rs::rand::fill(&mut random);

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
-use strongroom_jose::TokenVerifier;
+use strongroom_jose::{TokenVerifier, signing_key, thumbprint};
 use strongroom_transport::{HttpClient, ServerTrust};
 use strongroom_wire::bytes::{from_base64, hex_array};
 use strongroom_wire::{Code, Refusal, Result, document, limits};
@@ -96,6 +96,12 @@ impl Config {
     /// What verifies feeds.
     pub(crate) fn feed_key(&self) -> Result<TokenVerifier> {
         TokenVerifier::new(&from_base64(&self.feed_key, "`feed-key`")?)
+    }
+
+    /// Where they come from, by that key.
+    pub(crate) fn feeds(&self) -> Result<Vec<String>> {
+        let key = thumbprint(&signing_key(&from_base64(&self.feed_key, "`feed-key`")?)?)?;
+        Ok(self.feeds.iter().map(|url| format!("{url}?key={key}")).collect())
     }
 
     /// What asks for them.

@@ -20,6 +20,7 @@ const ANSWER: Duration = Duration::from_secs(3);
 pub(crate) struct Feeds {
     client: HttpClient,
     key: TokenVerifier,
+    /// Each with a query, which is gone on with.
     urls: Vec<String>,
     newest: Mutex<Option<Received>>,
 }
@@ -43,7 +44,7 @@ impl Feeds {
     pub(crate) async fn renew(&self, turn: usize) -> Result<()> {
         let after = self.sequence();
         let url = self.urls.get(turn % self.urls.len().max(1)).map_or("", String::as_str);
-        let uri = format!("{url}?after={after}&wait={WAIT}");
+        let uri = format!("{url}&after={after}&wait={WAIT}");
         let uri = Uri::try_from(&uri).map_err(|e| Refusal::new(Code::ConfigurationInvalid, "`feeds`").because(e))?;
         let mut request = Request::new(empty());
         (*request.method_mut(), *request.uri_mut()) = (Method::GET, uri);
@@ -124,7 +125,7 @@ mod tests {
             let signer = TokenSigner::generate().unwrap();
             let client = HttpClient::new(&ServerTrust::Pin([0; 32]), false).unwrap();
             let key = TokenVerifier::new(signer.spki_der()).unwrap();
-            Self { signer, feeds: Feeds::new(client, key, vec!["https://v".into()]), began: Instant::now() }
+            Self { signer, feeds: Feeds::new(client, key, vec!["https://v?key=k".into()]), began: Instant::now() }
         }
 
         fn signed(&self, seq: u64, iat: u64) -> String {

@@ -60,7 +60,7 @@ impl Service {
         let refused = |e| Refusal::new(Code::Network, format!("listening on `{}`", config.listen)).because(e);
         let listener = TcpListener::bind(&config.listen).await.map_err(refused)?;
         let shared = Shared {
-            feeds: Feeds::new(config.client()?, config.feed_key()?, config.feeds.clone()),
+            feeds: Feeds::new(config.client()?, config.feed_key()?, config.feeds()?),
             backends: Backends::default(),
             tenants: Arc::default(),
             greetings: Greetings::default(),

@@ -22,7 +22,9 @@ mod progress;
 mod proxy;
 mod reference_values;
 mod registry;
+mod revocation;
 mod roots;
+mod routes;
 mod signed;
 mod signer;
 mod state;
@@ -68,6 +70,25 @@ enum Command {
     /// Approve or reject what others want to change at a verifier, where that takes two people.
     #[command(subcommand)]
     Change(change::Command),
+    /// Revoke a guest's key, software, a machine, a model or a data key, for good: whoever is meant gets no key, passport or lease any
+    /// more, and loses its connections.
+    #[command(
+        after_help = "Example:\n  strongroom revoke chip $CHIP --because 'stolen board' --by 'Anna Kern' \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token"
+    )]
+    Revoke(revocation::Said),
+    /// The same, until a named person ends it (`strongroom revocations release`).
+    #[command(
+        after_help = "Example:\n  strongroom quarantine model sha256:$DIGEST --because 'under review' --by 'Anna Kern' \\\n    \
+        --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token"
+    )]
+    Quarantine(revocation::Said),
+    /// List what is revoked and quarantined, and end quarantines.
+    #[command(subcommand)]
+    Revocations(revocation::Command),
+    /// Say which server names a verifier's routers know, and whose guests serve them.
+    #[command(subcommand)]
+    Routes(routes::Command),
     /// Write deployment documents.
     #[command(subcommand)]
     Deployment(deployment::Command),
@@ -118,6 +139,10 @@ fn run(command: Command, json: bool) -> Result<ExitCode> {
         Command::Policy(command) => policy::run(command, json),
         Command::Audit(command) => audit::run(command, json),
         Command::Change(command) => change::run(command, json),
+        Command::Revoke(said) => revocation::put(&said, "revoked", json),
+        Command::Quarantine(said) => revocation::put(&said, "quarantined", json),
+        Command::Revocations(command) => revocation::run(command, json),
+        Command::Routes(command) => routes::run(command, json),
         Command::Deployment(command) => deployment::run(command, json),
         Command::ReferenceValues(command) => reference_values::run(&command, json),
         Command::Inventory(command) => inventory::run(&command, json),

@@ -369,6 +369,10 @@ codes! {
     KeyNotInDeployment = "key-not-in-deployment", Refused, "the deployment must name a signed model whose manifest names this key";
     /// A resource that was wrapped to a guest's key does not open with it.
     WrappedKeyInvalid = "wrapped-key-invalid", Refused, "the answer was changed on its way, or was made for another key";
+    /// What was asked for is revoked, for good: the key, the model, or whoever asks, by its key, software or chip.
+    Revoked = "revoked", Refused, "see by which word and why with `strongroom revocations list`; nothing takes a revocation back";
+    /// What was asked for is quarantined: the key, the model, or whoever asks, by its key, software or chip.
+    Quarantined = "quarantined", Refused, "see by which word and why with `strongroom revocations list`; a named person ends it with `strongroom revocations release`";
     /// A key came without proof that its release is in the verifier's log.
     ReleaseNotLogged = "release-not-logged", Refused, "the verifier is not the one of the deployment document's log, or hides what it releases";
     /// Nothing that the caller of the admin API shows proves who they are.
@@ -408,6 +412,10 @@ codes! {
     FeedStale = "feed-stale", Environment, "is the verifier reachable from the router, and do their clocks agree?";
     /// A feed of leases that is not newer than the last one.
     FeedRolledBack = "feed-rolled-back", Refused, "somebody between verifier and router repeats what was said before";
+    /// An enclave had no lease for longer than its deployment document allows.
+    Unleased = "unleased", Environment, "is the verifier reachable from the enclave? Its log says why leases were refused";
+    /// The clock is behind a time that the verifier signed.
+    ClockBehind = "clock-behind", Environment, "set the host's clock: the verifier has said that it is later";
     /// The enclave is not ready yet.
     NotReady = "not-ready", Environment, "";
     /// The runtime library is not the one that the deployment document names.

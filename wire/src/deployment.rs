@@ -4,6 +4,7 @@
 use crate::digest::Sha256;
 use crate::trust::TrustFile;
 use crate::{Code, Refusal, Result, Root, document, limits};
+use core::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +26,10 @@ struct InitData {
 
 const SETTINGS: &str = "strongroom.toml";
 
+/// Seconds for which a guest may be let go on without a lease: less is no time to ask twice, and more is no bound on what a host
+/// gains that cuts its guest off.
+pub const UNLEASED: RangeInclusive<u64> = 60..=3600;
+
 /// The entry `strongroom.toml` of a deployment document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -35,6 +40,10 @@ pub struct Settings {
     pub root: Root,
     /// Where the guest gets its evidence.
     pub attester: Attester,
+    /// Seconds that the guest goes on for after it was last given a lease ([`crate::lease`]), within [`UNLEASED`]. What counts is
+    /// [`Settings::max_unleased`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unleased: Option<u64>,
     /// The one verifier that this guest asks for keys.
     pub verifier: Verifier,
     /// The inference runtime.
@@ -183,6 +192,11 @@ impl Deployment {
 }
 
 impl Settings {
+    /// Seconds that the guest goes on for after it was last given a lease: a quarter of an hour where the document says nothing.
+    pub fn max_unleased(&self) -> u64 {
+        self.max_unleased.unwrap_or(900)
+    }
+
     fn verify_shape(&self) -> Result<()> {
         if self.version != 1 {
             return Err(Refusal::new(Code::VersionUnsupported, SETTINGS).got(self.version).want(1));
@@ -197,6 +211,13 @@ impl Settings {
             return Err(Refusal::new(Code::Malformed, "models of a deployment")
                 .got(self.models.len())
                 .want(format!("1 to {}", limits::MODELS)));
+        }
+        if !UNLEASED.contains(&self.max_unleased()) {
+            return Err(Refusal::new(Code::Malformed, "`max-unleased`").got(self.max_unleased()).want(format!(
+                "{} to {} seconds",
+                UNLEASED.start(),
+                UNLEASED.end()
+            )));
         }
         let mut names = BTreeSet::new();
         for model in &self.models {
@@ -222,6 +243,7 @@ mod tests {
             version: 1,
             root: Root::Test(Sha256([7; 32])),
             attester: Attester::Socket,
+            max_unleased: None,
             verifier: Verifier {
                 url: "https://v:1".into(),
                 pin: Sha256([1; 32]),
@@ -264,6 +286,10 @@ mod tests {
         assert_eq!(code(|s| s.root = Root::Amd), Code::RealmMismatch);
         assert_eq!(code(|s| s.verifier.url = "http://v:1".into()), Code::Malformed);
         assert_eq!(code(|s| s.models.clear()), Code::Malformed);
+        for (seconds, accepted) in [(59, false), (60, true), (3600, true), (3601, false)] {
+            let parsed = parsed(|s| s.max_unleased = Some(seconds)).map(|d| d.settings().max_unleased());
+            assert_eq!(parsed.ok(), accepted.then_some(seconds), "{seconds}");
+        }
         assert_eq!(code(|s| s.models[0].name.clear()), Code::Malformed);
         assert_eq!(code(|s| s.models.push(s.models[0].clone())), Code::Malformed);
         assert_eq!(code(|s| s.models[0].reference = "r/models/m:v1".into()), Code::ReferenceInvalid);

@@ -66,6 +66,13 @@ pub struct WorkloadModel {
     pub statement: Sha256,
 }
 
+impl Endorsement {
+    /// The table of certificates that a host gives its guest, where it gives one.
+    pub fn of_host(table: &[u8]) -> Option<Self> {
+        (!table.is_empty()).then(|| Self { r#type: "certificate-table".to_owned(), data: bytes::to_base64(table) })
+    }
+}
+
 impl EvidenceAnswer {
     /// Parses an answer of at most [`limits::EVIDENCE_ANSWER`] bytes.
     pub fn parse(json: &[u8]) -> Result<Self> {
@@ -85,6 +92,23 @@ impl EvidenceAnswer {
         Ok(())
     }
 
+    /// As [`Self::verify_form`], for a verifier that keeps an audit log: one report for thousands of nonces would be thousands of rows.
+    pub(crate) fn verify_single(&self) -> Result<()> {
+        self.verify_form()?;
+        match self.path.len() {
+            0 => Ok(()),
+            length => Err(Refusal::new(Code::RequestInvalid, "path of the nonce").got(length).want("none")),
+        }
+    }
+
+    /// The key that it names, as DER SubjectPublicKeyInfo.
+    ///
+    /// # Errors
+    /// `malformed`.
+    pub fn key(&self) -> Result<Vec<u8>> {
+        bytes::from_base64(&self.channel_key, "channel key")
+    }
+
     /// The report data that evidence must carry for `nonce` and a TLS peer whose key is `spki`.
     ///
     /// First-fail: the answer must repeat the nonce (`nonce-mismatch`) and name the peer's key (`channel-key-mismatch`).
@@ -92,7 +116,7 @@ impl EvidenceAnswer {
         if self.nonce.0 != *nonce {
             return Err(Refusal::new(Code::NonceMismatch, "evidence answer").got(self.nonce).want(Sha256(*nonce)));
         }
-        let named = bytes::from_base64(&self.channel_key, "channel key")?;
+        let named = self.key()?;
         if named != spki {
             return Err(Refusal::new(Code::ChannelKeyMismatch, "key of the TLS peer")
                 .got(format!("sha256:{}", Sha256::of(spki)))

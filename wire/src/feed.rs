@@ -8,6 +8,9 @@ use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Where a verifier gives one: `?after=<the last one's seq>`, `&wait=1` where it may keep its answer back until there is a newer, and
+/// `&key=<kid>` of the key that it is to be signed by.
+pub const PATH: &str = "/v1/feed";
 /// `aud` of feeds.
 pub const AUDIENCE: &str = "strongroom-router";
 /// Seconds from `iat` to `exp`, at the most.

@@ -2,7 +2,7 @@
 //!
 //! Evidence ([`snp`], [`tdx`], [`event_log`], [`azure`], [`tpm`]), what binds it to software, channel and model ([`binding`], [`merkle`]),
 //! what a guest is told ([`deployment`], [`trust`]), what it answers ([`evidence`]), how it asks for keys ([`kbs`],
-//! [`ear`]) and how that is recorded ([`audit`]), what routers are told ([`feed`]), how anything is refused ([`Refusal`], [`Code`]) and how much is read before it is ([`limits`]).
+//! [`ear`]) and how that is recorded ([`audit`]), how an enclave may go on ([`lease`]), what routers are told ([`feed`]), how anything is refused ([`Refusal`], [`Code`]) and how much is read before it is ([`limits`]).
 //!
 //! This crate does not sign, verify a signature, decrypt, open a socket or a file, or read a clock. It hashes.
 
@@ -24,6 +24,7 @@ pub mod evidence;
 pub mod feed;
 pub mod inventory;
 pub mod kbs;
+pub mod lease;
 pub mod limits;
 pub mod merkle;
 pub mod passport;

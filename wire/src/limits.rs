@@ -208,6 +208,10 @@ pub const LOG_ENTRY: usize = 0xffff;
 pub const LOG_PROOF: usize = 128 * 1024;
 /// Entries of one log that are read at a time, a page of its tree's 256 a few times over.
 pub const LOG_PAGE: u64 = 1000;
+/// Revocations and quarantines of one verifier: all of them are looked at for each feed of leases.
+pub const REVOCATIONS: usize = 4_096;
+/// Characters of why something was revoked, and twice as many as of who said so.
+pub const REVOCATION_REASON: usize = 500;
 /// A firmware image that is measured: OVMF's are 2 to 4 MiB, and QEMU's flash takes 8.
 pub const FIRMWARE: usize = 64 * 1024 * 1024;
 /// Sections that a firmware's metadata describes for one platform; OVMF's have five to seven.
@@ -314,6 +318,8 @@ mod tests {
             (NOTE_SIGNATURES, 100),
             (NOTE_NAME, 256),
             (LOG_DEPTH, 64),
+            (REVOCATIONS, 4096),
+            (REVOCATION_REASON, 500),
             (LOG_ENTRY, 65_535),
             (LOG_PROOF, 131_072),
             (FIRMWARE, 67_108_864),

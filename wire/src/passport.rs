@@ -6,21 +6,24 @@
 use crate::binding::Purpose;
 use crate::digest::Sha256;
 use crate::evidence::EvidenceAnswer;
-use crate::{Code, Refusal, Result, bytes, document, ear, limits};
+use crate::{Code, Refusal, Result, document, ear, feed, lease, limits};
 use serde::{Deserialize, Serialize};
 
-/// Where a nonce is drawn.
+/// Where a nonce is drawn: for a passport, or for a lease ([`lease`]). Report data says for which.
 pub const CHALLENGE: &str = "/v1/challenge";
 /// Where evidence is shown.
 pub const ATTEST: &str = "/v1/attest";
 /// Where the keys are that passports are signed by (RFC 7517 §5).
 pub const JWKS: &str = "/.well-known/jwks.json";
 
+/// What a verifier signs for itself, its guests and its routers by the same keys.
+const OURS: [&str; 3] = [ear::AUDIENCE, lease::AUDIENCE, feed::AUDIENCE];
+
 /// Answer to `POST` [`CHALLENGE`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Challenge {
-    /// 32 random bytes, good for one attestation.
+    /// 32 random bytes, good for one question.
     pub nonce: Sha256,
     /// Seconds since 1970 when it ends.
     pub expires: u64,
@@ -49,21 +52,16 @@ impl Request {
     ///
     /// # Errors
     /// `malformed`, `too-large`, `unknown-field`, `version-unsupported`: as [`EvidenceAnswer::parse`]; `request-invalid`: an
-    /// audience that is empty, longer than [`limits::AUDIENCE`], or that of the verifier's own tokens, which release keys.
+    /// audience that is empty, longer than [`limits::AUDIENCE`], or one of the verifier's own tokens, which release keys, give a lease
+    /// or open routes.
     pub fn parse(json: &[u8]) -> Result<Self> {
         let request: Self = document::parse_json(json, "passport request", limits::EVIDENCE_ANSWER, Code::Malformed)?;
-        request.evidence.verify_form()?;
+        request.evidence.verify_single()?;
         let audience = request.audience.as_str();
-        if audience.is_empty() || audience.len() > limits::AUDIENCE || audience == ear::AUDIENCE {
+        if audience.is_empty() || audience.len() > limits::AUDIENCE || OURS.contains(&audience) {
             return Err(Refusal::new(Code::RequestInvalid, "audience")
                 .got(audience.chars().take(limits::AUDIENCE).collect::<String>())
-                .want(format!("1 to {} bytes, not `{}`", limits::AUDIENCE, ear::AUDIENCE)));
-        }
-        // One report for thousands of nonces would be thousands of rows of the audit log.
-        if !request.evidence.path.is_empty() {
-            return Err(Refusal::new(Code::RequestInvalid, "path of the nonce")
-                .got(request.evidence.path.len())
-                .want("none"));
+                .want(format!("1 to {} bytes, none of {OURS:?}", limits::AUDIENCE)));
         }
         Ok(request)
     }
@@ -73,7 +71,7 @@ impl Request {
     /// # Errors
     /// `malformed`.
     pub fn key(&self) -> Result<Vec<u8>> {
-        bytes::from_base64(&self.evidence.channel_key, "channel key")
+        self.evidence.key()
     }
 
     /// What the evidence has to be bound to.
@@ -89,6 +87,7 @@ impl Request {
 mod tests {
     use super::*;
     use crate::binding::{report_data, workload_digest};
+    use crate::bytes;
     use crate::evidence::Workload;
 
     fn request(audience: &str) -> Request {
@@ -124,7 +123,9 @@ mod tests {
         for (audience, accepted) in [("a".repeat(256), true), ("a".repeat(257), false), (String::new(), false)] {
             assert_eq!(parse(&request(&audience)).is_ok(), accepted, "{}", audience.len());
         }
-        assert_eq!(parse(&request(ear::AUDIENCE)).unwrap_err().code, Code::RequestInvalid);
+        for ours in ["strongroom-kbs", "strongroom-lease", "strongroom-router"] {
+            assert_eq!(parse(&request(ours)).unwrap_err().code, Code::RequestInvalid, "{ours}");
+        }
     }
 
     #[test]

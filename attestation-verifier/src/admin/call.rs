@@ -40,6 +40,11 @@ pub(super) enum Call {
     ReadLog(LogRead),
     ReadMetrics,
     PutCosignatures,
+    PutRoutes,
+    ShowRoutes,
+    Revoke,
+    ListRevocations,
+    ReleaseQuarantine,
     ListChanges,
     ShowChange(ChangeId),
     /// With the digest of what is approved.
@@ -79,6 +84,12 @@ pub enum Change {
     TokenKey,
     /// A witness' word on the log.
     Cosignatures,
+    /// The table of routes.
+    Routes,
+    /// A revocation or quarantine.
+    Revocation,
+    /// The end of a quarantine.
+    QuarantineRelease,
 }
 
 impl Change {
@@ -97,6 +108,9 @@ impl Change {
             Self::Promotion => "promotion",
             Self::TokenKey => "token-key",
             Self::Cosignatures => "cosignatures",
+            Self::Routes => "routes",
+            Self::Revocation => "revocation",
+            Self::QuarantineRelease => "quarantine-release",
         }
     }
 }
@@ -155,6 +169,11 @@ impl Call {
             ("GET", "documents", "") => Ok(Self::ListDocuments),
             ("PUT", "documents", "") => Ok(Self::PutDocument),
             ("POST", "token-key", "") => Ok(Self::ChangeTokenKey),
+            ("PUT", "routes", "") => Ok(Self::PutRoutes),
+            ("GET", "routes", "") => Ok(Self::ShowRoutes),
+            ("POST", "revocations", "") => Ok(Self::Revoke),
+            ("GET", "revocations", "") => Ok(Self::ListRevocations),
+            ("POST", "revocations", "release") => Ok(Self::ReleaseQuarantine),
             ("POST", "promotions", "") => Ok(Self::PutPromotion),
             ("GET", "promotions", "") => Self::parse_promotions(query),
             ("GET", "audit", "") => LogRead::parse_decisions(query).map(Self::ReadLog),
@@ -199,6 +218,8 @@ impl Call {
             | Self::ListPolicies
             | Self::ShowPolicy(_)
             | Self::ListDocuments
+            | Self::ShowRoutes
+            | Self::ListRevocations
             | Self::ListPromotions { .. }
             | Self::ReadLog(_)
             | Self::ReadMetrics
@@ -216,6 +237,9 @@ impl Call {
             Self::PutPromotion => Access::Change(Change::Promotion),
             Self::ChangeTokenKey => Access::Change(Change::TokenKey),
             Self::PutCosignatures => Access::Change(Change::Cosignatures),
+            Self::PutRoutes => Access::Change(Change::Routes),
+            Self::Revoke => Access::Change(Change::Revocation),
+            Self::ReleaseQuarantine => Access::Change(Change::QuarantineRelease),
             Self::ApproveChange(..) | Self::RejectChange(_) => Access::Approve,
         }
     }
@@ -233,6 +257,8 @@ impl Call {
             Self::PutDocument => (limits::STORED_DOCUMENT, "signed document"),
             Self::PutPromotion => (limits::SIGNATURE, "promotion"),
             Self::PutCosignatures => (limits::NOTE, "cosigned checkpoint"),
+            Self::PutRoutes => (limits::POLICY, "routes"),
+            Self::Revoke | Self::ReleaseQuarantine => (limits::POLICY, "revocation"),
             _ => (0, "body of a call that has none"),
         };
         if body.len() > limit { Err(Refusal::too_large(what, body.len(), limit)) } else { Ok(self) }
@@ -248,6 +274,9 @@ impl Call {
                 | Self::PutPromotion
                 | Self::PutAuthorization
                 | Self::PutCosignatures
+                | Self::PutRoutes
+                | Self::Revoke
+                | Self::ReleaseQuarantine
         )
     }
 
@@ -262,6 +291,8 @@ impl Call {
             | Self::DisableKey(_)
             | Self::DestroyKey(_)
             | Self::RotateKey(_) => Some("key"),
+            Self::PutRoutes => Some("routes"),
+            Self::Revoke | Self::ReleaseQuarantine => Some("revocation"),
             _ => None,
         }
     }
@@ -307,6 +338,9 @@ mod tests {
         assert_eq!(parse("PUT", "/admin/v1/policies/a/b/c"), Ok(Call::PutPolicy(id())));
         assert_eq!(parse("GET", "/admin/v1/policies/a/b/c"), Ok(Call::ShowPolicy(id())));
         assert_eq!(parse("POST", "/admin/v1/promotions"), Ok(Call::PutPromotion));
+        assert_eq!(parse("PUT", "/admin/v1/routes"), Ok(Call::PutRoutes));
+        assert_eq!(parse("POST", "/admin/v1/revocations"), Ok(Call::Revoke));
+        assert_eq!(parse("POST", "/admin/v1/revocations/release"), Ok(Call::ReleaseQuarantine));
         let listed = |environment| Ok(Call::ListPromotions { repository: "r:1/a/b".into(), environment });
         assert_eq!(parse("GET", "/admin/v1/promotions?repository=r:1/a/b"), listed(None));
         let production = Environment::parse("production").unwrap();
@@ -332,6 +366,8 @@ mod tests {
         assert_eq!(parse("DELETE", "/admin/v1/keys/a/b/c"), Err(Code::RouteUnknown));
         assert_eq!(parse("POST", "/admin/v1/keys/a/b/c/release"), Err(Code::RouteUnknown));
         assert_eq!(parse("GET", "/admin/v2/keys"), Err(Code::RouteUnknown));
+        assert_eq!(parse("DELETE", "/admin/v1/revocations"), Err(Code::RouteUnknown));
+        assert_eq!(parse("GET", "/admin/v1/revocations/release"), Err(Code::RouteUnknown));
         assert_eq!(parse("GET", "/admin/v1/authorization/x"), Err(Code::RouteUnknown));
         assert_eq!(parse("PUT", "/admin/v1/authorization/1"), Err(Code::RouteUnknown));
         assert_eq!(parse("PUT", "/admin/v1/keys/a/b/c?label=a&label=a"), Err(Code::RequestInvalid));

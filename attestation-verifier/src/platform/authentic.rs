@@ -71,6 +71,16 @@ impl Authentic {
         self.quote()?.platform().facts().platform_instance.map(hex::encode)
     }
 
+    /// MEASUREMENT or MRTD, in hex: of the paravisor, where there is one.
+    pub(crate) fn measurement(&self) -> String {
+        match self {
+            Self::Snp(report) => hex::encode(report.report().measurement),
+            Self::Tdx(quote) => hex::encode(quote.quote().body.mrtd),
+            Self::AzureSnp(vtpm) => hex::encode(vtpm.hardware().report().measurement),
+            Self::AzureTdx(vtpm) => hex::encode(vtpm.hardware().quote().body.mrtd),
+        }
+    }
+
     /// The root that it was verified under.
     pub(crate) fn root(&self) -> Root {
         match self {

@@ -202,6 +202,7 @@ impl Database {
                 (6, "changes", include_str!("../../migrations/sqlite/0006_changes.sql")),
                 (7, "sessions", include_str!("../../migrations/sqlite/0007_sessions.sql")),
                 (8, "key states", include_str!("../../migrations/sqlite/0008_key_states.sql")),
+                (9, "leases", include_str!("../../migrations/sqlite/0009_leases.sql")),
             ],
             // As SQLite's first five make it, and what came after them.
             Self::Postgres(_) => &[
@@ -209,6 +210,7 @@ impl Database {
                 (6, "changes", include_str!("../../migrations/postgres/0006_changes.sql")),
                 (7, "sessions", include_str!("../../migrations/postgres/0007_sessions.sql")),
                 (8, "key states", include_str!("../../migrations/postgres/0008_key_states.sql")),
+                (9, "leases", include_str!("../../migrations/postgres/0009_leases.sql")),
             ],
         };
         Migrator::with_migrations(all.iter().map(migration).collect())

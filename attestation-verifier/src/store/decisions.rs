@@ -108,6 +108,20 @@ impl Transaction<'_> {
         rows.iter().map(entry).collect()
     }
 
+    /// How many entries the log has, and the time of the newest.
+    ///
+    /// # Errors
+    /// `store-tampered`; `store-failed`.
+    pub(crate) async fn log_end(&mut self) -> Result<(u64, UnixTime)> {
+        let keys = Keys { master: self.master, log: self.log };
+        let (_, checkpoint) = log::head(&mut self.sql, keys).await?;
+        let entries = checkpoint.size();
+        let rows = log::leaves(&mut self.sql, entries.saturating_sub(1), 1, None).await?;
+        let (_, _, leaf) = rows.first().ok_or_else(|| log::tampered("the audit log is empty"))?;
+        let newest = Entry::parse(leaf).map_err(|e| log::tampered("entry of the audit log").because(e))?;
+        Ok((entries, newest.time))
+    }
+
     /// The newest checkpoint, as it is served.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use super::authentic::{HEAD, ROWS};
 use super::identity::IDENTITY;
 use super::log::{self, CHECKPOINT};
 use super::log_key::{self, LOG_KEY};
-use super::tables::{Datum, Name, Rewrapped, TABLES, Table};
+use super::tables::{APART, Datum, Name, Rewrapped, TABLES, Table};
 use super::witnessed::WITNESSED;
 use super::{Recorded, STAMP, Sql, Store, Transaction, failed};
 use crate::audit::{Event, Kind};
@@ -85,7 +85,7 @@ impl Transaction<'_> {
         let log_key = log_key::open(&log_key, self.master)?;
         // 3.
         let mut counts = Map::new();
-        for table in &TABLES {
+        for table in TABLES.iter().chain(&APART) {
             let rows = self.rewrap_rows(table, new).await?;
             counts.insert(table.name.to_owned(), json!(rows));
         }
@@ -371,7 +371,7 @@ mod tests {
                       FROM sqlite_schema AS t WHERE type = 'table' ORDER BY t.name";
         let rows = sqlx::query(select).fetch_all(&store.pool).await.unwrap();
         let tables: Vec<_> = rows.iter().map(|row| (row.get(0), row.get::<i64, _>(1) == 1)).collect();
-        let mut known: Vec<_> = TABLES.iter().map(|table| (table.name.to_owned(), true)).collect();
+        let mut known: Vec<_> = TABLES.iter().chain(&APART).map(|table| (table.name.to_owned(), true)).collect();
         // In these, nothing but what `meta` holds hangs on the master key.
         known.extend(["_sqlx_migrations", "leaves", "meta", "nonces", "tiles"].map(|name| (name.to_owned(), false)));
         // Which end.

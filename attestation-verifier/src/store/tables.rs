@@ -1,14 +1,17 @@
 //! The tables whose rows the master key authenticates, one by one and as a set. Who adds a table adds it here, at the end;
 //! that is all it takes for its rows to be in the set and to be carried to another master key.
 
-use super::{changes, documents, keys, policies, policy_sets, promotion_facts, promotions, seen};
+use super::{
+    changes, documents, keys, leases, openings, policies, policy_sets, promotion_facts, promotions, revocations,
+    routes, seen,
+};
 use crate::master_key::MasterKey;
 use sqlx::any::AnyRow;
 use sqlx::{Result as SqlResult, Row as _};
 use strongroom_wire::Result;
 
 /// All of them, in an order that does not change.
-pub(super) const TABLES: [Table; 8] = [
+pub(super) const TABLES: [Table; 11] = [
     keys::TABLE,
     policies::TABLE,
     seen::TABLE,
@@ -17,7 +20,13 @@ pub(super) const TABLES: [Table; 8] = [
     promotion_facts::TABLE,
     policy_sets::TABLE,
     changes::TABLE,
+    revocations::TABLE,
+    openings::TABLE,
+    routes::TABLE,
 ];
+
+/// Those whose rows are authenticated one by one alone, and carried to another master key as well.
+pub(super) const APART: [Table; 1] = [leases::TABLE];
 
 /// A table, each row of which its column `mac` authenticates.
 pub(super) struct Table {

@@ -8,7 +8,7 @@ use strongroom_jose::TokenSigner;
 use strongroom_wire::bytes::to_base64url;
 
 /// Every call, and the role that it takes.
-const ROUTES: [(&str, &str, &str); 29] = [
+const ROUTES: [(&str, &str, &str); 34] = [
     ("GET", "keys", "viewer"),
     ("GET", "keys/a/b/c", "viewer"),
     ("PUT", "keys/a/b/c", "operator"),
@@ -34,6 +34,11 @@ const ROUTES: [(&str, &str, &str); 29] = [
     ("GET", "log/witnessed", "viewer"),
     ("GET", "log/tile/0/000.p/1", "viewer"),
     ("POST", "log/cosignatures", "operator"),
+    ("PUT", "routes", "operator"),
+    ("GET", "routes", "viewer"),
+    ("POST", "revocations", "operator"),
+    ("GET", "revocations", "viewer"),
+    ("POST", "revocations/release", "operator"),
     ("GET", "changes", "viewer"),
     ("GET", "changes/00000000000000000000000000000000", "viewer"),
     ("POST", "changes/00000000000000000000000000000000/reject", "approver"),

@@ -33,6 +33,8 @@ impl Row {
         match self.at {
             "resource" => "release",
             "attest" => "attestation",
+            "lease" if matches!(self.code, "workload-mismatch") => "lease",
+            "lease" => "attestation",
             _ => "admin",
         }
     }

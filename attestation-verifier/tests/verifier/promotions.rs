@@ -61,7 +61,7 @@ impl Staged {
         self.statement(sequence, Action::Promote { expires: self.world.now() + 1000, policy: None })
     }
 
-    fn demotion(&self, sequence: u64) -> Statement {
+    pub(crate) fn demotion(&self, sequence: u64) -> Statement {
         self.statement(sequence, Action::Demote { reason: "it leaks".into() })
     }
 

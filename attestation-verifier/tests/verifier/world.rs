@@ -216,6 +216,11 @@ impl World {
         self.vendors().add_amd(&self.hierarchy, &self.vek, START - 1000..ends).unwrap();
     }
 
+    /// CHIP_ID of the chip, in hex.
+    pub(crate) fn chip(&self) -> String {
+        hex::encode(self.vek.spec.hwid.as_ref().unwrap())
+    }
+
     pub(crate) fn vendors(&self) -> &Vendors {
         self.vendors.as_ref().unwrap()
     }
@@ -265,7 +270,8 @@ impl World {
             endorsements.map(|url| format!("[endorsements]\nkds = '{url}'\npcs = '{url}'\nplain-http = true\n"));
         format!(
             "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nstate = '{}'\nmaster-key = '{}'\nadmin-token = '{}'\n\
-             names = ['localhost']\ngrace = 1\n{root}[[registry]]\nhost = '{registry}'\nplain-http = true\n{}",
+             names = ['localhost']\ngrace = 1\n{root}[[registry]]\nhost = '{registry}'\nplain-http = true\n{}\
+             [leases]\nnetworks = ['127.0.0.0/8']\n",
             path("state"),
             path(master_key),
             path("admin-token"),
@@ -421,6 +427,7 @@ impl World {
             version: 1,
             root: self.root(),
             attester: Attester::Socket,
+            max_unleased: None,
             verifier: deployment::Verifier {
                 url: self.kbs_url(),
                 pin: self.identity.pin,

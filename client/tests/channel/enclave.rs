@@ -152,6 +152,7 @@ fn settings(root: Root) -> Settings {
         version: 1,
         root,
         attester: Attester::Socket,
+        max_unleased: None,
         verifier: Verifier {
             url: "https://verifier.example".into(),
             pin: Sha256([1; 32]),

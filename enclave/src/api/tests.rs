@@ -21,6 +21,11 @@ pub(crate) fn caller() -> Authorized {
 
 /// An application that serves `models`.
 pub(crate) fn app(models: impl IntoIterator<Item = Model>) -> App {
+    app_until(models, Tenure::without_lease())
+}
+
+/// The same, for as long as `tenure` lasts.
+pub(crate) fn app_until(models: impl IntoIterator<Item = Model>, tenure: Tenure) -> App {
     let (mut progress, stage) = Progress::start();
     let app = App::new(stage);
     let mut served = Models::default();
@@ -30,7 +35,8 @@ pub(crate) fn app(models: impl IntoIterator<Item = Model>) -> App {
     let workload = Workload { deployment: bytes::to_base64(b"document"), models: Vec::new() };
     let bound = Bound { channel_key: b"key".to_vec(), workload };
     let desk = Desk::open(Arc::new(Unsigned::default()), bound, crate::staple::Staple::of_host()).unwrap();
-    app.serve(Serving { principals: authorized::tests::principals(), models: served, desk }).unwrap();
+    let principals = authorized::tests::principals();
+    app.serve(Serving { principals, models: served, desk, tenure }).unwrap();
     progress.enter(Stage::Serving);
     app
 }

@@ -12,6 +12,8 @@ use strongroom_wire::{Refusal, Result};
 pub struct Attested {
     pub(super) measured: Measured,
     pub(super) models: Vec<Named<OpenableModel>>,
+    /// Whether the verifier was asked for keys.
+    pub(super) keyed: bool,
 }
 
 impl Attested {
@@ -26,7 +28,10 @@ impl Attested {
         // of theirs rests on what the registry showed.
         let sealed = models.iter().any(|named| named.model.manifest().sealing().is_some());
         let session = match sealed {
-            true => Some(Verifier::of_deployment(measured.deployment())?.attest(measured.attester()).await?),
+            true => {
+                let verifier = Verifier::of_deployment(measured.deployment(), measured.clock())?;
+                Some(verifier.attest(measured.attester()).await?)
+            }
             false => None,
         };
         let mut openable = Vec::new();
@@ -39,6 +44,6 @@ impl Attested {
             let model = model.with_key(key).map_err(within)?;
             openable.push(Named { name, registry, model });
         }
-        Ok(Self { measured, models: openable })
+        Ok(Self { measured, models: openable, keyed: sealed })
     }
 }

@@ -1,6 +1,7 @@
 //! Step 1: the deployment document is the one that the hardware names.
 
 use crate::attester::{self, Attester, OwnEvidence};
+use crate::clock::Clock;
 use crate::config::{Config, read_limited};
 use aws_lc_rs::rand;
 use std::path::Path;
@@ -16,6 +17,7 @@ pub struct Measured {
     deployment: Deployment,
     attester: Arc<dyn Attester>,
     own: OwnEvidence,
+    clock: Clock,
 }
 
 impl Measured {
@@ -52,7 +54,7 @@ impl Measured {
                 .want(format!("{}, as HOST_DATA says", Sha256(host_data))));
         }
         tracing::info!(deployment = %deployment.digest(), root = %deployment.settings().root, "measured");
-        Ok(Self { deployment, attester, own })
+        Ok(Self { deployment, attester, own, clock: Clock::default() })
     }
 
     /// The document.
@@ -63,6 +65,11 @@ impl Measured {
     /// The evidence that was compared with it, over a nonce that nobody knows.
     pub const fn evidence(&self) -> &OwnEvidence {
         &self.own
+    }
+
+    /// What time it is, for all that follows.
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
     }
 
     /// The attester that it names.
@@ -92,6 +99,7 @@ pub(crate) mod tests {
             version: 1,
             root: Root::Test(Sha256([1; 32])),
             attester: deployment::Attester::Socket,
+            max_unleased: None,
             verifier: Verifier {
                 url: "https://127.0.0.1:1".into(),
                 pin: Sha256([2; 32]),

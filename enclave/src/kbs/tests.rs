@@ -1,6 +1,7 @@
 //! Against a KBS on loopback that accepts everybody: what the guest sends it, and what the guest does not take from it.
 
 mod coco;
+mod lease;
 
 use super::*;
 use crate::attester::tests::Unsigned;
@@ -79,7 +80,7 @@ impl Lenient {
 
     fn claims(&self, attestation: &Attestation) -> EarClaims {
         let document = attestation.init_data.as_ref().unwrap().body.as_bytes();
-        let now = clock::now();
+        let now = Clock::default().now().unwrap();
         let mut claims = EarClaims {
             eat_profile: PROFILE.into(),
             iss: "lenient".into(),
@@ -200,7 +201,7 @@ async fn proof_of_another_release_or_of_another_log_refused() {
 }
 
 async fn session(deployment: &Deployment) -> Result<Session> {
-    Verifier::of_deployment(deployment)?.attest(Arc::new(Unsigned::default())).await
+    Verifier::of_deployment(deployment, Clock::default())?.attest(Arc::new(Unsigned::default())).await
 }
 
 fn path() -> ResourcePath {

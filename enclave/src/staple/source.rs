@@ -2,6 +2,7 @@
 
 use super::Lacks;
 use crate::attester::Attester;
+use crate::clock::Clock;
 use crate::kbs::Verifier;
 use std::sync::Arc;
 use strongroom_wire::deployment::Deployment;
@@ -22,18 +23,19 @@ pub trait Source: Send + Sync + 'static {
 pub struct OfVerifier {
     deployment: Deployment,
     attester: Arc<dyn Attester>,
+    clock: Clock,
 }
 
 impl OfVerifier {
     /// The verifier that `deployment` names; nothing is connected yet.
-    pub fn new(deployment: Deployment, attester: Arc<dyn Attester>) -> Self {
-        Self { deployment, attester }
+    pub fn new(deployment: Deployment, attester: Arc<dyn Attester>, clock: Clock) -> Self {
+        Self { deployment, attester, clock }
     }
 }
 
 impl Source for OfVerifier {
     async fn fetch(&self, report: &[u8], lacks: Lacks) -> Result<EndorsementSet> {
-        let verifier = Verifier::of_deployment(&self.deployment)?;
+        let verifier = Verifier::of_deployment(&self.deployment, self.clock.clone())?;
         let set = verifier.endorsements(report).await?;
         if set.endorsement_key || !lacks.key {
             return Ok(set);

@@ -79,6 +79,7 @@ impl World {
             version: 1,
             root: Root::Test(hierarchy.ark.key_digest().unwrap()),
             attester: Attester::Socket,
+            max_unleased: None,
             verifier: Verifier {
                 url: "https://127.0.0.1:1".into(),
                 pin: Sha256([2; 32]),

@@ -15,6 +15,7 @@ mod documents;
 mod embeddings;
 mod endorsements;
 mod fuzz_regressions;
+mod leases;
 mod measure;
 mod model_signing;
 mod parsers;

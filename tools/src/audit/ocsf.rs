@@ -50,6 +50,7 @@ fn activity(entry: &Entry) -> (u64, &'static str, String) {
         ("admin", "POST") => (1, "Create", entry.subject.clone()),
         ("admin", "PUT") => (3, "Update", entry.subject.clone()),
         ("attestation", _) => (99, "Attest", "appraise evidence".to_owned()),
+        ("lease", _) => (99, "Lease", "give a lease".to_owned()),
         _ => (99, "Other", entry.kind.clone()),
     }
 }
@@ -58,7 +59,7 @@ fn activity(entry: &Entry) -> (u64, &'static str, String) {
 fn actor(entry: &Entry) -> Value {
     match (entry.kind.as_str(), text(entry, "deployment")) {
         ("release", Some(deployment)) => json!({ "app_name": "guest", "app_uid": deployment }),
-        ("attestation", _) => json!({ "app_name": "guest", "app_uid": entry.subject }),
+        ("attestation" | "lease", _) => json!({ "app_name": "guest", "app_uid": entry.subject }),
         ("admin", _) => match entry.detail.get("administrator") {
             Some(person) => json!({
                 "user": { "name": person["name"], "type_id": 2 },
@@ -133,6 +134,7 @@ mod tests {
             ("log", "strongroom-verifier/0", json!({}), 99),
             ("attestation", "sha256:00", guest.clone(), 99),
             ("attestation", "-", json!({}), 99),
+            ("lease", "sha256:00", guest.clone(), 99),
             ("release", "a/b/c", guest, 2),
             ("admin", "GET /admin/v1/keys", peer.clone(), 2),
             ("admin", "PUT /admin/v1/keys/a/b/c", peer.clone(), 3),

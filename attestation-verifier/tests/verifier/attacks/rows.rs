@@ -1,7 +1,9 @@
 //! What is tried, row by row.
 
 use super::Row;
+use crate::enclave::Enclave;
 use crate::guest::Guest;
+use crate::revocations::put;
 use crate::world::{Answer, KEY, START, World};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
@@ -11,7 +13,9 @@ use serde_json::{Value, json};
 use strongroom_devkit::amd::{Vek, VekSpec};
 use strongroom_devkit::report::ReportSpec;
 use strongroom_jose::{TeeKey, TokenSigner};
-use strongroom_wire::bytes::{from_base64, to_base64url};
+use strongroom_wire::bytes::{from_base64, to_base64, to_base64url};
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::evidence::EvidenceAnswer;
 use strongroom_wire::kbs::{CertificateEntry, SnpEvidence, TeePubKey};
 use strongroom_wire::limits;
 use strongroom_wire::snp::Tcb;
@@ -306,6 +310,78 @@ pub(super) fn rows() -> Vec<Row> {
                     let key = TeePubKey::Rsa { alg: "RSA-OAEP-256".into(), n: to_base64url(&[0xff; 256]), e: "AQ".into() };
                     shown["runtime-data"]["tee-pubkey"] = json!(key);
                 }).await
+            }),
+        ),
+        row(
+            "lease",
+            "evidence that an enclave showed for a lease, for one of one's own",
+            "lease",
+            "report-data-mismatch",
+            attempt!(world, document => async move {
+                let victim = Enclave::launch(world, document);
+                let shown = victim.bound(victim.question().await);
+                let mut own = victim.question().await;
+                own.evidence = EvidenceAnswer { nonce: own.evidence.nonce, ..shown.evidence };
+                victim.post(&own).await
+            }),
+        ),
+        row(
+            "lease",
+            "an enclave's evidence, with one's own key beside it",
+            "lease",
+            "report-data-mismatch",
+            attempt!(world, document => async move {
+                let victim = Enclave::launch(world, document);
+                let mut shown = victim.bound(victim.question().await);
+                shown.evidence.channel_key = to_base64(TokenSigner::generate().unwrap().spki_der());
+                victim.post(&shown).await
+            }),
+        ),
+        row(
+            "lease",
+            "evidence that an enclave gives its clients, for a nonce of the verifier's",
+            "lease",
+            "report-data-mismatch",
+            attempt!(world, document => async move {
+                let victim = Enclave::launch(world, document);
+                let question = victim.question().await;
+                let key = victim.key.spki_der();
+                let asked = question.evidence.expected_report_data(&question.evidence.nonce.0, key).unwrap();
+                victim.post(&victim.bound_to(question, asked)).await
+            }),
+        ),
+        row(
+            "lease",
+            "for other models than those of the document",
+            "lease",
+            "workload-mismatch",
+            attempt!(world, document => async move {
+                let mut enclave = Enclave::launch(world, document);
+                enclave.workload.models[0].manifest = Sha256([9; 32]);
+                enclave.ask().await
+            }),
+        ),
+        row(
+            "revocation",
+            "a key in a session that was accepted before its chip was revoked",
+            "resource",
+            "revoked",
+            attempt!(world, document => async move {
+                let guest = Guest::launch(world, document).await;
+                guest.attest().await;
+                put(world, "revoked", "chip", &world.chip()).await;
+                guest.fetch(KEY).await
+            }),
+        ),
+        row(
+            "revocation",
+            "a lease, with a chip that is in quarantine",
+            "lease",
+            "quarantined",
+            attempt!(world, document => async move {
+                let enclave = Enclave::launch(world, document);
+                put(world, "quarantined", "chip", &world.chip()).await;
+                enclave.ask().await
             }),
         ),
         row(

@@ -150,7 +150,7 @@ async fn resource(State(kbs): State<Arc<Kbs>>, request: Request) -> Response {
 
 async fn session(deployment: &Deployment) -> Result<Session> {
     let attester = Unsigned { host_data: Sha256::of(deployment.raw()).0, ..Unsigned::default() };
-    Verifier::of_deployment(deployment)?.attest(Arc::new(attester)).await
+    Verifier::of_deployment(deployment, crate::clock::Clock::default())?.attest(Arc::new(attester)).await
 }
 
 async fn key(fault: Option<Fault>) -> core::result::Result<Vec<u8>, Refusal> {

@@ -74,14 +74,26 @@ pub(crate) fn launch(
     document: &[u8],
     onnxruntime: &Path,
 ) -> Result<Guest, Code> {
+    launch_named("guest", "listen = '127.0.0.1:0'\n", world, hardware, document, onnxruntime)
+}
+
+/// The same under a name of its own, with what its configuration says of where it listens.
+pub(crate) fn launch_named(
+    name: &str,
+    at: &str,
+    world: &World,
+    hardware: Arc<PspServer>,
+    document: &[u8],
+    onnxruntime: &Path,
+) -> Result<Guest, Code> {
     let document = world.file("deployment.toml", document);
-    let folder = world.path().join("guest");
+    let folder = world.path().join(name);
     fs::create_dir_all(&folder).unwrap();
     let [document, socket, library] = [&document, hardware.path(), onnxruntime].map(text);
     let config = world.file(
-        "enclave.toml",
+        &format!("{name}.toml"),
         format!(
-            "listen = '127.0.0.1:0'\nnames = ['127.0.0.1']\nlog = 'debug'\ndeployment = '{document}'\n\
+            "{at}names = ['127.0.0.1']\nlog = 'debug'\ndeployment = '{document}'\n\
              attester-socket = '{socket}'\nonnxruntime = '{library}'\n"
         ),
     );

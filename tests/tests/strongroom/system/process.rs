@@ -109,6 +109,11 @@ impl Process {
         self.log.lock().unwrap().clone()
     }
 
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
     /// Sends a signal, and waits for the end.
     pub(crate) fn end(&mut self, signal: Signal) -> ExitStatus {
         if let Some(status) = self.child.try_wait().unwrap() {

@@ -27,7 +27,7 @@ pub(crate) struct Verifier {
     pub(crate) kbs: String,
     pub(crate) admin: String,
     pub(crate) pin: Sha256,
-    token_key: String,
+    pub(crate) token_key: String,
     log_key: String,
     state: PathBuf,
 }
@@ -153,6 +153,7 @@ impl World {
             version: 1,
             root: Root::Test(self.hierarchy.ark.key_digest().unwrap()),
             attester: Attester::Socket,
+            max_unleased: None,
             verifier: deployment::Verifier {
                 url: format!("https://{}", self.verifier.kbs),
                 pin: self.verifier.pin,
@@ -215,7 +216,7 @@ impl Verifier {
             "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nstate = '{state_text}'\nnames = ['127.0.0.1']\n\
              master-key = '{state_text}/master-key'\nadmin-token = '{state_text}/admin-token'\ntest-root = '{root}'\n\
              log = 'debug'\n[[registry]]\nhost = '{registry}'\nplain-http = true\n\
-             {endorsements}",
+             {endorsements}[leases]\nseconds = 30\nnetworks = ['127.0.0.0/8']\n",
         );
         let config_path = folder.join("verifier.toml");
         fs::write(&config_path, config).unwrap();

@@ -1,0 +1,171 @@
+//! The recipe of leases. Evidence that is made for one walks steps 1, 2, 3 and 5 of `release.rs`; then, in one transaction:
+//!
+//! 1. the models that the guest says it serves are those of its document;
+//! 2. neither it, nor what it was given, is revoked or quarantined;
+//! 3. of each key that guests of its document were given, the policy accepts it as it is now, and the model is promoted as that
+//!    demands, by all that is known: no registry is asked, which could only add, and would add a way to stop every guest;
+//! 4. it gets connections under those names that the table of routes gives its document and Cedar policies permit, where it says
+//!    that it listens in a network of the configuration;
+//! 5. the decision and the lease are recorded.
+//!
+//! Where it listens nobody vouches for. A lie brings it no client's prompt: TLS ends in an attested enclave, which the client
+//! verifies. It brings routers' connections to whoever is there; therefore the networks, and without any no route.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::json;
+use strongroom_appraisal::UnixTime;
+use strongroom_jose::{signing_key, thumbprint};
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::ear::Confirmation;
+use strongroom_wire::evidence::{EvidenceAnswer, Workload};
+use strongroom_wire::lease::{self, Answer, Lease, Request};
+use strongroom_wire::{Code, Refusal, Result};
+
+use crate::Verifier;
+use crate::attest::Shown;
+use crate::audit::Kind;
+use crate::config::Leases;
+use crate::platform::Authentic;
+use crate::release::Accepted;
+use crate::revocation::Subject;
+use crate::sessions::random;
+use crate::store::{StoredLease, Transaction};
+use crate::token::ISSUER;
+use crate::trail::Trail;
+use crate::{authorization, promotions};
+
+/// What asks for a lease, taken apart. None of it is believed yet.
+struct Asked {
+    shown: Shown,
+    nonce: Sha256,
+    workload: Workload,
+    addr: Option<SocketAddr>,
+}
+
+impl Asked {
+    fn parse(request: Request) -> Result<Self> {
+        let report_data = request.report_data()?;
+        let Request { addr, evidence } = request;
+        let holder = thumbprint(&signing_key(&evidence.key()?)?)?;
+        let shown = Shown::of_answer(&evidence, report_data, &holder)?;
+        let EvidenceAnswer { nonce, workload, .. } = evidence;
+        Ok(Self { shown, nonce, workload, addr })
+    }
+}
+
+impl Verifier {
+    /// Judges the evidence of `POST /v1/lease` and answers with a lease for what it accepted.
+    ///
+    /// # Errors
+    /// The reason of the first step that did not hold; the nonce is used up unless the request had no shape at all.
+    pub(crate) async fn lease(&self, body: impl AsRef<[u8]>, peer: Option<IpAddr>) -> Result<Answer> {
+        let now = self.clock.now();
+        let mut trail = Trail::new(Kind::Attestation, "-");
+        trail.note("purpose", "lease");
+        let parsed = Request::parse(body.as_ref()).and_then(|request| {
+            let session = self.take_challenge(request.evidence.nonce, now)?;
+            Asked::parse(request).map(|asked| (asked, session))
+        });
+        drop(body);
+        let (mut asked, session) = match parsed {
+            Ok(asked) => asked,
+            Err(refusal) => {
+                self.refused_unproven(trail, &refusal).await?;
+                return Err(refusal);
+            }
+        };
+        trail.note("key", &asked.shown.holder);
+        let (authentic, accepted, recorded) = self.accept(&mut asked.shown, &session, None, peer, now, trail).await?;
+
+        let mut trail = Trail::new(Kind::Lease, asked.shown.bound.document.oci());
+        trail.note("attestation", recorded.seq());
+        trail.note("key", &asked.shown.holder);
+        let mut store = self.store.begin().await?;
+        let now = self.clock.now();
+        let granted = grant(&mut store, &asked, &authentic, &accepted, &self.leases, now, &mut trail).await;
+        store.commit(now, &trail.event(granted.as_ref().err())).await?; // 5
+        let StoredLease { holder, expires, id, document, routes, .. } = granted?;
+
+        let claims = Lease {
+            aud: lease::AUDIENCE.to_owned(),
+            iss: ISSUER.to_owned(),
+            sub: document.oci(),
+            jti: id,
+            iat: now,
+            exp: expires,
+            nonce: asked.nonce,
+            root: authentic.root(),
+            cnf: Confirmation { jkt: holder },
+            workload: asked.workload.digest()?,
+            routes,
+        };
+        let signer = self.tokens.signer_for(&accepted.deployment.settings().verifier.token_key);
+        Ok(Answer { token: signer.sign(&claims)? })
+    }
+}
+
+/// Steps 1 to 4, and the lease of step 5.
+async fn grant(
+    store: &mut Transaction<'_>,
+    asked: &Asked,
+    authentic: &Authentic,
+    accepted: &Accepted,
+    terms: &Leases,
+    now: UnixTime,
+    trail: &mut Trail,
+) -> Result<StoredLease> {
+    let (Accepted { deployment, .. }, Shown { holder, bound, .. }) = (accepted, &asked.shown);
+    let document = deployment.digest();
+    verify_models(asked, accepted)?; // 1
+    let openings = store.openings(document).await?;
+    let subject = Subject::of_guest(authentic, holder, deployment)?;
+    let subject = openings.iter().fold(subject, |subject, opening| subject.with_key(&opening.key));
+    store.verify_not_revoked(&subject).await?; // 2
+    let (mut zone, mut judged) = (None, Vec::new());
+    for opening in &openings {
+        let within = |refusal: Refusal| refusal.within(format!("key `{}`", opening.key));
+        let policy = store.policy_in_force(&opening.key, now).await.map_err(within)?;
+        let appraised = authentic.appraise(policy.policy.appraisal(), bound);
+        appraised.into_verified().map_err(within)?;
+        let promotion = promotions::still_holds(store, deployment, &policy, &opening.model, now).await;
+        judged.push(json!({ "key": opening.key, "promotion": promotion.map_err(within)? }));
+        zone = zone.or_else(|| authentic.zone(policy.policy.appraisal()).map(str::to_owned));
+    }
+    trail.note("keys", judged); // 3
+    let addr = asked.addr.filter(|addr| terms.networks.iter().any(|network| network.contains(addr.ip())));
+    trail.note("address", json!({ "asked": asked.addr, "in-a-network": addr.is_some() }));
+    let table = store.routes().await?;
+    let names = table.names_of(document).filter(|_| addr.is_some());
+    let workload = authentic.workload(holder, document, zone.as_deref());
+    let routes = authorization::permitted_routes(store, &workload, names, now, trail).await?; // 4
+    let lease = StoredLease {
+        holder: holder.clone(),
+        // Nothing that it rests on ends before it.
+        expires: now.saturating_add(terms.seconds).min(*authentic.valid().end()),
+        id: hex::encode(random::<16>()?),
+        document,
+        subject,
+        addr,
+        routes,
+    };
+    trail.note("expires", lease.expires);
+    store.put_lease(&lease, now).await?;
+    Ok(lease)
+}
+
+fn verify_models(asked: &Asked, accepted: &Accepted) -> Result<()> {
+    let mut served: Vec<_> = asked.workload.models.iter().map(|model| (model.name.as_str(), model.manifest)).collect();
+    let mut named = Vec::new();
+    for model in &accepted.deployment.settings().models {
+        named.push((model.name.as_str(), model.repository_and_digest()?.1));
+    }
+    served.sort();
+    named.sort();
+    match served == named {
+        true => Ok(()),
+        false => Err(Refusal::new(Code::WorkloadMismatch, "models that the guest serves")
+            .got(format!("{served:?}"))
+            .want(format!("{named:?}, as its deployment document says"))),
+    }
+}

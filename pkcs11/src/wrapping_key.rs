@@ -43,15 +43,24 @@ pub struct WrappingKey {
 /// What a token comes to.
 type Done<T> = core::result::Result<T, Error>;
 
-/// A session, and the key in it.
+/// A session, and the key in it. After another start of the library the same numbers name what others opened.
 struct Opened {
     session: Session,
     key: ObjectHandle,
+    /// [`STARTED`] when it was opened.
+    started: u64,
 }
 
 impl fmt::Debug for WrappingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WrappingKey").field("uri", &self.uri).finish_non_exhaustive()
+    }
+}
+
+impl Drop for WrappingKey {
+    fn drop(&mut self) {
+        let calling = STARTED.read().unwrap_or_else(PoisonError::into_inner);
+        while self.take(*calling).is_some() {}
     }
 }
 
@@ -91,7 +100,7 @@ impl WrappingKey {
     /// # Errors
     /// `token-failed`; `key-invalid`: the key is not one that stays in its token; those of the PIN.
     pub fn seal(&self, aad: &[u8], value: &[u8]) -> Result<Vec<u8>> {
-        let sealed = self.call(|Opened { session, key }| {
+        let sealed = self.call(|Opened { session, key, .. }| {
             let mut iv = [0; IV];
             rand::fill(&mut iv).map_err(|_| Error::InvalidValue)?;
             // Of a borrowed IV, into which a token may write.
@@ -108,7 +117,7 @@ impl WrappingKey {
     pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
         let invalid = || Refusal::new(Code::SealInvalid, "what a token wrapped");
         let (iv, text) = sealed.split_first_chunk::<IV>().ok_or_else(invalid)?;
-        let opened = self.call(|Opened { session, key }| {
+        let opened = self.call(|Opened { session, key, .. }| {
             let mut iv = *iv;
             session.decrypt(&Mechanism::AesGcm(GcmParams::new(&mut iv, aad, TAG.into())?), *key, text)
         })?;
@@ -124,7 +133,7 @@ impl WrappingKey {
     fn call<T>(&self, work: impl Fn(&Opened) -> Done<T>) -> Result<Done<T>> {
         let started = {
             let calling = STARTED.read().unwrap_or_else(PoisonError::into_inner);
-            let opened = self.sessions().pop();
+            let opened = self.take(*calling);
             if let Some(opened) = opened {
                 if let Ok(done) = work(&opened) {
                     self.sessions().push(opened);
@@ -132,16 +141,16 @@ impl WrappingKey {
                 }
                 // The others are of the same age.
                 drop(opened);
-                self.sessions().clear();
+                while self.take(*calling).is_some() {}
             }
-            match self.session() {
+            match self.session(*calling) {
                 Err(refusal) if refusal.code == Code::TokenFailed => *calling,
                 opened => return opened.map(|opened| self.keep(opened, work)),
             }
         };
         self.start_anew(started)?;
-        let _calling = STARTED.read().unwrap_or_else(PoisonError::into_inner);
-        self.session().map(|opened| self.keep(opened, work))
+        let calling = STARTED.read().unwrap_or_else(PoisonError::into_inner);
+        self.session(*calling).map(|opened| self.keep(opened, work))
     }
 
     fn keep<T>(&self, opened: Opened, work: impl Fn(&Opened) -> Done<T>) -> Done<T> {
@@ -163,7 +172,18 @@ impl WrappingKey {
         initialize(&self.library)
     }
 
-    fn session(&self) -> Result<Opened> {
+    /// A session of this start. One of before is no longer ours: it is neither used nor closed.
+    fn take(&self, started: u64) -> Option<Opened> {
+        loop {
+            let opened = self.sessions().pop()?;
+            if opened.started == started {
+                return Some(opened);
+            }
+            core::mem::forget(opened);
+        }
+    }
+
+    fn session(&self, started: u64) -> Result<Opened> {
         let session = open_session(&self.library, &self.uri, (self.pin)()?.as_ref(), false)?;
         let key = find_one(&session, &self.uri, ObjectClass::SECRET_KEY)?;
         let stays = [
@@ -180,7 +200,7 @@ impl WrappingKey {
                 .got(format!("{found:?}"))
                 .want("an AES key of 256 bits, sensitive and not extractable"));
         }
-        Ok(Opened { session, key })
+        Ok(Opened { session, key, started })
     }
 
     fn sessions(&self) -> std::sync::MutexGuard<'_, Vec<Opened>> {

@@ -1,9 +1,9 @@
 //! The admin API: keys, release policies, Cedar policies, promotions, routes, revocations and the audit log, for people who show who they are
 //! (`admin_gate.rs`) and whose role it is. There is no mode without that.
 //!
-//! Every call is one entry of the audit log with its outcome and who it was, which is durable together with its effect or not at all;
-//! but what only reads that log (`admin_log.rs`). Administrators are operators, so refusals are shown whole. A key's value goes in and
-//! never out.
+//! Every call that would change something is one entry of the audit log with its outcome and who it was, which is durable together with
+//! its effect or not at all. Reads, and calls that are none of the caller's, are counted (`unproven.rs`). Administrators are operators,
+//! so refusals are shown whole. A key's value goes in and never out.
 
 mod approval;
 mod call;
@@ -147,30 +147,18 @@ async fn answer(verifier: Arc<Verifier>, request: Request) -> Result<Answer> {
     });
     // 3.
     let outcome = match permitted {
-        Ok((permitted, Call::ReadLog(read))) => match verifier.read_log(permitted, read).await {
-            Ok(answer) => return verifier.read_is_counted(trail).await.map(|()| Answer::Log(answer)),
-            Err(refusal) => Err(refusal),
-        },
-        // Asked for four times a minute, for ever: as reads of the log are.
-        Ok((_, Call::ReadMetrics)) => match verifier.metrics_text().await {
-            Ok(text) => {
-                let answer = Answer::Text(exposition::CONTENT_TYPE, text.into_bytes());
-                return verifier.read_is_counted(trail).await.map(|()| answer);
-            }
-            Err(refusal) => Err(refusal),
-        },
         Ok((permitted, call)) => match call.access() {
+            Access::Read => return verifier.read(permitted, call, trail).await,
             Access::Change(change) if verifier.approval.contains(&change) => {
                 verifier.ask_for_approval(permitted, asked, call, &mut trail).await
             }
             _ => verifier.execute(permitted, asked, call, &mut trail).await,
         },
-        // Who has no such role, or asks without end, must not be able to fill the log either.
-        Err(refusal) if matches!(refusal.code, Code::RoleInsufficient | Code::Busy) => {
+        // Who has no such role, asks without end, or for what there is not, must not be able to fill the log either.
+        Err(refusal) => {
             verifier.refused_unproven(trail, &refusal).await?;
             return Err(refusal);
         }
-        Err(refusal) => Err(refusal),
     };
     match outcome {
         Ok(ready) => verifier.commit(ready, trail).await,
@@ -218,6 +206,32 @@ impl Verifier {
         Err(Refusal::new(Code::Busy, format!("changes by `{name}`")).want(format!("at most {} at once", CHANGES.burst)))
     }
 
+    /// Answers a call that changes nothing: it waits for no transaction and holds up none, and that it was made is counted, as what it is
+    /// refused for is.
+    async fn read(&self, permitted: Permitted<'_>, call: Call, trail: Trail) -> Result<Answer> {
+        let answered = async {
+            match call {
+                Call::ReadLog(read) => self.read_log(permitted, read).await.map(Answer::Log),
+                Call::ReadMetrics => {
+                    let text = self.metrics_text().await?;
+                    Ok(Answer::Text(exposition::CONTENT_TYPE, text.into_bytes()))
+                }
+                call => {
+                    let mut store = self.store.begin_reading().await?;
+                    let asked = (call, Prepared::Nothing);
+                    self.called(permitted, &mut store, asked, &[], self.clock.now()).await.map(|done| done.answer)
+                }
+            }
+        };
+        match answered.await {
+            Ok(answer) => self.read_is_counted(trail).await.map(|()| answer),
+            Err(refusal) => {
+                self.refused_unproven(trail, &refusal).await?;
+                Err(refusal)
+            }
+        }
+    }
+
     /// Executes a call in a transaction of its own. Whatever it did before it was refused is undone.
     async fn execute(
         &self,
@@ -239,6 +253,10 @@ impl Verifier {
                 self.approved(permitted, &mut store, &pending, prepared, trail, now).await?
             }
             Call::RejectChange(id) => {
+                let asker = &store.change(&id, now).await?.change.asked_by;
+                if asker != permitted.person() {
+                    permitted.permit(Role::Approver)?;
+                }
                 let change = store.reject_change(&id, now).await?;
                 trail.note("change", &change);
                 Answer::Json(StatusCode::OK, json!(change)).into()

@@ -65,10 +65,13 @@ enum Login {
 /// A person, as the audit log names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Person {
-    /// Two that are the same are the same person.
+    /// Two that are the same are the same person; two that are not may be one all the same.
     pub(crate) name: String,
     /// How they came in: `certificate`, `token` or `break-glass`.
     pub(crate) by: String,
+    /// What the certificate or token calls them, where the configuration gives them another name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) login: Option<String>,
 }
 
 /// Proof that a person asked. The only way to one is [`AdminGate::authorize`].
@@ -80,7 +83,7 @@ pub(crate) struct Administrator {
 
 /// Proof that they have the role that it takes. The only way to one is [`Administrator::permit`].
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Permitted<'a>(&'a Person);
+pub(crate) struct Permitted<'a>(&'a Administrator);
 
 impl Administrator {
     pub(crate) const fn person(&self) -> &Person {
@@ -91,7 +94,7 @@ impl Administrator {
     /// `role-insufficient`.
     pub(crate) fn permit(&self, role: Role) -> Result<Permitted<'_>> {
         if self.roles.have(role) {
-            return Ok(Permitted(&self.person));
+            return Ok(Permitted(self));
         }
         Err(Refusal::new(Code::RoleInsufficient, format!("roles of `{}`", self.person.name))
             .got(&self.roles)
@@ -101,7 +104,40 @@ impl Administrator {
 
 impl Permitted<'_> {
     pub(crate) const fn person(&self) -> &Person {
-        self.0
+        &self.0.person
+    }
+
+    /// # Errors
+    /// As [`Administrator::permit`].
+    pub(crate) fn permit(&self, role: Role) -> Result<()> {
+        self.0.permit(role).map(drop)
+    }
+}
+
+impl Person {
+    /// Whether it is certain that these are two people: one book lists both, under names of their own. A certificate and a token may be
+    /// one person's, and so may two names of which the configuration has given but one; and the break-glass token is anybody's.
+    pub(crate) fn is_certainly_another_than(&self, other: &Self) -> bool {
+        let known = !self.is_break_glass() && !other.is_break_glass();
+        known && self.book() == other.book() && self.name != other.name && self.login() != other.login()
+    }
+
+    pub(crate) fn is_break_glass(&self) -> bool {
+        self.by == roles::BREAK_GLASS
+    }
+
+    /// Who keeps people apart: the configuration, an issuer, or the authorities for one kind of name.
+    fn book(&self) -> (&str, &str) {
+        let until = |end| self.name.split_once(end).map_or("", |(book, _)| book);
+        match (&self.login, self.by.as_str()) {
+            (Some(_), _) => ("configuration", ""),
+            (None, by @ "token") => (by, until('#')),
+            (None, by) => (by, until(':')),
+        }
+    }
+
+    fn login(&self) -> &str {
+        self.login.as_deref().unwrap_or(&self.name)
     }
 }
 
@@ -152,15 +188,12 @@ impl AdminGate {
                     return Ok(Login::BreakGlass);
                 }
                 let text = core::str::from_utf8(token).ok().filter(|text| text.matches('.').count() == 2);
-                let mut refusal = unauthorized("admin token").got("a wrong one");
-                for issuer in &self.issuers {
-                    let Some(text) = text else { break };
-                    match issuer.login(text, now).await {
-                        Ok(login) => return Ok(login),
-                        Err(refused) => refusal = why("admin token", &refused),
-                    }
+                let named =
+                    |text| self.issuers.iter().find(|issuer| issuer.is_named_in(text)).map(|issuer| (issuer, text));
+                if let Some((issuer, text)) = text.and_then(named) {
+                    return issuer.login(text, now).await.map_err(|refused| why("admin token", &refused));
                 }
-                Err(refusal)
+                Err(unauthorized("admin token").got("a wrong one"))
             }
             (None, Some(shown)) => {
                 let Some(certificates) = &self.certificates else {
@@ -220,18 +253,47 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bearer_of_the_break_glass_token_may_do_all_and_is_named_as_such() {
+    async fn bearer_of_the_break_glass_token_may_read_and_change_and_is_named_as_such() {
         let (_folder, gate, token) = gate();
         let headers =
             HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}")).unwrap())]);
         let caller = Caller { headers: &headers, shown: None, peer: None };
         let administrator = gate.authorize(caller, 0).await.unwrap();
-        for role in [Role::Viewer, Role::Operator, Role::Approver] {
+        assert_eq!(administrator.permit(Role::Approver).unwrap_err().code, Code::RoleInsufficient);
+        for role in [Role::Viewer, Role::Operator] {
             let permitted = administrator.permit(role).unwrap();
             assert_eq!(
                 (permitted.person().name.as_str(), permitted.person().by.as_str()),
                 ("break-glass", "break-glass")
             );
+        }
+    }
+
+    #[test]
+    fn people_are_two_where_one_book_lists_both() {
+        let person = |name: &str, by: &str, login: Option<&str>| Person {
+            name: name.to_owned(),
+            by: by.to_owned(),
+            login: login.map(str::to_owned),
+        };
+        let alice = person("spiffe://a/alice", "certificate", None);
+        let token = person("https://i#1", "token", None);
+        let named = person("alice", "certificate", Some("spiffe://a/alice"));
+        for (one, other, want) in [
+            (&alice, &person("spiffe://a/bob", "certificate", None), true),
+            (&token, &person("https://i#2", "token", None), true),
+            (&named, &person("bob", "token", Some("https://i#2")), true),
+            (&alice, &alice, false),
+            (&alice, &token, false),
+            (&alice, &person("mailto:alice@a", "certificate", None), false),
+            (&token, &person("https://j#2", "token", None), false),
+            (&named, &person("alice", "token", Some("https://i#1")), false),
+            (&named, &person("spiffe://a/bob", "certificate", None), false),
+            (&named, &person("alicia", "certificate", Some("spiffe://a/alice")), false),
+            (&alice, &person("break-glass", "break-glass", None), false),
+        ] {
+            assert_eq!(one.is_certainly_another_than(other), want, "{one:?} {other:?}");
+            assert_eq!(other.is_certainly_another_than(one), want, "{other:?} {one:?}");
         }
     }
 

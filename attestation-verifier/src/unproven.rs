@@ -138,6 +138,9 @@ impl Verifier {
             if let Err(refusal) = self.unproven.summarise(&self.store, &self.clock, stopping).await {
                 tracing::error!(%refusal, "counted refusals are not recorded");
             }
+            if let Err(refusal) = self.store.forget_expired_changes(self.clock.now()).await {
+                tracing::error!(%refusal, "changes whose time is over are kept");
+            }
             if stopping {
                 return;
             }

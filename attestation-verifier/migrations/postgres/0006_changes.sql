@@ -1,4 +1,4 @@
--- Changes that wait for another person's approval. `sealed` is what they would put, encrypted under the master key; `mac` covers
+-- Changes that wait for another person's approval. `login` is empty where it is `person`; `sealed` is what they would put, encrypted under the master key; `mac` covers
 -- every other column.
 CREATE TABLE changes (
     id TEXT COLLATE "C" PRIMARY KEY,
@@ -7,6 +7,7 @@ CREATE TABLE changes (
     digest TEXT COLLATE "C" NOT NULL,
     person TEXT COLLATE "C" NOT NULL,
     came_by TEXT COLLATE "C" NOT NULL,
+    login TEXT COLLATE "C" NOT NULL,
     created BIGINT NOT NULL,
     expires BIGINT NOT NULL,
     sealed BYTEA NOT NULL,

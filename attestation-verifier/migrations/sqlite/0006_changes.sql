@@ -1,4 +1,4 @@
--- Changes that wait for another person's approval. `sealed` is what they would put, encrypted under the master key; `mac` covers
+-- Changes that wait for another person's approval. `login` is empty where it is `person`; `sealed` is what they would put, encrypted under the master key; `mac` covers
 -- every other column.
 CREATE TABLE changes (
     id TEXT PRIMARY KEY NOT NULL,
@@ -7,6 +7,7 @@ CREATE TABLE changes (
     digest TEXT NOT NULL,
     person TEXT NOT NULL,
     came_by TEXT NOT NULL,
+    login TEXT NOT NULL,
     created INTEGER NOT NULL,
     expires INTEGER NOT NULL,
     sealed BLOB NOT NULL,

@@ -17,7 +17,7 @@ impl Verifier {
     /// Keeps what was asked for another person to approve. What would be refused now is refused now.
     ///
     /// # Errors
-    /// Those of the call; `busy`: too many wait already.
+    /// Those of the call; `busy`: too many wait already; `role-insufficient`: the break-glass token's bearer, who may be anybody.
     pub(super) async fn ask_for_approval(
         &self,
         permitted: Permitted<'_>,
@@ -25,7 +25,12 @@ impl Verifier {
         call: Call,
         trail: &mut Trail,
     ) -> Result<Ready<'_>> {
+        if permitted.person().is_break_glass() {
+            let refusal = Refusal::new(Code::RoleInsufficient, "break-glass token").got("anybody's");
+            return Err(refusal.want("two people who are known, for a change that takes two"));
+        }
         let now = self.clock.now();
+        let urgent = matches!(call, Call::DisableKey(_) | Call::Revoke);
         let is_key = matches!(call, Call::PutKey(..));
         let prepared = self.prepare(&call, asked.body).await?;
         let mut tried = self.store.begin().await?;
@@ -38,7 +43,8 @@ impl Verifier {
         }
         let mut store = self.store.begin().await?;
         let path = asked.uri.path_and_query().map_or_else(String::new, ToString::to_string);
-        let change = store.put_change(asked.method.as_str(), &path, asked.body, permitted.person(), now).await?;
+        let change =
+            store.put_change(asked.method.as_str(), &path, asked.body, permitted.person(), urgent, now).await?;
         trail.note("waits", &change);
         Ok(Ready { store, done: Answer::Json(StatusCode::ACCEPTED, json!(change)).into(), now })
     }

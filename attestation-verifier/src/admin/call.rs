@@ -122,6 +122,8 @@ pub(super) enum Access {
     Change(Change),
     /// Decides on what somebody else wants to change.
     Approve,
+    /// Takes a change out of what waits: what they asked for themselves, or as an approver.
+    Reject,
 }
 
 impl Access {
@@ -131,6 +133,7 @@ impl Access {
             Self::Read => Role::Viewer,
             Self::Change(_) => Role::Operator,
             Self::Approve => Role::Approver,
+            Self::Reject => Role::Viewer,
         }
     }
 }
@@ -240,7 +243,8 @@ impl Call {
             Self::PutRoutes => Access::Change(Change::Routes),
             Self::Revoke => Access::Change(Change::Revocation),
             Self::ReleaseQuarantine => Access::Change(Change::QuarantineRelease),
-            Self::ApproveChange(..) | Self::RejectChange(_) => Access::Approve,
+            Self::ApproveChange(..) => Access::Approve,
+            Self::RejectChange(_) => Access::Reject,
         }
     }
 

@@ -3,12 +3,15 @@
 use core::time::Duration;
 use http::header::ACCEPT;
 use http::{Request, StatusCode, Uri};
+use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::sync::{PoisonError, RwLock};
 use strongroom_appraisal::UnixTime;
 use strongroom_jose::{Algorithm, TokenVerifier};
 use strongroom_transport::{HttpClient, ServerTrust, http as body, read_body};
+use strongroom_wire::bytes::from_base64url;
 use strongroom_wire::{Code, Refusal, Result, limits};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::Login;
 use crate::clock::is_within;
@@ -25,6 +28,8 @@ const FRESH: u64 = 15 * 60;
 /// Seconds for which keys are believed that cannot be fetched again: a working day without the issuer, and no longer with a key that
 /// it may have withdrawn.
 const LONGEST: u64 = 8 * 60 * 60;
+/// Seconds for which a token may be good: a working day and some. Nobody can take one back.
+const LIFETIME: u64 = 12 * 60 * 60;
 /// Seconds between two attempts to fetch: tokens that name keys which nobody has are anybody's to send.
 const PAUSE: u64 = 60;
 
@@ -46,14 +51,22 @@ enum Keys {
 struct Remote {
     http: HttpClient,
     uri: Uri,
-    known: Mutex<Known>,
+    known: RwLock<Option<Known>>,
+    /// When keys were last asked for; held while they are.
+    attempted: Mutex<Option<UnixTime>>,
 }
 
-/// What was fetched last, and when it was last attempted.
-#[derive(Debug, Default)]
+/// What was fetched last, and when.
+#[derive(Debug, Clone)]
 struct Known {
-    verifier: Option<(TokenVerifier, UnixTime)>,
-    attempted: Option<UnixTime>,
+    verifier: TokenVerifier,
+    fetched: UnixTime,
+}
+
+impl Known {
+    fn has_key_of(&self, token: &str, within: u64, now: UnixTime) -> bool {
+        is_within(within, self.fetched, now) && self.verifier.knows_key_of(token)
+    }
 }
 
 impl Issuer {
@@ -74,10 +87,21 @@ impl Issuer {
                 let trust = configured.ca.clone();
                 let trust = trust.map_or(ServerTrust::WebPki, |pem| ServerTrust::Ca(pem.into_bytes()));
                 let http = HttpClient::new(&trust, false).map_err(within)?;
-                Keys::Fetched(Box::new(Remote { http, uri, known: Mutex::default() }))
+                Keys::Fetched(Box::new(Remote { http, uri, known: RwLock::default(), attempted: Mutex::default() }))
             }
         };
         Ok(Self { configured: configured.clone(), keys })
+    }
+
+    /// Whether `token` says that it is of this issuer, which nobody has verified.
+    pub(super) fn is_named_in(&self, token: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Named {
+            iss: String,
+        }
+        let payload = token.split('.').nth(1).and_then(|payload| from_base64url(payload, "payload").ok());
+        let named = payload.and_then(|payload| serde_json::from_slice::<Named>(&payload).ok());
+        named.is_some_and(|named| named.iss == self.configured.issuer)
     }
 
     /// The person that `token` is about.
@@ -95,6 +119,14 @@ impl Issuer {
         let subject = text("sub")
             .filter(|sub| is_subject(sub))
             .ok_or_else(|| invalid("sub").want("one of 1 to 255 characters"))?;
+        let time = |claim: &str| claims.get(claim).and_then(Value::as_u64).unwrap_or_default();
+        if time("exp").saturating_sub(time("iat")) > LIFETIME {
+            return Err(invalid("exp").got(time("exp")).want(format!("at most {LIFETIME} seconds after iat")));
+        }
+        // RFC 8417: that something happened to somebody is no word of theirs (OpenID Connect Back-Channel Logout §2.4).
+        if claims.contains_key("events") {
+            return Err(invalid("events").want("none"));
+        }
         let groups = match claims.get(&self.configured.groups_claim) {
             None => Vec::new(),
             Some(Value::String(group)) => vec![group.clone()],
@@ -116,22 +148,40 @@ impl Keys {
             Self::Fixed(verifier) => return Ok(verifier.clone()),
             Self::Fetched(remote) => remote,
         };
-        // Held while they are fetched: who comes meanwhile waits for the same answer, for no longer than the patience.
-        let mut known = remote.known.lock().await;
-        let up_to_date = |(verifier, fetched): &(TokenVerifier, UnixTime)| {
-            is_within(FRESH, *fetched, now) && verifier.knows_key_of(token)
-        };
-        let asked = known.attempted.is_some_and(|attempted| is_within(PAUSE, attempted, now));
-        if !known.verifier.as_ref().is_some_and(up_to_date) && !asked {
-            known.attempted = Some(now);
-            match fetch(&remote.http, &remote.uri).await {
-                Ok(verifier) => known.verifier = Some((verifier, now)),
-                Err(refusal) => tracing::warn!(%refusal, "keys of an issuer of admin tokens cannot be had"),
-            }
+        let known = remote.known();
+        if let Some(known) = known.as_ref().filter(|known| known.has_key_of(token, FRESH, now)) {
+            return Ok(known.verifier.clone());
         }
-        match &known.verifier {
-            Some((verifier, fetched)) if is_within(LONGEST, *fetched, now) => Ok(verifier.clone()),
+        let usable = known.filter(|known| known.has_key_of(token, LONGEST, now));
+        match (remote.attempted.try_lock(), usable) {
+            (Ok(attempted), _) => remote.renew(attempted, now).await,
+            // Somebody is at it: who has a key that will do does not wait for that.
+            (Err(_), Some(known)) => return Ok(known.verifier),
+            (Err(_), None) => drop(remote.attempted.lock().await),
+        }
+        match remote.known() {
+            Some(known) if is_within(LONGEST, known.fetched, now) => Ok(known.verifier),
             _ => Err(Refusal::new(Code::TokenInvalid, "keys of the issuer").got("none that could be fetched")),
+        }
+    }
+}
+
+impl Remote {
+    fn known(&self) -> Option<Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Fetches the keys, for no longer than the patience, where nobody did within the last minute.
+    async fn renew(&self, mut attempted: MutexGuard<'_, Option<UnixTime>>, now: UnixTime) {
+        if attempted.is_some_and(|attempted| is_within(PAUSE, attempted, now)) {
+            return;
+        }
+        *attempted = Some(now);
+        match fetch(&self.http, &self.uri).await {
+            Ok(verifier) => {
+                *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Known { verifier, fetched: now });
+            }
+            Err(refusal) => tracing::warn!(%refusal, "keys of an issuer of admin tokens cannot be had"),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{Administrator, Login, Person};
 use crate::config::AdminEntry;
 
 /// What the break-glass token's bearer is called, and how they came in. Nobody knows who that is, so it is always the same person.
-const BREAK_GLASS: &str = "break-glass";
+pub(super) const BREAK_GLASS: &str = "break-glass";
 
 /// What somebody may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -71,13 +71,17 @@ impl Entries {
         }
         let (called, by) = match login {
             Login::BreakGlass => {
-                roles.extend([Role::Viewer, Role::Operator, Role::Approver]);
+                // No approver: who asked for a change as somebody else may have the token too.
+                roles.extend([Role::Viewer, Role::Operator]);
                 (BREAK_GLASS.to_owned(), BREAK_GLASS)
             }
             Login::Certificate(name) => (name.clone(), "certificate"),
             Login::Token { issuer, subject, .. } => (format!("{issuer}#{subject}"), "token"),
         };
-        let person = Person { name: name.unwrap_or(called), by: by.to_owned() };
+        let person = match name {
+            Some(name) => Person { name, by: by.to_owned(), login: Some(called) },
+            None => Person { name: called, by: by.to_owned(), login: None },
+        };
         Administrator { person, roles: Roles(roles) }
     }
 }

@@ -128,6 +128,10 @@ impl AdminIssuer {
         if self.issuer.is_empty() || self.audience.is_empty() || self.groups_claim.is_empty() {
             return Err(wrong("`issuer`, `audience` and `groups-claim`").want("some text"));
         }
+        // It ends what a person is called by up to the subject.
+        if self.issuer.contains('#') {
+            return Err(wrong("`issuer`").got(&self.issuer).want("no `#`"));
+        }
         match (&self.jwks_file, &self.jwks_url) {
             (Some(_), None) if self.ca.is_some() => Err(wrong("`ca`").want("only beside `jwks-url`")),
             (Some(_), None) => Ok(()),

@@ -3,7 +3,7 @@
 
 use super::authentic::Content;
 use super::tables::{Rewrapped, Table};
-use super::{Transaction, failed, from_integer, to_integer};
+use super::{Store, Transaction, failed, from_integer, to_integer};
 use crate::admin::ChangeId;
 use crate::admin_gate::Person;
 use crate::master_key::MasterKey;
@@ -20,6 +20,8 @@ use zeroize::Zeroizing;
 const LIFETIME: u64 = 24 * 60 * 60;
 /// Bytes before what is sealed, which keep its digest from telling what it is.
 const SALT: usize = 32;
+/// Changes of one person that wait at a time: nobody takes up the place of all.
+const OF_PERSON: usize = 8;
 
 pub(super) const TABLE: Table = Table {
     name: "changes",
@@ -61,30 +63,52 @@ struct Stored {
     sealed: Vec<u8>,
 }
 
-impl Transaction<'_> {
-    /// Keeps what `person` asked for; those whose time is over go.
+impl Store {
+    /// Takes out changes whose time is over at `now`, if there are any.
     ///
     /// # Errors
-    /// `busy`: [`limits::PENDING_CHANGES`] wait already; `store-failed`; `store-tampered`.
+    /// `store-failed`; `store-tampered`.
+    pub(crate) async fn forget_expired_changes(&self, now: UnixTime) -> Result<()> {
+        let expired = sqlx::query_scalar("SELECT COUNT(*) FROM changes WHERE expires <= $1").bind(to_integer(now)?);
+        let expired: i64 = expired.fetch_one(&mut *self.begin_reading().await?.sql).await.map_err(failed("changes"))?;
+        if expired == 0 {
+            return Ok(());
+        }
+        let mut transaction = self.begin().await?;
+        transaction.verify_rows().await?;
+        transaction.delete_expired(now).await?;
+        transaction.commit_unrecorded().await
+    }
+}
+
+impl Transaction<'_> {
+    /// Keeps what `person` asked for; those whose time is over go. There is room for what is `urgent`, whatever others asked for.
+    ///
+    /// # Errors
+    /// `busy`: [`limits::PENDING_CHANGES`] wait already, or 8 of the same person; `store-failed`; `store-tampered`.
     pub(crate) async fn put_change(
         &mut self,
         method: &str,
         path: &str,
         body: &[u8],
         person: &Person,
+        urgent: bool,
         now: UnixTime,
     ) -> Result<ChangeMetadata> {
         self.verify_rows().await?;
-        let over = sqlx::query("DELETE FROM changes WHERE expires <= $1").bind(to_integer(now)?);
-        over.execute(&mut *self.sql).await.map_err(failed("changes"))?;
-        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM changes")
-            .fetch_one(&mut *self.sql)
-            .await
-            .map_err(failed("changes"))?;
-        if usize::try_from(count).is_ok_and(|count| count >= limits::PENDING_CHANGES) {
-            return Err(Refusal::new(Code::Busy, "changes that wait for approval")
-                .got(count)
-                .want(format!("fewer than {}: approve or reject some", limits::PENDING_CHANGES)));
+        self.delete_expired(now).await?;
+        let own = sqlx::query_scalar("SELECT COUNT(*) FROM changes WHERE person = $1").bind(&person.name);
+        let own: i64 = own.fetch_one(&mut *self.sql).await.map_err(failed("changes"))?;
+        let all = sqlx::query_scalar("SELECT COUNT(*) FROM changes").fetch_one(&mut *self.sql);
+        let all: i64 = all.await.map_err(failed("changes"))?;
+        for (what, count, most) in [
+            ("changes of one person that wait for approval", own, OF_PERSON),
+            ("changes that wait for approval", if urgent { 0 } else { all }, limits::PENDING_CHANGES),
+        ] {
+            if usize::try_from(count).map_or(true, |count| count >= most) {
+                let refusal = Refusal::new(Code::Busy, what).got(count);
+                return Err(refusal.want(format!("fewer than {most}: have some approved or rejected")));
+            }
         }
         let (mut random, mut salt) = ([0; 16], Zeroizing::new([0; SALT]));
         let unable = |_| Refusal::new(Code::Internal, "random id of a change");
@@ -103,11 +127,13 @@ impl Transaction<'_> {
         };
         let mut stored = Stored { change, sealed: Vec::new() };
         stored.sealed = self.master.seal(&stored.sealed_as(), &salted)?;
-        let insert = "INSERT INTO changes (id, method, path, digest, person, came_by, created, expires, sealed, mac)
-                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        let insert =
+            "INSERT INTO changes (id, method, path, digest, person, came_by, login, created, expires, sealed, mac)
+                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
         let change = &stored.change;
         let insert = sqlx::query(insert).bind(&change.id).bind(&change.method).bind(&change.path);
         let insert = insert.bind(change.digest.to_string()).bind(&change.asked_by.name).bind(&change.asked_by.by);
+        let insert = insert.bind(change.asked_by.login.as_deref().unwrap_or_default());
         let insert = insert.bind(to_integer(change.created)?).bind(to_integer(change.expires)?).bind(&stored.sealed);
         let insert = insert.bind(self.master.mac(stored.content().bytes()));
         insert.execute(&mut *self.sql).await.map_err(failed("changes"))?;
@@ -121,7 +147,8 @@ impl Transaction<'_> {
     /// `store-failed`; `store-tampered`.
     pub(crate) async fn changes(&mut self, now: UnixTime) -> Result<Vec<ChangeMetadata>> {
         self.verify_rows().await?;
-        let select = "SELECT id, method, path, digest, person, came_by, created, expires, sealed, mac FROM changes
+        let select =
+            "SELECT id, method, path, digest, person, came_by, login, created, expires, sealed, mac FROM changes
                       WHERE expires > $1 ORDER BY created, id";
         let rows = sqlx::query(select).bind(to_integer(now)?).fetch_all(&mut *self.sql).await;
         let rows = rows.map_err(failed("changes"))?;
@@ -134,7 +161,8 @@ impl Transaction<'_> {
     /// `change-unknown`: never there, decided on, or its time is over; `store-failed`; `store-tampered`.
     pub(crate) async fn change(&mut self, id: &ChangeId, now: UnixTime) -> Result<PendingChange> {
         self.verify_rows().await?;
-        let select = "SELECT id, method, path, digest, person, came_by, created, expires, sealed, mac FROM changes
+        let select =
+            "SELECT id, method, path, digest, person, came_by, login, created, expires, sealed, mac FROM changes
                       WHERE id = $1 AND expires > $2";
         let select = sqlx::query(select).bind(&id.0).bind(to_integer(now)?).fetch_optional(&mut *self.sql);
         let unknown = || Refusal::new(Code::ChangeUnknown, "change").got(&id.0).want("one that waits for approval");
@@ -162,11 +190,25 @@ impl Transaction<'_> {
         if digest != change.digest {
             return Err(Refusal::new(Code::ChangeUnknown, "digest of the change").got(digest).want(change.digest));
         }
-        if approver.name == change.asked_by.name {
-            return Err(Refusal::new(Code::ApprovalOwn, "approver").got(&approver.name).want("another person"));
+        if !approver.is_certainly_another_than(&change.asked_by) {
+            let want = format!("certainly another person than `{}`", change.asked_by.name);
+            return Err(Refusal::new(Code::ApprovalOwn, "approver").got(&approver.name).want(want));
         }
         self.remove_change(id).await?;
         Ok(pending)
+    }
+
+    /// Takes out those whose time is over.
+    ///
+    /// # Errors
+    /// `store-failed`; `store-tampered`.
+    async fn delete_expired(&mut self, now: UnixTime) -> Result<()> {
+        let over = sqlx::query("DELETE FROM changes WHERE expires <= $1").bind(to_integer(now)?);
+        let over = over.execute(&mut *self.sql).await.map_err(failed("changes"))?.rows_affected();
+        if over > 0 {
+            self.authenticate_rows().await?;
+        }
+        Ok(())
     }
 
     /// One that waits, out of what waits, with nothing done.
@@ -201,6 +243,7 @@ impl Stored {
             .field(&change.digest.0)
             .field(change.asked_by.name.as_bytes())
             .field(change.asked_by.by.as_bytes())
+            .field(change.asked_by.login.as_deref().unwrap_or_default().as_bytes())
             .number(change.created)
             .number(change.expires)
             .field(&self.sealed)
@@ -218,7 +261,11 @@ fn stored(row: &AnyRow, master: &MasterKey) -> Result<Stored> {
         path: text("path")?,
         digest: Sha256::from_hex(&text("digest")?)
             .map_err(|_| Refusal::new(Code::StoreTampered, "store: digest of a change"))?,
-        asked_by: Person { name: text("person")?, by: text("came_by")? },
+        asked_by: Person {
+            name: text("person")?,
+            by: text("came_by")?,
+            login: Some(text("login")?).filter(|login| !login.is_empty()),
+        },
         created: number("created")?,
         expires: number("expires")?,
     };
@@ -232,11 +279,11 @@ fn stored(row: &AnyRow, master: &MasterKey) -> Result<Stored> {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::store::{Database, Store};
+    use crate::store::Database;
     use strongroom_wire::Realm;
 
     fn person(name: &str) -> Person {
-        Person { name: name.to_owned(), by: "certificate".to_owned() }
+        Person { name: name.to_owned(), by: "certificate".to_owned(), login: None }
     }
 
     #[tokio::test]
@@ -245,7 +292,7 @@ mod tests {
         let database = Database::sqlite(&folder.path().join("verifier.sqlite"));
         let store = Store::open(database.clone(), &folder.path().join("master"), Realm::Vendor).await.unwrap();
         let mut transaction = store.begin().await.unwrap();
-        let change = transaction.put_change("PUT", "/p?q", b"a key", &person("alice"), 5).await.unwrap();
+        let change = transaction.put_change("PUT", "/p?q", b"a key", &person("alice"), false, 5).await.unwrap();
         transaction.commit_unrecorded().await.unwrap();
         let new = || MasterKey::from_file_bytes(&[7; 32]).unwrap();
         store.rewrap(&new(), &Clock::of(|| 6)).await.unwrap();
@@ -260,12 +307,28 @@ mod tests {
         let database = Database::sqlite(&folder.path().join("verifier.sqlite"));
         let store = Store::open(database.clone(), &folder.path().join("master"), Realm::Vendor).await.unwrap();
         let mut transaction = store.begin().await.unwrap();
-        let one = transaction.put_change("PUT", "/p", b"a key", &person("alice"), 5).await.unwrap();
-        let two = transaction.put_change("PUT", "/p", b"a key", &person("alice"), 5).await.unwrap();
+        let one = transaction.put_change("PUT", "/p", b"a key", &person("alice"), false, 5).await.unwrap();
+        let two = transaction.put_change("PUT", "/p", b"a key", &person("alice"), false, 5).await.unwrap();
         assert_ne!(
             (one.digest, one.id),
             (two.digest, two.id),
             "a digest that is in the log tells nobody what a key is"
         );
+    }
+
+    #[tokio::test]
+    async fn change_whose_day_is_over_is_forgotten_without_a_call() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::sqlite(&folder.path().join("verifier.sqlite"));
+        let store = Store::open(database, &folder.path().join("master"), Realm::Vendor).await.unwrap();
+        let mut transaction = store.begin().await.unwrap();
+        transaction.put_change("PUT", "/p", b"a key", &person("alice"), false, 5).await.unwrap();
+        transaction.commit_unrecorded().await.unwrap();
+        for (now, left) in [(4 + LIFETIME, 1), (5 + LIFETIME, 0), (5 + LIFETIME, 0)] {
+            store.forget_expired_changes(now).await.unwrap();
+            let mut transaction = store.begin().await.unwrap();
+            // As a clock that was set back sees it.
+            assert_eq!(transaction.changes(5).await.unwrap().len(), left, "{now}");
+        }
     }
 }

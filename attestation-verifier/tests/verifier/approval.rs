@@ -1,30 +1,39 @@
 //! Changes that take two people.
 
 use crate::administrators::roles;
-use crate::people::{Authority, Person};
+use crate::people::{AUDIENCE, Authority, ISSUER, Person, claims};
 use crate::world::{Answer, KEY, World};
 use http::Method;
 use serde_json::{Value, json};
+use strongroom_jose::TokenSigner;
 use strongroom_wire::bytes::from_base64;
 use strongroom_wire::limits;
 
-/// Two who may ask, two who may approve, one who is both.
+/// Two who may ask, one who may approve, one who may do both.
 struct Team {
     world: World,
+    authority: Authority,
+    /// What the configuration says of them.
+    tables: String,
     alice: Person,
+    carol: Person,
     bob: Person,
     both: Person,
 }
 
 impl Team {
     async fn of(changes: &str) -> Self {
-        let (mut world, authority) = (World::start().await, Authority::new("people"));
-        let both =
-            "[[admin]]\nname = 'both'\ncertificate = 'spiffe://example.org/both'\nroles = ['operator', 'approver']\n";
-        world.configure(&format!("admin-approval = [{changes}]"), &format!("{}{both}", roles(&authority))).await;
+        let (world, authority) = (World::start().await, Authority::new("people"));
+        let both = "[[admin]]\ncertificate = 'spiffe://example.org/both'\nroles = ['operator', 'approver']\n";
+        let tables = format!("{}{both}", roles(&authority));
+        Self::with(world, authority, changes, tables).await
+    }
+
+    async fn with(mut world: World, authority: Authority, changes: &str, tables: String) -> Self {
+        world.configure(&format!("admin-approval = [{changes}]"), &tables).await;
         let person = |path: &str| authority.person(&world, &format!("spiffe://example.org/{path}"));
-        let (alice, bob, both) = (person("operator/alice"), person("approver/bob"), person("both"));
-        Self { world, alice, bob, both }
+        let [alice, carol, bob, both] = ["operator/alice", "operator/carol", "approver/bob", "both"].map(person);
+        Self { world, authority, tables, alice, carol, bob, both }
     }
 
     async fn call(&self, who: &Person, method: Method, path: &str, body: &[u8]) -> Answer {
@@ -89,13 +98,53 @@ async fn nobody_approves_their_own_change_or_without_the_role() {
     let own = team.ask(&team.both, Method::PUT, "keys/a/b/c", b"a key").await;
     assert_eq!(team.approve(&team.both, &own).await, (403, "approval-own".into()));
     assert_eq!(team.approve(&team.alice, &own).await, (403, "role-insufficient".into()));
+    assert_eq!((team.keys().await, team.waiting().await), (0, 1));
+    assert_eq!(team.approve(&team.bob, &own).await, (201, String::new()));
+}
+
+/// Who asks may have the file, too; and who approves what it asked for.
+#[tokio::test]
+async fn break_glass_token_is_neither_of_the_two() {
+    let team = Team::of("'key-put'").await;
     let token = std::fs::read_to_string(team.world.folder.path().join("admin-token")).unwrap();
     let break_glass = Person::with_token(&team.world, token);
-    let glass = team.ask(&break_glass, Method::PUT, "keys/a/b/d", b"a key").await;
-    assert_eq!(team.approve(&break_glass, &glass).await, (403, "approval-own".into()));
-    assert_eq!((team.keys().await, team.waiting().await), (0, 2));
-    assert_eq!(team.approve(&team.both, &glass).await, (201, String::new()));
-    assert_eq!(team.approve(&team.bob, &own).await, (201, String::new()));
+    let change = team.ask(&team.alice, Method::PUT, "keys/a/b/c", b"a key").await;
+    assert_eq!(team.approve(&break_glass, &change).await, (403, "role-insufficient".into()));
+    let asked = team.call(&break_glass, Method::PUT, "keys/a/b/d", b"a key").await;
+    assert_eq!(outcome(&asked), (403, "role-insufficient".into()));
+    assert_eq!((team.keys().await, team.waiting().await), (0, 1));
+    let alone = team.call(&break_glass, Method::POST, "keys/a/b/c/disable", b"").await;
+    assert_eq!(outcome(&alone), (404, "key-unknown".into()), "what takes nobody else is its to do");
+}
+
+/// As in the configuration that `docs/administration.md` warns of.
+#[tokio::test]
+async fn certificate_and_token_of_one_person_are_not_two_people() {
+    let (signer, authority) = (TokenSigner::generate().unwrap(), Authority::new("people"));
+    let world = World::start().await;
+    let keys = world.folder.path().join("jwks.json");
+    std::fs::write(&keys, json!({ "keys": [signer.jwk()] }).to_string()).unwrap();
+    let tables = format!(
+        "{}[[admin-issuer]]\nissuer = '{ISSUER}'\naudience = '{AUDIENCE}'\njwks-file = '{}'\n\
+         [[admin]]\nissuer = '{ISSUER}'\ngroup = 'custodians'\nroles = ['approver']\n\
+         [[admin]]\nname = 'dora'\nissuer = '{ISSUER}'\nsubject = 'd'\nroles = ['approver']\n\
+         [[admin]]\nname = 'erik'\ncertificate = 'spiffe://example.org/erik'\nroles = ['operator']\n",
+        roles(&authority),
+        keys.display()
+    );
+    let team = Team::with(world, authority, "'key-put'", tables).await;
+    let erik = team.authority.person(&team.world, "spiffe://example.org/erik");
+    let token =
+        |subject: &str| Person::with_token(&team.world, signer.sign(&claims(subject, &["custodians"])).unwrap());
+    let (custodian, dora) = (token("a"), token("d"));
+    let own = (403, "approval-own".to_owned());
+    let change = team.ask(&team.alice, Method::PUT, "keys/a/b/c", b"a key").await;
+    assert_eq!(team.approve(&custodian, &change).await, own, "it may be hers");
+    assert_eq!(team.approve(&dora, &change).await, own, "it may be hers, named or not");
+    assert_eq!(team.approve(&team.bob, &change).await, (201, String::new()));
+    let named = team.ask(&erik, Method::PUT, "keys/a/b/d", b"a key").await;
+    assert_eq!(team.approve(&custodian, &named).await, own);
+    assert_eq!(team.approve(&dora, &named).await, (201, String::new()), "the configuration tells them apart");
 }
 
 #[tokio::test]
@@ -111,8 +160,8 @@ async fn approval_is_of_what_was_seen_and_counts_once() {
     assert_eq!(team.approve(&team.bob, &second).await, (409, "key-exists".into()));
     assert_eq!(team.waiting().await, 1);
     let reject = format!("changes/{}/reject", text(&second, "id"));
-    assert_eq!(outcome(&team.call(&team.alice, Method::POST, &reject, b"").await), (403, "role-insufficient".into()));
-    assert_eq!(outcome(&team.call(&team.bob, Method::POST, &reject, b"").await), (200, String::new()));
+    assert_eq!(outcome(&team.call(&team.carol, Method::POST, &reject, b"").await), (403, "role-insufficient".into()));
+    assert_eq!(outcome(&team.call(&team.alice, Method::POST, &reject, b"").await), (200, String::new()), "her own");
     assert_eq!(team.approve(&team.bob, &second).await, (404, "change-unknown".into()));
 }
 
@@ -176,23 +225,41 @@ async fn change_outlives_a_restart_and_its_day_and_nothing_that_was_changed_in_i
     let change = sqlx::query("UPDATE changes SET path = '/admin/v1/keys/a/b/f' WHERE id = $1");
     change.bind(text(&third, "id")).execute(&store).await.unwrap();
     store.close().await;
-    let config = team.world.config_with("master-key");
-    team.world.start_on(&config).await;
-    let token = std::fs::read_to_string(team.world.folder.path().join("admin-token")).unwrap();
-    let break_glass = Person::with_token(&team.world, token);
-    assert_eq!(team.approve(&break_glass, &third).await, (400, "store-tampered".into()));
+    team.world.start_again().await;
+    team.world.configure("admin-approval = ['key-put']", &team.tables).await;
+    assert_eq!(team.approve(&team.bob, &third).await, (400, "store-tampered".into()));
 }
 
 #[tokio::test]
-async fn changes_that_wait_are_bounded() {
-    let team = Team::of("'key-put'").await;
-    for at in 0..limits::PENDING_CHANGES {
-        team.ask(&team.alice, Method::PUT, &format!("keys/a/b/k{at}"), b"a key").await;
+async fn changes_that_wait_are_bounded_by_person_and_in_all_and_there_is_room_to_disable_a_key() {
+    let team = Team::of("'key-put', 'key-disable'").await;
+    let first = team.ask(&team.alice, Method::PUT, "keys/a/b/c", b"a key").await;
+    assert_eq!(team.approve(&team.bob, &first).await, (201, String::new()));
+    for person in 0..limits::PENDING_CHANGES / 8 {
+        let person = team.authority.person(&team.world, &format!("spiffe://example.org/operator/p{person}"));
+        for at in 0..8 {
+            team.ask(&person, Method::PUT, &format!("keys/a/b/k{at}"), b"a key").await;
+        }
+        let over = team.call(&person, Method::PUT, "keys/a/b/over", b"a key").await;
+        assert_eq!(outcome(&over), (429, "busy".into()));
+        assert!(over.headers.contains_key("retry-after"));
     }
-    let over = team.call(&team.alice, Method::PUT, "keys/a/b/over", b"a key").await;
-    assert_eq!(outcome(&over), (429, "busy".into()));
-    assert!(over.headers.contains_key("retry-after"));
+    assert_eq!(outcome(&team.call(&team.alice, Method::PUT, "keys/a/b/over", b"a key").await), (429, "busy".into()));
+    team.ask(&team.alice, Method::POST, "keys/a/b/c/disable", b"").await;
     team.world.pass(24 * 60 * 60);
     team.ask(&team.alice, Method::PUT, "keys/a/b/over", b"a key").await;
     assert_eq!(team.waiting().await, 1);
+}
+
+#[tokio::test]
+async fn viewer_who_reads_without_end_fills_no_log() {
+    let team = Team::of("'key-put'").await;
+    for _ in 0..20 {
+        for (path, status) in [("keys", 200), ("keys/a/b/c", 404), ("policies/a/b/c", 404), ("nothing", 404)] {
+            assert_eq!(team.call(&team.bob, Method::GET, path, b"").await.status, status, "{path}");
+        }
+    }
+    let rows = team.world.audit().await;
+    let of = |code: &str| rows.iter().filter(|row| row["code"] == code).count();
+    assert_eq!(["", "key-unknown", "no-policy", "route-unknown"].map(of), [1, 1, 1, 1], "{rows:?}");
 }

@@ -40,9 +40,16 @@ pub(super) fn of(certificate: &CertificateDer<'_>) -> Result<String> {
         _ => None,
     });
     let (uris, addresses): (Vec<_>, Vec<_>) = (uris.collect(), addresses.collect());
+    let from_uri = !uris.is_empty();
     let mut names = if uris.is_empty() { addresses } else { uris };
     let want = "one URI, or without one one e-mail address, in subjectAltName";
     match (names.pop(), names.is_empty()) {
+        // Who vouches for URIs need not vouch for e-mail addresses.
+        (Some(name), true)
+            if from_uri && name.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("mailto:")) =>
+        {
+            Err(unsuitable().got("an e-mail address that is a URI").want("one that is an rfc822Name"))
+        }
         (Some(name), true) if is_printable(&name) => Ok(name),
         (Some(_), true) => Err(unsuitable().got("a name that nobody can read").want(want)),
         (Some(_), false) => Err(unsuitable().got("several names").want(want)),

@@ -90,7 +90,10 @@ fn certificate_that_is_not_for_clients_or_names_not_one_refused() {
     let address = email("alice@example.org");
     assert_eq!(of(&|params| params.subject_alt_names = vec![address.clone()]), Ok("mailto:alice@example.org".into()));
     assert_eq!(of(&|params| params.subject_alt_names.push(address.clone())), Ok("spiffe://example.org/alice".into()));
-    let changes: [&dyn Fn(&mut CertificateParams); 9] = [
+    let uri = |text: &str| SanType::URI(text.try_into().unwrap());
+    let changes: [&dyn Fn(&mut CertificateParams); 11] = [
+        &|params| params.subject_alt_names = vec![uri("mailto:alice@example.org")],
+        &|params| params.subject_alt_names = vec![uri("MAILTO:alice@example.org"), address.clone()],
         &|params| params.extended_key_usages.clear(),
         &|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth],
         &|params| params.key_usages = vec![KeyUsagePurpose::KeyAgreement],

@@ -105,11 +105,8 @@ const fn is_final(code: Code) -> bool {
             | Code::TcbTooOld
             | Code::TcbRevoked
             | Code::CertificateRevoked
-            | Code::PromotionMissing
-            | Code::PromotionExpired
-            | Code::PromotionSuperseded
+            // What was promoted after it, or again elsewhere, speaks against no guest that runs.
             | Code::PromotionDemoted
-            | Code::PromotionPolicyMismatch
     )
 }
 

@@ -44,8 +44,9 @@ impl Backends {
         known.retain(|lease, guest| stated.contains_key(lease) || guest.load() > 0);
         for (lease, backend) in stated {
             let guest = known.entry(lease.clone()).or_insert_with(|| Arc::new(Guest::at(backend.addr)));
-            // A lease is of one guest at one place; what says otherwise is another guest.
-            if guest.addr != backend.addr {
+            // A lease is of one guest at one place; what says otherwise is another guest, as is one whose quarantine ended.
+            let released = backend.state != BackendState::Revoked && *guest.revoked.borrow();
+            if guest.addr != backend.addr || released {
                 guest.revoked.send_replace(true);
                 *guest = Arc::new(Guest::at(backend.addr));
             }

@@ -354,3 +354,6 @@ fn shown(row: &StoredPromotion) -> Result<Value> {
         "bundle": to_base64(&row.bundle),
     }))
 }
+
+#[cfg(test)]
+mod tests;

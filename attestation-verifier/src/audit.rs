@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Release,
     /// A lease was asked for; the subject is the deployment document's digest.
     Lease,
+    /// An identity was asked for, whose SPIFFE id is the subject; or an authority was made for the trust domain that is.
+    Identity,
     /// An administrator's call; the subject is method and path.
     Admin,
 }
@@ -28,6 +30,7 @@ impl Kind {
             Self::Attestation => "attestation",
             Self::Release => "release",
             Self::Lease => "lease",
+            Self::Identity => "identity",
             Self::Admin => "admin",
         }
     }

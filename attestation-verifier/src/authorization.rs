@@ -15,6 +15,7 @@ use strongroom_appraisal::tdx::AuthenticQuote;
 use strongroom_appraisal::{AuthenticReport, Hex, Policy, SnpPolicy, TdxPolicy, UnixTime};
 use strongroom_policy::{Action, Key, Model, Promotion, Question, Snp, Tdx, Workload};
 use strongroom_wire::digest::Sha256;
+use strongroom_wire::spiffe::SpiffeId;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// What the policies in force permitted.
@@ -108,6 +109,21 @@ pub(crate) async fn permitted_routes(
     trail.note("routes", answers);
     trail.note("policies-version", set.version);
     Ok(permitted)
+}
+
+/// Asks the policies in force whether such a guest may have that identity. Question and answer are noted.
+///
+/// # Errors
+/// As [`Permitted::ask`].
+pub(crate) async fn permitted_identity(
+    store: &mut Transaction<'_>,
+    workload: Workload,
+    id: &SpiffeId,
+    now: UnixTime,
+    trail: &mut Trail,
+) -> Result<()> {
+    let action = Action::IssueIdentity { id: id.to_string() };
+    Permitted::ask(store, Question { workload, action, now }, trail).await.map(drop)
 }
 
 /// May this guest have that key, to open a model of its deployment with?

@@ -19,6 +19,7 @@ use strongroom_endorsements::{Cache, Fetcher, KDS, PCS, Patience};
 use strongroom_registry_client::{Access, Credentials, Password};
 use strongroom_tlog::{NoteVerifier, Role};
 use strongroom_transport::ServerTrust;
+use strongroom_wire::spiffe::TrustDomain;
 use strongroom_wire::{Code, Refusal, Result, document, lease, limits};
 
 use crate::admin::Change;
@@ -117,6 +118,10 @@ pub struct Config {
     /// Which leases guests are given.
     #[serde(default)]
     pub leases: Leases,
+    /// The SPIFFE trust domain in which guests are given identities: one that ends in `.test` in the test realm, and no such elsewhere.
+    /// Absent: none are given.
+    #[serde(default)]
+    pub trust_domain: Option<TrustDomain>,
 }
 
 /// How lines of the log are written.

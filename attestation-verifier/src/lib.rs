@@ -25,6 +25,7 @@ mod custody_keys;
 mod erased;
 mod feed;
 mod identity;
+mod issuance;
 mod key_values;
 mod lease;
 mod master_key;

@@ -82,6 +82,7 @@ const fn status(code: Code) -> StatusCode {
         Code::Malformed
         | Code::UnknownField
         | Code::RequestInvalid
+        | Code::IdentityInvalid
         | Code::VersionUnsupported
         | Code::PlatformUnsupported
         | Code::KeyInvalid => StatusCode::BAD_REQUEST,
@@ -105,6 +106,7 @@ const fn is_the_guest_s_own(code: Code) -> bool {
             | Code::PlatformUnsupported
             | Code::RouteUnknown
             | Code::RequestInvalid
+            | Code::IdentityInvalid
     )
 }
 

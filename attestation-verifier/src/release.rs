@@ -188,7 +188,7 @@ impl Verifier {
     }
 
     /// What was accepted, where that still holds as the transaction that records it sees it: a vendor may have been waited for.
-    async fn still_accepts(
+    pub(crate) async fn still_accepts(
         &self,
         store: &mut Transaction<'_>,
         shown: &Shown,

@@ -185,6 +185,11 @@ impl Subject {
         Ok(subject)
     }
 
+    /// An identity that somebody asks for.
+    pub(crate) fn of_identity(id: &SpiffeId) -> Self {
+        Self(BTreeSet::from([Mark { kind: What::Identity, value: id.to_string() }]))
+    }
+
     /// Also a data key, which it is to have or has.
     pub(crate) fn with_key(mut self, id: &ResourcePath) -> Self {
         self.0.insert(Mark { kind: What::Key, value: id.to_string() });

@@ -20,7 +20,7 @@ use strongroom_wire::bytes::to_base64;
 use strongroom_wire::ear::EarClaims;
 use strongroom_wire::endorsements;
 use strongroom_wire::kbs::{self, AttestResponse, Challenge, ErrorInformation, LOG_PROOF, Tee};
-use strongroom_wire::{Code, Fault, Refusal, Result, feed, lease, limits, passport};
+use strongroom_wire::{Code, Fault, Refusal, Result, feed, identity, lease, limits, passport};
 
 use crate::Verifier;
 use crate::metrics::counted;
@@ -52,6 +52,8 @@ pub(crate) fn kbs(verifier: Arc<Verifier>) -> Router {
         .route(passport::JWKS, get(jwks))
         .route(lease::PATH, post(lease_of))
         .route(feed::PATH, get(feed_of_leases))
+        .route(identity::ISSUE, post(identity_of))
+        .route(identity::BUNDLE, get(bundle))
         .route(endorsements::PATH, post(endorsement_set))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -176,6 +178,25 @@ async fn lease_of(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -
     };
     match given.await {
         Ok(answer) => json(StatusCode::OK, &answer),
+        Err(refusal) => refused("AttestationError", &refusal),
+    }
+}
+
+async fn identity_of(State(verifier): State<Arc<Verifier>>, request: HttpRequest) -> Response {
+    let peer = peer(&request);
+    let issued = async {
+        let body = read_body(request.into_body(), limits::EVIDENCE_ANSWER, "identity request").await?;
+        to_the_end(async move { verifier.issue(body, peer).await }).await
+    };
+    match issued.await {
+        Ok(identity) => json(StatusCode::OK, &identity),
+        Err(refusal) => refused("AttestationError", &refusal),
+    }
+}
+
+async fn bundle(State(verifier): State<Arc<Verifier>>) -> Response {
+    match verifier.bundle().await {
+        Ok(bundle) => ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-cache")], bundle).into_response(),
         Err(refusal) => refused("AttestationError", &refusal),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use strongroom_appraisal::Roots;
 use strongroom_tlog::NoteVerifier;
 use strongroom_transport::{Bound, ServeLimits, ServerIdentity, bind, serve, server_config, server_config_asking};
+use strongroom_wire::spiffe::TrustDomain;
 use strongroom_wire::{Realm, Result};
 use tokio::sync::watch;
 
@@ -54,6 +55,8 @@ pub struct Verifier {
     pub(crate) vendors: Option<Vendors>,
     pub(crate) leases: Leases,
     pub(crate) feeds: Feeds,
+    /// In which identities are given; `None`: none are.
+    pub(crate) trust_domain: Option<TrustDomain>,
     pub(crate) clock: Clock,
 }
 
@@ -107,6 +110,7 @@ impl Service {
     pub async fn start(config: &Config, clock: Clock) -> Result<Self> {
         let roots = config.roots()?;
         let realm = roots.realm();
+        config.trust_domain.as_ref().map_or(Ok(()), |domain| domain.verify_realm(realm))?;
         private_file::create_folder(&config.state)?;
         let own = match config.database()?.is_shared() {
             false => Some(Identity::load_or_create(&config.state, &config.names, realm)?),
@@ -143,8 +147,10 @@ impl Service {
             vendors,
             leases: config.leases.clone(),
             feeds: Feeds::default(),
+            trust_domain: config.trust_domain.clone(),
             clock,
         };
+        verifier.renew_authorities().await?;
         let metrics = match config.metrics_listen {
             Some(address) => Some(bind(&address.to_string()).await?),
             None => None,
@@ -227,7 +233,8 @@ impl Service {
         let renewals = verifier.renew_until(stopped(stopping.clone()));
         let token_keys = verifier.refresh_tokens_until(stopped(stopping.clone()));
         let custodies = verifier.custodies.watch_until(stopped(stopping.clone()));
-        tokio::join!(all, signal, summaries, renewals, token_keys, custodies).0.map(drop)
+        let authorities = verifier.renew_authorities_until(stopped(stopping.clone()));
+        tokio::join!(all, signal, summaries, renewals, token_keys, custodies, authorities).0.map(drop)
     }
 }
 

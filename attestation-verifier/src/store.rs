@@ -6,6 +6,7 @@
 //! reads is what is in force, and entries of the audit log are in the order in which they were decided.
 
 mod authentic;
+mod authorities;
 mod changes;
 mod database;
 mod decisions;

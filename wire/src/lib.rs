@@ -22,6 +22,7 @@ pub mod endorsements;
 pub mod event_log;
 pub mod evidence;
 pub mod feed;
+pub mod identity;
 pub mod inventory;
 pub mod kbs;
 pub mod lease;

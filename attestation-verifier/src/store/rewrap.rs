@@ -2,6 +2,7 @@
 //! or all of it under the other.
 
 use super::authentic::{HEAD, ROWS};
+use super::authorities::AUTHORITIES;
 use super::identity::IDENTITY;
 use super::log::{self, CHECKPOINT};
 use super::log_key::{self, LOG_KEY};
@@ -71,7 +72,7 @@ impl Transaction<'_> {
     /// 1. Refuse entries that nobody here knows: they may hang on the old key. Tables are those of the migrations.
     /// 2. Verify the set of rows and the end of the log under the old key.
     /// 3. Carry over the rows, each verified and opened under the old key; then read each back under the new.
-    /// 4. The same for the stamp, the log's key, a shared identity, the set and the end of the log. Sessions end.
+    /// 4. The same for the stamp, the log's key, a shared identity, the authorities, the set and the end of the log. Sessions end.
     /// 5. Append to the log, and commit.
     async fn rewrap(mut self, new: &MasterKey, clock: &Clock) -> Result<Recorded> {
         // 1.
@@ -83,6 +84,8 @@ impl Transaction<'_> {
         let stamp = self.master.open(STAMP, &self.sealed_stamp().await?)?;
         let log_key = self.meta(LOG_KEY).await?.unwrap_or_default();
         let log_key = log_key::open(&log_key, self.master)?;
+        let authorities = self.meta(AUTHORITIES).await?;
+        let authorities = authorities.map(|sealed| self.master.open(AUTHORITIES, &sealed)).transpose()?;
         // 3.
         let mut counts = Map::new();
         for table in TABLES.iter().chain(&APART) {
@@ -97,6 +100,9 @@ impl Transaction<'_> {
         }
         renewed.set_meta(STAMP, &new.seal(STAMP, &stamp)?).await?;
         renewed.set_meta(LOG_KEY, &new.seal(LOG_KEY, log_key.as_ref())?).await?;
+        if let Some(authorities) = authorities {
+            renewed.set_meta(AUTHORITIES, &new.seal(AUTHORITIES, &authorities)?).await?;
+        }
         renewed.authenticate_all(&last).await?;
         renewed.rewrap_identity(old, new).await?;
         renewed.end_sessions().await?;
@@ -107,7 +113,7 @@ impl Transaction<'_> {
     }
 
     async fn verify_known(&mut self) -> Result<()> {
-        let known = [STAMP, ROWS, HEAD, CHECKPOINT, LOG_KEY, WITNESSED, IDENTITY];
+        let known = [STAMP, ROWS, HEAD, CHECKPOINT, LOG_KEY, WITNESSED, IDENTITY, AUTHORITIES];
         let rows = sqlx::query("SELECT name FROM meta").fetch_all(&mut *self.sql).await.map_err(failed("rewrap"))?;
         for row in rows {
             let name: String = row.try_get(0).map_err(failed("rewrap"))?;

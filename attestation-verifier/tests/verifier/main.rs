@@ -25,6 +25,7 @@ mod endorsements;
 mod faults;
 mod feeds;
 mod guest;
+mod identities;
 mod keys;
 mod leases;
 mod log;

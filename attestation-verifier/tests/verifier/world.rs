@@ -262,7 +262,10 @@ impl World {
         database: Option<&Postgres>,
     ) -> String {
         let path = |name: &str| folder.join(name).display().to_string();
-        let root = if test_root { format!("test-root = '{}'\n", path("root.pem")) } else { String::new() };
+        let root = match test_root {
+            true => format!("test-root = '{}'\ntrust-domain = 'strongroom.test'\n", path("root.pem")),
+            false => String::new(),
+        };
         let database = database.map(|database| format!("database = '{}'\n", database.url("strongroom")));
         let root = database.unwrap_or_default() + &root;
         let endorsements = vendors.map(Vendors::url);

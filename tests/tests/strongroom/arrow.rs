@@ -33,6 +33,7 @@ const GRAPH: [(&str, &[&str]); 21] = [
             "pkcs11",
             "policy",
             "registry-client",
+            "svid",
             "tlog",
             "transport",
         ],

@@ -51,6 +51,7 @@ fn activity(entry: &Entry) -> (u64, &'static str, String) {
         ("admin", "PUT") => (3, "Update", entry.subject.clone()),
         ("attestation", _) => (99, "Attest", "appraise evidence".to_owned()),
         ("lease", _) => (99, "Lease", "give a lease".to_owned()),
+        ("identity", _) => (1, "Create", "issue an identity".to_owned()),
         _ => (99, "Other", entry.kind.clone()),
     }
 }
@@ -58,7 +59,7 @@ fn activity(entry: &Entry) -> (u64, &'static str, String) {
 /// A guest by what its hardware vouched for, or a person by what they came in by; who showed nothing is nobody.
 fn actor(entry: &Entry) -> Value {
     match (entry.kind.as_str(), text(entry, "deployment")) {
-        ("release", Some(deployment)) => json!({ "app_name": "guest", "app_uid": deployment }),
+        ("release" | "identity", Some(deployment)) => json!({ "app_name": "guest", "app_uid": deployment }),
         ("attestation" | "lease", _) => json!({ "app_name": "guest", "app_uid": entry.subject }),
         ("admin", _) => match entry.detail.get("administrator") {
             Some(person) => json!({

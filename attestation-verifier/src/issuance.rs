@@ -62,11 +62,11 @@ impl Verifier {
         let mut trail = Trail::new(Kind::Attestation, "-");
         trail.note("purpose", "identity");
         let parsed = Request::parse(body.as_ref()).and_then(|request| {
-            self.take_challenge(request.evidence.nonce, now)?;
-            Asked::parse(&request)
+            let session = self.take_challenge(request.evidence.nonce, now)?;
+            Asked::parse(&request).map(|asked| (asked, session))
         });
         drop(body);
-        let Asked { mut shown, request } = match parsed {
+        let (Asked { mut shown, request }, session) = match parsed {
             Ok(asked) => asked,
             Err(refusal) => {
                 self.refused_unproven(trail, &refusal).await?;
@@ -75,7 +75,7 @@ impl Verifier {
         };
         trail.note("key", &shown.holder);
         trail.note("identity", request.id());
-        let (authentic, accepted, recorded) = self.accept(&mut shown, peer, now, trail).await?;
+        let (authentic, accepted, recorded) = self.accept(&mut shown, &session, None, peer, now, trail).await?;
 
         let mut trail = Trail::new(Kind::Identity, request.id().as_str());
         trail.note("attestation", recorded.seq());

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use strongroom_appraisal::UnixTime;
 use strongroom_wire::feed::{Backend, BackendState, Feed};
-use strongroom_wire::{Code, Refusal, Result, limits};
+use strongroom_wire::{Result, limits};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
@@ -27,7 +27,7 @@ const WAIT: Duration = Duration::from_millis(1500);
 const FRESH: Duration = Duration::from_secs(1);
 /// Between two looks at whether something changed.
 const LOOK: Duration = Duration::from_millis(100);
-/// Answers that are kept back at one time: that many routers.
+/// Answers that are kept back at one time: that many routers. Whoever comes beyond is answered at once.
 const WAITING: usize = 64;
 
 /// The newest feed, and who waits for one.
@@ -57,11 +57,11 @@ impl Verifier {
     /// number `after` where the router waits for that.
     ///
     /// # Errors
-    /// `busy`: too many wait; those of the store.
+    /// Those of the store.
     pub(crate) async fn feed(&self, after: u64, wait: bool, kid: &str) -> Result<String> {
-        let busy = |_| Refusal::new(Code::Busy, "routers that wait").got(WAITING);
-        let _place = self.feeds.waiting.try_acquire().map_err(busy)?;
-        let until = Instant::now().checked_add(WAIT).filter(|_| wait);
+        // Places may be held by anybody; nobody is kept from the feed by that.
+        let place = if wait { self.feeds.waiting.try_acquire().ok() } else { None };
+        let until = Instant::now().checked_add(WAIT).filter(|_| place.is_some());
         loop {
             let newest = self.newest_feed().await?;
             let now = Instant::now();
@@ -101,22 +101,33 @@ fn sequence(entries: u64, last: UnixTime, now: UnixTime) -> u64 {
 async fn made(store: &mut Transaction<'_>, seq: u64, now: UnixTime) -> Result<Feed> {
     let (table, leases) = (store.routes().await?, store.leases().await?);
     let revoked: BTreeSet<Mark> = store.revocations().await?.into_iter().map(|revocation| revocation.mark).collect();
-    // No more than a router reads; of each name those that ended longest ago are left out first.
+    let stated = stated(&leases, &revoked, now);
+    // No more than a router reads.
     let mut room = limits::BACKENDS;
     Ok(table.feed(seq, now, |name, route| {
-        let has = |lease: &&StoredLease| {
+        let has = |(lease, _): &&(&StoredLease, BackendState)| {
             lease.routes.iter().any(|routed| routed == name) && route.deployments.contains(&lease.document)
         };
-        let backends = leases.iter().filter(has).filter_map(|lease| backend(lease, &revoked)).take(room);
+        let backends = stated.iter().filter(has).filter_map(|(lease, state)| backend(lease, *state)).take(room);
         let backends: BTreeMap<_, _> = backends.collect();
         room = room.saturating_sub(backends.len());
         backends
     }))
 }
 
-fn backend(lease: &StoredLease, revoked: &BTreeSet<Mark>) -> Option<(String, Backend)> {
-    let is_revoked = lease.subject.marks().any(|mark| revoked.contains(mark));
-    let state = if is_revoked { BackendState::Revoked } else { BackendState::Live };
+/// Those whose connections are to be cut off first, then those that may have some; one whose lease ended has nothing to be told of.
+fn stated<'a>(
+    leases: &'a [StoredLease],
+    revoked: &BTreeSet<Mark>,
+    now: UnixTime,
+) -> Vec<(&'a StoredLease, BackendState)> {
+    let is_revoked = |lease: &&StoredLease| lease.subject.marks().any(|mark| revoked.contains(mark));
+    let (out, on): (Vec<_>, Vec<_>) = leases.iter().partition(is_revoked);
+    let live = on.into_iter().filter(|lease| now < lease.expires).map(|lease| (lease, BackendState::Live));
+    out.into_iter().map(|lease| (lease, BackendState::Revoked)).chain(live).collect()
+}
+
+fn backend(lease: &StoredLease, state: BackendState) -> Option<(String, Backend)> {
     Some((lease.holder.clone(), Backend { addr: lease.addr?, expires: lease.expires, state }))
 }
 

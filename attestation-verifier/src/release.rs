@@ -198,7 +198,11 @@ impl Verifier {
     ) -> Result<Accepted> {
         verify_dates(authentic, now)?;
         authentic.verify_newest(&mut store.seen().await?)?;
-        store.verify_not_revoked(&Subject::of_guest(authentic, &shown.holder, &accepted.deployment)?).await?;
+        // Whoever was launched with this document may have the keys that its guests were given.
+        let subject = Subject::of_guest(authentic, &shown.holder, &accepted.deployment)?;
+        let openings = store.openings(shown.bound.document).await?;
+        let subject = openings.iter().fold(subject, |subject, opening| subject.with_key(&opening.key));
+        store.verify_not_revoked(&subject).await?;
         let policies = store.policies_in_force(now).await?;
         let Judgement { accepted: policies, .. } =
             judge(authentic, &shown.bound, &policies).map_err(|(refusal, _)| refusal)?;

@@ -36,7 +36,8 @@ pub(crate) fn initialize(library: &Pkcs11) -> Result<()> {
 /// does not count. `writing`: objects of the token may be made in it.
 ///
 /// # Errors
-/// `token-failed`: none or several are there, or the token refuses; `usage`: a PIN that is no text.
+/// `token-failed`: none or several are there, or the token refuses; `key-invalid`: not its PIN, which tokens count; `usage`: a PIN that
+/// is no text.
 pub fn open_session(
     library: &Pkcs11,
     uri: &KeyUri,
@@ -52,6 +53,16 @@ pub fn open_session(
         match session.login(UserType::User, Some(&pin)) {
             // All sessions of a process with a token are logged in together.
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
+            Err(
+                error @ Error::Pkcs11(
+                    RvError::PinIncorrect
+                    | RvError::PinInvalid
+                    | RvError::PinLenRange
+                    | RvError::PinExpired
+                    | RvError::PinLocked,
+                    _,
+                ),
+            ) => return Err(Refusal::new(Code::KeyInvalid, "PIN of a token").because(error)),
             Err(error) => return Err(failed("log-in to a token")(error)),
         }
     }

@@ -15,6 +15,7 @@ use cryptoki::mechanism::aead::GcmParams;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use std::sync::{Mutex, PoisonError, RwLock};
+use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
 use zeroize::Zeroizing;
 
@@ -38,6 +39,8 @@ pub struct WrappingKey {
     uri: KeyUri,
     pin: Pin,
     sessions: Mutex<Vec<Opened>>,
+    /// Digest of the PIN that the token refused: a token locks its user after a few of them.
+    refused: Mutex<Option<Sha256>>,
 }
 
 /// What a token comes to.
@@ -70,7 +73,7 @@ impl WrappingKey {
     /// # Errors
     /// `token-failed`: its library does not load.
     pub fn new(uri: KeyUri, pin: Pin) -> Result<Self> {
-        Ok(Self { library: load(&uri.module)?, uri, pin, sessions: Mutex::default() })
+        Ok(Self { library: load(&uri.module)?, uri, pin, sessions: Mutex::default(), refused: Mutex::default() })
     }
 
     /// Makes the key in its token: 256 random bits that no call gives out.
@@ -78,7 +81,7 @@ impl WrappingKey {
     /// # Errors
     /// `key-exists`: the token has one of that name; `token-failed`; those of the PIN.
     pub fn generate(&self) -> Result<()> {
-        let session = open_session(&self.library, &self.uri, (self.pin)()?.as_ref(), true)?;
+        let session = self.log_in(true)?;
         if !find(&session, &self.uri, ObjectClass::SECRET_KEY)?.is_empty() {
             return Err(Refusal::new(Code::KeyExists, "key of this name in the token"));
         }
@@ -184,7 +187,7 @@ impl WrappingKey {
     }
 
     fn session(&self, started: u64) -> Result<Opened> {
-        let session = open_session(&self.library, &self.uri, (self.pin)()?.as_ref(), false)?;
+        let session = self.log_in(false)?;
         let key = find_one(&session, &self.uri, ObjectClass::SECRET_KEY)?;
         let stays = [
             Attribute::KeyType(KeyType::AES),
@@ -201,6 +204,24 @@ impl WrappingKey {
                 .want("an AES key of 256 bits, sensitive and not extractable"));
         }
         Ok(Opened { session, key, started })
+    }
+
+    /// A session, logged in by the PIN as it is now. One that the token refused is not tried again until it is another.
+    fn log_in(&self, writing: bool) -> Result<Session> {
+        let pin = (self.pin)()?;
+        let digest = pin.as_ref().map(|pin| Sha256::of(pin));
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if digest.is_some() && *refused == digest {
+            let refusal = Refusal::new(Code::KeyInvalid, "PIN of a token").got("the one that it refused before");
+            return Err(refusal.want("another in its file; it is not tried a second time"));
+        }
+        let session = open_session(&self.library, &self.uri, pin.as_ref(), writing);
+        match &session {
+            Ok(_) => *refused = None,
+            Err(refusal) if refusal.code == Code::KeyInvalid => *refused = digest,
+            Err(_) => {}
+        }
+        session
     }
 
     fn sessions(&self) -> std::sync::MutexGuard<'_, Vec<Opened>> {

@@ -4,7 +4,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use strongroom_pkcs11::{KeyUri, WrappingKey};
+use strongroom_wire::Code;
 use zeroize::Zeroizing;
 
 const TEST: &str = "key_of_a_library_that_another_key_started_anew_wraps_by_itself_and_by_no_other";
@@ -59,4 +61,18 @@ fn key_of_a_library_that_another_key_started_anew_wraps_by_itself_and_by_no_othe
     let sealed = one.seal(b"", b"value").unwrap();
     assert_eq!(key("one").open(b"", &sealed).unwrap().as_slice(), b"value");
     assert!(other.open(b"", &sealed).is_err());
+
+    // A PIN that the token refused is not tried again until it is another. Nobody is logged in any more.
+    drop((one, other));
+    let pin = Arc::new(Mutex::new("4321"));
+    let told = Arc::clone(&pin);
+    let uri = format!("pkcs11:token=keys;object=one?module-path={}", library.display());
+    let told = move || Ok(Some(Zeroizing::new(told.lock().unwrap().as_bytes().to_vec())));
+    let wrong = WrappingKey::new(KeyUri::parse(&uri).unwrap(), Box::new(told)).unwrap();
+    let refused = || wrong.seal(b"", b"value").unwrap_err();
+    assert_eq!((refused().code, refused().got.is_some()), (Code::KeyInvalid, true));
+    *pin.lock().unwrap() = "54321";
+    assert!(refused().got.is_none() && refused().got.is_some());
+    *pin.lock().unwrap() = "1234";
+    wrong.seal(b"", b"value").unwrap();
 }

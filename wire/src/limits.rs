@@ -190,6 +190,8 @@ pub const KEY_LABEL: usize = 64;
 pub const PENDING_CHANGES: usize = 64;
 /// Characters of the zone of a machine.
 pub const ZONE: usize = 64;
+/// Leases that are given at one time.
+pub const LEASES: usize = 4096;
 /// A certificate signing request of a workload.
 pub const CERTIFICATE_REQUEST: usize = 8 * 1024;
 /// The authorities of a trust domain as JSON.
@@ -312,6 +314,7 @@ mod tests {
             (KEY_LABEL, 64),
             (PENDING_CHANGES, 64),
             (ZONE, 64),
+            (LEASES, 4096),
             (CERTIFICATE_REQUEST, 8192),
             (SPIFFE_BUNDLE, 262_144),
             (NOTE, 524_288),

@@ -52,7 +52,7 @@ impl Transaction<'_> {
     /// Keeps a lease in place of the one before of its holder, and forgets those that ended long ago.
     ///
     /// # Errors
-    /// `busy`: there are [`limits::BACKENDS`] others; `store-failed`.
+    /// `busy`: there are [`limits::LEASES`] others; `store-failed`.
     pub(crate) async fn put_lease(&mut self, lease: &StoredLease, now: UnixTime) -> Result<()> {
         let error = failed("leases");
         let forget = sqlx::query("DELETE FROM leases WHERE expires < $1");
@@ -61,10 +61,8 @@ impl Transaction<'_> {
         let others = sqlx::query_scalar("SELECT COUNT(*) FROM leases WHERE holder <> $1 AND expires > $2");
         let others = others.bind(&lease.holder).bind(to_integer(now)?);
         let others: i64 = others.fetch_one(&mut *self.sql).await.map_err(&error)?;
-        if usize::try_from(others).is_ok_and(|others| others >= limits::BACKENDS) {
-            return Err(Refusal::new(Code::Busy, "leases")
-                .got(others)
-                .want(format!("fewer than {}", limits::BACKENDS)));
+        if usize::try_from(others).is_ok_and(|others| others >= limits::LEASES) {
+            return Err(Refusal::new(Code::Busy, "leases").got(others).want(format!("fewer than {}", limits::LEASES)));
         }
         let json = serde_json::to_vec(lease).map_err(|e| Refusal::new(Code::Internal, "lease as JSON").because(e))?;
         let mac = self.master.mac(content(&lease.holder, lease.expires, &json).bytes());
@@ -74,13 +72,12 @@ impl Transaction<'_> {
         insert.execute(&mut *self.sql).await.map(drop).map_err(error)
     }
 
-    /// The newest lease of everybody who had one not long ago, those that last longest first: [`limits::BACKENDS`] at the most.
+    /// The newest lease of everybody who had one not long ago, those that last longest first.
     ///
     /// # Errors
     /// `store-failed`; `store-tampered`.
     pub(crate) async fn leases(&mut self) -> Result<Vec<StoredLease>> {
-        let select = sqlx::query("SELECT * FROM leases ORDER BY expires DESC, holder LIMIT $1");
-        let select = select.bind(i64::try_from(limits::BACKENDS).unwrap_or(i64::MAX));
+        let select = sqlx::query("SELECT * FROM leases ORDER BY expires DESC, holder");
         let rows = select.fetch_all(&mut *self.sql).await.map_err(failed("leases"))?;
         rows.iter().map(|row| Ok(authentic(row, self.master)?.0)).collect()
     }

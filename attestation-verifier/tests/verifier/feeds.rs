@@ -120,3 +120,30 @@ async fn feed_that_is_fresh_is_given_to_all_alike_and_a_query_that_is_none_refus
         assert_eq!((answer.status.as_u16(), answer.code()), (400, "request-invalid".into()), "{query}");
     }
 }
+
+#[tokio::test]
+async fn feed_is_answered_to_whoever_asks_though_strangers_hold_every_place_to_wait() {
+    let (world, _) = routed().await;
+    let last = feed(&world, "").await.seq;
+    // Nothing is ever newer than what these know.
+    let stranger = || async { feed(&world, &format!("?after={}&wait=1", u64::MAX)).await };
+    let strangers = futures_util::future::join_all((0..80).map(|_| stranger()));
+    let router = async { after(&world, last).await.seq };
+    let (feeds, seq) = tokio::join!(strangers, router);
+    assert_eq!(feeds.len(), 80);
+    assert!(seq >= last);
+}
+
+#[tokio::test]
+async fn guest_whose_lease_ended_takes_no_place_in_the_feed_and_one_that_is_revoked_does() {
+    let (world, document) = routed().await;
+    let enclave = Enclave::with_key(&world, &document).await;
+    enclave.lease().await;
+    assert_eq!(state(&feed(&world, "").await, &enclave), Some(BackendState::Live));
+    world.pass(300);
+    let last = feed(&world, "").await;
+    assert_eq!(state(&after(&world, last.seq).await, &enclave), None);
+    assert_eq!(put(&world, "revoked", "identity", &enclave.thumbprint()).await.status, 200);
+    let last = feed(&world, "").await;
+    assert_eq!(state(&after(&world, last.seq).await, &enclave), Some(BackendState::Revoked));
+}

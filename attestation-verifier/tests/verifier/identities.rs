@@ -80,6 +80,12 @@ impl<'a> Asking<'a> {
     }
 }
 
+/// [`World::ready`] of a verifier that gives identities.
+async fn ready() -> (World, Vec<u8>) {
+    let (world, document) = World::ready().await;
+    (world.with_identities().await, document)
+}
+
 async fn bundle(world: &World) -> Bundle {
     let answer = world.kbs(Method::GET, BUNDLE, &[], vec![]).await;
     assert_eq!((answer.status.as_u16(), &answer.headers["content-type"]), (200, &"application/json".parse().unwrap()));
@@ -94,7 +100,7 @@ fn verified(bundle: &Bundle, identity: &Identity, now: u64) -> Result<String, Co
 
 #[tokio::test]
 async fn accepted_guest_gets_a_certificate_of_an_hour_for_the_key_that_it_attested() {
-    let (world, document) = World::ready().await;
+    let (world, document) = ready().await;
     let asking = Asking::ready(&world, &document).await;
     let identity = asking.identity().await;
     assert_eq!(identity.expires, START + 3600);
@@ -120,7 +126,7 @@ async fn accepted_guest_gets_a_certificate_of_an_hour_for_the_key_that_it_attest
 
 #[tokio::test]
 async fn identity_ends_with_the_certificate_that_it_rests_on() {
-    let (mut world, document) = World::ready().await;
+    let (mut world, document) = ready().await;
     let ends = world.now() + 100;
     world.vek = world.hierarchy.issue(VekSpec { validity: world.now() - 100..ends, ..VekSpec::default() }).unwrap();
     assert_eq!(Asking::ready(&world, &document).await.identity().await.expires, ends);
@@ -128,7 +134,7 @@ async fn identity_ends_with_the_certificate_that_it_rests_on() {
 
 #[tokio::test]
 async fn key_that_was_not_attested_gets_no_identity() {
-    let (world, document) = World::ready().await;
+    let (world, document) = ready().await;
     let asking = Asking::ready(&world, &document).await;
     let other = KeyPair::generate().unwrap();
     // The request of another key beside evidence of this one, and evidence that names that other.
@@ -155,7 +161,7 @@ async fn key_that_was_not_attested_gets_no_identity() {
 
 #[tokio::test]
 async fn identity_that_no_policy_permits_or_of_another_trust_domain_refused() {
-    let (world, document) = World::ready().await;
+    let (world, document) = ready().await;
     let mut asking = Asking::ready(&world, &document).await;
     for (names, want) in [
         (vec!["spiffe://strongroom.test/models/other"], (200, String::new())),
@@ -180,7 +186,7 @@ async fn identity_that_no_policy_permits_or_of_another_trust_domain_refused() {
 
 #[tokio::test]
 async fn revoked_identity_is_issued_to_nobody() {
-    let (world, document) = World::ready().await;
+    let (world, document) = ready().await;
     let asking = Asking::ready(&world, &document).await;
     asking.identity().await;
     assert!(put(&world, "revoked", "identity", ID).await.status.is_success());
@@ -197,7 +203,7 @@ async fn revoked_identity_is_issued_to_nobody() {
 
 #[tokio::test]
 async fn authority_that_is_over_is_followed_by_one_that_others_knew_before_and_both_outlive_a_restart() {
-    let (mut world, document) = World::ready().await;
+    let (mut world, document) = ready().await;
     let first = Asking::ready(&world, &document).await.identity().await;
     let before = bundle(&world).await;
     world.restart().await;
@@ -215,4 +221,13 @@ async fn authority_that_is_over_is_followed_by_one_that_others_knew_before_and_b
     assert_eq!(verified(&both, &third, world.now()), Ok(ID.to_owned()));
     assert_eq!(verified(&both, &second, world.now()), Ok(ID.to_owned()));
     assert_eq!(verified(&both, &first, START), Ok(ID.to_owned()));
+}
+
+#[tokio::test]
+async fn verifier_without_a_trust_domain_gives_no_identity_and_has_no_bundle() {
+    let (world, document) = World::ready().await;
+    let asking = Asking::ready(&world, &document).await;
+    assert_eq!(asking.refused().await, (404, "route-unknown".to_owned()));
+    let answer = world.kbs(Method::GET, BUNDLE, &[], vec![]).await;
+    assert_eq!((answer.status.as_u16(), answer.code()), (404, "route-unknown".to_owned()));
 }

@@ -78,6 +78,8 @@ pub(crate) struct World {
     pub(crate) http: HttpClient,
     /// AMD's service, where the verifier may ask one.
     pub(crate) vendors: Option<Vendors>,
+    /// What else its configuration says, from the next start on.
+    more: String,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<strongroom_wire::Result<()>>>,
     /// What several verifiers share; `None`: there is one, with a file.
@@ -185,6 +187,7 @@ impl World {
             admin: service.2,
             http,
             vendors,
+            more: String::new(),
             stop: Some(stop),
             task: Some(task),
             database,
@@ -262,10 +265,7 @@ impl World {
         database: Option<&Postgres>,
     ) -> String {
         let path = |name: &str| folder.join(name).display().to_string();
-        let root = match test_root {
-            true => format!("test-root = '{}'\ntrust-domain = 'strongroom.test'\n", path("root.pem")),
-            false => String::new(),
-        };
+        let root = if test_root { format!("test-root = '{}'\n", path("root.pem")) } else { String::new() };
         let database = database.map(|database| format!("database = '{}'\n", database.url("strongroom")));
         let root = database.unwrap_or_default() + &root;
         let endorsements = vendors.map(Vendors::url);
@@ -286,7 +286,15 @@ impl World {
     pub(crate) fn config_text(&self, master_key: &str) -> String {
         let registry = self.registry.addr().to_string();
         let (vendors, database) = (self.vendors.as_ref(), self.database.as_ref());
-        Self::text(self.folder.path(), master_key, self.root.is_some(), &registry, vendors, database)
+        let text = Self::text(self.folder.path(), master_key, self.root.is_some(), &registry, vendors, database);
+        format!("{}{text}", self.more)
+    }
+
+    /// The same verifier, which gives identities.
+    pub(crate) async fn with_identities(mut self) -> Self {
+        self.more = "trust-domain = 'strongroom.test'\n".into();
+        self.restart().await;
+        self
     }
 
     /// The same, parsed.

@@ -139,11 +139,11 @@ async fn guest_whose_lease_ended_takes_no_place_in_the_feed_and_one_that_is_revo
     let (world, document) = routed().await;
     let enclave = Enclave::with_key(&world, &document).await;
     enclave.lease().await;
-    assert_eq!(state(&feed(&world, "").await, &enclave), Some(BackendState::Live));
+    let live = feed(&world, "").await;
+    assert_eq!(state(&live, &enclave), Some(BackendState::Live));
     world.pass(300);
-    let last = feed(&world, "").await;
-    assert_eq!(state(&after(&world, last.seq).await, &enclave), None);
+    let ended = after(&world, live.seq).await;
+    assert_eq!(state(&ended, &enclave), None);
     assert_eq!(put(&world, "revoked", "identity", &enclave.thumbprint()).await.status, 200);
-    let last = feed(&world, "").await;
-    assert_eq!(state(&after(&world, last.seq).await, &enclave), Some(BackendState::Revoked));
+    assert_eq!(state(&after(&world, ended.seq).await, &enclave), Some(BackendState::Revoked));
 }

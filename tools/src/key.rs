@@ -80,7 +80,7 @@ pub(crate) enum Command {
     },
     /// Wrap a key's value anew, in the custody that the verifier's configuration names first, under the newest version of that
     /// one's own key. The value stays what it is, and no model is touched: for another value, see `strongroom model reseal`.
-    #[command(after_help = "Example, all keys into another custody:\n  strongroom key rotate --all \\\n    \
+    #[command(after_help = "Example:\n  strongroom key rotate --all \\\n    \
         --verifier https://verifier.example:8444 --verifier-pin $PIN --admin-token-file admin.token")]
     Rotate {
         /// `<repo>/<type>/<tag>`.

@@ -253,5 +253,6 @@ async fn key_that_could_leave_its_token_is_no_custody_and_a_wrong_pin_none_eithe
         assert_eq!(started.err().map(|refusal| refusal.code), want, "{object}");
     }
     token.private("pin", "4321\n");
-    assert_eq!(init_custody(&config("kek")).unwrap_err().code, Code::TokenFailed);
+    assert_eq!(init_custody(&config("kek")).unwrap_err().code, Code::KeyInvalid);
+    assert_eq!(Service::start(&config("kek"), Clock::system()).await.err().map(|e| e.code), Some(Code::KeyInvalid));
 }

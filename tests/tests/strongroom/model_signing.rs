@@ -196,7 +196,7 @@ fn reference_client_verifies_the_signature_of_our_key_in_a_token() {
         command.args(["model", "sign", text(&model.path("model")), "--bundle", text(&model.path("bundle")), "--json"]);
         token.run(command.args(["--key", &uri]))
     };
-    assert_eq!(sign("release", "wrong").refused(), Code::TokenFailed);
+    assert_eq!(sign("release", "wrong").refused(), Code::KeyInvalid);
     assert_eq!(sign("nobody", "pin").refused(), Code::TokenFailed);
     sign("release", "pin").ok();
     model.verify("release.pub").ok();

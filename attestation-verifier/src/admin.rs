@@ -1,5 +1,5 @@
 //! The admin API: keys, release policies, Cedar policies, promotions, routes, revocations and the audit log, for people who show who they are
-//! (`admin_gate.rs`) and whose role it is. There is no mode without that.
+//! (`admin_gate.rs`) and whose role it is. There is no mode without that. It is long because every call stands in it, beside each other.
 //!
 //! Every call that would change something is one entry of the audit log with its outcome and who it was, which is durable together with
 //! its effect or not at all. Reads, and calls that are none of the caller's, are counted (`unproven.rs`). Administrators are operators,

@@ -1,4 +1,4 @@
-//! The recipe of key release. Two requests of one session walk it:
+//! The recipe of key release, in one file, since who reviews it reads all of its steps. Two requests of one session walk it:
 //!
 //! 1. parse: the attestation has the shape of its format, and its nonce is taken, which nobody can do twice;
 //! 2. authenticate: the vendor's chain, revocation and the signature over the evidence hold now; endorsements that the evidence

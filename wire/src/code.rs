@@ -1,4 +1,4 @@
-//! The closed list of refusal codes: what a peer is told, who is at fault, and what a person may try.
+//! The closed list of refusal codes: what a peer is told, who is at fault, and what a person may try. It is long because it is whole.
 //!
 //! A code is stable: scripts, dashboards and peers match on it. Adding one is a minor change, renaming one is not made.
 

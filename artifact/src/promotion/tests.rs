@@ -1,3 +1,5 @@
+//! Each demand on a promotion, accepted and refused; long because each pair differs in one thing and stands beside its twin.
+
 use super::*;
 use crate::cosign;
 use crate::dsse::Envelope;

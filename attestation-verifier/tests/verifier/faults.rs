@@ -145,17 +145,25 @@ async fn every_release_has_its_leaf_where_the_database_is_killed_and_clocks_jump
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
+    // Whatever each came to.
+    let ended = || counts.granted.load(Ordering::SeqCst) + counts.refused.load(Ordering::SeqCst);
+    let met = async || {
+        let before = ended();
+        while ended() < before + CLIENTS {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
     let faults = async {
         granted(20).await;
         postgres.kill();
         postgres.restart().unwrap();
         granted(20).await;
         world.pass(3600);
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        met().await;
         world.set_back(3600);
         granted(20).await;
         world.set_back(3600);
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        met().await;
         world.pass(3600);
         granted(20).await;
         stop.store(true, Ordering::SeqCst);

@@ -9,6 +9,7 @@ TARGET_DIR = $(shell $(CARGO) metadata --format-version 1 --no-deps --locked | \
 # Other verifiers that `make bench` measures ours beside; sev-openssl needs Debian packages libssl-dev and pkg-config.
 BENCH_PEERS := sev-openssl sev-nossl dcap-qvl
 BENCH_MIB ?= 4096
+BENCH_SESSIONS ?= 100000
 
 .NOTPARALLEL:
 .PHONY: help demo test bench mutants fuzz setup peers format lint models unit examples documents
@@ -22,13 +23,14 @@ demo: setup ## the whole system on this machine, without a TEE; KEEP=1 leaves it
 
 test: setup peers format lint models unit examples documents ## every check that CI runs
 
-bench: ## the figures, each beside its limit measured in the same run; writes target/bench.json, bench-memory.json and bench-models.json; BENCH_MIB=4096 is the length of the model that is pulled
+bench: ## the figures, each beside its limit measured in the same run; writes target/bench.json, bench-memory.json, bench-releases.json and bench-models.json; BENCH_MIB=4096 is the length of the model that is pulled
 	@for peer in $(BENCH_PEERS); do \
 		$(CARGO) build --release --locked --quiet --manifest-path tests/peers/bench/Cargo.toml --bin $$peer \
 			--features $$peer --target-dir "$(TARGET_DIR)/peers" || { rm -f "$(TARGET_DIR)/peers/release/$$peer"; \
 			echo "$$peer: skipped, it cannot be built here for the reason above"; }; done
 	$(CARGO) bench --locked -p strongroom-tests --bench strongroom -- "$(TARGET_DIR)/bench.json" "$(TARGET_DIR)/peers/release"
 	$(CARGO) bench --locked -p strongroom-tests --bench memory -- "$(TARGET_DIR)/bench-memory.json"
+	$(WITH_ENV) $(CARGO) bench --locked -p strongroom-attestation-verifier --bench releases -- "$(TARGET_DIR)/bench-releases.json" "$(BENCH_SESSIONS)"
 	$(WITH_ENV) sh -c '$(CARGO) bench --locked -p strongroom-tests --bench models -- "$(TARGET_DIR)/bench-models.json" \
 		"$(BENCH_MIB)" $${PEERS_PYTHON:+"$$PEERS_PYTHON"}'
 

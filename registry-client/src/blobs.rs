@@ -16,15 +16,24 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, limits};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How long blobs are divided, so that a slow connection is not the only one (RFC 9110 §14).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ranges {
     /// Length of a range in bytes. Blobs of up to two are not divided.
     pub length: u64,
-    /// Ranges that are fetched before they are asked for, of all blobs of a client together: each is a connection, and up to
-    /// [`Self::length`] bytes of memory. Zero: none.
+    /// Ranges that are fetched before they are asked for, of all blobs of a client together, less one for each blob that is read
+    /// beside the first: each is a connection, and up to [`Self::length`] bytes of memory. Zero: none.
     pub ahead: u32,
+}
+
+impl Ranges {
+    /// Connections to read from: several blobs at a time keep a network as busy as ranges ahead do, without bytes that wait and
+    /// are no longer in a cache of the processor once they are read.
+    pub(crate) fn connections(self) -> usize {
+        usize::try_from(self.ahead).unwrap_or(0).saturating_add(1).min(Semaphore::MAX_PERMITS)
+    }
 }
 
 impl Default for Ranges {
@@ -49,6 +58,8 @@ pub struct BlobStream {
     planned: u64,
     /// Whether ranges are asked for; not once the registry showed that it has none.
     divided: bool,
+    /// What it takes of the client's connections; it is read also where there is none left.
+    _connection: Option<OwnedSemaphorePermit>,
 }
 
 /// The range that is being read.
@@ -84,6 +95,7 @@ impl RegistryClient {
             ahead: VecDeque::new(),
             planned: start,
             divided: self.ranges().ahead > 0,
+            _connection: self.connection(),
         })
     }
 
@@ -218,7 +230,7 @@ impl BlobStream {
         while self.divided && self.planned < self.source.size() {
             let (start, length) = (self.planned, self.source.client().ranges().length.max(1));
             let end = start.saturating_add(length).min(self.source.size());
-            let Some(room) = self.source.client().room_ahead() else { return };
+            let Some(room) = self.source.client().connection() else { return };
             self.ahead.push_back(Ahead::start(
                 Range::strict(&self.source, start, end),
                 end.saturating_sub(start),

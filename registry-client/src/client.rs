@@ -47,7 +47,7 @@ struct Inner {
     pace: Pace,
     ranges: Ranges,
     /// One permit a range that is fetched ahead.
-    ahead: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
     cache: Option<Cache>,
 }
 
@@ -112,7 +112,7 @@ impl RegistryClient {
             patience,
             pace,
             ranges,
-            ahead: Arc::new(Semaphore::new(usize::try_from(ranges.ahead).unwrap_or(0).min(Semaphore::MAX_PERMITS))),
+            connections: Arc::new(Semaphore::new(ranges.connections())),
             cache,
         };
         let mirrors = mirrors.into_iter().map(ReachedMirror::new).collect::<Result<Vec<_>>>()?;
@@ -168,9 +168,9 @@ impl RegistryClient {
         self.inner.ranges
     }
 
-    /// Room for one more range that is fetched ahead, if there is any now.
-    pub(crate) fn room_ahead(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.inner.ahead).try_acquire_owned().ok()
+    /// Room for one more connection to read a blob or a part of it, if there is any now.
+    pub(crate) fn connection(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.inner.connections).try_acquire_owned().ok()
     }
 
     /// Tells the listener of `length` more bytes of the blob `digest`.

@@ -168,6 +168,13 @@ mod tests {
     }
 
     #[test]
+    fn table_that_a_host_gives_is_an_endorsement_and_none_is_none() {
+        let table = Endorsement { r#type: "certificate-table".into(), data: bytes::to_base64(b"table") };
+        assert_eq!(Endorsement::of_host(b"table"), Some(table));
+        assert_eq!(Endorsement::of_host(b""), None);
+    }
+
+    #[test]
     fn answer_for_this_nonce_and_key_accepted() {
         let workload = workload_digest(b"doc", &[]).unwrap();
         let (root, _) = merkle::tree(&[[1; 32]]);

@@ -75,9 +75,10 @@ impl Call {
     /// Has the model answer it, for `caller`.
     ///
     /// # Errors
-    /// `model-unknown`; `request-invalid` other dimensions than the model's; else as [`crate::inference::Model::embed`].
+    /// `model-unknown`; `request-invalid` a model of another kind, or other dimensions than the model's; else as
+    /// [`crate::inference::Embedder::embed`].
     pub(super) async fn answer(self, caller: &Authorized, models: &Models) -> Result<Json<EmbeddingsAnswer>> {
-        let model = models.get(caller, &self.model)?;
+        let model = models.get(caller, &self.model)?.embedder()?;
         if self.dimensions.is_some_and(|wanted| wanted != model.dimensions()) {
             // A shortened vector is not what the signed model computes.
             return Err(Refusal::new(Code::RequestInvalid, "dimensions")

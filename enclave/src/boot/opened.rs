@@ -106,7 +106,7 @@ fn load_all(library: PathBuf, digest: Sha256, opened: Vec<OpenedModel>) -> Resul
     for OpenedModel { name, verified, files } in opened {
         let model = Model::load(&runtime, verified.manifest_digest(), &files);
         let model = model.map_err(|refusal| refusal.within(format!("model `{name}`")))?;
-        tracing::info!(model = name, dimensions = model.dimensions(), "loaded");
+        tracing::info!(model = name, kind = model.kind().name(), "loaded");
         models.insert(name, model);
     }
     Ok(models)

@@ -2,14 +2,12 @@
 
 use super::encoder::Sequence;
 use super::pooling::Pooling;
+use super::session;
 use super::worker::Vectors;
-use crate::memory::{GRAPH, ModelFiles};
-use crate::runtime::Runtime;
-use core::fmt;
+use crate::memory::ModelFiles;
 use ndarray::{Array2, Axis, Ix2, Ix3};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Tensor, TensorElementType};
-use std::thread;
 use strongroom_wire::{Code, Refusal, Result};
 
 const IDS: &str = "input_ids";
@@ -17,10 +15,6 @@ const MASK: &str = "attention_mask";
 const SEGMENTS: &str = "token_type_ids";
 const POOLED: &str = "sentence_embedding";
 const HIDDEN: &str = "last_hidden_state";
-/// ONNX Runtime, `onnxruntime_session_options_config_keys.h`: where the external data is of a graph that has no path.
-const EXTERNAL_FOLDER: &str = "session.model_external_initializers_file_folder_path";
-/// The longest protocol buffer, which a graph is.
-const PROTOBUF: usize = (1 << 31) - 1;
 
 /// A loaded graph.
 #[derive(Debug)]
@@ -47,29 +41,12 @@ enum Output {
 }
 
 impl Graph {
-    /// Loads `model.onnx` of an opened model out of sealed memory, with its external data if it has any, to run on every core.
+    /// The graph that `session` holds, with the pooling that the model's settings say.
     ///
     /// # Errors
-    /// `model-unsupported` there is none, or it is no text encoder; `runtime-failed` the runtime does not take it, for one
-    /// because its external data is in files of other names than its own and an ending.
-    pub(super) fn load(runtime: &Runtime, files: &ModelFiles) -> Result<Self> {
+    /// `model-unsupported` it is no text encoder.
+    pub(super) fn new(session: Session, files: &ModelFiles) -> Result<Self> {
         let unsupported = |what: &str| Refusal::new(Code::ModelUnsupported, what);
-        let file = files.get(GRAPH).ok_or_else(|| unsupported(GRAPH).because("missing"))?;
-        let failed = |e: &dyn fmt::Display| Refusal::new(Code::RuntimeFailed, "loading model.onnx").because(e);
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        let mut builder = Session::builder(runtime.environment())
-            .map_err(|e| failed(&e))?
-            .with_intra_threads(threads)
-            .map_err(|e| failed(&e))?;
-        let session = match files.external() {
-            None => builder.commit_from_file(file.path()).map_err(|e| failed(&e))?,
-            // The runtime maps the data; the graph, which has few weights of its own, is all that is copied.
-            Some(folder) => builder
-                .with_config_entry(EXTERNAL_FOLDER, folder.display().to_string())
-                .map_err(|e| failed(&e))?
-                .commit_from_memory(&file.read(PROTOBUF, GRAPH)?)
-                .map_err(|e| failed(&e))?,
-        };
         let inputs = session.inputs().iter().map(|input| match (input.name(), input.dtype().tensor_type()) {
             (IDS, Some(TensorElementType::Int64)) => Ok(Feed::Ids),
             (MASK, Some(TensorElementType::Int64)) => Ok(Feed::Mask),
@@ -95,8 +72,7 @@ impl Graph {
     /// `runtime-failed`, with the runtime's error code alone: its messages quote values of its input. So too for a single
     /// vector that is not of numbers.
     pub(super) fn run(&mut self, batch: &[&Sequence], padding: u32) -> Result<Vectors> {
-        let failed =
-            |e: ort::Error| Refusal::new(Code::RuntimeFailed, "running model.onnx").got(format!("{:?}", e.code()));
+        let failed = |e: ort::Error| session::failed(&e);
         let mut inputs = Vec::with_capacity(self.inputs.len());
         for feed in &self.inputs {
             let tensor = Tensor::from_array(feed.rows(batch, padding)).map_err(failed)?;
@@ -171,12 +147,17 @@ mod tests {
     use crate::inference::encoder::{Encoder, Input};
     use crate::inference::tests::tiny_files;
     use crate::prompt::Prompt;
+    use crate::runtime::Runtime;
     use crate::runtime::tests::runtime;
+
+    fn graph(runtime: &Runtime, files: &ModelFiles) -> Graph {
+        Graph::new(session::load(runtime, files).unwrap(), files).unwrap()
+    }
 
     #[test]
     fn pooling_here_gives_what_pooling_in_the_graph_gives() {
         let (Some(runtime), Some(files)) = (runtime(), tiny_files()) else { return };
-        let (encoder, mut graph) = (Encoder::load(&files).unwrap(), Graph::load(&runtime, &files).unwrap());
+        let (encoder, mut graph) = (Encoder::load(&files).unwrap(), graph(&runtime, &files));
         assert!(matches!(graph.output, Output::Pooled));
         let texts = ["a cat", "", "the quick brown fox"].map(|text| Input::text(text.to_owned()));
         let (sequences, _) = encoder.encode_all(&texts, || false).unwrap();

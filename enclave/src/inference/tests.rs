@@ -2,6 +2,7 @@
 
 mod external;
 
+use super::embedder::TOKENS;
 use super::*;
 use crate::api::tests::caller;
 use crate::memory::OpeningFiles;
@@ -10,6 +11,7 @@ use crate::setup::{peer, setup};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use strongroom_registry_client::{FileSink as _, ModelSink as _};
+use strongroom_wire::limits;
 use tokio::task::JoinHandle;
 
 /// The files of a model, opened.
@@ -55,7 +57,8 @@ pub(crate) fn tiny() -> Option<Model> {
 
 /// A model of another graph: `run`. For tests of what is around a graph, which so need no set-up.
 fn around(run: impl FnMut(&[&encoder::Sequence]) -> Result<worker::Vectors> + Send + 'static) -> Model {
-    Model::new(Sha256([1; 32]), 1, encoder::tests::letters(), worker::start(run).unwrap())
+    let embedder = Embedder::new(1, encoder::tests::letters(), worker::start(run).unwrap());
+    Model { manifest: Sha256([1; 32]), kind: Kind::Embedding(embedder) }
 }
 
 /// A model whose graph gives each text the number of its tokens.
@@ -68,9 +71,13 @@ pub(crate) fn panicking() -> Model {
     around(|_| panic!("in a graph"))
 }
 
+fn embedder(model: &Model) -> &Embedder {
+    model.embedder().unwrap()
+}
+
 async fn embed(model: &Model, texts: &[&str]) -> Embeddings {
     let inputs = texts.iter().map(|text| Input::text((*text).to_owned())).collect();
-    model.embed(&caller(), inputs).await.unwrap()
+    embedder(model).embed(&caller(), inputs).await.unwrap()
 }
 
 fn close(a: &[f32], b: &[f32]) -> bool {
@@ -86,7 +93,7 @@ async fn vectors_of_a_batch_are_those_of_each_text_alone_in_their_order() {
     for (text, vector) in TEXTS.iter().zip(&together.vectors) {
         let alone = embed(&model, &[text]).await;
         assert!(close(vector, &alone.vectors[0]), "{text:?}");
-        assert_eq!(vector.len(), model.dimensions());
+        assert_eq!(vector.len(), embedder(&model).dimensions());
         assert!((vector.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-4);
     }
     assert!(!close(&together.vectors[1], &together.vectors[2]));
@@ -155,12 +162,18 @@ async fn concurrent_requests_get_their_own_vectors() {
 #[tokio::test]
 async fn request_beyond_what_may_wait_refused_and_taken_again_afterwards() {
     let Some(model) = tiny() else { return };
-    let all = Arc::clone(&model.jobs).try_acquire_many_owned(u32::try_from(JOBS).unwrap()).unwrap();
-    let refusal = model.embed(&caller(), vec![Input::text("a".into())]).await.unwrap_err();
+    let all = Arc::clone(&embedder(&model).jobs).try_acquire_many_owned(u32::try_from(JOBS).unwrap()).unwrap();
+    let refusal = embedder(&model).embed(&caller(), vec![Input::text("a".into())]).await.unwrap_err();
     assert_eq!(refusal.code, Code::Busy);
     drop(all);
     assert_eq!(embed(&model, &["a"]).await.vectors.len(), 1);
-    assert_eq!((model.jobs.available_permits(), model.tokens.available_permits()), (JOBS, TOKENS));
+    assert_eq!(free(&model), (JOBS, TOKENS));
+}
+
+/// Places and tokens that no request has.
+fn free(model: &Model) -> (usize, usize) {
+    let embedder = embedder(model);
+    (embedder.jobs.available_permits(), embedder.tokens.available_permits())
 }
 
 async fn until(condition: impl Fn() -> bool) {
@@ -176,41 +189,41 @@ fn large() -> Vec<Input> {
 
 fn ask(model: &Arc<Model>, inputs: Vec<Input>) -> JoinHandle<Result<Embeddings>> {
     let model = Arc::clone(model);
-    tokio::spawn(async move { model.embed(&caller(), inputs).await })
+    tokio::spawn(async move { embedder(&model).embed(&caller(), inputs).await })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_who_hang_up_while_they_wait_for_a_turn_leave_nothing_behind() {
     let model = Arc::new(counting());
-    let cores = model.turns.free();
+    let cores = embedder(&model).turns.free();
     let mut turns = Vec::new();
     for _ in 0..cores {
-        turns.push(model.turns.next().await.unwrap());
+        turns.push(embedder(&model).turns.next().await.unwrap());
     }
     let asked: Vec<_> = (0..8).map(|_| ask(&model, large())).collect();
-    until(|| model.jobs.available_permits() == JOBS - 8).await;
+    until(|| embedder(&model).jobs.available_permits() == JOBS - 8).await;
     asked.iter().for_each(JoinHandle::abort);
     // Nobody's work was begun: nothing but the turns that the test has is taken.
-    until(|| model.jobs.available_permits() == JOBS).await;
-    assert_eq!(model.turns.free(), 0);
+    until(|| embedder(&model).jobs.available_permits() == JOBS).await;
+    assert_eq!(embedder(&model).turns.free(), 0);
     drop(turns);
-    assert_eq!(model.turns.free(), cores);
+    assert_eq!(embedder(&model).turns.free(), cores);
     assert_eq!(embed(&model, &["a b"]).await.vectors, [[4.0]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_who_hang_up_while_their_texts_are_tokenised_hold_their_places_until_that_ends() {
     let model = Arc::new(counting());
-    let cores = model.turns.free();
+    let cores = embedder(&model).turns.free();
     let asked: Vec<_> = (0..cores).map(|_| ask(&model, large())).collect();
-    until(|| model.turns.free() == 0).await;
+    until(|| embedder(&model).turns.free() == 0).await;
     let hung_up = Instant::now();
     asked.iter().for_each(JoinHandle::abort);
     for task in asked {
         assert!(task.await.unwrap_err().is_cancelled());
     }
     // Nobody comes any more, so places looked at before turns are never fewer than they.
-    let places_and_turns = || (JOBS - model.jobs.available_permits(), cores - model.turns.free());
+    let places_and_turns = || (JOBS - embedder(&model).jobs.available_permits(), cores - embedder(&model).turns.free());
     until(|| {
         let (places, turns) = places_and_turns();
         assert!(places >= turns, "{places} places, {turns} turns");
@@ -221,19 +234,19 @@ async fn callers_who_hang_up_while_their_texts_are_tokenised_hold_their_places_u
     assert_eq!(places_and_turns(), (0, 0));
     // What was left was the text under way, and not those after it.
     let begun = Instant::now();
-    model.embed(&caller(), large()).await.unwrap();
+    embedder(&model).embed(&caller(), large()).await.unwrap();
     assert!(left < begun.elapsed() / 2, "{left:?}");
-    assert_eq!((model.jobs.available_permits(), model.tokens.available_permits()), (JOBS, TOKENS));
+    assert_eq!(free(&model), (JOBS, TOKENS));
 }
 
 #[tokio::test]
 async fn text_at_the_limit_of_size_cut_to_the_model_s_length_and_over_it_refused() {
     let model = counting();
     let text = |size: usize| vec![Input::text("a".repeat(size))];
-    assert_eq!(model.embed(&caller(), text(limits::API_INPUT)).await.unwrap().vectors, [[3.0]]);
-    assert_eq!(model.embed(&caller(), text(limits::API_INPUT + 1)).await.unwrap_err().code, Code::TooLarge);
+    assert_eq!(embedder(&model).embed(&caller(), text(limits::API_INPUT)).await.unwrap().vectors, [[3.0]]);
+    assert_eq!(embedder(&model).embed(&caller(), text(limits::API_INPUT + 1)).await.unwrap_err().code, Code::TooLarge);
     let words = vec![Input::text("a few c words ".repeat(1250))];
-    assert_eq!(model.embed(&caller(), words).await.unwrap().vectors, [[6.0]]);
+    assert_eq!(embedder(&model).embed(&caller(), words).await.unwrap().vectors, [[6.0]]);
 }
 
 #[tokio::test]
@@ -244,7 +257,7 @@ async fn model_whose_thread_panicked_named_and_others_not() {
     for (name, answered) in [("whole", true), ("broken", false)] {
         assert!(models.are_alive());
         let model = models.get(&caller(), name).unwrap();
-        let answer = model.embed(&caller(), vec![Input::text("a".into())]).await;
+        let answer = embedder(model).embed(&caller(), vec![Input::text("a".into())]).await;
         assert_eq!(answer.is_ok(), answered);
         assert!(answered || answer.unwrap_err().code == Code::RuntimeFailed);
     }
@@ -257,9 +270,9 @@ async fn models_of_one_process_share_turns() {
     let mut models = Models::default();
     models.insert("a".into(), counting());
     models.insert("b".into(), counting());
-    let free = |name: &str| models.get(&caller(), name).unwrap().turns.free();
+    let free = |name: &str| embedder(models.get(&caller(), name).unwrap()).turns.free();
     let before = free("b");
-    let turn = models.get(&caller(), "a").unwrap().turns.next().await.unwrap();
+    let turn = embedder(models.get(&caller(), "a").unwrap()).turns.next().await.unwrap();
     assert_eq!(free("b"), before - 1);
     drop(turn);
     assert_eq!(free("b"), before);
@@ -268,7 +281,7 @@ async fn models_of_one_process_share_turns() {
 #[tokio::test]
 async fn request_of_no_input_refused() {
     let Some(model) = tiny() else { return };
-    assert_eq!(model.embed(&caller(), vec![]).await.unwrap_err().code, Code::RequestInvalid);
+    assert_eq!(embedder(&model).embed(&caller(), vec![]).await.unwrap_err().code, Code::RequestInvalid);
 }
 
 #[test]

@@ -1,0 +1,105 @@
+//! Embeddings: text to tokens, tokens to batches, batches through ONNX Runtime, vectors back in the order of the inputs.
+//!
+//! Requests share batches, so a vector's last bits depend on what else was asked at the time, as they do on the machine's
+//! vector instructions; nothing else of a request shows in another's answer, also where it fails.
+
+use super::encoder::{self, Encoder, Input};
+use super::graph::Graph;
+use super::turns::Turns;
+use super::worker::{self, Job, Reply};
+use super::{JOBS, reserve};
+use crate::api::Authorized;
+use crate::memory::ModelFiles;
+use ort::session::Session;
+use std::sync::Arc;
+use strongroom_wire::{Code, Refusal, Result, limits};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+/// Tokens of all requests of one model that may wait or be under way: eight of the largest requests.
+pub(super) const TOKENS: usize = 8 * limits::API_TOKENS;
+
+/// A loaded model that embeds text.
+#[derive(Debug)]
+pub struct Embedder {
+    dimensions: usize,
+    encoder: Arc<Encoder>,
+    pub(super) worker: mpsc::UnboundedSender<Job>,
+    pub(super) jobs: Arc<Semaphore>,
+    pub(super) tokens: Arc<Semaphore>,
+    pub(super) turns: Turns,
+}
+
+/// What came out for one request.
+#[derive(Debug)]
+pub struct Embeddings {
+    /// One vector an input, in their order.
+    pub vectors: Vec<Vec<f32>>,
+    /// Tokens that went through the model, special ones included, padding not.
+    pub tokens: usize,
+}
+
+impl Embedder {
+    /// A model whose graph `session` holds: with `tokenizer.json` and the settings beside it. Blocks.
+    ///
+    /// # Errors
+    /// `model-unsupported` a needed file is missing or says what is not served here; `runtime-failed` the graph does not run.
+    pub(super) fn load(session: Session, files: &ModelFiles) -> Result<Self> {
+        let encoder = Encoder::load(files)?;
+        let mut graph = Graph::new(session, files)?;
+        // The first run is the slowest, tells the number of dimensions, and shows a graph that cannot run at all.
+        let probe = encoder.encode(&Input::text(String::new()))?;
+        let dimensions = graph.run(&[&probe], encoder.padding())?.pop().transpose()?.map_or(0, |vector| vector.len());
+        let padding = encoder.padding();
+        let worker = worker::start(move |batch| graph.run(batch, padding))?;
+        Ok(Self::new(dimensions, encoder, worker))
+    }
+
+    pub(super) fn new(dimensions: usize, encoder: Encoder, worker: mpsc::UnboundedSender<Job>) -> Self {
+        Self {
+            dimensions,
+            encoder: Arc::new(encoder),
+            worker,
+            jobs: Arc::new(Semaphore::new(JOBS)),
+            tokens: Arc::new(Semaphore::new(TOKENS)),
+            turns: Turns::default(),
+        }
+    }
+
+    /// The length of every vector.
+    pub const fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// Embeds `inputs` for `caller`.
+    ///
+    /// # Errors
+    /// `busy` too much waits already; `too-large` an input over [`limits::API_INPUT`], inputs over [`limits::API_BODY`]
+    /// together, or too many tokens for one request; `request-invalid` a token that the model does not have;
+    /// `runtime-failed`.
+    pub async fn embed(&self, _caller: &Authorized, inputs: Vec<Input>) -> Result<Embeddings> {
+        if inputs.is_empty() {
+            return Err(Refusal::new(Code::RequestInvalid, "input").got("none").want("at least one"));
+        }
+        encoder::bound(&inputs)?;
+        // Taken before work is spent on a request. Whoever waits for a turn waits here, where hanging up ends it.
+        let job = reserve(&self.jobs, 1)?;
+        let turn = self.turns.next().await?;
+        let (reply, vectors) = oneshot::channel::<Reply>();
+        let encoder = Arc::clone(&self.encoder);
+        // A thread goes on when the caller hangs up and this future is dropped, until it sees that nobody waits any more. So
+        // what the request holds goes with it, and comes back with the outcome or is dropped with that.
+        let encoding = tokio::task::spawn_blocking(move || {
+            let encoded = encoder.encode_all(&inputs, || reply.is_closed());
+            drop(inputs);
+            drop(turn);
+            encoded.map(|(sequences, tokens)| (sequences, tokens, reply, job))
+        });
+        let encoded = encoding.await.map_err(|_| Refusal::new(Code::Internal, "tokenizer thread"))?;
+        let (sequences, tokens, reply, job) = encoded?;
+        let permits = [job, reserve(&self.tokens, tokens)?];
+        let gone = || Refusal::new(Code::RuntimeFailed, "inference thread is gone");
+        self.worker.send(Job { sequences, reply, permits }).map_err(|_| gone())?;
+        let vectors = vectors.await.map_err(|_| gone())??;
+        Ok(Embeddings { vectors, tokens })
+    }
+}

@@ -259,7 +259,7 @@ impl Verifier {
                 }
                 let change = store.reject_change(&id, now).await?;
                 trail.note("change", &change);
-                Answer::Json(StatusCode::OK, json!(change)).into()
+                Done { erases: true, ..Answer::Json(StatusCode::OK, json!(change)).into() }
             }
             call => self.administer(permitted, &mut store, asked, (call, prepared), trail, now).await?,
         };

@@ -1,6 +1,8 @@
 //! What takes two people: a change waits until somebody other than who asked for it approves it, and is then judged as if it were
 //! asked for at that moment.
 
+use std::borrow::Cow;
+
 use http::{Method, StatusCode, Uri};
 use serde_json::{Value, json};
 use strongroom_appraisal::UnixTime;
@@ -10,7 +12,8 @@ use strongroom_wire::{Code, Refusal, Result};
 use super::{Answer, Asked, Call, ChangeId, Done, Prepared, Ready};
 use crate::Verifier;
 use crate::admin_gate::Permitted;
-use crate::store::{PendingChange, Transaction};
+use crate::custody::Wrapped;
+use crate::store::{NewKey, PendingChange, Transaction};
 use crate::trail::Trail;
 
 impl Verifier {
@@ -33,6 +36,7 @@ impl Verifier {
         let urgent = matches!(call, Call::DisableKey(_) | Call::Revoke);
         let is_key = matches!(call, Call::PutKey(..));
         let prepared = self.prepare(&call, asked.body).await?;
+        let waits = waiting_body(&prepared, asked.body);
         let mut tried = self.store.begin().await?;
         let done = self.called(permitted, &mut tried, (call, prepared), asked.body, now).await?;
         // Given up: nothing of it was done.
@@ -43,8 +47,7 @@ impl Verifier {
         }
         let mut store = self.store.begin().await?;
         let path = asked.uri.path_and_query().map_or_else(String::new, ToString::to_string);
-        let change =
-            store.put_change(asked.method.as_str(), &path, asked.body, permitted.person(), urgent, now).await?;
+        let change = store.put_change(asked.method.as_str(), &path, &waits, permitted.person(), urgent, now).await?;
         trail.note("waits", &change);
         Ok(Ready { store, done: Answer::Json(StatusCode::ACCEPTED, json!(change)).into(), now })
     }
@@ -55,9 +58,14 @@ impl Verifier {
     /// `change-unknown`; those of [`Verifier::prepare`].
     pub(super) async fn prepare_change(&self, id: &ChangeId) -> Result<Prepared> {
         let pending = self.store.begin_reading().await?.change(id, self.clock.now()).await?;
-        let (method, uri) = request(&pending)?;
-        let asked = Asked { method: &method, uri: &uri, body: &pending.body };
-        self.prepare(&asked.call()?, asked.body).await
+        let call = call(&pending)?;
+        match &call {
+            Call::PutKey(id, _) => {
+                let value = self.custodies.unwrap(id.as_str(), &wrapped(&pending.body)?).await?;
+                self.prepare(&call, value.expose()).await
+            }
+            call => self.prepare(call, &pending.body).await,
+        }
     }
 
     /// Executes what was kept, in the transaction that takes it out of what waits.
@@ -75,16 +83,42 @@ impl Verifier {
     ) -> Result<Done> {
         let (method, uri) = request(pending)?;
         let asked = Asked { method: &method, uri: &uri, body: &pending.body };
-        let call = asked.call()?;
-        self.administer(permitted, store, asked, (call, prepared), trail, now).await
+        let call = Call::parse(&method, &uri)?;
+        let erases = !call.is_public();
+        let done = self.administer(permitted, store, asked, (call, prepared), trail, now).await?;
+        Ok(Done { erases: done.erases || erases, ..done })
     }
+}
+
+/// What is kept of a body until somebody approves it. Of a key that is what a custody made of its value, behind the custody's name
+/// and a line feed, so that waiting takes nothing past it; whether that custody still opens it is seen when it is approved.
+fn waiting_body<'a>(prepared: &Prepared, body: &'a [u8]) -> Cow<'a, [u8]> {
+    match prepared {
+        Prepared::New(NewKey::Wrapped(Wrapped { by, bytes })) => [by.as_bytes(), b"\n", bytes].concat().into(),
+        // It is there, so that it does not wait.
+        Prepared::New(NewKey::Same) => Cow::Borrowed(&[]),
+        Prepared::Nothing | Prepared::Rewrapped(_) => Cow::Borrowed(body),
+    }
+}
+
+fn wrapped(body: &[u8]) -> Result<Wrapped> {
+    let unable = || Refusal::new(Code::Internal, "a key that waits");
+    let at = body.iter().position(|byte| *byte == b'\n').ok_or_else(unable)?;
+    let (by, bytes) = body.split_at_checked(at).ok_or_else(unable)?;
+    let by = str::from_utf8(by).map_err(|e| unable().because(e))?;
+    Ok(Wrapped::by(by, bytes.get(1..).unwrap_or_default().to_vec()))
+}
+
+/// What was asked. That it fits its limits was seen when it was.
+fn call(pending: &PendingChange) -> Result<Call> {
+    let (method, uri) = request(pending)?;
+    Call::parse(&method, &uri)
 }
 
 /// What an approver is shown: with the body, but where it is a secret.
 pub(super) fn shown(pending: &PendingChange) -> Value {
     let mut shown = json!(pending.change);
-    let public = request(pending).and_then(|(method, uri)| Call::parse(&method, &uri));
-    if public.is_ok_and(|call| call.is_public())
+    if call(pending).is_ok_and(|call| call.is_public())
         && let Value::Object(members) = &mut shown
     {
         members.insert("body".to_owned(), json!(to_base64(&pending.body)));

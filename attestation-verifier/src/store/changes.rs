@@ -1,5 +1,5 @@
 //! Changes that wait for another person's approval, each until it is approved or rejected, or its day is over. What they would put is
-//! encrypted under the master key: it may be a key.
+//! encrypted under the master key; where that is a key, a custody wrapped it before.
 
 use super::authentic::Content;
 use super::tables::{Rewrapped, Table};
@@ -77,7 +77,9 @@ impl Store {
         let mut transaction = self.begin().await?;
         transaction.verify_rows().await?;
         transaction.delete_expired(now).await?;
-        transaction.commit_unrecorded().await
+        transaction.commit_unrecorded().await?;
+        self.forget_erased().await;
+        Ok(())
     }
 }
 

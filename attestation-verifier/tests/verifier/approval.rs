@@ -2,6 +2,7 @@
 
 use crate::administrators::roles;
 use crate::people::{AUDIENCE, Authority, ISSUER, Person, claims};
+use crate::transit::{FILE, Served};
 use crate::world::{Answer, KEY, World};
 use http::Method;
 use serde_json::{Value, json};
@@ -203,6 +204,24 @@ async fn approver_sees_a_policy_and_never_a_key() {
         let bytes = std::fs::read(file).unwrap();
         assert!(!bytes.windows(pattern.len()).any(|window| window == pattern));
     }
+}
+
+#[tokio::test]
+async fn key_waits_in_its_custody_and_is_stored_only_where_that_opens_it() {
+    let (world, authority) = (World::start().await, Authority::new("people"));
+    let served = Served::start(world.folder.path(), FILE).await;
+    let engine = &served.engine;
+    engine.tokens.lock().unwrap().push("token-of-a-file".to_owned());
+    let tables = format!("{}{}", roles(&authority), served.custody);
+    let team = Team::with(world, authority, "'key-put'", tables).await;
+    let change = team.ask(&team.alice, Method::PUT, "keys/a/b/c", b"a key").await;
+    *engine.sealed.lock().unwrap() = true;
+    assert_eq!(team.approve(&team.bob, &change).await, (503, "custody-unavailable".into()));
+    assert_eq!((team.keys().await, team.waiting().await), (0, 1));
+    *engine.sealed.lock().unwrap() = false;
+    let opened = engine.opened("a/b/c");
+    assert_eq!(team.approve(&team.bob, &change).await, (201, String::new()));
+    assert_eq!((team.keys().await, engine.opened("a/b/c")), (1, opened + 1), "the verifier alone had it not");
 }
 
 #[tokio::test]

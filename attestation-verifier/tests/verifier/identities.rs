@@ -8,7 +8,9 @@ use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _, SanType};
 use rustls_pki_types::CertificateDer;
 use serde_json::json;
+use std::process::Command;
 use strongroom_devkit::amd::VekSpec;
+use strongroom_devkit::intel::pem_chain;
 use strongroom_svid::{Bundle, Side};
 use strongroom_wire::Code;
 use strongroom_wire::binding::{Purpose, report_data};
@@ -122,6 +124,33 @@ async fn accepted_guest_gets_a_certificate_of_an_hour_for_the_key_that_it_attest
     let made = rows.iter().find(|row| row["subject"] == "spiffe://strongroom.test").unwrap();
     assert_eq!(made["detail"]["authority"], detail["authority"]);
     assert!(made["seq"].as_u64() < row["seq"].as_u64());
+}
+
+/// Another implementation of RFC 5280, on the bytes of the answers.
+#[tokio::test]
+async fn openssl_trusts_an_identity_by_the_bundle_for_its_hour_on_either_side() {
+    if Command::new("openssl").arg("version").output().is_err() {
+        eprintln!("skipped: no openssl");
+        return;
+    }
+    let (world, document) = ready().await;
+    let identity = Asking::ready(&world, &document).await.identity().await;
+    let bundle = world.kbs(Method::GET, BUNDLE, &[], vec![]).await.json();
+    let authority = bundle["keys"].as_array().unwrap().iter().find(|key| key["use"] == "x509-svid").unwrap();
+    let pem = |der: &str| pem_chain(&[&from_base64(der, "certificate").unwrap()]).unwrap();
+    let path = |name: &str| world.folder.path().join(name);
+    std::fs::write(path("authority.pem"), pem(authority["x5c"][0].as_str().unwrap())).unwrap();
+    std::fs::write(path("identity.pem"), pem(&identity.certificate)).unwrap();
+    let trusted = |purpose: &str, at: u64| {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["verify", "-x509_strict", "-purpose", purpose, "-attime", &at.to_string(), "-CAfile"]);
+        openssl.args([path("authority.pem"), path("identity.pem")]).output().unwrap().status.success()
+    };
+    for purpose in ["sslserver", "sslclient"] {
+        assert!(trusted(purpose, START) && trusted(purpose, identity.expires - 1), "{purpose}");
+        assert!(!trusted(purpose, identity.expires + 1), "{purpose}");
+    }
+    assert!(!trusted("smimesign", START), "for nothing else");
 }
 
 #[tokio::test]

@@ -17,11 +17,11 @@ use tokio::sync::oneshot;
 
 /// An engine, the tokens that it lets in, and what it was asked.
 #[derive(Default)]
-struct Engine {
+pub(crate) struct Engine {
     /// By version, from 1.
     keys: Mutex<Vec<RandomizedNonceKey>>,
-    tokens: Mutex<Vec<String>>,
-    sealed: Mutex<bool>,
+    pub(crate) tokens: Mutex<Vec<String>>,
+    pub(crate) sealed: Mutex<bool>,
     asked: Mutex<Vec<(String, Value)>>,
 }
 
@@ -34,6 +34,13 @@ impl Engine {
     /// How often it was asked this.
     fn asked(&self, path: &str) -> usize {
         self.asked.lock().unwrap().iter().filter(|(asked, _)| asked == path).count()
+    }
+
+    /// How often it opened what it had wrapped under that key's id.
+    pub(crate) fn opened(&self, id: &str) -> usize {
+        let bound = to_base64(format!("strongroom/stored-key/v1\0{id}").as_bytes());
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|(path, asked)| path.contains("/decrypt/") && asked["associated_data"] == bound).count()
     }
 
     fn encrypt(&self, asked: &Value) -> Value {
@@ -92,15 +99,15 @@ async fn answer(State(engine): State<Arc<Engine>>, uri: Uri, headers: HeaderMap,
 }
 
 /// An engine that is served until this is dropped.
-struct Served {
-    engine: Arc<Engine>,
-    custody: String,
+pub(crate) struct Served {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) custody: String,
     _stop: oneshot::Sender<()>,
 }
 
 impl Served {
     /// One whose custody is configured with `login`, and files that it may name in `folder`.
-    async fn start(folder: &std::path::Path, login: &str) -> Self {
+    pub(crate) async fn start(folder: &std::path::Path, login: &str) -> Self {
         let identity = ServerIdentity::generate(&["localhost".to_owned()]).unwrap();
         let bound = bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://localhost:{}", bound.local_addr().port());
@@ -124,7 +131,7 @@ impl Served {
 }
 
 const ROLE: &str = "role-id = 'verifier'\nsecret-id-file = 'FOLDER/bao-secret'";
-const FILE: &str = "token-file = 'FOLDER/bao-token'";
+pub(crate) const FILE: &str = "token-file = 'FOLDER/bao-token'";
 
 async fn code(guest: &Guest<'_>) -> String {
     let answer = guest.fetch(KEY).await;

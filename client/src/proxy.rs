@@ -1,4 +1,5 @@
-//! A local OpenAI-compatible endpoint in front of verified enclaves: plain HTTP on a loopback address.
+//! A local endpoint in front of verified enclaves, for OpenAI's clients and those of the Open Inference Protocol: plain HTTP on a
+//! loopback address.
 
 mod answer;
 mod headers;
@@ -17,7 +18,7 @@ use strongroom_wire::{Code, Refusal, Result, limits};
 
 /// Serves the proxy on `bound` until `shutdown` resolves, then lets open requests finish.
 ///
-/// `/v1/…` is forwarded: method, path, query, headers (`Authorization` too; neither hop-by-hop ones nor `Host`) and bodies,
+/// `/v1/…`, `/v2`, `/v2/…` and `/openapi.json` are forwarded: method, path, query, headers (`Authorization` too; neither hop-by-hop ones nor `Host`) and bodies,
 /// streamed both ways. `GET /healthz` says that the proxy lives. Anything else is answered here with `route-unknown`.
 ///
 /// Not one byte of a request leaves before the connection it leaves on is attested; where that is refused the answer is 502
@@ -46,9 +47,10 @@ fn router(client: AttestedClient) -> Router {
         .or(MethodFilter::PATCH)
         .or(MethodFilter::DELETE)
         .or(MethodFilter::OPTIONS);
-    Router::new()
+    ["/v1/{*path}", "/v2", "/v2/{*path}", "/openapi.json"]
+        .into_iter()
+        .fold(Router::new(), |router, path| router.route(path, on(forwarded, forward)))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/v1/{*path}", on(forwarded, forward))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .with_state(client)
@@ -56,7 +58,10 @@ fn router(client: AttestedClient) -> Router {
 
 async fn unknown(request: Request) -> Response {
     let route = format!("{} `{}`", request.method(), request.uri().path());
-    answer::refusal(StatusCode::NOT_FOUND, &Refusal::new(Code::RouteUnknown, route).want("/v1/…"))
+    answer::refusal(
+        StatusCode::NOT_FOUND,
+        &Refusal::new(Code::RouteUnknown, route).want("/v1/…, /v2/… or /openapi.json"),
+    )
 }
 
 async fn forward(State(client): State<AttestedClient>, request: Request) -> Response {

@@ -1,4 +1,5 @@
-//! The HTTP interface: OpenAI's embeddings and models, the evidence endpoint, and two probes.
+//! The HTTP interface: OpenAI's embeddings and models, the Open Inference Protocol, what describes them, the evidence endpoint, and
+//! two probes.
 //!
 //! A request climbs typed stages: is there anything to ask (`Serving`), who asks ([`Authorized`]), what is asked
 //! (`embeddings::Call`). A model takes a call only together with an [`Authorized`], which nothing but authentication makes;
@@ -7,6 +8,8 @@
 mod authorized;
 mod embeddings;
 mod error;
+mod oip;
+mod openapi;
 mod request;
 mod room;
 
@@ -94,6 +97,11 @@ impl App {
         serving.ok_or_else(|| Refusal::new(Code::NotReady, "enclave").got(stage).want(Stage::Serving))
     }
 
+    /// Whether it serves, whole.
+    fn is_ready(&self) -> bool {
+        self.serving.get().is_some_and(Serving::is_whole)
+    }
+
     /// How far it is.
     fn stage(&self) -> Stage {
         match self.serving.get() {
@@ -120,12 +128,11 @@ impl App {
             .route(evidence::PATH, get(evidence_for_nonce))
             .route("/healthz", get(async || Json(json!({"status": "live"}))))
             .route("/readyz", get(ready))
-            .fallback(async || Answer(Refusal::new(Code::RouteUnknown, "no such route")))
-            .method_not_allowed_fallback(async || {
-                (
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    Answer(Refusal::new(Code::RouteUnknown, "no such method on this route")),
-                )
+            .route("/openapi.json", get(openapi::document))
+            .merge(oip::routes())
+            .fallback(async |uri: Uri| error::nothing(uri.path(), "no such route"))
+            .method_not_allowed_fallback(async |uri: Uri| {
+                (StatusCode::METHOD_NOT_ALLOWED, error::nothing(uri.path(), "no such method on this route"))
             })
             // Bodies are read by the routes themselves, up to a limit of their own.
             .layer(axum::extract::DefaultBodyLimit::disable())
@@ -191,8 +198,7 @@ async fn evidence_for_nonce(State(app): State<App>, uri: Uri) -> core::result::R
 
 async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
     let stage = app.stage();
-    let status =
-        if app.serving.get().is_some_and(Serving::is_whole) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if app.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({"stage": stage.to_string()})))
 }
 

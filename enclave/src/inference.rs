@@ -10,6 +10,7 @@ mod graph;
 mod pooling;
 mod queue;
 mod session;
+pub mod tensor;
 mod turns;
 mod worker;
 
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
+use tensor::TensorModel;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use turns::Turns;
 
@@ -50,6 +52,8 @@ pub struct Model {
 pub enum Kind {
     /// Text to vectors.
     Embedding(Embedder),
+    /// Tensors to tensors, without a tokenizer.
+    Tensors(TensorModel),
 }
 
 impl Models {
@@ -92,15 +96,20 @@ impl Models {
 }
 
 impl Model {
-    /// Loads the files of an opened model: `model.onnx`, which tells the kind, `tokenizer.json` and the settings beside them.
-    /// Blocks.
+    /// Loads the files of an opened model: `model.onnx`, which tells the kind, `tokenizer.json` and the settings beside them. One
+    /// without a tokenizer is of tensors. Blocks.
     ///
     /// # Errors
     /// `model-unsupported` a needed file is missing or says what is not served here; `runtime-failed` the runtime does not
     /// take the graph.
     pub fn load(runtime: &Runtime, manifest: Sha256, files: &ModelFiles) -> Result<Self> {
         let session = session::load(runtime, files)?;
-        Ok(Self { manifest, kind: Kind::Embedding(Embedder::load(session, files)?) })
+        let kind = if files.get("tokenizer.json").is_none() {
+            Kind::Tensors(TensorModel::load(session)?)
+        } else {
+            Kind::Embedding(Embedder::load(session, files)?)
+        };
+        Ok(Self { manifest, kind })
     }
 
     /// The digest of its OCI manifest.
@@ -120,24 +129,39 @@ impl Model {
     pub fn embedder(&self) -> Result<&Embedder> {
         match &self.kind {
             Kind::Embedding(embedder) => Ok(embedder),
+            other => Err(other.is_not("a model that embeds text")),
+        }
+    }
+
+    /// The model as one of tensors.
+    ///
+    /// # Errors
+    /// `request-invalid` it is of another kind.
+    pub fn tensors(&self) -> Result<&TensorModel> {
+        match &self.kind {
+            Kind::Tensors(model) => Ok(model),
+            other => Err(other.is_not("a model of tensors")),
         }
     }
 
     fn share(&mut self, turns: &Turns) {
         match &mut self.kind {
             Kind::Embedding(embedder) => embedder.turns = turns.clone(),
+            Kind::Tensors(_) => {}
         }
     }
 
     fn is_alive(&self) -> bool {
         match &self.kind {
             Kind::Embedding(embedder) => !embedder.worker.is_closed(),
+            Kind::Tensors(model) => model.is_alive(),
         }
     }
 
     async fn ended(&self) {
         match &self.kind {
             Kind::Embedding(embedder) => embedder.worker.closed().await,
+            Kind::Tensors(model) => model.ended().await,
         }
     }
 }
@@ -147,7 +171,12 @@ impl Kind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Embedding(_) => "a model that embeds text",
+            Self::Tensors(_) => "a model of tensors",
         }
+    }
+
+    fn is_not(&self, wanted: &str) -> Refusal {
+        Refusal::new(Code::RequestInvalid, "model").got(self.name()).want(wanted)
     }
 }
 

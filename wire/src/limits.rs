@@ -142,6 +142,16 @@ pub const API_BODIES: usize = 128 * 1024 * 1024;
 pub const API_INPUT: usize = 256 * 1024;
 /// Inputs of one embeddings request (OpenAI's own limit).
 pub const API_INPUTS: usize = 2048;
+/// Tensors of one inference request, and outputs that it asks for: graphs have some dozens.
+pub const TENSORS: usize = 256;
+/// Dimensions of one tensor; ONNX' operators know eight at the most.
+pub const TENSOR_RANK: usize = 32;
+/// Strings of one tensor: each is an allocation, and three bytes of a body make one.
+pub const TENSOR_STRINGS: usize = 65_536;
+/// Bytes of all outputs of one inference, before they are copied out of the runtime: sixteen images of a megapixel in floats.
+pub const TENSOR_ANSWER: usize = 64 * 1024 * 1024;
+/// Bytes of the id by which a caller knows an inference request again; it is given back.
+pub const REQUEST_ID: usize = 256;
 /// A configuration file.
 pub const CONFIGURATION: usize = 256 * 1024;
 /// A key file (PEM or cosign's encrypted JSON).
@@ -299,6 +309,11 @@ mod tests {
             (API_BODIES, 134_217_728),
             (API_INPUT, 262_144),
             (API_INPUTS, 2048),
+            (TENSORS, 256),
+            (TENSOR_RANK, 32),
+            (TENSOR_STRINGS, 65_536),
+            (TENSOR_ANSWER, 67_108_864),
+            (REQUEST_ID, 256),
             (CONFIGURATION, 262_144),
             (KEY_FILE, 65_536),
             (PATH, 1024),

@@ -76,6 +76,18 @@ async fn request_forwarded_with_its_headers_and_without_those_of_the_hop() {
 }
 
 #[tokio::test]
+async fn every_api_and_its_description_forwarded() {
+    let (enclave, proxy) = enclave_behind_proxy().await;
+    let paths = ["/v1/models", "/v2", "/v2/models/m/infer", "/openapi.json"];
+    for path in paths {
+        let answer = proxy.send(proxy.request(Method::GET, path).body(empty()).unwrap()).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+    }
+    let seen: Vec<String> = paths.iter().map(|path| format!("GET {path}")).collect();
+    assert_eq!(enclave.seen()[1..], seen);
+}
+
+#[tokio::test]
 async fn bodies_streamed_both_ways_at_once() {
     let (_, proxy) = enclave_behind_proxy().await;
     let (chunks, body) = fed();
@@ -113,7 +125,7 @@ async fn health_answered_here_and_unknown_routes_refused_here() {
     let health = proxy.send(proxy.request(Method::GET, "/healthz").body(empty()).unwrap()).await;
     assert_eq!(health.status(), StatusCode::OK);
     let unknown = (StatusCode::NOT_FOUND, Code::RouteUnknown.to_string());
-    for path in ["/", "/v1", "/v2/models", "/.well-known/strongroom/evidence?nonce=00", "/readyz"] {
+    for path in ["/", "/v1", "/v3/models", "/.well-known/strongroom/evidence?nonce=00", "/readyz"] {
         let answer = proxy.send(proxy.request(Method::GET, path).body(empty()).unwrap()).await;
         assert_eq!(own_error(answer).await, unknown, "{path}");
     }

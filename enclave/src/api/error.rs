@@ -1,13 +1,23 @@
-//! Refusals as callers see them: OpenAI's error document, with the stable code.
+//! Refusals as callers see them: in the error document of the API that they called, with the stable code.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use strongroom_wire::{Code, Refusal};
 
-/// A refusal on its way to a caller.
+/// A refusal on its way to a caller of OpenAI's API, or of any route that has no shape of its own.
 #[derive(Debug)]
 pub(super) struct Answer(pub(super) Refusal);
+
+/// A refusal on its way to a caller of the Open Inference Protocol, whose document is `{"error": text}`.
+#[derive(Debug)]
+pub(super) struct InferenceAnswer(pub(super) Refusal);
+
+impl From<Refusal> for InferenceAnswer {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal)
+    }
+}
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
@@ -33,22 +43,42 @@ fn told(code: Code) -> (StatusCode, &'static str, bool) {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let code = self.0.code;
-        let (status, kind, all) = told(code);
-        if status.is_server_error() && code != Code::NotReady {
-            tracing::error!(refusal = %self.0, "request failed");
-        }
-        let message = if all { self.0.to_string() } else { code.to_string() };
-        let document = json!({"error": {"message": message, "type": kind, "code": code, "param": null}});
-        let mut response = (status, Json(document)).into_response();
-        let (name, value) = match code {
-            Code::Unauthenticated => (header::WWW_AUTHENTICATE, "Bearer"),
-            Code::Busy | Code::NotReady => (header::RETRY_AFTER, "1"),
-            _ => (header::CACHE_CONTROL, "no-store"),
-        };
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-        response
+        respond(
+            self.0,
+            |code, kind, message| json!({"error": {"message": message, "type": kind, "code": code, "param": null}}),
+        )
     }
+}
+
+impl IntoResponse for InferenceAnswer {
+    fn into_response(self) -> Response {
+        respond(self.0, |code, _, message| json!({"error": message, "code": code}))
+    }
+}
+
+/// That nothing is there, in the shape of the API that `path` is of.
+pub(super) fn nothing(path: &str, what: &str) -> Response {
+    let refusal = Refusal::new(Code::RouteUnknown, what);
+    let is_inference = path.strip_prefix("/v2").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if is_inference { InferenceAnswer(refusal).into_response() } else { Answer(refusal).into_response() }
+}
+
+/// The answer with the document that `shape` makes of the code, OpenAI's type and what is told.
+fn respond(refusal: Refusal, shape: impl FnOnce(Code, &str, String) -> Value) -> Response {
+    let code = refusal.code;
+    let (status, kind, all) = told(code);
+    if status.is_server_error() && code != Code::NotReady {
+        tracing::error!(%refusal, "request failed");
+    }
+    let message = if all { refusal.to_string() } else { code.to_string() };
+    let mut response = (status, Json(shape(code, kind, message))).into_response();
+    let (name, value) = match code {
+        Code::Unauthenticated => (header::WWW_AUTHENTICATE, "Bearer"),
+        Code::Busy | Code::NotReady => (header::RETRY_AFTER, "1"),
+        _ => (header::CACHE_CONTROL, "no-store"),
+    };
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
 }
 
 #[cfg(test)]

@@ -50,28 +50,29 @@ fn serving_tiny() -> Option<Router> {
     Some(app([tiny()?]).router())
 }
 
-fn booting() -> Router {
+/// An enclave that does not serve yet.
+pub(crate) fn booting() -> Router {
     let (_, stage) = Progress::start();
     App::new(stage).router()
 }
 
-async fn send(
+pub(crate) async fn send(
     router: &Router,
     method: Method,
     path: &str,
     headers: &[(&str, &str)],
-    body: &str,
+    body: impl Into<Vec<u8>>,
 ) -> (StatusCode, HeaderMap, Vec<u8>) {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let response = router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
+    let response = router.clone().oneshot(request.body(Body::from(body.into())).unwrap()).await.unwrap();
     let (head, body) = response.into_parts();
     (head.status, head.headers, read_body(body, 1 << 22, "answer").await.unwrap().to_vec())
 }
 
-async fn get(router: &Router, path: &str, headers: &[(&str, &str)]) -> (StatusCode, Value) {
+pub(crate) async fn get(router: &Router, path: &str, headers: &[(&str, &str)]) -> (StatusCode, Value) {
     let (status, _, body) = send(router, Method::GET, path, headers, "").await;
     (status, serde_json::from_slice(&body).unwrap())
 }

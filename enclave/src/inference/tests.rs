@@ -16,9 +16,14 @@ use tokio::task::JoinHandle;
 
 /// The files of a model, opened.
 pub(crate) fn files(contents: &[(&str, &str)]) -> ModelFiles {
+    files_of(&contents.iter().map(|(path, content)| (*path, content.as_bytes())).collect::<Vec<_>>())
+}
+
+/// The same, of bytes.
+pub(crate) fn files_of(contents: &[(&str, &[u8])]) -> ModelFiles {
     let mut opening = OpeningFiles::default();
     for (path, content) in contents {
-        add(&mut opening, path, content.as_bytes());
+        add(&mut opening, path, content);
     }
     opening.seal_unverified().unwrap()
 }
@@ -285,12 +290,15 @@ async fn request_of_no_input_refused() {
 }
 
 #[test]
-fn model_without_graph_or_tokenizer_refused() {
+fn model_without_a_graph_refused_and_without_a_tokenizer_is_of_tensors() {
     let (Some(runtime), Some(path)) = (runtime(), setup("MODEL_TINY")) else { return };
-    for missing in ["model.onnx", "tokenizer.json"] {
-        let refusal = Model::load(&runtime, Sha256([1; 32]), &folder(&path, &[missing])).unwrap_err();
-        assert_eq!(refusal.code, Code::ModelUnsupported, "{missing}");
-    }
+    let load = |missing: &str| Model::load(&runtime, Sha256([1; 32]), &folder(&path, &[missing]));
+    assert_eq!(load("model.onnx").unwrap_err().code, Code::ModelUnsupported);
+    let model = load("tokenizer.json").unwrap();
+    let inputs = model.tensors().unwrap().inputs();
+    assert!(inputs.iter().any(|port| port.name == "input_ids"));
+    assert_eq!(model.embedder().unwrap_err().code, Code::RequestInvalid);
+    assert_eq!(load("").unwrap().tensors().unwrap_err().code, Code::RequestInvalid);
 }
 
 #[test]

@@ -1,0 +1,79 @@
+use crate::api::tests::{KEY, app, booting, send};
+use crate::inference::tensor::Datatype;
+use crate::inference::tensor::tests::doubling;
+use axum::Router;
+use axum::http::Method;
+use serde_json::{Value, json};
+use strongroom_wire::limits;
+
+fn document() -> Value {
+    serde_json::from_str(super::DOCUMENT).unwrap()
+}
+
+/// Every operation of the document: its method, its path, itself.
+fn operations(document: &Value) -> Vec<(Method, &str, &Value)> {
+    let paths = document["paths"].as_object().unwrap().iter();
+    let each = paths
+        .flat_map(|(path, methods)| methods.as_object().unwrap().iter().map(move |(method, of)| (path, method, of)));
+    each.map(|(path, method, of)| (method.to_uppercase().parse().unwrap(), path.as_str(), of)).collect()
+}
+
+/// The status of an operation's answer, with its parameters filled in.
+async fn status(router: &Router, method: &Method, path: &str, headers: &[(&str, &str)]) -> u16 {
+    let path = path.replace("{name}", "other").replace("{version}", "1");
+    send(router, method.clone(), &path, headers, "").await.0.as_u16()
+}
+
+#[tokio::test]
+async fn every_operation_is_a_route_and_answers_as_it_says_while_starting_to_strangers_and_to_nonsense() {
+    let document = document();
+    let (starting, serving) = (booting(), app([doubling()]).router());
+    let operations = operations(&document);
+    assert!(operations.len() > 12);
+    for (method, path, operation) in operations {
+        for (router, headers) in [(&starting, &[KEY][..]), (&serving, &[]), (&serving, &[KEY])] {
+            let status = status(router, &method, path, headers).await;
+            assert!(operation["responses"][status.to_string()].is_object(), "{method} {path}: {status}");
+        }
+        let is_open = operation["security"] == json!([]);
+        assert_eq!(status(&serving, &method, path, &[]).await == 401, !is_open, "{method} {path}");
+    }
+}
+
+#[test]
+fn every_reference_of_the_document_leads_somewhere() {
+    let document = document();
+    let text = super::DOCUMENT;
+    let references: Vec<&str> =
+        text.split("\"$ref\": \"#").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert!(references.len() > 50);
+    for reference in references {
+        assert!(document.pointer(reference).is_some(), "{reference}");
+    }
+}
+
+#[test]
+fn document_has_the_release_s_version_and_the_limits_that_are_kept() {
+    let document = document();
+    assert_eq!(
+        (&document["openapi"], &document["info"]["version"]),
+        (&json!("3.1.0"), &json!(env!("CARGO_PKG_VERSION")))
+    );
+    let of = |pointer: &str| document.pointer(&format!("/components/schemas{pointer}")).cloned().unwrap_or_default();
+    let request = "/InferenceRequest/properties";
+    for (pointer, limit) in [
+        (format!("{request}/id/maxLength"), limits::REQUEST_ID),
+        (format!("{request}/inputs/maxItems"), limits::TENSORS),
+        (format!("{request}/outputs/maxItems"), limits::TENSORS),
+        (format!("{request}/inputs/items/properties/shape/maxItems"), limits::TENSOR_RANK),
+        ("/EmbeddingsRequest/properties/input/anyOf/0/maxLength".into(), limits::API_INPUT),
+        ("/EmbeddingsRequest/properties/input/anyOf/1/maxItems".into(), limits::API_INPUTS),
+    ] {
+        assert_eq!(of(&pointer), json!(limit), "{pointer}");
+    }
+    let name = &document["paths"]["/v1/models/{name}"]["get"]["parameters"][0]["schema"]["maxLength"];
+    assert_eq!(*name, json!(limits::MODEL_NAME));
+    let datatypes: Vec<&str> = Datatype::ALL.iter().map(|datatype| datatype.as_str()).collect();
+    assert_eq!(of("/Port/properties/datatype/enum"), json!(datatypes));
+    assert_eq!(of(&format!("{request}/inputs/items/properties/datatype/enum")), json!(datatypes));
+}

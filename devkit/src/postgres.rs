@@ -1,7 +1,8 @@
 //! A PostgreSQL server of a test's own: the real one, with its files in a folder that goes with it, reached through a Unix socket
 //! there and by nothing else. What it is told to keep it keeps (`fsync = on`), so that killing it is worth something.
 
-use std::io::{BufRead as _, BufReader};
+use std::fs;
+use std::io::{self, BufRead as _, BufReader};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -26,6 +27,8 @@ const READY: &str = "ready to accept connections";
 #[derive(Debug)]
 pub struct Postgres {
     programs: PathBuf,
+    /// Before the folder, which is its place.
+    disk: Option<SmallDisk>,
     folder: TempDir,
     settings: Vec<String>,
     server: Option<Child>,
@@ -37,17 +40,26 @@ impl Postgres {
     ///
     /// # Errors
     /// As [`Self::start`]; `io` also where it names nothing and CI, or somebody else who means it, runs the test as root.
-    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
     pub fn of_test() -> Result<Option<Self>> {
-        if let Some(programs) = std::env::var_os("POSTGRES").map(PathBuf::from).filter(|programs| programs.exists()) {
-            return Self::start(&programs).map(Some);
-        }
-        let says = |name: &str, value: &str| std::env::var(name).is_ok_and(|it| it == value);
-        if is_root() && (says("CI", "true") || says("STRONGROOM_REQUIRE_PEERS", "1")) {
-            return Err(failed("POSTGRES").got("nothing").want("PostgreSQL's programs: run `make peers`"));
-        }
-        eprintln!("skipped: POSTGRES names nothing; `make peers` brings it");
-        Ok(None)
+        programs()?.map(|programs| Self::start(&programs)).transpose()
+    }
+
+    /// As [`Self::of_test`], on a disk of so many MiB that it has for itself. `None`, and the test says so, also where nobody may mount
+    /// one.
+    ///
+    /// # Errors
+    /// As [`Self::of_test`].
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    pub fn of_test_on_a_disk_of(mebibytes: u32) -> Result<Option<Self>> {
+        let Some(programs) = programs()? else { return Ok(None) };
+        let folder = new_folder()?;
+        let Some(disk) = SmallDisk::mount(folder.path(), mebibytes) else {
+            eprintln!("skipped: no disk can be mounted");
+            return Ok(None);
+        };
+        // Of the log no more than the disk has room for.
+        let settings = ["max_wal_size=32MB", "min_wal_size=32MB"].map(str::to_owned).to_vec();
+        Self::make(&programs, Some(disk), folder, settings).map(Some)
     }
 
     /// A server in a folder of its own, by the programs in the folder `programs`.
@@ -55,8 +67,11 @@ impl Postgres {
     /// # Errors
     /// `io`: a program does not run, or the server says on stderr why it does not answer.
     pub fn start(programs: &Path) -> Result<Self> {
-        let folder = tempfile::tempdir().map_err(|e| Refusal::io("folder of PostgreSQL", &e))?;
-        let mut server = Self { programs: programs.to_owned(), folder, settings: Vec::new(), server: None };
+        Self::make(programs, None, new_folder()?, Vec::new())
+    }
+
+    fn make(programs: &Path, disk: Option<SmallDisk>, folder: TempDir, settings: Vec<String>) -> Result<Self> {
+        let mut server = Self { programs: programs.to_owned(), disk, folder, settings, server: None };
         if is_root() {
             chown(server.folder.path(), Some(NOBODY), None).map_err(|e| Refusal::io("folder of PostgreSQL", &e))?;
         }
@@ -83,6 +98,18 @@ impl Postgres {
     /// Its folder, in which the programs of every such server may write.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Leaves no room on the disk that it has for itself, or gives back what this took.
+    ///
+    /// # Errors
+    /// `io`: it has no such disk.
+    pub fn fill_disk(&self, is_full: bool) -> Result<()> {
+        self.disk
+            .as_ref()
+            .ok_or_else(|| failed("disk"))?
+            .fill(is_full)
+            .map_err(|e| Refusal::io("disk of PostgreSQL", &e))
     }
 
     /// Starts the server that was killed, or another time.
@@ -134,7 +161,7 @@ impl Postgres {
         if let Some(mut server) = self.server.take() {
             let id = server.id();
             // Those that serve connections would finish what they are at.
-            let serving = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+            let serving = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
             let mut all = Command::new("kill");
             drop(all.arg("-KILL").arg(id.to_string()).args(serving.split_whitespace()).output());
             drop(server.wait());
@@ -200,9 +227,60 @@ impl Drop for Postgres {
     }
 }
 
+/// A disk in memory, mounted until this is dropped.
+#[derive(Debug)]
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None`: this user may not, or not here.
+    fn mount(folder: &Path, mebibytes: u32) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "none"]).arg(folder);
+        mount.output().is_ok_and(|output| output.status.success()).then(|| Self(folder.to_owned()))
+    }
+
+    fn fill(&self, is_full: bool) -> io::Result<()> {
+        let path = self.0.join("ballast");
+        if !is_full {
+            return fs::remove_file(path);
+        }
+        match io::copy(&mut io::repeat(0), &mut fs::File::create(path)?) {
+            Err(full) if full.kind() == io::ErrorKind::StorageFull => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).output());
+    }
+}
+
+/// The folder of PostgreSQL's programs, if there is any.
+///
+/// # Errors
+/// As [`Postgres::of_test`].
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn programs() -> Result<Option<PathBuf>> {
+    if let Some(programs) = std::env::var_os("POSTGRES").map(PathBuf::from).filter(|programs| programs.exists()) {
+        return Ok(Some(programs));
+    }
+    let says = |name: &str, value: &str| std::env::var(name).is_ok_and(|it| it == value);
+    if is_root() && (says("CI", "true") || says("STRONGROOM_REQUIRE_PEERS", "1")) {
+        return Err(failed("POSTGRES").got("nothing").want("PostgreSQL's programs: run `make peers`"));
+    }
+    eprintln!("skipped: POSTGRES names nothing; `make peers` brings it");
+    Ok(None)
+}
+
+fn new_folder() -> Result<TempDir> {
+    tempfile::tempdir().map_err(|e| Refusal::io("folder of PostgreSQL", &e))
+}
+
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
 fn failed(program: &str) -> Refusal {

@@ -1,15 +1,17 @@
-//! What two verifiers that share a PostgreSQL database come through under load from 64 clients: `docs/faults.md`. Whatever fails,
+//! What verifiers, two that share a PostgreSQL database among them, come through under load from 64 clients: `docs/faults.md`. Whatever fails,
 //! what was answered is in the log, and what is in the log is in force.
 
 use crate::binary;
 use crate::guest::Guest;
 use crate::log::{Process, call, stored_and_recorded, verified};
-use crate::world::{KEY, KEY_VALUE, World};
+use crate::transit;
+use crate::world::{Answer, KEY, KEY_VALUE, World};
 use futures_util::future::{join, join_all};
 use http::Method;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use strongroom_devkit::postgres::Postgres;
@@ -108,73 +110,149 @@ async fn nothing_that_was_answered_is_lost_where_verifiers_and_their_database_ar
     verifier.kill();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_release_has_its_leaf_where_the_database_is_killed_and_clocks_jump_by_an_hour() {
-    let Some((mut world, document)) = World::ready_on_postgres(2).await else { return };
-    let mut postgres = world.database.take().unwrap();
-    let (counts, stop) = (Counts::default(), AtomicBool::new(false));
-    let client = async |n: usize| {
-        let mut proofs = Vec::new();
-        while !stop.load(Ordering::SeqCst) {
-            world.ask(n % 2);
-            let guest = Guest::launch(&world, &document).await;
-            world.ask((n + 1) % 2);
+/// Guests that ask for the key as often as they can, until they are told to stop.
+struct Load<'a> {
+    world: &'a World,
+    document: &'a [u8],
+    /// Verifiers that they ask in turn.
+    replicas: usize,
+    counts: Counts,
+    /// Codes of what they were refused.
+    codes: Mutex<BTreeSet<String>>,
+    stop: AtomicBool,
+}
+
+impl<'a> Load<'a> {
+    fn new(world: &'a World, document: &'a [u8], replicas: usize) -> Self {
+        let (counts, codes, stop) = (Counts::default(), Mutex::default(), AtomicBool::new(false));
+        Self { world, document, replicas, counts, codes, stop }
+    }
+
+    fn refused(&self, answer: &Answer) {
+        self.codes.lock().unwrap().insert(answer.code());
+        one(&self.counts.refused);
+    }
+
+    /// The proofs that came with the keys of one guest after the other.
+    async fn client(&self, n: usize) -> Vec<EntryProof> {
+        let (world, mut proofs) = (self.world, Vec::new());
+        while !self.stop.load(Ordering::SeqCst) {
+            world.ask(n % self.replicas);
+            let guest = Guest::launch(world, self.document).await;
+            world.ask((n + 1) % self.replicas);
             let attested = guest.post(&guest.attestation()).await;
             if attested.status != 200 {
-                one(&counts.refused);
+                self.refused(&attested);
                 continue;
             }
-            one(&counts.attempted);
-            world.ask(n % 2);
+            one(&self.counts.attempted);
+            world.ask(n % self.replicas);
             let answer = guest.fetch(KEY).await;
             if answer.status != 200 {
-                one(&counts.refused);
+                self.refused(&answer);
                 continue;
             }
             let jwe: Jwe = serde_json::from_slice(&answer.body).unwrap();
             assert_eq!(&**guest.key.decrypt(&jwe).unwrap(), &KEY_VALUE);
             let proof = from_base64(answer.headers[LOG_PROOF].to_str().unwrap(), "proof").unwrap();
             proofs.push(EntryProof::parse(&proof).unwrap());
-            one(&counts.granted);
+            one(&self.counts.granted);
         }
         proofs
-    };
-    let granted = async |more: u64| {
-        let before = counts.granted.load(Ordering::SeqCst);
-        while counts.granted.load(Ordering::SeqCst) < before + more {
+    }
+
+    async fn until(&self, count: impl Fn() -> u64, more: u64) {
+        let before = count();
+        while count() < before + more {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-    };
-    // Whatever each came to.
-    let ended = || counts.granted.load(Ordering::SeqCst) + counts.refused.load(Ordering::SeqCst);
-    let met = async || {
-        let before = ended();
-        while ended() < before + CLIENTS {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
+    }
+
+    /// Until so many more keys were given.
+    async fn granted(&self, more: u64) {
+        self.until(|| self.counts.granted.load(Ordering::SeqCst), more).await;
+    }
+
+    /// Until what happened met as many as there are guests, whatever each came to.
+    async fn met(&self) {
+        let ended = || self.counts.granted.load(Ordering::SeqCst) + self.counts.refused.load(Ordering::SeqCst);
+        self.until(ended, CLIENTS).await;
+    }
+
+    /// All guests ask while `faults` happen; then no key was given without its own entry in the log, which verifies from end to end.
+    async fn under(&self, faults: impl Future<Output = ()>) {
+        let faults = async {
+            faults.await;
+            self.stop.store(true, Ordering::SeqCst);
+        };
+        let clients = join_all((0..64).map(|n| self.client(n)));
+        let proofs: Vec<EntryProof> = join(clients, faults).await.0.into_iter().flatten().collect();
+        let get = async |path: &str| self.world.admin(Method::GET, path, vec![]).await.body;
+        let (leaves, ..) = verified(get, NoteVerifier::parse(&self.world.identity.log_key).unwrap()).await;
+        let is_there = |proof: &&EntryProof| leaves.get(proof.index as usize) == proof.extra.as_ref();
+        let lost = proofs.len() - proofs.iter().filter(is_there).count();
+        let entries: BTreeSet<u64> = proofs.iter().map(|proof| proof.index).collect();
+        eprintln!("{:?}, lost {lost}", self.counts);
+        assert_eq!((lost, entries.len()), (0, proofs.len()), "each its own: {:?}", self.counts);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_release_has_its_leaf_where_the_database_is_killed_and_clocks_jump_by_an_hour() {
+    let Some((mut world, document)) = World::ready_on_postgres(2).await else { return };
+    let mut postgres = world.database.take().unwrap();
+    let load = Load::new(&world, &document, 2);
     let faults = async {
-        granted(20).await;
+        load.granted(20).await;
         postgres.kill();
         postgres.restart().unwrap();
-        granted(20).await;
+        load.granted(20).await;
         world.pass(3600);
-        met().await;
+        load.met().await;
         world.set_back(3600);
-        granted(20).await;
+        load.granted(20).await;
         world.set_back(3600);
-        met().await;
+        load.met().await;
         world.pass(3600);
-        granted(20).await;
-        stop.store(true, Ordering::SeqCst);
+        load.granted(20).await;
     };
-    let clients = join_all((0..64).map(client));
-    let proofs: Vec<EntryProof> = join(clients, faults).await.0.into_iter().flatten().collect();
-    let get = async |path: &str| world.admin(Method::GET, path, vec![]).await.body;
-    let (leaves, ..) = verified(get, NoteVerifier::parse(&world.identity.log_key).unwrap()).await;
-    let is_there = |proof: &&EntryProof| leaves.get(proof.index as usize) == proof.extra.as_ref();
-    let lost = proofs.len() - proofs.iter().filter(is_there).count();
-    let entries: BTreeSet<u64> = proofs.iter().map(|proof| proof.index).collect();
-    eprintln!("{counts:?}, lost {lost}");
-    assert_eq!((lost, entries.len()), (0, proofs.len()), "each its own: {counts:?}");
+    load.under(faults).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_release_has_its_leaf_where_the_database_s_disk_is_full_and_has_room_again() {
+    let Some(postgres) = Postgres::of_test_on_a_disk_of(256).unwrap() else { return };
+    let (mut world, document) = World::ready_on(postgres, 2).await;
+    let mut postgres = world.database.take().unwrap();
+    let load = Load::new(&world, &document, 2);
+    let refused = || load.counts.refused.load(Ordering::SeqCst);
+    let faults = async {
+        load.granted(20).await;
+        postgres.fill_disk(true).unwrap();
+        load.until(refused, CLIENTS).await;
+        postgres.fill_disk(false).unwrap();
+        // Where its own log found no room it ended; whoever supervises it starts it anew.
+        postgres.restart().unwrap();
+        load.granted(40).await;
+    };
+    load.under(faults).await;
+    assert_eq!(*load.codes.lock().unwrap(), BTreeSet::from(["store-failed".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_release_has_its_leaf_where_the_custody_of_keys_is_gone_and_comes_back() {
+    let (world, document, served) = transit::world(transit::FILE).await;
+    let load = Load::new(&world, &document, 1);
+    let gone = |is_gone: bool| *served.engine.sealed.lock().unwrap() = is_gone;
+    let faults = async {
+        for _ in 0..3 {
+            load.granted(20).await;
+            gone(true);
+            load.met().await;
+            gone(false);
+        }
+        load.granted(20).await;
+    };
+    load.under(faults).await;
+    assert_eq!(*load.codes.lock().unwrap(), BTreeSet::from(["custody-unavailable".to_owned()]));
 }

@@ -149,7 +149,7 @@ async fn rotate(world: &World) -> String {
 }
 
 /// A verifier whose keys are in the custody of an engine, and a guest that it accepted.
-async fn world(login: &str) -> (World, Vec<u8>, Served) {
+pub(crate) async fn world(login: &str) -> (World, Vec<u8>, Served) {
     let (mut world, document) = World::ready().await;
     let served = Served::start(world.folder.path(), login).await;
     served.engine.tokens.lock().unwrap().push("token-of-a-file".to_owned());

@@ -101,7 +101,11 @@ impl World {
     /// As [`Self::ready`], with so many verifiers that share a PostgreSQL database. `None`, and the test says so, where there is no
     /// PostgreSQL.
     pub(crate) async fn ready_on_postgres(replicas: usize) -> Option<(Self, Vec<u8>)> {
-        let database = Postgres::of_test().unwrap()?;
+        Some(Self::ready_on(Postgres::of_test().unwrap()?, replicas).await)
+    }
+
+    /// The same on that server.
+    pub(crate) async fn ready_on(database: Postgres, replicas: usize) -> (Self, Vec<u8>) {
         database.sql("postgres", &["CREATE DATABASE strongroom"]).unwrap();
         let mut world = Self::with_database(Trust::Amd, None, Some(database)).await;
         for replica in 1..replicas {
@@ -110,7 +114,7 @@ impl World {
             assert_eq!(identity, world.identity, "guests see one verifier");
             world.others.push(Replica { kbs, admin, stop, task });
         }
-        Some(world.set_up().await)
+        world.set_up().await
     }
 
     /// Whom guests and administrators ask from now on.

@@ -1,13 +1,14 @@
-//! The HTTP interface: OpenAI's embeddings and models, the Open Inference Protocol, what describes them, the evidence endpoint, and
-//! two probes.
+//! The HTTP interface: OpenAI's embeddings, chats, completions and models, the Open Inference Protocol, what describes them, the
+//! evidence endpoint, and two probes.
 //!
 //! A request climbs typed stages: is there anything to ask (`Serving`), who asks ([`Authorized`]), what is asked
-//! (`embeddings::Call`). A model takes a call only together with an [`Authorized`], which nothing but authentication makes;
+//! (`embeddings::Call`, `generation::Call`). A model takes a call only together with an [`Authorized`], which nothing but authentication makes;
 //! so a route that forgot it would not compile.
 
 mod authorized;
 mod embeddings;
 mod error;
+mod generation;
 mod oip;
 mod openapi;
 mod request;
@@ -29,6 +30,7 @@ use axum::routing::{get, post};
 use core::convert::Infallible;
 use error::Answer;
 use futures_util::stream;
+use generation::Route;
 use room::Room;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -122,6 +124,14 @@ impl App {
     pub fn router(self) -> Router {
         Router::new()
             .route("/v1/embeddings", post(embed))
+            .route(
+                "/v1/chat/completions",
+                post(async |app: State<App>, request: Request| generate(app, Route::Chat, request).await),
+            )
+            .route(
+                "/v1/completions",
+                post(async |app: State<App>, request: Request| generate(app, Route::Text, request).await),
+            )
             .route("/v1/models", get(models))
             // Names have slashes as they please.
             .route("/v1/models/{*name}", get(model))
@@ -149,6 +159,18 @@ async fn embed(State(app): State<App>, request: Request) -> core::result::Result
     let _room = app.room.reserve(&body)?;
     let call = embeddings::Call::read(body).await?;
     Ok(call.answer(&caller, &serving.models).await?.into_response())
+}
+
+async fn generate(State(app): State<App>, route: Route, request: Request) -> core::result::Result<Response, Answer> {
+    let serving = app.serving()?;
+    let (head, body) = request.into_parts();
+    let caller = serving.principals.authenticate(&head.headers)?;
+    let begun = {
+        // Until the answer begins.
+        let _room = app.room.reserve(&body)?;
+        generation::Call::read(route, body).await?.begin(&caller, &serving.models).await?
+    };
+    Ok(begun.answer().await?)
 }
 
 async fn models(State(app): State<App>, headers: HeaderMap) -> core::result::Result<Json<Value>, Answer> {

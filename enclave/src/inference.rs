@@ -6,6 +6,7 @@
 
 mod embedder;
 mod encoder;
+mod generation;
 mod graph;
 mod pooling;
 mod queue;
@@ -16,6 +17,7 @@ mod worker;
 
 pub use embedder::{Embedder, Embeddings};
 pub use encoder::Input;
+pub use generation::{Answering, Ask, Asked, Chat, Event, Finish, Generator, Message, Sampling};
 
 use crate::api::Authorized;
 use crate::memory::ModelFiles;
@@ -54,6 +56,8 @@ pub enum Kind {
     Embedding(Embedder),
     /// Tensors to tensors, without a tokenizer.
     Tensors(TensorModel),
+    /// Text to more text.
+    Generation(Generator),
 }
 
 impl Models {
@@ -106,6 +110,8 @@ impl Model {
         let session = session::load(runtime, files)?;
         let kind = if files.get("tokenizer.json").is_none() {
             Kind::Tensors(TensorModel::load(session)?)
+        } else if Generator::is_for(&session) {
+            Kind::Generation(Generator::load(session, files)?)
         } else {
             Kind::Embedding(Embedder::load(session, files)?)
         };
@@ -144,10 +150,22 @@ impl Model {
         }
     }
 
+    /// The model as one that generates text.
+    ///
+    /// # Errors
+    /// `request-invalid` it is of another kind.
+    pub fn generator(&self) -> Result<&Generator> {
+        match &self.kind {
+            Kind::Generation(generator) => Ok(generator),
+            other => Err(other.is_not("a model that generates text")),
+        }
+    }
+
     fn share(&mut self, turns: &Turns) {
         match &mut self.kind {
             Kind::Embedding(embedder) => embedder.turns = turns.clone(),
             Kind::Tensors(_) => {}
+            Kind::Generation(generator) => generator.share(turns),
         }
     }
 
@@ -155,6 +173,7 @@ impl Model {
         match &self.kind {
             Kind::Embedding(embedder) => !embedder.worker.is_closed(),
             Kind::Tensors(model) => model.is_alive(),
+            Kind::Generation(generator) => generator.is_alive(),
         }
     }
 
@@ -162,6 +181,7 @@ impl Model {
         match &self.kind {
             Kind::Embedding(embedder) => embedder.worker.closed().await,
             Kind::Tensors(model) => model.ended().await,
+            Kind::Generation(generator) => generator.ended().await,
         }
     }
 }
@@ -172,6 +192,7 @@ impl Kind {
         match self {
             Self::Embedding(_) => "a model that embeds text",
             Self::Tensors(_) => "a model of tensors",
+            Self::Generation(_) => "a model that generates text",
         }
     }
 
@@ -184,6 +205,9 @@ fn reserve(of: &Arc<Semaphore>, many: usize) -> Result<OwnedSemaphorePermit> {
     let many = u32::try_from(many).unwrap_or(u32::MAX);
     Arc::clone(of).try_acquire_many_owned(many).map_err(|_| Refusal::new(Code::Busy, "inference queue").got("full"))
 }
+
+#[cfg(test)]
+pub(crate) use generation::tests as generation_tests;
 
 #[cfg(test)]
 pub(crate) mod tests;

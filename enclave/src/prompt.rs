@@ -1,23 +1,28 @@
-//! What callers send to a model, kept out of logs, errors and freed memory.
+//! What callers send to a model and get from it, kept out of logs, errors and freed memory.
 //!
-//! Zeroised is every copy that is ours. What the tokenizer and ONNX Runtime copy stays, until it is overwritten, in the
-//! guest's encrypted memory.
+//! Zeroised is every copy that is ours. What the tokenizer, the engine of chat templates, ONNX Runtime and the HTTP stack copy
+//! stays, until it is overwritten, in the guest's encrypted memory.
 
 use core::fmt;
 use zeroize::Zeroizing;
 
-/// Text or tokens of a caller. `Debug` prints neither.
+/// Text or tokens of a caller, or for one. `Debug` prints neither.
 pub struct Prompt<T: zeroize::Zeroize>(Zeroizing<T>);
 
 impl<T: zeroize::Zeroize> Prompt<T> {
-    /// Wraps what a caller sent.
+    /// Wraps what a caller sent, or is to get.
     pub fn new(content: T) -> Self {
         Self(Zeroizing::new(content))
     }
 
-    /// What the caller sent, for the model alone.
+    /// What it is, for the model and for the caller alone.
     pub fn expose(&self) -> &T {
         &self.0
+    }
+
+    /// The same, to be made longer or shorter.
+    pub fn expose_mut(&mut self) -> &mut T {
+        &mut self.0
     }
 }
 

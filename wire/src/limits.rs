@@ -184,6 +184,24 @@ pub const MODEL_SETTINGS: usize = 1024 * 1024;
 pub const SEQUENCE: usize = 8192;
 /// Tokens of one embeddings request, all inputs together (OpenAI's own limit).
 pub const API_TOKENS: usize = 300_000;
+/// Answers that one model generates at a time; beyond some dozens, rows of a batch gain nothing.
+pub const GENERATIONS: usize = 32;
+/// Bytes that one model keeps of the tokens of answers under way: twenty of 2048 tokens of a model of 135 million parameters.
+pub const GENERATION_MEMORY: usize = 2 << 30;
+/// Seconds that a request waits for its turn to be answered. Who is told to come back later can ask elsewhere.
+pub const GENERATION_WAIT: u64 = 60;
+/// Seconds from a request to the end of its answer: 8192 tokens at fourteen a second.
+pub const GENERATION_TIME: u64 = 600;
+/// Answers to one request, of which each takes a place in a batch.
+pub const CHOICES: usize = 8;
+/// Messages of one chat: what they are together is bounded by [`API_INPUT`].
+pub const API_MESSAGES: usize = 4096;
+/// Texts at which an answer ends (OpenAI's own limit).
+pub const STOPS: usize = 4;
+/// Bytes of one of them: they are looked for at each token.
+pub const STOP: usize = 256;
+/// Steps that a chat template may take. Templates of models take some dozens for a message.
+pub const TEMPLATE_STEPS: u64 = 1_000_000;
 /// Seconds since 1970 of the year 10000, the first that RFC 3339 has no text for.
 pub const TIME: u64 = 253_402_300_800;
 /// Cedar policies of one set: decisions are linear in them, and a thousand take 640 µs.
@@ -322,6 +340,12 @@ mod tests {
             (MODEL_SETTINGS, 1_048_576),
             (SEQUENCE, 8192),
             (API_TOKENS, 300_000),
+            (GENERATIONS, 32),
+            (GENERATION_MEMORY, 2_147_483_648),
+            (CHOICES, 8),
+            (API_MESSAGES, 4096),
+            (STOPS, 4),
+            (STOP, 256),
             (CEDAR_POLICIES, 1_000),
             (POLICY_ID, 128),
             (POLICY_COMMENT, 500),
@@ -360,6 +384,9 @@ mod tests {
             (MODEL, 17_592_186_044_416),
             (JWE_FILE, 34_359_738_368),
             (JWE_HEADER, 4096),
+            (GENERATION_WAIT, 60),
+            (GENERATION_TIME, 600),
+            (TEMPLATE_STEPS, 1_000_000),
             (SCRYPT_N, 131_072),
             (RUNTIME_LIBRARY, 536_870_912),
             (FIRMWARE_MEMORY, 268_435_456),

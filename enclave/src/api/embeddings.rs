@@ -1,15 +1,13 @@
 //! `POST /v1/embeddings`: from a body to a call, from a call to the answer.
 
 use super::Authorized;
-use super::request::{EmbeddingsRequest, EncodingFormat};
+use super::request::{EmbeddingsRequest, EncodingFormat, read};
 use crate::inference::{Embeddings, Input, Models};
 use axum::body::Body;
 use axum::response::Json;
 use serde::Serialize;
 use std::time::Instant;
-use strongroom_transport::read_body;
-use strongroom_wire::{Code, Refusal, Result, bytes as text, limits};
-use zeroize::Zeroize as _;
+use strongroom_wire::{Code, Refusal, Result, bytes as text};
 
 /// What is asked, all limits kept.
 #[derive(Debug)]
@@ -55,13 +53,7 @@ impl Call {
     /// # Errors
     /// `too-large`, `timeout` or `network` reading it; else as [`EmbeddingsRequest::parse`].
     pub(super) async fn read(body: Body) -> Result<Self> {
-        let body = read_body(body, limits::API_BODY, "request body").await?;
-        let call = Self::parse(&body);
-        // Unless something still holds a clone, the body can be overwritten; it is a prompt.
-        if let Ok(mut body) = body.try_into_mut() {
-            body.as_mut().zeroize();
-        }
-        call
+        read(body, Self::parse).await
     }
 
     fn parse(json: &[u8]) -> Result<Self> {
@@ -118,6 +110,7 @@ impl EncodingFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strongroom_wire::limits;
 
     #[test]
     fn base64_is_of_little_endian_floats() {

@@ -41,12 +41,20 @@ fn told(code: Code) -> (StatusCode, &'static str, bool) {
     }
 }
 
+/// OpenAI's error document.
+fn openai(code: Code, kind: &str, message: String) -> Value {
+    json!({"error": {"message": message, "type": kind, "code": code, "param": null}})
+}
+
+/// The same of a refusal that comes after the status.
+pub(super) fn document(refusal: &Refusal) -> Value {
+    let (_, kind, all) = told(refusal.code);
+    openai(refusal.code, kind, if all { refusal.to_string() } else { refusal.code.to_string() })
+}
+
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        respond(
-            self.0,
-            |code, kind, message| json!({"error": {"message": message, "type": kind, "code": code, "param": null}}),
-        )
+        respond(self.0, openai)
     }
 }
 

@@ -1,11 +1,28 @@
-//! The body of `POST /v1/embeddings` (OpenAI's reference, "Create embeddings").
+//! The bodies of requests, and that of `POST /v1/embeddings` (OpenAI's reference, "Create embeddings").
 //!
 //! Members that are not known are passed over, since OpenAI's clients send some (`user`). No error quotes the body.
 
 use crate::inference::Input;
+use axum::body::Body;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
+use strongroom_transport::read_body;
 use strongroom_wire::{Code, Refusal, Result, limits};
+use zeroize::Zeroize as _;
+
+/// Reads a body, and gives what `parse` makes of it.
+///
+/// # Errors
+/// `too-large` over [`limits::API_BODY`]; `timeout` or `network` reading it; else as `parse`.
+pub(super) async fn read<T>(body: Body, parse: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
+    let body = read_body(body, limits::API_BODY, "request body").await?;
+    let parsed = parse(&body);
+    // Unless something still holds a clone, the body can be overwritten; it is a prompt.
+    if let Ok(mut body) = body.try_into_mut() {
+        body.as_mut().zeroize();
+    }
+    parsed
+}
 
 /// A request, as it was sent.
 #[derive(Debug, Deserialize)]

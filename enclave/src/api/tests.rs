@@ -169,7 +169,7 @@ async fn unknown_model_route_and_method_refused() {
     let router = serving();
     let (status, body) = embed(&router, &[KEY], r#"{"model":"other","input":"a"}"#).await;
     assert_eq!((status, &body["error"]["code"]), (StatusCode::NOT_FOUND, &json!("model-unknown")));
-    let (status, body) = get(&router, "/v1/chat/completions", &[KEY]).await;
+    let (status, body) = get(&router, "/v1/responses", &[KEY]).await;
     assert_eq!((status, &body["error"]["code"]), (StatusCode::NOT_FOUND, &json!("route-unknown")));
     let (status, _) = get(&router, "/v1/embeddings", &[KEY]).await;
     assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);

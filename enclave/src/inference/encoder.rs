@@ -109,9 +109,7 @@ impl Encoder {
     /// no room beside the special tokens.
     pub(super) fn load(files: &ModelFiles) -> Result<Self> {
         let unsupported = |why: &dyn fmt::Display| Refusal::new(Code::ModelUnsupported, "tokenizer.json").because(why);
-        let file = files.get("tokenizer.json").ok_or_else(|| unsupported(&"missing"))?;
-        let json = file.read(limits::TOKENIZER, "tokenizer.json")?;
-        let mut tokenizer = Tokenizer::from_bytes(&json).map_err(|e| unsupported(&e))?;
+        let mut tokenizer = tokenizer(files)?;
         let padding = tokenizer.get_padding().map_or(0, |padding| padding.pad_id);
         tokenizer.with_padding(None);
         let (longest, direction) = match tokenizer.get_truncation() {
@@ -127,7 +125,6 @@ impl Encoder {
         // Of the file's own, a stride only makes overflow that is thrown away, and may panic; a strategy is about pairs.
         let truncation = TruncationParams { max_length: longest, direction, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|e| unsupported(&e))?;
-        forget_words(&mut tokenizer);
         Ok(Self { tokenizer, padding })
     }
 
@@ -186,6 +183,19 @@ impl Encoder {
         let tokens = ids.iter().map(token).collect::<Result<Vec<_>>>()?;
         Ok(Encoding::from_tokens(tokens, 0))
     }
+}
+
+/// What `tokenizer.json` says. It keeps nothing of what it is given.
+///
+/// # Errors
+/// `model-unsupported` there is none, or it cannot be read.
+pub(super) fn tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
+    let unsupported = |why: &dyn fmt::Display| Refusal::new(Code::ModelUnsupported, "tokenizer.json").because(why);
+    let file = files.get("tokenizer.json").ok_or_else(|| unsupported(&"missing"))?;
+    let json = file.read(limits::TOKENIZER, "tokenizer.json")?;
+    let mut tokenizer = Tokenizer::from_bytes(&json).map_err(|e| unsupported(&e))?;
+    forget_words(&mut tokenizer);
+    Ok(tokenizer)
 }
 
 /// Turns off the cache of words that models of subwords have, and share between all who use them: one caller's would stay

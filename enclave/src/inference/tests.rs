@@ -33,12 +33,15 @@ fn add(opening: &mut OpeningFiles, path: &str, content: &[u8]) {
 }
 
 /// The files of a model's folder, but for those that `without` says.
-fn folder(path: &Path, without: &[&str]) -> ModelFiles {
+pub(crate) fn folder(path: &Path, without: &[&str]) -> ModelFiles {
     let mut opening = OpeningFiles::default();
     for name in [
         "model.onnx",
         "tokenizer.json",
         "config.json",
+        "generation_config.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
         "sentence_bert_config.json",
         "modules.json",
         "1_Pooling/config.json",

@@ -68,6 +68,11 @@ fn document_has_the_release_s_version_and_the_limits_that_are_kept() {
         (format!("{request}/inputs/items/properties/shape/maxItems"), limits::TENSOR_RANK),
         ("/EmbeddingsRequest/properties/input/anyOf/0/maxLength".into(), limits::API_INPUT),
         ("/EmbeddingsRequest/properties/input/anyOf/1/maxItems".into(), limits::API_INPUTS),
+        ("/CompletionRequest/properties/prompt/anyOf/0/maxLength".into(), limits::API_INPUT),
+        ("/ChatRequest/properties/messages/maxItems".into(), limits::API_MESSAGES),
+        ("/ChatRequest/properties/n/maximum".into(), limits::CHOICES),
+        ("/ChatRequest/properties/stop/anyOf/1/maxItems".into(), limits::STOPS),
+        ("/ChatRequest/properties/stop/anyOf/0/maxLength".into(), limits::STOP),
     ] {
         assert_eq!(of(&pointer), json!(limit), "{pointer}");
     }

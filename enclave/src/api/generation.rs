@@ -1,0 +1,126 @@
+//! `POST /v1/chat/completions` and `POST /v1/completions`: from a body to a call, from a call to the answer, whole or as it comes.
+
+mod answer;
+mod body;
+mod stream;
+
+use super::Authorized;
+use super::request::read;
+use crate::inference::{Answering, Ask, Event, Models};
+use answer::{Head, Usage, Whole};
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Json, Response};
+use body::Request;
+use std::time::Instant;
+use strongroom_wire::{Code, Refusal, Result};
+
+/// Which of the two is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    /// `/v1/chat/completions`.
+    Chat,
+    /// `/v1/completions`.
+    Text,
+}
+
+/// What is asked, all limits kept.
+#[derive(Debug)]
+pub(super) struct Call {
+    route: Route,
+    model: String,
+    ask: Ask,
+    /// Whether the answer comes in pieces, and if so whether the last says what was used.
+    streamed: Option<bool>,
+}
+
+/// A call that the model has begun to answer.
+#[derive(Debug)]
+pub(super) struct Begun {
+    head: Head,
+    streamed: Option<bool>,
+    first: Event,
+    rest: Answering,
+    choices: usize,
+    said: Said,
+}
+
+/// What is logged of an answer.
+#[derive(Debug)]
+struct Said {
+    principal: String,
+    since: Instant,
+}
+
+impl Said {
+    fn log(&self, head: &Head, usage: &Usage) {
+        let milliseconds = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let Usage { prompt_tokens, completion_tokens, .. } = *usage;
+        tracing::debug!(
+            principal = self.principal,
+            model = head.model,
+            prompt_tokens,
+            completion_tokens,
+            milliseconds,
+            "generated"
+        );
+    }
+}
+
+impl Call {
+    /// Reads and parses a body.
+    ///
+    /// # Errors
+    /// `too-large`, `timeout` or `network` reading it; `request-invalid` it is no such request, or asks for what is not served here.
+    pub(super) async fn read(route: Route, body: Body) -> Result<Self> {
+        read(body, |json| Self::parse(route, json)).await
+    }
+
+    fn parse(route: Route, json: &[u8]) -> Result<Self> {
+        let request = Request::parse(json)?;
+        let streamed = request.streamed();
+        let (model, ask) = request.into_ask(route)?;
+        Ok(Self { route, model, ask, streamed })
+    }
+
+    /// Has the model begin to answer it, for `caller`. What is refused before the first token has a status of its own.
+    ///
+    /// # Errors
+    /// `model-unknown`; `request-invalid` a model of another kind; else as [`crate::inference::Generator::generate`] and
+    /// [`Answering::next`].
+    pub(super) async fn begin(self, caller: &Authorized, models: &Models) -> Result<Begun> {
+        let said = Said { principal: caller.principal().to_owned(), since: Instant::now() };
+        let model = models.get(caller, &self.model)?;
+        let choices = self.ask.choices;
+        let mut rest = model.generator()?.generate(caller, self.ask).await?;
+        let head = Head::new(self.route, self.model, model.manifest())?;
+        let first = rest.next().await.ok_or_else(|| Refusal::new(Code::Internal, "answer of no event"))??;
+        Ok(Begun { head, streamed: self.streamed, first, rest, choices, said })
+    }
+}
+
+impl Begun {
+    /// The answer, in the form that was asked for.
+    ///
+    /// # Errors
+    /// As [`Answering::next`], where it is asked for whole.
+    pub(super) async fn answer(self) -> Result<Response> {
+        match self.streamed {
+            Some(with_usage) => Ok(stream::response(self, with_usage)),
+            None => self.whole().await,
+        }
+    }
+
+    async fn whole(mut self) -> Result<Response> {
+        let mut whole = Whole::new(self.choices);
+        whole.add(self.first);
+        while let Some(event) = self.rest.next().await {
+            whole.add(event?);
+        }
+        let usage = Usage::new(self.rest.prompt_tokens(), whole.tokens());
+        self.said.log(&self.head, &usage);
+        Ok(Json(whole.document(&self.head, &usage)).into_response())
+    }
+}
+
+#[cfg(test)]
+mod tests;

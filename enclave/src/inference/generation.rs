@@ -1,0 +1,248 @@
+//! Text generation: a chat or a text to tokens, tokens through the model one after the other, text back as it comes.
+//!
+//! Requests share steps, so the last bits of a token's logits depend on what else was asked at the time, as they do on the machine's
+//! vector instructions; nothing else of a request shows in another's answer. Nothing of one request is kept for another:
+//! the memory of its tokens ends with it, zeroised.
+
+mod batch;
+mod decoder;
+mod engine;
+mod sampling;
+mod schedule;
+mod template;
+mod text;
+mod vocabulary;
+
+pub use engine::{Event, Finish};
+pub use sampling::Sampling;
+pub use template::{Chat, Message};
+
+use super::turns::Turns;
+use super::{JOBS, reserve};
+use crate::api::Authorized;
+use crate::memory::ModelFiles;
+use crate::prompt::Prompt;
+use batch::Forward;
+use core::future::poll_fn;
+use core::task::{Context, Poll};
+use decoder::Decoder;
+use engine::{Call, Of};
+use ort::session::Session;
+use std::sync::Arc;
+use std::time::Instant;
+use strongroom_wire::{Code, Refusal, Result, limits};
+use template::Template;
+use tokio::sync::{Semaphore, mpsc};
+use vocabulary::Vocabulary;
+
+/// A loaded model that generates text.
+#[derive(Debug)]
+pub struct Generator {
+    vocabulary: Arc<Vocabulary>,
+    template: Option<Arc<Template>>,
+    worker: mpsc::UnboundedSender<Call>,
+    /// Bytes kept of a token.
+    of_token: usize,
+    jobs: Arc<Semaphore>,
+    turns: Turns,
+}
+
+/// What is to be answered.
+#[derive(Debug)]
+pub enum Asked {
+    /// A chat, by the model's template.
+    Chat(Chat),
+    /// A text, which the answer goes on.
+    Text(Prompt<String>),
+    /// The same in tokens.
+    Tokens(Prompt<Vec<u32>>),
+}
+
+/// A request.
+#[derive(Debug)]
+pub struct Ask {
+    /// What is to be answered.
+    pub asked: Asked,
+    /// Tokens of an answer at the most; `None`: as many as the model has room for.
+    pub most: Option<usize>,
+    /// How many answers, 1 to [`limits::CHOICES`].
+    pub choices: usize,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Texts before the first of which an answer ends; none is empty.
+    pub stops: Vec<Prompt<String>>,
+}
+
+/// The answers to one request, as they come. Dropped, they are not gone on with.
+#[derive(Debug)]
+pub struct Answering {
+    prompt_tokens: usize,
+    open: usize,
+    events: mpsc::UnboundedReceiver<Result<Event>>,
+}
+
+impl Answering {
+    /// Tokens of the prompt.
+    pub const fn prompt_tokens(&self) -> usize {
+        self.prompt_tokens
+    }
+
+    /// What comes next; `None` once all answers have ended, or after a refusal.
+    ///
+    /// # Errors
+    /// `busy` it waited for longer than [`limits::GENERATION_WAIT`]; `timeout` it took longer than
+    /// [`limits::GENERATION_TIME`]; `runtime-failed`.
+    pub async fn next(&mut self) -> Option<Result<Event>> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The same, for who is polled.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+        if self.open == 0 {
+            return Poll::Ready(None);
+        }
+        self.events.poll_recv(context).map(|event| {
+            // A channel that ends before the answers do is of a thread that has ended.
+            let event = event.unwrap_or_else(|| Err(gone()));
+            match event {
+                Ok(Event::End { .. }) => self.open = self.open.saturating_sub(1),
+                Err(_) => self.open = 0,
+                Ok(Event::Text { .. }) => {}
+            }
+            Some(event)
+        })
+    }
+}
+
+fn gone() -> Refusal {
+    Refusal::new(Code::RuntimeFailed, "generation thread is gone")
+}
+
+impl Generator {
+    /// Whether `session` holds a graph that generates.
+    pub(super) fn is_for(session: &Session) -> bool {
+        decoder::is_decoder(session)
+    }
+
+    /// A model whose graph `session` holds: with `tokenizer.json`, its chat template if it has one, and the settings beside it. Blocks.
+    ///
+    /// # Errors
+    /// `model-unsupported` a needed file is missing or says what is not served here; `runtime-failed` the graph does not run.
+    pub(super) fn load(session: Session, files: &ModelFiles) -> Result<Self> {
+        let vocabulary = Vocabulary::load(files)?;
+        let template = Template::load(files, vocabulary.end())?;
+        let mut decoder = Decoder::new(session)?;
+        // The first runs are the slowest, and show a graph that cannot run at all, or not with past and present in one.
+        let mut probe = decoder.cache(2)?;
+        decoder.run(&mut probe, &[0])?;
+        decoder.run(&mut probe, &[0])?;
+        Self::new(decoder, vocabulary, template)
+    }
+
+    fn new<F: Forward + Send + 'static>(
+        forward: F,
+        vocabulary: Vocabulary,
+        template: Option<Template>,
+    ) -> Result<Self> {
+        let (vocabulary, of_token) = (Arc::new(vocabulary), forward.of_token());
+        Ok(Self {
+            worker: engine::start(forward, Arc::clone(&vocabulary), limits::GENERATION_MEMORY)?,
+            vocabulary,
+            template: template.map(Arc::new),
+            of_token,
+            jobs: Arc::new(Semaphore::new(JOBS)),
+            turns: Turns::default(),
+        })
+    }
+
+    pub(super) fn share(&mut self, turns: &Turns) {
+        self.turns = turns.clone();
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        !self.worker.is_closed()
+    }
+
+    pub(super) async fn ended(&self) {
+        self.worker.closed().await;
+    }
+
+    /// Generates what is asked for, for `caller`: as soon as the prompt is in tokens it gives what comes of it.
+    ///
+    /// # Errors
+    /// `busy` too much waits already; `request-invalid` the model does not chat, or its template or tokenizer does not take what is
+    /// asked, or it has no token; `too-large` it is over [`limits::API_INPUT`], or has no room in the model, or in
+    /// [`limits::GENERATION_MEMORY`]; `runtime-failed`.
+    pub async fn generate(&self, caller: &Authorized, ask: Ask) -> Result<Answering> {
+        let Ask { asked, most, choices, sampling, stops } = ask;
+        // Taken before work is spent on a request. Whoever waits for a turn waits here, where hanging up ends it.
+        let permit = reserve(&self.jobs, 1)?;
+        let turn = self.turns.next().await?;
+        let (vocabulary, template) = (Arc::clone(&self.vocabulary), self.template.clone());
+        let encoding = tokio::task::spawn_blocking(move || {
+            let prompt = encode(&vocabulary, template.as_deref(), asked);
+            drop(turn);
+            prompt.map(|prompt| (prompt, permit))
+        });
+        let (prompt, permit) = encoding.await.map_err(|_| Refusal::new(Code::Internal, "tokenizer thread"))??;
+        let prompt_tokens = prompt.expose().len();
+        let tokens = self.room(prompt_tokens, most, choices)?;
+        let (reply, events) = mpsc::unbounded_channel();
+        let seed = match sampling.seed {
+            Some(seed) => seed,
+            None => unknown_seed()?,
+        };
+        let (identity, since) = (Arc::from(caller.principal()), Instant::now());
+        let of = Arc::new(Of { identity, choices, tokens, sampling, seed, since, reply, permit });
+        self.worker.send(Call { prompt, stops, of }).map_err(|_| gone())?;
+        Ok(Answering { prompt_tokens, open: choices, events })
+    }
+
+    /// The tokens of prompt and answer together.
+    fn room(&self, prompt: usize, most: Option<usize>, choices: usize) -> Result<usize> {
+        let context = self.vocabulary.context();
+        let tokens = most.map_or(context, |most| prompt.saturating_add(most));
+        if prompt == 0 {
+            return Err(Refusal::new(Code::RequestInvalid, "prompt").got("no token").want("at least one"));
+        }
+        if prompt >= context || tokens > context {
+            return Err(Refusal::too_large(
+                "tokens of prompt and answer",
+                tokens.max(prompt.saturating_add(1)),
+                context,
+            ));
+        }
+        let needed = engine::of_request(self.of_token, tokens, choices);
+        if needed > limits::GENERATION_MEMORY {
+            return Err(Refusal::too_large("memory of prompt and answers", needed, limits::GENERATION_MEMORY));
+        }
+        Ok(tokens)
+    }
+}
+
+fn encode(vocabulary: &Vocabulary, template: Option<&Template>, asked: Asked) -> Result<Prompt<Vec<u32>>> {
+    match asked {
+        Asked::Chat(chat) => {
+            let no_chat = || Refusal::new(Code::RequestInvalid, "model").got("one without a chat template");
+            vocabulary.encode(template.ok_or_else(no_chat)?.render(&chat)?.expose(), false)
+        }
+        Asked::Text(text) => {
+            let size = text.expose().len();
+            if size > limits::API_INPUT {
+                return Err(Refusal::too_large("bytes of the prompt", size, limits::API_INPUT));
+            }
+            vocabulary.encode(text.expose(), true)
+        }
+        Asked::Tokens(tokens) if vocabulary.has(tokens.expose()) => Ok(tokens),
+        Asked::Tokens(_) => Err(Refusal::new(Code::RequestInvalid, "token that the model does not have")),
+    }
+}
+
+fn unknown_seed() -> Result<u64> {
+    let mut seed = [0; 8];
+    aws_lc_rs::rand::fill(&mut seed).map_err(|_| Refusal::new(Code::Internal, "random numbers"))?;
+    Ok(u64::from_le_bytes(seed))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

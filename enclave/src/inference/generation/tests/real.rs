@@ -1,0 +1,103 @@
+//! A real model against Python's ONNX Runtime, `tests/peers/generate_reference.py`.
+
+use super::*;
+use crate::inference::session;
+use crate::inference::tests::folder;
+use crate::runtime::tests::runtime;
+use crate::setup::peer;
+use serde_json::json;
+use std::path::Path;
+
+/// How close the two likeliest tokens are where the last bits of a logit may decide.
+const CLOSE: f32 = 1e-3;
+
+#[derive(serde::Deserialize)]
+struct Reference {
+    tokens: Vec<u32>,
+    gaps: Vec<f32>,
+}
+
+/// SmolLM2-135M-Instruct, with its folder.
+fn smollm2() -> Option<(Generator, std::path::PathBuf)> {
+    let (runtime, path) = (runtime()?, peer("MODEL_SMOLLM2")?);
+    let files = folder(&path, &[]);
+    Some((Generator::load(session::load(&runtime, &files).unwrap(), &files).unwrap(), path))
+}
+
+/// Prompts of these lengths.
+fn prompts(generator: &Generator, lengths: &[usize]) -> Vec<Vec<u32>> {
+    let sentence =
+        "The harbour master counted 1,024 lanterns, naïve gulls & a café's 日本 sign; then it rained over the quay. ";
+    let tokens = generator.vocabulary.encode(&sentence.repeat(80), false).unwrap().expose().clone();
+    lengths.iter().enumerate().map(|(start, length)| tokens[start..start + length].to_vec()).collect()
+}
+
+/// The tokens that come after `prompt`, as text: what is sampled is not told otherwise.
+async fn text_after(generator: &Generator, prompt: Vec<u32>, most: usize) -> (String, usize) {
+    let asked = Asked::Tokens(Prompt::new(prompt));
+    let (text, _, tokens) = answered(generator, ask(asked, Some(most))).await.unwrap();
+    (text, tokens)
+}
+
+/// Whether `got` is what the reference says, up to a token at which its two likeliest were close; and whether such a one was met.
+fn same(
+    generator: &Generator,
+    reference: &Reference,
+    (got, count): &(String, usize),
+) -> core::result::Result<bool, String> {
+    let text = |tokens: &[u32]| generator.vocabulary.decode(tokens).to_string();
+    if (text(&reference.tokens), reference.tokens.len()) == (got.clone(), *count) {
+        return Ok(false);
+    }
+    let differs = (0..reference.tokens.len()).find(|at| !got.starts_with(&text(&reference.tokens[..=*at])));
+    let gap = differs.map(|at| reference.gaps[at]);
+    if gap.is_some_and(|gap| gap < CLOSE) { Ok(true) } else { Err(format!("{gap:?}")) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn greedy_answers_to_short_prompts_are_those_of_the_python_reference_alone_and_in_batches_of_sixteen() {
+    compare(&(1..=32).map(|n| n + n * n / 12).collect::<Vec<_>>()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn greedy_answers_to_long_prompts_are_those_of_the_python_reference_alone_and_in_batches_of_sixteen() {
+    let lengths = [140, 150, 180, 200, 220, 255, 256, 257, 300, 350, 400, 511, 512, 513, 600, 700, 1024, 1500];
+    compare(&lengths).await;
+}
+
+async fn compare(lengths: &[usize]) {
+    let (Some((generator, path)), Some(python)) = (smollm2(), peer("PEERS_PYTHON")) else { return };
+    let most = 12;
+    let prompts = prompts(&generator, lengths);
+    let scratch = tempfile::tempdir().unwrap();
+    let (input, output) = (scratch.path().join("in.json"), scratch.path().join("out.json"));
+    let asked: Vec<_> = prompts.iter().map(|prompt| json!({"prompt": prompt, "most": most})).collect();
+    std::fs::write(&input, serde_json::to_vec(&asked).unwrap()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers/generate_reference.py");
+    assert!(std::process::Command::new(python).arg(script).args([&path, &input, &output]).status().unwrap().success());
+    let references: Vec<Reference> = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
+    let (mut close, generator) = (Vec::new(), Arc::new(generator));
+    for (index, (prompt, reference)) in prompts.iter().zip(&references).enumerate() {
+        let alone = text_after(&generator, prompt.clone(), most).await;
+        match same(&generator, reference, &alone) {
+            Ok(met) => close.extend(met.then_some(("alone", index))),
+            Err(gap) => panic!("prompt {index} of {} tokens alone: gap {gap}", prompt.len()),
+        }
+    }
+    for batch in (0..prompts.len()).collect::<Vec<_>>().chunks(16) {
+        let under_way: Vec<_> = batch
+            .iter()
+            .map(|index| {
+                let (generator, prompt) = (Arc::clone(&generator), prompts[*index].clone());
+                (*index, tokio::spawn(async move { text_after(&generator, prompt, most).await }))
+            })
+            .collect();
+        for (index, answer) in under_way {
+            match same(&generator, &references[index], &answer.await.unwrap()) {
+                Ok(met) => close.extend(met.then_some(("in a batch", index))),
+                Err(gap) => panic!("prompt {index} of {} tokens in a batch: gap {gap}", prompts[index].len()),
+            }
+        }
+    }
+    assert!(close.len() <= 1, "{close:?}: answers that had another token where two were close");
+}

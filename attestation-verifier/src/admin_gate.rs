@@ -5,22 +5,22 @@
 
 mod break_glass;
 mod failures;
-mod issuer;
 mod roles;
 
 pub use roles::Role;
 
-use crate::config::{AdminCertificates, Config, load};
+use crate::config::{AdminCertificates, AdminIssuer, Config, load};
 use break_glass::BreakGlass;
 use failures::Failures;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use issuer::Issuer;
 use roles::{Entries, Roles};
 use serde::Serialize;
 use std::net::IpAddr;
 use strongroom_appraisal::UnixTime;
-use strongroom_transport::{ClientAuthority, PeerCertificates};
+use strongroom_jose::Algorithm;
+use strongroom_oidc::{Expected, Issuer, Source};
+use strongroom_transport::{ClientAuthority, PeerCertificates, ServerTrust};
 use strongroom_wire::{Code, Refusal, Result, limits};
 
 /// The gate in front of the admin API.
@@ -156,7 +156,7 @@ impl AdminGate {
         Ok(Self {
             break_glass: config.admin_token.as_deref().map(BreakGlass::load).transpose()?,
             certificates: certificates.transpose()?,
-            issuers: config.admin_issuers.iter().map(Issuer::new).collect::<Result<_>>()?,
+            issuers: config.admin_issuers.iter().map(issuer).collect::<Result<_>>()?,
             entries: Entries::new(config.admins.clone()),
             failures: Failures::default(),
         })
@@ -182,7 +182,7 @@ impl AdminGate {
         let unauthorized = |what: &str| Refusal::new(Code::AdminUnauthorized, what);
         let why = |what: &str, refusal: &Refusal| unauthorized(what).got(refusal);
         match (caller.headers.get(AUTHORIZATION), caller.shown) {
-            (Some(header), _) => {
+            (Some(header), shown) => {
                 let token = header.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
                 if self.break_glass.as_ref().is_some_and(|break_glass| break_glass.is(token)) {
                     return Ok(Login::BreakGlass);
@@ -191,7 +191,10 @@ impl AdminGate {
                 let named =
                     |text| self.issuers.iter().find(|issuer| issuer.is_named_in(text)).map(|issuer| (issuer, text));
                 if let Some((issuer, text)) = text.and_then(named) {
-                    return issuer.login(text, now).await.map_err(|refused| why("admin token", &refused));
+                    let subject = issuer.subject(text, shown.and_then(PeerCertificates::thumbprint), now).await;
+                    let subject = subject.map_err(|refused| why("admin token", &refused))?;
+                    let issuer = issuer.name().to_owned();
+                    return Ok(Login::Token { issuer, subject: subject.subject, groups: subject.groups });
                 }
                 Err(unauthorized("admin token").got("a wrong one"))
             }
@@ -207,6 +210,29 @@ impl AdminGate {
             (None, None) => Err(unauthorized("admin token or certificate").got("none")),
         }
     }
+}
+
+/// # Errors
+/// `io`, `too-large`, `malformed`, `key-invalid`: of the file; `configuration-invalid`: no address, or no certificate.
+fn issuer(configured: &AdminIssuer) -> Result<Issuer> {
+    let within = |refusal: Refusal| refusal.within("[[admin-issuer]]");
+    let keys = match (&configured.jwks_file, &configured.jwks_url) {
+        (Some(path), _) => Source::Set(load(path, limits::JWKS).map_err(within)?),
+        (None, url) => {
+            let trust = configured.ca.clone();
+            let trust = trust.map_or(ServerTrust::WebPki, |pem| ServerTrust::Ca(pem.into_bytes()));
+            Source::At { url: url.clone().unwrap_or_default(), trust }
+        }
+    };
+    let expected = Expected {
+        issuer: configured.issuer.clone(),
+        audience: configured.audience.clone(),
+        algorithms: vec![Algorithm::Es256, Algorithm::Rs256, Algorithm::EdDsa],
+        types: None,
+        groups_claim: configured.groups_claim.clone(),
+        claims: Vec::new(),
+    };
+    Issuer::new(expected, keys).map_err(within)
 }
 
 impl Certificates {

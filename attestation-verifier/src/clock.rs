@@ -30,20 +30,3 @@ impl Clock {
         (self.0)()
     }
 }
-
-/// Whether `now` is among the `window` seconds from `since` on. Where the clock was set back behind `since` it is not:
-/// what lasts a minute must not last until the clock is there again.
-pub(crate) fn is_within(window: u64, since: UnixTime, now: UnixTime) -> bool {
-    now.checked_sub(since).is_some_and(|age| age < window)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_within;
-
-    #[test]
-    fn window_ends_after_its_seconds_and_where_the_clock_steps_back() {
-        assert!(is_within(60, 100, 100) && is_within(60, 100, 159));
-        assert!(!is_within(60, 100, 160) && !is_within(60, 100, 99) && !is_within(60, u64::MAX, 0));
-    }
-}

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use strongroom_appraisal::UnixTime;
+use strongroom_wire::time::is_within;
 use strongroom_wire::{Code, Refusal, Result};
 
 use crate::Verifier;
 use crate::audit::{Event, Kind};
-use crate::clock::{Clock, is_within};
+use crate::clock::Clock;
 use crate::store::Store;
 use crate::trail::Trail;
 

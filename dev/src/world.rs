@@ -182,6 +182,7 @@ impl World {
             models: vec![deployment::Model { name: name.into(), reference: reference.into() }],
             trust: self.trust()?,
             principals: vec![deployment::Principal { name: "demo".into(), key_sha256: Sha256::of(API_KEY.as_bytes()) }],
+            access: deployment::Access::default(),
         })
     }
 

@@ -1,11 +1,12 @@
 //! The HTTP interface: OpenAI's embeddings, chats, completions and models, the Open Inference Protocol, what describes them, the
 //! evidence endpoint, and two probes.
 //!
-//! A request climbs typed stages: is there anything to ask (`Serving`), who asks ([`Authorized`]), what is asked
-//! (`embeddings::Call`, `generation::Call`). A model takes a call only together with an [`Authorized`], which nothing but authentication makes;
-//! so a route that forgot it would not compile.
+//! A request climbs typed stages: is there anything to ask (`Serving`), who asks ([`Caller`]), what is asked
+//! (`embeddings::Call`, `generation::Call`), whether the one may have the other done ([`Authorized`]). A model takes a call only together with an
+//! [`Authorized`], so that a route that forgot one would not compile; and that no route forgets to say who it is for, the route
+//! table sees to.
 
-mod authorized;
+mod access;
 mod embeddings;
 mod error;
 mod generation;
@@ -13,37 +14,40 @@ mod oip;
 mod openapi;
 mod request;
 mod room;
+mod routes;
 
-pub use authorized::{Authorized, Principals};
+pub use access::{Access, Authorized, Caller, Identity};
 
 use crate::evidence::Desk;
 use crate::inference::Models;
 use crate::lease::Tenure;
 use crate::stage::Stage;
-use axum::Router;
+use access::{Gauges, Metrics};
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
+use axum::{Extension, Router};
 use core::convert::Infallible;
 use error::Answer;
 use futures_util::stream;
-use generation::Route;
 use room::Room;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::{Arc, OnceLock};
+use strongroom_policy::CallAction;
+use strongroom_transport::exposition;
 use strongroom_wire::digest::Sha256;
-use strongroom_wire::{Code, Refusal, Result, evidence};
+use strongroom_wire::{Code, Refusal, Result};
 use tokio::sync::watch;
 
 /// What there is once the boot is through.
 #[derive(Debug)]
 pub struct Serving {
-    /// Who may ask.
-    pub principals: Principals,
+    /// Who may ask, for what, and how much of it.
+    pub access: Access,
     /// What may be asked for.
     pub models: Models,
     /// Where evidence is given.
@@ -56,6 +60,14 @@ impl Serving {
     /// Whether all of it runs, every model's thread and the desk, and may.
     pub fn is_whole(&self) -> bool {
         self.models.are_alive() && self.desk.is_alive() && self.tenure.lasts()
+    }
+
+    /// Whether `caller` may have `action` done by the model called `name`.
+    ///
+    /// # Errors
+    /// `model-unknown`; `policy-denied`, `policy-failed`, `authorization-empty`.
+    pub fn authorize(&self, caller: &Caller, action: CallAction, name: &str) -> Result<Authorized> {
+        self.access.authorize(caller, action, name, self.models.manifest(name)?)
     }
 
     /// Resolves when a part of it has ended, with what that was, or when it may go on no more, with why.
@@ -76,12 +88,14 @@ pub struct App {
     stage: watch::Receiver<Stage>,
     serving: Arc<OnceLock<Serving>>,
     room: Room,
+    metrics: Arc<Metrics>,
 }
 
 impl App {
     /// An application that is not ready yet; `stage` follows the boot.
     pub fn new(stage: watch::Receiver<Stage>) -> Self {
-        Self { stage, serving: Arc::default(), room: Room::default() }
+        let metrics = Arc::new(Metrics::of(routes::paths()));
+        Self { stage, serving: Arc::default(), room: Room::default(), metrics }
     }
 
     /// Makes it ready. It stays so as long as all parts of `serving` run.
@@ -120,77 +134,77 @@ impl App {
         }
     }
 
-    /// The routes.
-    pub fn router(self) -> Router {
-        Router::new()
-            .route("/v1/embeddings", post(embed))
-            .route(
-                "/v1/chat/completions",
-                post(async |app: State<App>, request: Request| generate(app, Route::Chat, request).await),
-            )
-            .route(
-                "/v1/completions",
-                post(async |app: State<App>, request: Request| generate(app, Route::Text, request).await),
-            )
-            .route("/v1/models", get(models))
-            // Names have slashes as they please.
-            .route("/v1/models/{*name}", get(model))
-            .route(evidence::PATH, get(evidence_for_nonce))
-            .route("/healthz", get(async || Json(json!({"status": "live"}))))
-            .route("/readyz", get(ready))
-            .route("/openapi.json", get(openapi::document))
-            .merge(oip::routes())
-            .fallback(async |uri: Uri| error::nothing(uri.path(), "no such route"))
-            .method_not_allowed_fallback(async |uri: Uri| {
-                (StatusCode::METHOD_NOT_ALLOWED, error::nothing(uri.path(), "no such method on this route"))
-            })
-            // Bodies are read by the routes themselves, up to a limit of their own.
-            .layer(axum::extract::DefaultBodyLimit::disable())
-            .with_state(self)
+    /// `/metrics`, for a listener of its own: numbers that name nobody, for whoever reaches it.
+    pub fn metrics_router(self) -> Router {
+        Router::new().route("/metrics", get(metrics)).with_state(self)
     }
 }
 
-async fn embed(State(app): State<App>, request: Request) -> core::result::Result<Response, Answer> {
+async fn embed(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> core::result::Result<Response, Answer> {
     let serving = app.serving()?;
-    let (head, body) = request.into_parts();
-    // The body of somebody unknown is not read.
-    let caller = serving.principals.authenticate(&head.headers)?;
+    let body = request.into_body();
     // Until the answer: what was read is waited for in other forms.
     let _room = app.room.reserve(&body)?;
     let call = embeddings::Call::read(body).await?;
-    Ok(call.answer(&caller, &serving.models).await?.into_response())
+    Ok(call.answer(&caller, serving).await?.into_response())
 }
 
-async fn generate(State(app): State<App>, route: Route, request: Request) -> core::result::Result<Response, Answer> {
+async fn chat(
+    state: State<App>,
+    caller: Extension<Caller>,
+    request: Request,
+) -> core::result::Result<Response, Answer> {
+    generate(state, caller, generation::Route::Chat, request).await
+}
+
+async fn complete(
+    state: State<App>,
+    caller: Extension<Caller>,
+    request: Request,
+) -> core::result::Result<Response, Answer> {
+    generate(state, caller, generation::Route::Text, request).await
+}
+
+async fn generate(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    route: generation::Route,
+    request: Request,
+) -> core::result::Result<Response, Answer> {
     let serving = app.serving()?;
-    let (head, body) = request.into_parts();
-    let caller = serving.principals.authenticate(&head.headers)?;
+    let body = request.into_body();
     let begun = {
         // Until the answer begins.
         let _room = app.room.reserve(&body)?;
-        generation::Call::read(route, body).await?.begin(&caller, &serving.models).await?
+        generation::Call::read(route, body).await?.begin(&caller, serving).await?
     };
     Ok(begun.answer().await?)
 }
 
-async fn models(State(app): State<App>, headers: HeaderMap) -> core::result::Result<Json<Value>, Answer> {
+async fn models(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+) -> core::result::Result<Json<Value>, Answer> {
     let serving = app.serving()?;
-    let caller = serving.principals.authenticate(&headers)?;
-    let list: Vec<Value> = serving.models.list(&caller).map(|(name, manifest)| described(name, manifest)).collect();
+    let seen = serving.models.list().filter(|(name, manifest)| serving.access.may_list(&caller, name, *manifest));
+    let list: Vec<Value> = seen.map(|(name, manifest)| described(name, manifest)).collect();
     Ok(Json(json!({"object": "list", "data": list})))
 }
 
 async fn model(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     name: core::result::Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
 ) -> core::result::Result<Json<Value>, Answer> {
     let serving = app.serving()?;
-    let caller = serving.principals.authenticate(&headers)?;
     // A name that is no text is no model's.
     let name = name.map_or_else(|_| String::new(), |Path(name)| name);
-    let model = serving.models.get(&caller, &name)?;
-    Ok(Json(described(&name, model.manifest())))
+    let call = serving.authorize(&caller, CallAction::ListModels, &name)?;
+    Ok(Json(described(call.model(), serving.models.get(&call)?.manifest())))
 }
 
 /// OpenAI's shape of a model. It wants a time of creation; a manifest has none that anyone vouches for.
@@ -222,6 +236,20 @@ async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
     let stage = app.stage();
     let status = if app.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({"stage": stage.to_string()})))
+}
+
+async fn live() -> Json<Value> {
+    Json(json!({"status": "live"}))
+}
+
+async fn metrics(State(app): State<App>) -> impl IntoResponse {
+    let serving = app.serving.get();
+    let gauges = Gauges {
+        ready: serving.is_some_and(Serving::is_whole),
+        queued: serving.map_or(0, |serving| serving.models.queued()),
+        identities: serving.map_or(0, |serving| serving.access.counted()),
+    };
+    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], app.metrics.text(gauges))
 }
 
 #[cfg(test)]

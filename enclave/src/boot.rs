@@ -13,7 +13,7 @@ pub use pulled::Pulled;
 #[cfg(test)]
 pub(crate) use measured::tests;
 
-use crate::api::Serving;
+use crate::api::{Access, Serving};
 use crate::config::Config;
 use crate::stage::{Progress, Stage};
 use strongroom_transport::ServerIdentity;
@@ -21,7 +21,7 @@ use strongroom_wire::Result;
 
 /// From a deployment document to an enclave that serves, for a TLS key that was just born:
 ///
-/// 1. *measure*: the document is the one that the hardware names;
+/// 1. *measure*: the document is the one that the hardware names, and what it says of callers makes sense;
 /// 2. *pull*: every model's manifest is the one of the document, signed by those whom the document trusts, and promoted
 ///    where it demands that, by the host's clock and by what the registry gives; this comes before any key is asked for, so that nobody can have this guest ask for a key to something else;
 /// 3. *attest*: the document's verifier is shown evidence of this guest, and wraps to it the key of every sealed model, which
@@ -38,6 +38,7 @@ use strongroom_wire::Result;
 pub async fn boot(config: &Config, channel: &ServerIdentity, progress: &mut Progress) -> Result<Serving> {
     // 1.
     let measured = Measured::measure(config, channel.spki_der()).await?;
+    let access = Access::of(measured.deployment().settings(), measured.clock())?;
 
     // 2.
     progress.enter(Stage::Pulling);
@@ -53,5 +54,5 @@ pub async fn boot(config: &Config, channel: &ServerIdentity, progress: &mut Prog
 
     // 5.
     progress.enter(Stage::Loading);
-    opened.load(config, channel.spki_der()).await
+    opened.load(config, channel.spki_der(), access).await
 }

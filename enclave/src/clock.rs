@@ -57,12 +57,23 @@ impl Clock {
     /// # Errors
     /// `clock-behind`: the host says that it is earlier than the floor, by more than clocks may differ.
     pub fn now(&self) -> Result<u64> {
-        let floor = *self.floor.lock().unwrap_or_else(PoisonError::into_inner);
-        let (host, floor) = ((self.host)(), floor.map_or(0, |floor| floor.at(Instant::now())));
+        let (host, floor) = self.read();
         if host.saturating_add(SKEW) < floor {
             return Err(Refusal::new(Code::ClockBehind, "host's clock").got(host).want(format!("at least {floor}")));
         }
         Ok(host.max(floor))
+    }
+
+    /// Seconds since 1970, as late as the host says, or the floor where that is later: for what is better judged by a time that is
+    /// early than not at all.
+    pub fn at_least(&self) -> u64 {
+        let (host, floor) = self.read();
+        host.max(floor)
+    }
+
+    fn read(&self) -> (u64, u64) {
+        let floor = *self.floor.lock().unwrap_or_else(PoisonError::into_inner);
+        ((self.host)(), floor.map_or(0, |floor| floor.at(Instant::now())))
     }
 
     /// Raises the floor to a time that the verifier signed just now.
@@ -94,6 +105,7 @@ mod tests {
         clock.raise(1000);
         assert_eq!([at(1001), at(1000), at(940)], [Ok(1001), Ok(1000), Ok(1000)]);
         assert_eq!(at(939), Err(Code::ClockBehind));
+        assert_eq!(clock.at_least(), 1000);
         // It goes on by the guest's own clock, and an older word takes nothing back.
         advance(Duration::from_secs(100)).await;
         clock.raise(1099);

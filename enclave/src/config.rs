@@ -30,6 +30,10 @@ pub struct Config {
     /// Where routers reach it, as `address:port`. The verifier says in which networks it believes that; absent: no router does.
     #[serde(default)]
     pub advertise: Option<SocketAddr>,
+    /// Where `/metrics` is, without TLS and for everybody who reaches it; absent: nowhere. Its numbers name nobody and quote nothing;
+    /// how many requests, refusals and tokens there are, and when, whoever sees the traffic knows about.
+    #[serde(default)]
+    pub metrics_listen: Option<SocketAddr>,
     /// How much is logged.
     #[serde(default)]
     pub log: LogLevel,
@@ -102,10 +106,10 @@ pub enum LogLevel {
     Error,
     /// And what is suspicious.
     Warn,
-    /// And what happened: each stage of the boot, the start, the stop.
+    /// And what happened: each stage of the boot, the start, the stop, and each request in a line.
     #[default]
     Info,
-    /// And each request: principal, model, number of inputs, time.
+    /// And each connection that was lost.
     Debug,
 }
 

@@ -67,18 +67,35 @@ impl Models {
         self.models.insert(name, model);
     }
 
-    /// The names and manifests of all models, in the order of the names, for somebody who may ask.
-    pub fn list(&self, _caller: &Authorized) -> impl Iterator<Item = (&str, Sha256)> {
+    /// The names and manifests of all models, in the order of the names; evidence of the enclave has them, too.
+    pub fn list(&self) -> impl Iterator<Item = (&str, Sha256)> {
         self.models.iter().map(|(name, model)| (name.as_str(), model.manifest))
     }
 
-    /// The model called `name`, for somebody who may ask.
+    /// The manifest of the model called `name`.
     ///
     /// # Errors
     /// `model-unknown`.
-    pub fn get(&self, _caller: &Authorized, name: &str) -> Result<&Model> {
+    pub fn manifest(&self, name: &str) -> Result<Sha256> {
+        self.find(name).map(Model::manifest)
+    }
+
+    /// The model that a call is authorised for.
+    ///
+    /// # Errors
+    /// `model-unknown`.
+    pub fn get(&self, call: &Authorized) -> Result<&Model> {
+        self.find(call.model())
+    }
+
+    fn find(&self, name: &str) -> Result<&Model> {
         // The name is the caller's text: it stays out of the refusal, which is logged.
         self.models.get(name).ok_or_else(|| Refusal::new(Code::ModelUnknown, "model of that name"))
+    }
+
+    /// Requests that wait for a model or are with one.
+    pub fn queued(&self) -> usize {
+        self.models.values().map(Model::queued).sum()
     }
 
     /// Whether every model's thread runs.
@@ -166,6 +183,14 @@ impl Model {
             Kind::Embedding(embedder) => embedder.turns = turns.clone(),
             Kind::Tensors(_) => {}
             Kind::Generation(generator) => generator.share(turns),
+        }
+    }
+
+    fn queued(&self) -> usize {
+        match &self.kind {
+            Kind::Embedding(embedder) => JOBS.saturating_sub(embedder.jobs.available_permits()),
+            Kind::Tensors(tensors) => tensors.queued(),
+            Kind::Generation(generator) => generator.queued(),
         }
     }
 

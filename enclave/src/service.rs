@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::stage::{Progress, Stage};
 use core::time::Duration;
 use std::io::Write as _;
-use strongroom_transport::{ServeLimits, ServerIdentity, bind, serve, server_config, shutdown_signal};
+use strongroom_transport::{ServeLimits, ServerIdentity, bind, serve, server_config_asking, shutdown_signal};
 use strongroom_wire::{Code, Refusal, Result};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
@@ -30,13 +30,20 @@ pub async fn run(config: &Config) -> Result<()> {
         }
     };
     let channel = ServerIdentity::generate(&config.names)?;
-    let tls = server_config(&channel)?;
+    // Who shows no certificate is asked for a key or a token.
+    let tls = server_config_asking(&channel)?;
     let bound = bind(&config.listen).await?;
     let address = bound.local_addr();
     let (mut progress, stage) = Progress::start();
     let app = App::new(stage);
     let limits = ServeLimits { grace: Duration::from_secs(config.grace), ..ServeLimits::default() };
     tracing::info!(%address, "answering probes");
+    if let Some(address) = config.metrics_listen {
+        let bound = bind(&address.to_string()).await?;
+        tracing::info!(address = %bound.local_addr(), "metrics");
+        // It ends with the process.
+        tokio::spawn(serve(bound, None, app.clone().metrics_router(), limits, core::future::pending()));
+    }
     let mut server = tokio::spawn(serve(bound, Some(tls), app.clone().router(), limits, stop));
 
     let serving = tokio::select! {

@@ -148,7 +148,35 @@ struct Header {
     #[serde(default)]
     kid: Option<String>,
     #[serde(default)]
+    typ: Option<String>,
+    #[serde(default)]
     crit: Option<Value>,
+}
+
+/// What tokens may say that they are (`typ`, RFC 7515 §4.1.9): one that is made for something else may have all the claims that
+/// are asked for (RFC 8725 §3.11).
+#[derive(Debug, Clone, Copy)]
+pub enum Types<'a> {
+    /// Anything or nothing: the issuer signs by this key no tokens for anything else, or what it signs says by its claims what for.
+    Any,
+    /// One of these, compared without case, and without `application/` before it. A token that says nothing is a `JWT`
+    /// (RFC 7519 §5.1).
+    OneOf(&'a [String]),
+}
+
+impl Types<'_> {
+    fn verify(self, typ: Option<&str>) -> Result<()> {
+        let Self::OneOf(types) = self else { return Ok(()) };
+        let bare = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            name.strip_prefix("application/").map_or_else(|| name.clone(), ToOwned::to_owned)
+        };
+        let typ = bare(typ.unwrap_or("JWT"));
+        if types.iter().any(|one| bare(one) == typ) {
+            return Ok(());
+        }
+        Err(invalid("typ").got(typ).want(types.join(", ")))
+    }
 }
 
 /// The registered claims that every token must carry here (RFC 7519 §4.1).
@@ -241,6 +269,20 @@ impl TokenVerifier {
     /// `token-invalid`: another `alg` than the key's, a `crit` header, a signature that does not verify, another `aud`, `iat`
     /// or `nbf` more than [`SKEW`] ahead, `exp` reached, or claims that are not of type `T`. `too-large`: over [`limits::TOKEN`].
     pub fn verify<T: DeserializeOwned>(&self, token: &str, now: u64, audience: &str) -> Result<T> {
+        self.verify_typed(token, now, audience, Types::Any)
+    }
+
+    /// [`Self::verify`] of a token that says that it is of one of `types`.
+    ///
+    /// # Errors
+    /// As there; `token-invalid`: also another `typ`.
+    pub fn verify_typed<T: DeserializeOwned>(
+        &self,
+        token: &str,
+        now: u64,
+        audience: &str,
+        types: Types<'_>,
+    ) -> Result<T> {
         if token.len() > limits::TOKEN {
             return Err(Refusal::too_large("token", token.len(), limits::TOKEN));
         }
@@ -260,6 +302,8 @@ impl TokenVerifier {
         if !key.has_signed(input.as_bytes(), &part(signature)?) {
             return Err(invalid("signature does not verify"));
         }
+
+        types.verify(header.typ.as_deref())?;
 
         let payload = part(payload)?;
         let registered: Registered =

@@ -17,7 +17,7 @@ use aws_lc_rs::signature::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use strongroom_jose::{
-    Algorithm, RecipientKey, SKEW, TeeKey, TokenSigner, TokenVerifier, encrypt, thumbprint, verify_passport,
+    Algorithm, RecipientKey, SKEW, TeeKey, TokenSigner, TokenVerifier, Types, encrypt, thumbprint, verify_passport,
 };
 use strongroom_wire::bytes::{from_base64url, to_base64url};
 use strongroom_wire::kbs::{Jwe, TeePubKey};
@@ -240,6 +240,30 @@ fn pair_and_verifier() -> (EcdsaKeyPair, TokenVerifier) {
 
 fn code(result: strongroom_wire::Result<Value>) -> Result<Value, Code> {
     result.map_err(|refusal| refusal.code)
+}
+
+#[test]
+fn token_of_a_kind_that_is_asked_for_accepted_and_of_another_refused() {
+    let (pair, verifier) = pair_and_verifier();
+    let of = |typ: Option<&str>, types: Types<'_>| {
+        let mut header = json!({ "alg": "ES256" });
+        if let Some(typ) = typ {
+            header["typ"] = typ.into();
+        }
+        code(verifier.verify_typed(&signed_by_hand(&pair, &header, &claims()), NOW, "a", types))
+    };
+    let [access, id] = ["at+jwt", "JWT"].map(|name| [name.to_owned()]);
+    for typ in [None, Some("JWT"), Some("anything")] {
+        assert_eq!(of(typ, Types::Any), Ok(claims()), "{typ:?}");
+    }
+    for (typ, types) in
+        [(Some("application/AT+jwt"), &access), (Some("at+jwt"), &access), (None, &id), (Some("jwt"), &id)]
+    {
+        assert_eq!(of(typ, Types::OneOf(types)), Ok(claims()), "{typ:?}");
+    }
+    for (typ, types) in [(None, &access), (Some("JWT"), &access), (Some("at+jwt"), &id), (Some("logout+jwt"), &id)] {
+        assert_eq!(of(typ, Types::OneOf(types)), Err(Code::TokenInvalid), "{typ:?}");
+    }
 }
 
 #[test]

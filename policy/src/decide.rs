@@ -5,7 +5,7 @@
 //! 3. refuse where any policy could not be evaluated, whatever the others say.
 
 use crate::policies::{Policies, shown};
-use crate::question::Question;
+use crate::question::{Asked, Question};
 use cedar_policy::{AuthorizationError, Authorizer, Decision as CedarDecision};
 use serde::{Deserialize, Serialize};
 use strongroom_wire::digest::Sha256;
@@ -119,11 +119,15 @@ impl Policies {
     /// # Errors
     /// `internal`: the question is none.
     pub fn ask(&self, question: &Question) -> Result<Decision> {
-        let (request, entities, asked) = question.request(None)?; // 1
+        self.answer(&question.asked(None)?) // 1
+    }
+
+    pub(crate) fn answer(&self, asked: &Asked) -> Result<Decision> {
+        let Asked { request, entities, places } = asked;
         let authorizer = Authorizer::new();
         let (mut permits, mut forbids, mut failed, mut error) = (Vec::new(), Vec::new(), Vec::new(), None);
-        for set in self.scoped.about(&asked) {
-            let response = authorizer.is_authorized(&request, set, &entities); // 2
+        for set in self.scoped.about(places) {
+            let response = authorizer.is_authorized(request, set, entities); // 2
             // Of a set that permits those that permit, else those that forbid.
             let by = if response.decision() == CedarDecision::Allow { &mut permits } else { &mut forbids };
             by.extend(response.diagnostics().reason().map(ToString::to_string));

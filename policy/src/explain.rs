@@ -5,10 +5,10 @@
 //! and what comes after it is not looked at, as it may make sense only where that part holds.
 
 use crate::policies::{Policies, shown};
-use crate::question::Question;
+use crate::question::{Asked, Question};
 use cedar_policy::{
-    ActionConstraint, Authorizer, Effect as CedarEffect, Entities, EvalResult, Expression, Policy, PolicySet,
-    PrincipalConstraint, Request, ResourceConstraint, eval_expression,
+    ActionConstraint, Authorizer, Effect as CedarEffect, EvalResult, Expression, Policy, PolicySet,
+    PrincipalConstraint, ResourceConstraint, eval_expression,
 };
 use core::str::FromStr as _;
 use serde::Serialize;
@@ -48,20 +48,13 @@ pub struct Explained {
     pub error: Option<String>,
 }
 
-/// The question as Cedar is asked.
-struct Asked {
-    request: Request,
-    entities: Entities,
-}
-
 impl Policies {
     /// What each policy says of a question by itself, in the order of their ids.
     ///
     /// # Errors
     /// `internal`: the question is none.
     pub fn explain(&self, question: &Question) -> Result<Vec<Explained>> {
-        let (request, entities, _) = question.request(None)?;
-        let asked = Asked { request, entities };
+        let asked = question.asked(None)?;
         let mut explained = self.set.policies().map(|policy| asked.explain(policy)).collect::<Result<Vec<_>>>()?;
         explained.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(explained)

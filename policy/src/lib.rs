@@ -1,4 +1,5 @@
-//! Cedar policies over appraised workloads: who may have which key, identity or route.
+//! Cedar policies: over appraised workloads, who may have which key, identity or route of a verifier's; and over callers of an
+//! enclave's API, who may do what with which model ([`CallPolicies`]).
 //!
 //! Appraisal says whether a guest is what its evidence claims, and a trust file whether a model is one that its owner signed.
 //! What such a guest may then have is the owner's to say, in Cedar, against the schema [`SCHEMA`]: [`Policies::parse`] once,
@@ -8,8 +9,9 @@
 //! refused.
 //!
 //! This crate does not verify evidence, signatures or promotions, open a socket or a file, or read a clock: what it is told
-//! of a workload must have been verified by who tells it.
+//! of a workload or a caller must have been verified by who tells it.
 
+mod calls;
 mod decide;
 mod explain;
 mod policies;
@@ -17,6 +19,7 @@ mod question;
 mod scoped;
 mod source;
 
+pub use calls::{CALL_SCHEMA, Call, CallAction, CallPolicies, PRINCIPALS};
 pub use decide::{Allowed, Decision, Verdict};
 pub use explain::{Effect, Explained};
 pub use policies::{Policies, SCHEMA};

@@ -23,7 +23,7 @@ pub(crate) fn schema() -> Result<Arc<Schema>> {
     PARSED.clone().map_err(|e| Refusal::new(Code::Internal, "schema of policies").because(e))
 }
 
-/// Policies that are valid against [`SCHEMA`]. None of them at all is valid too, and permits nothing.
+/// Policies that are valid against [`SCHEMA`], or, within [`crate::CallPolicies`], against theirs. None of them at all is valid too, and permits nothing.
 #[derive(Clone)]
 pub struct Policies {
     pub(crate) set: PolicySet,
@@ -39,6 +39,11 @@ impl Policies {
     /// `policy-invalid`: not Cedar, not valid against the schema, a template, or without an id of its own; what is wrong is
     /// named with its line and column, all of it where the schema is what it offends; `too-large`.
     pub fn parse(cedar: &[u8]) -> Result<Self> {
+        Self::of(cedar, &*schema()?)
+    }
+
+    /// [`Self::parse`] against another schema.
+    pub(crate) fn of(cedar: &[u8], schema: &Schema) -> Result<Self> {
         if cedar.len() > limits::POLICY {
             return Err(Refusal::too_large("policies", cedar.len(), limits::POLICY));
         }
@@ -56,8 +61,7 @@ impl Policies {
         let named = numbered.policies().map(name).collect::<Result<Vec<_>>>()?;
         let set = PolicySet::from_policies(named).map_err(|e| wrong("two policies of one id").because(shown(&e)))?;
         let scoped = Scoped::of(&set)?;
-        let schema = schema()?;
-        let outcome = Validator::new(Schema::clone(&schema)).validate(&set, ValidationMode::Strict);
+        let outcome = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
         let errors: Vec<_> = outcome.validation_errors().map(|error| located(text, &error.into())).collect();
         if !errors.is_empty() {
             return Err(wrong("policies").because(errors.join("; ")));

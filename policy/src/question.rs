@@ -154,6 +154,13 @@ pub struct Promotion {
     pub expires: u64,
 }
 
+/// A question as Cedar is asked.
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    pub(crate) entities: Entities,
+    pub(crate) places: Places,
+}
+
 /// What is asked for, and the folders above it.
 pub(crate) struct Places(pub(crate) Vec<EntityUid>);
 
@@ -167,26 +174,28 @@ struct Kinds {
     route: Kind,
 }
 
-type Kind = core::result::Result<EntityTypeName, String>;
+pub(crate) type Kind = core::result::Result<EntityTypeName, String>;
 
-static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
-    let kind = |name: &str| EntityTypeName::from_str(&format!("Strongroom::{name}")).map_err(|e| shown(&e));
-    Kinds {
-        workload: kind("Workload"),
-        action: kind("Action"),
-        folder: kind("Folder"),
-        key: kind("Key"),
-        identity: kind("Identity"),
-        route: kind("Route"),
-    }
+static KINDS: LazyLock<Kinds> = LazyLock::new(|| Kinds {
+    workload: kind("Workload"),
+    action: kind("Action"),
+    folder: kind("Folder"),
+    key: kind("Key"),
+    identity: kind("Identity"),
+    route: kind("Route"),
 });
+
+/// A kind of entities of either schema.
+pub(crate) fn kind(name: &str) -> Kind {
+    EntityTypeName::from_str(&format!("Strongroom::{name}")).map_err(|e| shown(&e))
+}
 
 impl Question {
     /// It as Cedar is asked, and what is asked for.
     ///
     /// With a `schema` it is validated against that; the words are made here, of types that know no others, so that a decision
     /// can do without.
-    pub(crate) fn request(&self, schema: Option<&Schema>) -> Result<(Request, Entities, Places)> {
+    pub(crate) fn asked(&self, schema: Option<&Schema>) -> Result<Asked> {
         let (kind, id, action) = match &self.action {
             Action::ReleaseKey { key, .. } => (&KINDS.key, &key.id, "ReleaseKey"),
             Action::IssueIdentity { id } => (&KINDS.identity, id, "IssueIdentity"),
@@ -202,16 +211,16 @@ impl Question {
         let (principal, resource, action) =
             (uid(&KINDS.workload, &self.workload.id)?, uid(kind, id)?, uid(&KINDS.action, action)?);
         let mut entities = folders(id)?;
-        let mut asked: Vec<_> = entities.iter().map(Entity::uid).collect();
-        let folder = asked.last().cloned();
-        asked.push(resource.clone());
+        let mut places: Vec<_> = entities.iter().map(Entity::uid).collect();
+        let folder = places.last().cloned();
+        places.push(resource.clone());
         entities.push(entity(principal.clone(), self.workload.attributes()?, HashSet::new())?);
         entities.push(entity(resource.clone(), attributes, folder.into_iter().collect())?);
         let wrong = |e: &dyn core::error::Error| Refusal::new(Code::Internal, "question to policies").because(shown(e));
         let entities = Entities::from_entities(entities, schema).map_err(|e| wrong(&e))?;
         let context = Context::from_pairs(context).map_err(|e| wrong(&e))?;
         let request = Request::new(principal, action, resource, context, schema).map_err(|e| wrong(&e))?;
-        Ok((request, entities, Places(asked)))
+        Ok(Asked { request, entities, places: Places(places) })
     }
 }
 
@@ -277,7 +286,7 @@ impl Model {
 }
 
 /// The folders above `path`, the outermost first: those that end before one of its slashes.
-fn folders(path: &str) -> Result<Vec<Entity>> {
+pub(crate) fn folders(path: &str) -> Result<Vec<Entity>> {
     let mut folders: Vec<Entity> = Vec::new();
     for (at, _) in path.match_indices('/') {
         let above = path.get(..at).unwrap_or_default();
@@ -287,7 +296,7 @@ fn folders(path: &str) -> Result<Vec<Entity>> {
     Ok(folders)
 }
 
-fn entity(
+pub(crate) fn entity(
     uid: EntityUid,
     attributes: HashMap<String, RestrictedExpression>,
     parents: HashSet<EntityUid>,
@@ -297,16 +306,16 @@ fn entity(
 }
 
 /// `Strongroom::<kind>::"<id>"`.
-fn uid(kind: &Kind, id: &str) -> Result<EntityUid> {
+pub(crate) fn uid(kind: &Kind, id: &str) -> Result<EntityUid> {
     let kind = kind.as_ref().map_err(|e| Refusal::new(Code::Internal, "type of an entity").because(e))?;
     Ok(EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id)))
 }
 
-fn pair(name: &str, value: RestrictedExpression) -> (String, RestrictedExpression) {
+pub(crate) fn pair(name: &str, value: RestrictedExpression) -> (String, RestrictedExpression) {
     (name.to_owned(), value)
 }
 
-fn text(text: &str) -> RestrictedExpression {
+pub(crate) fn text(text: &str) -> RestrictedExpression {
     RestrictedExpression::new_string(text.to_owned())
 }
 
@@ -320,7 +329,7 @@ fn record(pairs: impl IntoIterator<Item = (String, RestrictedExpression)>) -> Re
 }
 
 /// A time as Cedar's `datetime`, which reads years of four digits.
-fn time(seconds: u64) -> Result<RestrictedExpression> {
+pub(crate) fn time(seconds: u64) -> Result<RestrictedExpression> {
     if seconds >= limits::TIME {
         return Err(Refusal::new(Code::Internal, "time").got(seconds).want("before the year 10000"));
     }

@@ -51,6 +51,7 @@ fn place(policy: &Policy) -> Option<EntityUid> {
 mod tests {
     use crate::decide::tests::{policies, question};
     use crate::policies::schema;
+    use crate::question::Asked;
     use crate::{Action, Question, Tdx, Workload};
     use cedar_policy::{Authorizer, Decision};
 
@@ -98,7 +99,7 @@ mod tests {
             let text = format!(r#"@id("p") permit ({}); @id("f") forbid ({});"#, SCOPES[first], SCOPES[second]);
             let policies = policies(&text);
             for question in questions() {
-                let (request, entities, _) = question.request(Some(&schema)).unwrap();
+                let Asked { request, entities, .. } = question.asked(Some(&schema)).unwrap();
                 let whole = Authorizer::new().is_authorized(&request, &policies.set, &entities);
                 let mut by: Vec<_> = whole.diagnostics().reason().map(ToString::to_string).collect();
                 by.sort();

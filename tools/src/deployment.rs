@@ -5,6 +5,7 @@ use clap::Subcommand;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use strongroom_policy::CallPolicies;
 use strongroom_wire::bytes::to_base64url;
 use strongroom_wire::deployment::{Deployment, Principal, Settings};
 use strongroom_wire::digest::Sha256;
@@ -62,6 +63,9 @@ pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
             let settings: Settings =
                 document::parse_toml(&text, "settings", limits::DEPLOYMENT, Code::ConfigurationInvalid)?;
             strongroom_artifact::verify_signers(&settings.trust)?;
+            if let Some(policies) = &settings.access.policies {
+                CallPolicies::parse(policies.as_bytes()).map_err(|refusal| refusal.within("[access]"))?;
+            }
             // Read back as a guest reads it, so that no document is written that no guest would take.
             let deployment = Deployment::parse(&Deployment::render(&settings)?)?;
             files::write(&out, deployment.raw())?;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use strongroom_appraisal::{POLICY_SCHEMA, Policy, ReleasePolicy};
-use strongroom_policy::SCHEMA;
+use strongroom_policy::{CALL_SCHEMA, SCHEMA};
 use strongroom_transport::http as body;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::dsse::Envelope;
@@ -75,13 +75,16 @@ pub(crate) enum Command {
     /// Manage the Cedar policies by which a verifier decides which accepted workload may have which key.
     #[command(subcommand)]
     Authorization(authorization::Command),
-    /// Print the JSON schema of appraisal policies (draft 2020-12), for editors and other tools; with --cedar, what Cedar policies
-    /// may ask about.
+    /// Print the JSON schema of appraisal policies (draft 2020-12), for editors and other tools; with --cedar or --calls, what Cedar
+    /// policies may ask about.
     #[command(after_help = "Example:\n  strongroom policy schema --cedar > strongroom.cedarschema")]
     Schema {
-        /// Print the schema of Cedar policies.
+        /// Print the schema of a verifier's Cedar policies, over workloads and keys.
         #[arg(long)]
         cedar: bool,
+        /// Print the schema of a deployment document's Cedar policies, over callers and models.
+        #[arg(long, conflicts_with = "cedar")]
+        calls: bool,
     },
     /// Read a policy and say what it fixes or, of Cedar policies, what each does; what is wrong is named with its line. Asks nobody.
     #[command(after_help = "Example:\n  strongroom policy check authorization.cedar")]
@@ -144,9 +147,11 @@ struct Checked {
 pub(crate) fn run(command: Command, json: bool) -> Result<ExitCode> {
     match command {
         Command::Authorization(command) => return authorization::run(command, json),
-        Command::Schema { cedar: false } => output::line(POLICY_SCHEMA.trim_end())?,
-        Command::Schema { cedar: true } if json => output::json(&serde_json::json!({ "cedar": SCHEMA }))?,
-        Command::Schema { cedar: true } => output::line(SCHEMA)?,
+        Command::Schema { cedar: false, calls: false } => output::line(POLICY_SCHEMA.trim_end())?,
+        Command::Schema { calls, .. } => {
+            let schema = if calls { CALL_SCHEMA } else { SCHEMA };
+            if json { output::json(&serde_json::json!({ "cedar": schema }))? } else { output::line(schema)? }
+        }
         Command::Test { file, cases } => return cases::test(cedar_file(&file)?, &cases, json),
         Command::Explain { file, question } => cedar::explain(cedar_file(&file)?, &question, json)?,
         Command::Check { file } if cedar::is_cedar(&file) => cedar::check(&file, json)?,

@@ -18,6 +18,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{CertificateError, Error, RootCertStore, ServerConfig};
 use std::sync::Arc;
+use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, limits};
 
 /// What a peer showed, leaf first; an extension of every request on its connection. It has the key of the first one. Nobody has
@@ -28,6 +29,17 @@ pub struct PeerCertificates(Arc<[CertificateDer<'static>]>);
 impl PeerCertificates {
     pub(crate) fn of(shown: &[CertificateDer<'static>]) -> Self {
         Self(shown.into())
+    }
+
+    /// The certificates in DER, the peer's own first.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.0
+    }
+
+    /// SHA-256 of the peer's own certificate: what a token that is bound to it says in `cnf` (RFC 8705 §3.1). `None` where it showed
+    /// none.
+    pub fn thumbprint(&self) -> Option<Sha256> {
+        self.0.first().map(|own| Sha256::of(own))
     }
 }
 

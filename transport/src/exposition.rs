@@ -36,9 +36,14 @@ impl<K> Default for Counts<K> {
 impl<K: Ord + Copy> Counts<K> {
     /// Once more.
     pub fn count(&self, key: K) {
+        self.add(key, 1);
+    }
+
+    /// So many times more.
+    pub fn add(&self, key: K, times: u64) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(key).or_default();
-        *count = count.saturating_add(1);
+        *count = count.saturating_add(times);
     }
 
     /// All that happened.

@@ -396,8 +396,10 @@ codes! {
     SvidUntrusted = "svid-untrusted", Refused, "fetch the verifier's bundle again; a certificate lives for an hour at most";
 
     // ── Serving ────────────────────────────────────────────────────────────────────────────────────────────────────
-    /// No bearer key, or an unknown one.
-    Unauthenticated = "unauthenticated", Refused, "send `Authorization: Bearer …` with a key whose hash the deployment document lists";
+    /// Nothing that the caller shows names one whom the deployment document knows, or it names two.
+    Unauthenticated = "unauthenticated", Refused, "send `Authorization: Bearer …` with a key or a token, or show a client certificate, of those that the deployment document knows";
+    /// A caller used as much as the deployment document allows it.
+    LimitExceeded = "limit-exceeded", Refused, "try again after the time in Retry-After, or raise the identity's limits in the deployment document";
     /// A queue is full.
     Busy = "busy", Refused, "try again after the time in Retry-After";
     /// The request is not one that the API takes.

@@ -1,6 +1,10 @@
 //! The deployment document: Confidential Containers' initdata, in which `strongroom.toml` holds everything that trust
 //! hangs on. The hardware names its digest (SNP: HOST_DATA), over the raw bytes as delivered. It holds no secrets.
 
+mod access;
+
+pub use access::{Access, IdentityKind, IdentityLimits, Issuer, Limits, TokenAlgorithm, TrustedDomain};
+
 use crate::digest::Sha256;
 use crate::trust::TrustFile;
 use crate::{Code, Refusal, Result, Root, document, limits};
@@ -56,9 +60,12 @@ pub struct Settings {
     pub models: Vec<Model>,
     /// Who may sign them.
     pub trust: TrustFile,
-    /// Who may call the inference API.
+    /// Who may call the inference API with a bearer key.
     #[serde(rename = "principal", default, skip_serializing_if = "Vec::is_empty")]
     pub principals: Vec<Principal>,
+    /// Who else may call it, what each may do, and how much.
+    #[serde(default, skip_serializing_if = "Access::is_empty")]
+    pub access: Access,
 }
 
 /// Where a guest gets its evidence.
@@ -227,6 +234,7 @@ impl Settings {
                 return Err(Refusal::malformed("model name", "empty, too long or given twice").got(&model.name));
             }
         }
+        self.access.verify_shape(self.root.realm())?;
         self.trust.verify_shape()
     }
 }
@@ -234,6 +242,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spiffe::TrustDomain;
     use crate::trust::{Rule, Signer};
     use proptest::prelude::*;
 
@@ -255,6 +264,12 @@ mod tests {
             models: vec![Model { name: "m".into(), reference: format!("r/models/m@{}", Sha256([3; 32]).oci()) }],
             trust: TrustFile::new(vec![rule]),
             principals: vec![Principal { name: "app".into(), key_sha256: Sha256([4; 32]) }],
+            access: Access {
+                policies: Some("// none".into()),
+                trust_domains: vec![TrustedDomain { name: TrustDomain::parse("a.test").unwrap(), bundle: "{}".into() }],
+                limits: Limits { concurrent: Some(4), ..Limits::default() },
+                ..Access::default()
+            },
         }
     }
 
@@ -303,6 +318,7 @@ mod tests {
         assert!(parsed(moved).is_ok());
         assert_eq!(code(|s| s.trust.rules[0].repository = "r/other/*".into()), Code::RepositoryUntrusted);
         assert_eq!(code(|s| s.trust.rules[0].threshold = 0), Code::ConfigurationInvalid);
+        assert_eq!(code(|s| s.access.policies = None), Code::ConfigurationInvalid);
     }
 
     #[test]
@@ -321,7 +337,10 @@ mod tests {
 
     #[test]
     fn vendor_root_with_the_hardware_s_own_attester_accepted() {
-        assert!(parsed(|s| (s.root, s.attester) = (Root::Amd, Attester::ConfigfsTsm)).is_ok());
+        let vendor = |s: &mut Settings| {
+            (s.root, s.attester, s.access) = (Root::Amd, Attester::ConfigfsTsm, Access::default());
+        };
+        assert!(parsed(vendor).is_ok());
     }
 
     #[test]

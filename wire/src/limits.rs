@@ -202,6 +202,21 @@ pub const STOPS: usize = 4;
 pub const STOP: usize = 256;
 /// Steps that a chat template may take. Templates of models take some dozens for a message.
 pub const TEMPLATE_STEPS: u64 = 1_000_000;
+/// Issuers of tokens that one deployment knows: a token is looked for among all of them.
+pub const ISSUERS: usize = 8;
+/// Trust domains whose workloads may call one deployment: a certificate is held against the authorities of each.
+pub const TRUST_DOMAINS: usize = 8;
+/// Identities of one deployment with limits of their own.
+pub const IDENTITY_LIMITS: usize = 4096;
+/// Identities whose use is counted at one time, of a deployment that has limits: each takes some hundred bytes. One that used nothing for
+/// a minute is forgotten, and one more than these at a time is `busy`.
+pub const IDENTITIES: usize = 65_536;
+/// Groups of one token: Entra ID names 200 at most, and policies are asked about all of them.
+pub const TOKEN_GROUPS: usize = 256;
+/// Claims of one token that policies may ask about.
+pub const TOKEN_CLAIMS: usize = 16;
+/// Bytes of one group or claim of a token.
+pub const TOKEN_TEXT: usize = 1024;
 /// Seconds since 1970 of the year 10000, the first that RFC 3339 has no text for.
 pub const TIME: u64 = 253_402_300_800;
 /// Cedar policies of one set: decisions are linear in them, and a thousand take 640 µs.
@@ -346,6 +361,13 @@ mod tests {
             (API_MESSAGES, 4096),
             (STOPS, 4),
             (STOP, 256),
+            (ISSUERS, 8),
+            (TRUST_DOMAINS, 8),
+            (IDENTITY_LIMITS, 4096),
+            (IDENTITIES, 65_536),
+            (TOKEN_GROUPS, 256),
+            (TOKEN_CLAIMS, 16),
+            (TOKEN_TEXT, 1024),
             (CEDAR_POLICIES, 1_000),
             (POLICY_ID, 128),
             (POLICY_COMMENT, 500),

@@ -1,4 +1,10 @@
-//! Unix time as RFC 3339 text, in UTC and whole seconds.
+//! Unix time as RFC 3339 text, in UTC and whole seconds, and what lasts for some of it.
+
+/// Whether `now` is among the `window` seconds from `since` on. Where the clock was set back behind `since` it is not:
+/// what lasts a minute must not last until the clock is there again.
+pub fn is_within(window: u64, since: u64, now: u64) -> bool {
+    now.checked_sub(since).is_some_and(|age| age < window)
+}
 
 /// `YYYY-MM-DDThh:mm:ssZ` of `seconds` since 1970, by the proleptic Gregorian calendar.
 pub fn rfc3339(seconds: u64) -> String {
@@ -80,6 +86,12 @@ mod tests {
         ] {
             assert_eq!(parse_rfc3339(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn window_ends_after_its_seconds_and_where_the_clock_steps_back() {
+        assert!(is_within(60, 100, 100) && is_within(60, 100, 159));
+        assert!(!is_within(60, 100, 160) && !is_within(60, 100, 99) && !is_within(60, u64::MAX, 0));
     }
 
     proptest::proptest! {

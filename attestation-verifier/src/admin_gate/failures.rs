@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use strongroom_appraisal::UnixTime;
+use strongroom_wire::time::is_within;
 use strongroom_wire::{Code, Refusal, Result};
-
-use crate::clock::is_within;
 
 /// Failures of one peer within [`WINDOW`] after which its further ones are `busy`.
 pub(super) const MOST: u32 = 10;

@@ -21,13 +21,14 @@
 
 use super::unavailable;
 use crate::budget::{Budget, PeerBudgets, Rate};
-use crate::clock::{Clock, is_within};
+use crate::clock::Clock;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strongroom_appraisal::UnixTime;
 use strongroom_endorsements::{Kind, Platform, Product};
 use strongroom_wire::snp::Report;
+use strongroom_wire::time::is_within;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// Questions of all peers.

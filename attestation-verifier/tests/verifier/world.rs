@@ -454,6 +454,7 @@ impl World {
             models: references.iter().enumerate().map(model).collect(),
             trust,
             principals: vec![],
+            access: Default::default(),
         }
     }
 

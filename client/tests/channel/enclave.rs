@@ -167,6 +167,7 @@ fn settings(root: Root) -> Settings {
         }],
         trust: TrustFile::new(vec![rule]),
         principals: vec![],
+        access: Default::default(),
     }
 }
 

@@ -1,12 +1,12 @@
 //! `POST /v1/embeddings`: from a body to a call, from a call to the answer.
 
-use super::Authorized;
 use super::request::{EmbeddingsRequest, EncodingFormat, read};
-use crate::inference::{Embeddings, Input, Models};
+use super::{Caller, Serving};
+use crate::inference::{Embeddings, Input};
 use axum::body::Body;
 use axum::response::Json;
 use serde::Serialize;
-use std::time::Instant;
+use strongroom_policy::CallAction;
 use strongroom_wire::{Code, Refusal, Result, bytes as text};
 
 /// What is asked, all limits kept.
@@ -67,20 +67,18 @@ impl Call {
     /// Has the model answer it, for `caller`.
     ///
     /// # Errors
-    /// `model-unknown`; `request-invalid` a model of another kind, or other dimensions than the model's; else as
+    /// `request-invalid` a model of another kind, or other dimensions than the model's; else as [`Serving::authorize`] and
     /// [`crate::inference::Embedder::embed`].
-    pub(super) async fn answer(self, caller: &Authorized, models: &Models) -> Result<Json<EmbeddingsAnswer>> {
-        let model = models.get(caller, &self.model)?.embedder()?;
+    pub(super) async fn answer(self, caller: &Caller, serving: &Serving) -> Result<Json<EmbeddingsAnswer>> {
+        let call = serving.authorize(caller, CallAction::Embed, &self.model)?;
+        let model = serving.models.get(&call)?.embedder()?;
         if self.dimensions.is_some_and(|wanted| wanted != model.dimensions()) {
             // A shortened vector is not what the signed model computes.
             return Err(Refusal::new(Code::RequestInvalid, "dimensions")
                 .got(self.dimensions.unwrap_or_default())
                 .want(model.dimensions()));
         }
-        let (started, inputs) = (Instant::now(), self.inputs.len());
-        let Embeddings { vectors, tokens } = model.embed(caller, self.inputs).await?;
-        let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::debug!(principal = caller.principal(), model = self.model, inputs, tokens, milliseconds, "embeddings");
+        let Embeddings { vectors, tokens } = model.embed(&call, self.inputs).await?;
         let row = |(index, vector): (usize, Vec<f32>)| Row {
             object: "embedding",
             index,

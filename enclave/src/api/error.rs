@@ -1,5 +1,6 @@
 //! Refusals as callers see them: in the error document of the API that they called, with the stable code.
 
+use super::access::Refused;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use serde_json::{Value, json};
@@ -32,10 +33,15 @@ fn told(code: Code) -> (StatusCode, &'static str, bool) {
         Code::RequestInvalid | Code::Malformed => (StatusCode::BAD_REQUEST, invalid, true),
         Code::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, invalid, true),
         Code::Unauthenticated => (StatusCode::UNAUTHORIZED, "authentication_error", true),
+        // Which policy it was is the operator's to know.
+        Code::PolicyDenied | Code::PolicyFailed | Code::AuthorizationEmpty => {
+            (StatusCode::FORBIDDEN, "permission_error", false)
+        }
         Code::ModelUnknown | Code::RouteUnknown => (StatusCode::NOT_FOUND, invalid, true),
         Code::Timeout => (StatusCode::REQUEST_TIMEOUT, invalid, false),
-        Code::Busy => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", true),
+        Code::Busy | Code::LimitExceeded => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", true),
         Code::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "server_error", true),
+        Code::ClockBehind => (StatusCode::SERVICE_UNAVAILABLE, "server_error", false),
         // Whatever else was refused is the enclave's own trouble, and its operator's to read about.
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "server_error", false),
     }
@@ -82,10 +88,11 @@ fn respond(refusal: Refusal, shape: impl FnOnce(Code, &str, String) -> Value) ->
     let mut response = (status, Json(shape(code, kind, message))).into_response();
     let (name, value) = match code {
         Code::Unauthenticated => (header::WWW_AUTHENTICATE, "Bearer"),
-        Code::Busy | Code::NotReady => (header::RETRY_AFTER, "1"),
+        Code::Busy | Code::LimitExceeded | Code::NotReady => (header::RETRY_AFTER, "1"),
         _ => (header::CACHE_CONTROL, "no-store"),
     };
     response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response.extensions_mut().insert(Refused(refusal));
     response
 }
 

@@ -4,14 +4,14 @@ mod answer;
 mod body;
 mod stream;
 
-use super::Authorized;
 use super::request::read;
-use crate::inference::{Answering, Ask, Event, Models};
+use super::{Caller, Serving};
+use crate::inference::{Answering, Ask, Event};
 use answer::{Head, Usage, Whole};
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Json, Response};
 use body::Request;
-use std::time::Instant;
+use strongroom_policy::CallAction;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// Which of the two is asked for.
@@ -41,29 +41,6 @@ pub(super) struct Begun {
     first: Event,
     rest: Answering,
     choices: usize,
-    said: Said,
-}
-
-/// What is logged of an answer.
-#[derive(Debug)]
-struct Said {
-    principal: String,
-    since: Instant,
-}
-
-impl Said {
-    fn log(&self, head: &Head, usage: &Usage) {
-        let milliseconds = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let Usage { prompt_tokens, completion_tokens, .. } = *usage;
-        tracing::debug!(
-            principal = self.principal,
-            model = head.model,
-            prompt_tokens,
-            completion_tokens,
-            milliseconds,
-            "generated"
-        );
-    }
 }
 
 impl Call {
@@ -85,16 +62,16 @@ impl Call {
     /// Has the model begin to answer it, for `caller`. What is refused before the first token has a status of its own.
     ///
     /// # Errors
-    /// `model-unknown`; `request-invalid` a model of another kind; else as [`crate::inference::Generator::generate`] and
+    /// `request-invalid` a model of another kind; else as [`Serving::authorize`], [`crate::inference::Generator::generate`] and
     /// [`Answering::next`].
-    pub(super) async fn begin(self, caller: &Authorized, models: &Models) -> Result<Begun> {
-        let said = Said { principal: caller.principal().to_owned(), since: Instant::now() };
-        let model = models.get(caller, &self.model)?;
+    pub(super) async fn begin(self, caller: &Caller, serving: &Serving) -> Result<Begun> {
+        let call = serving.authorize(caller, CallAction::Generate, &self.model)?;
+        let model = serving.models.get(&call)?;
         let choices = self.ask.choices;
-        let mut rest = model.generator()?.generate(caller, self.ask).await?;
+        let mut rest = model.generator()?.generate(&call, self.ask).await?;
         let head = Head::new(self.route, self.model, model.manifest())?;
         let first = rest.next().await.ok_or_else(|| Refusal::new(Code::Internal, "answer of no event"))??;
-        Ok(Begun { head, streamed: self.streamed, first, rest, choices, said })
+        Ok(Begun { head, streamed: self.streamed, first, rest, choices })
     }
 }
 
@@ -117,7 +94,6 @@ impl Begun {
             whole.add(event?);
         }
         let usage = Usage::new(self.rest.prompt_tokens(), whole.tokens());
-        self.said.log(&self.head, &usage);
         Ok(Json(whole.document(&self.head, &usage)).into_response())
     }
 }

@@ -10,58 +10,51 @@ mod request;
 mod response;
 mod target;
 
-use super::App;
 use super::error::InferenceAnswer as Answer;
+use super::{App, Caller};
 use crate::inference::Model;
 use crate::inference::tensor::Port;
-use axum::Router;
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Json, Response};
-use axum::routing::get;
 use request::Call;
 use response::HEADER_LENGTH;
 use serde_json::{Value, json};
-use std::time::Instant;
+use strongroom_policy::CallAction;
 use strongroom_transport::read_body;
 use strongroom_wire::{Code, Refusal, Result, limits};
 use target::{Action, Target};
 use zeroize::Zeroize as _;
 
-/// The routes under `/v2`. Names of models have slashes as they please, so that one route has all that is asked of them.
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/v2", get(server))
-        .route("/v2/health/live", get(async || Json(json!({"live": true}))))
-        .route("/v2/health/ready", get(ready))
-        .route("/v2/models/{*target}", get(described).post(infer))
-}
-
 type Answered = core::result::Result<Response, Answer>;
 
-async fn server(State(app): State<App>, headers: HeaderMap) -> Answered {
-    app.serving()?.principals.authenticate(&headers)?;
+pub(super) async fn server() -> Answered {
     let version = env!("CARGO_PKG_VERSION");
     Ok(Json(json!({"name": "strongroom", "version": version, "extensions": ["binary_tensor_data"]})).into_response())
 }
 
-async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
+pub(super) async fn live() -> Json<Value> {
+    Json(json!({"live": true}))
+}
+
+pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
     let (status, is_ready) =
         if app.is_ready() { (StatusCode::OK, true) } else { (StatusCode::SERVICE_UNAVAILABLE, false) };
     (status, Json(json!({"ready": is_ready})))
 }
 
-async fn described(
+pub(super) async fn described(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     path: core::result::Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
 ) -> Answered {
     let serving = app.serving()?;
-    let caller = serving.principals.authenticate(&headers)?;
     let target = target(path)?;
-    let model = serving.models.get(&caller, &target.name)?;
+    let call = serving.authorize(&caller, CallAction::ListModels, &target.name)?;
+    let model = serving.models.get(&call)?;
     let version = of_version(model, &target)?;
     match target.action {
         Action::Metadata => {
@@ -85,30 +78,28 @@ fn port(port: &Port) -> Value {
     json!({"name": port.name, "datatype": port.datatype, "shape": port.shape})
 }
 
-async fn infer(
+pub(super) async fn infer(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     path: core::result::Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Answered {
     let serving = app.serving()?;
     let (head, body) = request.into_parts();
-    // The body of somebody unknown is not read.
-    let caller = serving.principals.authenticate(&head.headers)?;
     let target = target(path)?;
     if target.action != Action::Infer {
         return Ok(not_allowed(target.action));
     }
-    let model = serving.models.get(&caller, &target.name)?;
+    // The body of somebody who may not is not read.
+    let authorized = serving.authorize(&caller, CallAction::Infer, &target.name)?;
+    let model = serving.models.get(&authorized)?;
     let version = of_version(model, &target)?;
     let tensors = model.tensors()?;
     // Until the answer: what was read is waited for in other forms.
     let _room = app.room.reserve(&body)?;
     let mut call = read(body, &head.headers).await?;
     let selected = response::select(&call, tensors.outputs().iter().map(|port| port.name.as_str()))?;
-    let started = Instant::now();
-    let outputs = tensors.infer(&caller, core::mem::take(&mut call.inputs)).await?;
-    let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    tracing::debug!(principal = caller.principal(), model = target.name, milliseconds, "inference");
+    let outputs = tensors.infer(&authorized, core::mem::take(&mut call.inputs)).await?;
     Ok(response::write((&target.name, &version), call.id.as_deref(), &outputs, &selected)?)
 }
 

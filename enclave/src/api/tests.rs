@@ -1,22 +1,28 @@
+mod leaks;
+
 use super::*;
 use crate::attester::tests::Unsigned;
 use crate::evidence::Bound;
 use crate::inference::Model;
-use crate::inference::tests::{panicking, tiny};
+use crate::inference::tests::{counting, panicking, tiny};
 use crate::stage::Progress;
 use axum::body::Bytes;
-use axum::http::Method;
+use axum::http::{HeaderMap, Method};
 use strongroom_transport::read_body;
 use strongroom_wire::bytes;
-use strongroom_wire::evidence::{EvidenceAnswer, Workload};
+use strongroom_wire::evidence::{self, EvidenceAnswer, Workload};
 use tower::ServiceExt as _;
 
 pub(crate) const KEY: (&str, &str) = ("authorization", "Bearer key-of-app");
 
-/// An authenticated caller.
+/// Somebody who may have texts embedded.
 pub(crate) fn caller() -> Authorized {
-    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, KEY.1.parse().unwrap())]);
-    authorized::tests::principals().authenticate(&headers).unwrap()
+    caller_of(CallAction::Embed, "tiny/1")
+}
+
+/// Somebody who may have that done by the model of that name.
+pub(crate) fn caller_of(action: CallAction, model: &str) -> Authorized {
+    access::tests::authorized(action, model)
 }
 
 /// An application that serves `models`.
@@ -26,6 +32,11 @@ pub(crate) fn app(models: impl IntoIterator<Item = Model>) -> App {
 
 /// The same, for as long as `tenure` lasts.
 pub(crate) fn app_until(models: impl IntoIterator<Item = Model>, tenure: Tenure) -> App {
+    app_of(models, tenure, access::tests::access(|_| ()))
+}
+
+/// The same, for those whom `access` lets in.
+pub(crate) fn app_of(models: impl IntoIterator<Item = Model>, tenure: Tenure, access: Access) -> App {
     let (mut progress, stage) = Progress::start();
     let app = App::new(stage);
     let mut served = Models::default();
@@ -35,8 +46,7 @@ pub(crate) fn app_until(models: impl IntoIterator<Item = Model>, tenure: Tenure)
     let workload = Workload { deployment: bytes::to_base64(b"document"), models: Vec::new() };
     let bound = Bound { channel_key: b"key".to_vec(), workload };
     let desk = Desk::open(Arc::new(Unsigned::default()), bound, crate::staple::Staple::of_host()).unwrap();
-    let principals = authorized::tests::principals();
-    app.serve(Serving { principals, models: served, desk, tenure }).unwrap();
+    app.serve(Serving { access, models: served, desk, tenure }).unwrap();
     progress.enter(Stage::Serving);
     app
 }
@@ -162,6 +172,32 @@ async fn unknown_caller_refused_before_the_body_is_looked_at() {
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     let (status, body) = embed(&router, &[KEY], "no json").await;
     assert_eq!((status, &body["error"]["code"]), (StatusCode::BAD_REQUEST, &json!("request-invalid")));
+}
+
+/// Where a route of the table is asked for.
+fn path_of(route: &routes::Route) -> String {
+    let target = if route.method == Method::POST { "tiny/1/infer" } else { "tiny/1" };
+    route.path.replace("{*name}", "tiny/1").replace("{*target}", target)
+}
+
+#[tokio::test]
+async fn every_route_of_the_table_is_a_caller_s_unless_it_is_one_of_these() {
+    let router = app([counting()]).router();
+    let mut open = Vec::new();
+    for route in routes::table() {
+        let path = path_of(&route);
+        let nobody = send(&router, route.method.clone(), &path, &[], "").await.0;
+        let caller = send(&router, route.method.clone(), &path, &[KEY], "").await.0;
+        assert_ne!(caller, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        if route.of == routes::For::Callers {
+            assert_eq!(nobody, StatusCode::UNAUTHORIZED, "{path}");
+            assert_ne!(caller, StatusCode::UNAUTHORIZED, "{path}");
+        } else {
+            open.push(route.path);
+        }
+    }
+    let probes = ["/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"];
+    assert_eq!(open, [&[evidence::PATH, "/openapi.json"][..], &probes].concat());
 }
 
 #[tokio::test]

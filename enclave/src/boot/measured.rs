@@ -111,6 +111,7 @@ pub(crate) mod tests {
             models: vec![Model { name: "m".into(), reference: format!("localhost:1/m@{}", Sha256([4; 32]).oci()) }],
             trust: TrustFile::new(vec![Rule::new("localhost:1/*", vec![Signer::with_key("s", "")])]),
             principals: Vec::new(),
+            access: Default::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::pulled::Named;
 use super::{Attested, Measured};
-use crate::api::{Principals, Serving};
+use crate::api::{Access, Serving};
 use crate::clock;
 use crate::config::Config;
 use crate::evidence::{Bound, Desk};
@@ -57,7 +57,7 @@ impl Opened {
     ///
     /// # Errors
     /// As [`Runtime::load`] and [`Model::load`].
-    pub async fn load(self, config: &Config, channel_key: &[u8]) -> Result<Serving> {
+    pub async fn load(self, config: &Config, channel_key: &[u8], access: Access) -> Result<Serving> {
         let Self { measured, models, keyed } = self;
         let settings = measured.deployment().settings();
         let served = |model: &OpenedModel| WorkloadModel {
@@ -80,7 +80,7 @@ impl Opened {
         let bound = Bound { channel_key: channel_key.to_vec(), workload };
         let tenure = tenure(&measured, keyed, &bound, config.advertise);
         let desk = Desk::open(measured.attester(), bound, staple)?;
-        Ok(Serving { principals: Principals::new(&settings.principals), models, desk, tenure })
+        Ok(Serving { access, models, desk, tenure })
     }
 }
 

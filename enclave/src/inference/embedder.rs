@@ -12,6 +12,7 @@ use crate::api::Authorized;
 use crate::memory::ModelFiles;
 use ort::session::Session;
 use std::sync::Arc;
+use strongroom_policy::CallAction;
 use strongroom_wire::{Code, Refusal, Result, limits};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -70,13 +71,14 @@ impl Embedder {
         self.dimensions
     }
 
-    /// Embeds `inputs` for `caller`.
+    /// Embeds `inputs` for a caller who is authorised to that.
     ///
     /// # Errors
     /// `busy` too much waits already; `too-large` an input over [`limits::API_INPUT`], inputs over [`limits::API_BODY`]
     /// together, or too many tokens for one request; `request-invalid` a token that the model does not have;
     /// `runtime-failed`.
-    pub async fn embed(&self, _caller: &Authorized, inputs: Vec<Input>) -> Result<Embeddings> {
+    pub async fn embed(&self, call: &Authorized, inputs: Vec<Input>) -> Result<Embeddings> {
+        call.verify_for(CallAction::Embed)?;
         if inputs.is_empty() {
             return Err(Refusal::new(Code::RequestInvalid, "input").got("none").want("at least one"));
         }
@@ -97,6 +99,7 @@ impl Embedder {
         let encoded = encoding.await.map_err(|_| Refusal::new(Code::Internal, "tokenizer thread"))?;
         let (sequences, tokens, reply, job) = encoded?;
         let permits = [job, reserve(&self.tokens, tokens)?];
+        call.spend(tokens, 0);
         let gone = || Refusal::new(Code::RuntimeFailed, "inference thread is gone");
         self.worker.send(Job { sequences, reply, permits }).map_err(|_| gone())?;
         let vectors = vectors.await.map_err(|_| gone())??;

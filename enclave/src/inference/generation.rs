@@ -30,6 +30,7 @@ use engine::{Call, Of};
 use ort::session::Session;
 use std::sync::Arc;
 use std::time::Instant;
+use strongroom_policy::CallAction;
 use strongroom_wire::{Code, Refusal, Result, limits};
 use template::Template;
 use tokio::sync::{Semaphore, mpsc};
@@ -76,8 +77,12 @@ pub struct Ask {
 /// The answers to one request, as they come. Dropped, they are not gone on with.
 #[derive(Debug)]
 pub struct Answering {
+    /// Whose it is, as long as it goes on.
+    call: Authorized,
     prompt_tokens: usize,
     open: usize,
+    /// Pieces of each answer that were given, of a token at least each.
+    given: Vec<usize>,
     events: mpsc::UnboundedReceiver<Result<Event>>,
 }
 
@@ -104,10 +109,23 @@ impl Answering {
         self.events.poll_recv(context).map(|event| {
             // A channel that ends before the answers do is of a thread that has ended.
             let event = event.unwrap_or_else(|| Err(gone()));
-            match event {
-                Ok(Event::End { .. }) => self.open = self.open.saturating_sub(1),
-                Err(_) => self.open = 0,
-                Ok(Event::Text { .. }) => {}
+            match &event {
+                Ok(Event::End { choice, tokens, .. }) => {
+                    self.open = self.open.saturating_sub(1);
+                    let given = self.given.get(*choice).copied().unwrap_or_default();
+                    self.call.spend(0, tokens.saturating_sub(given));
+                }
+                Err(refusal) => {
+                    self.open = 0;
+                    self.call.fail(refusal);
+                }
+                // Counted at once, since whoever hangs up before the end has had it.
+                Ok(Event::Text { choice, .. }) => {
+                    if let Some(given) = self.given.get_mut(*choice) {
+                        *given = given.saturating_add(1);
+                    }
+                    self.call.spend(0, 1);
+                }
             }
             Some(event)
         })
@@ -159,6 +177,10 @@ impl Generator {
         self.turns = turns.clone();
     }
 
+    pub(super) fn queued(&self) -> usize {
+        JOBS.saturating_sub(self.jobs.available_permits())
+    }
+
     pub(super) fn is_alive(&self) -> bool {
         !self.worker.is_closed()
     }
@@ -167,13 +189,14 @@ impl Generator {
         self.worker.closed().await;
     }
 
-    /// Generates what is asked for, for `caller`: as soon as the prompt is in tokens it gives what comes of it.
+    /// Generates what is asked for, for a caller who is authorised to that: as soon as the prompt is in tokens it gives what comes of it.
     ///
     /// # Errors
     /// `busy` too much waits already; `request-invalid` the model does not chat, or its template or tokenizer does not take what is
     /// asked, or it has no token; `too-large` it is over [`limits::API_INPUT`], or has no room in the model, or in
     /// [`limits::GENERATION_MEMORY`]; `runtime-failed`.
-    pub async fn generate(&self, caller: &Authorized, ask: Ask) -> Result<Answering> {
+    pub async fn generate(&self, call: &Authorized, ask: Ask) -> Result<Answering> {
+        call.verify_for(CallAction::Generate)?;
         let Ask { asked, most, choices, sampling, stops } = ask;
         // Taken before work is spent on a request. Whoever waits for a turn waits here, where hanging up ends it.
         let permit = reserve(&self.jobs, 1)?;
@@ -192,10 +215,11 @@ impl Generator {
             Some(seed) => seed,
             None => unknown_seed()?,
         };
-        let (identity, since) = (Arc::from(caller.principal()), Instant::now());
+        let (identity, since) = (Arc::from(call.identity().to_string()), Instant::now());
         let of = Arc::new(Of { identity, choices, tokens, sampling, seed, since, reply, permit });
         self.worker.send(Call { prompt, stops, of }).map_err(|_| gone())?;
-        Ok(Answering { prompt_tokens, open: choices, events })
+        call.spend(prompt_tokens, 0);
+        Ok(Answering { call: call.clone(), prompt_tokens, open: choices, given: vec![0; choices], events })
     }
 
     /// The tokens of prompt and answer together.

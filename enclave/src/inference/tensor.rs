@@ -18,6 +18,7 @@ use crate::prompt::Prompt;
 use graph::Graph;
 use ort::session::Session;
 use std::sync::Arc;
+use strongroom_policy::CallAction;
 use strongroom_wire::{Code, Refusal, Result, limits};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use worker::{Job, Reply};
@@ -79,6 +80,11 @@ impl TensorModel {
         &self.outputs
     }
 
+    /// Requests that wait for it or are with it.
+    pub(super) fn queued(&self) -> usize {
+        JOBS.saturating_sub(self.jobs.available_permits())
+    }
+
     /// Whether its thread runs.
     pub(super) fn is_alive(&self) -> bool {
         !self.worker.is_closed()
@@ -89,12 +95,13 @@ impl TensorModel {
         self.worker.closed().await;
     }
 
-    /// Runs the graph for `caller` and gives all outputs, in the graph's order. `inputs` are in any order.
+    /// Runs the graph for a caller who is authorised to that and gives all outputs, in the graph's order. `inputs` are in any order.
     ///
     /// # Errors
     /// `request-invalid` an input is missing, given twice, not the graph's, empty, or of another type or shape; `busy` too much
     /// waits already; `too-large` the outputs are over [`limits::TENSOR_ANSWER`]; `runtime-failed`.
-    pub async fn infer(&self, _caller: &Authorized, inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    pub async fn infer(&self, call: &Authorized, inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        call.verify_for(CallAction::Infer)?;
         let inputs = self.arrange(inputs)?;
         let size = inputs.iter().fold(0usize, |sum, tensor| sum.saturating_add(tensor.data.expose().size()));
         let permits = [super::reserve(&self.jobs, 1)?, super::reserve(&self.bytes, size)?];

@@ -4,12 +4,13 @@ mod external;
 
 use super::embedder::TOKENS;
 use super::*;
-use crate::api::tests::caller;
+use crate::api::tests::{caller, caller_of};
 use crate::memory::OpeningFiles;
 use crate::runtime::tests::runtime;
 use crate::setup::{peer, setup};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use strongroom_policy::CallAction;
 use strongroom_registry_client::{FileSink as _, ModelSink as _};
 use strongroom_wire::limits;
 use tokio::task::JoinHandle;
@@ -264,8 +265,9 @@ async fn model_whose_thread_panicked_named_and_others_not() {
     models.insert("broken".into(), panicking());
     for (name, answered) in [("whole", true), ("broken", false)] {
         assert!(models.are_alive());
-        let model = models.get(&caller(), name).unwrap();
-        let answer = embedder(model).embed(&caller(), vec![Input::text("a".into())]).await;
+        let call = caller_of(CallAction::Embed, name);
+        let model = models.get(&call).unwrap();
+        let answer = embedder(model).embed(&call, vec![Input::text("a".into())]).await;
         assert_eq!(answer.is_ok(), answered);
         assert!(answered || answer.unwrap_err().code == Code::RuntimeFailed);
     }
@@ -278,12 +280,12 @@ async fn models_of_one_process_share_turns() {
     let mut models = Models::default();
     models.insert("a".into(), counting());
     models.insert("b".into(), counting());
-    let free = |name: &str| embedder(models.get(&caller(), name).unwrap()).turns.free();
-    let before = free("b");
-    let turn = embedder(models.get(&caller(), "a").unwrap()).turns.next().await.unwrap();
-    assert_eq!(free("b"), before - 1);
+    let turns = |name: &str| &embedder(models.get(&caller_of(CallAction::Embed, name)).unwrap()).turns;
+    let before = turns("b").free();
+    let turn = turns("a").next().await.unwrap();
+    assert_eq!(turns("b").free(), before - 1);
     drop(turn);
-    assert_eq!(free("b"), before);
+    assert_eq!(turns("b").free(), before);
 }
 
 #[tokio::test]

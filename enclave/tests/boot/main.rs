@@ -7,12 +7,15 @@ mod world;
 
 use serde_json::{Value, json};
 use std::time::Duration;
+use strongroom_svid::Bundle;
 use strongroom_transport::http::{empty, full};
 use strongroom_transport::{HttpClient, ServerTrust, read_body};
 use strongroom_wire::Code;
+use strongroom_wire::deployment::{Settings, TrustedDomain};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::evidence::{self, EvidenceAnswer};
 use strongroom_wire::snp::Report;
+use strongroom_wire::spiffe::TrustDomain;
 use strongroom_wire::{bytes, deployment::Deployment};
 use world::{Boot, World};
 
@@ -79,9 +82,43 @@ async fn signed_model_served_with_evidence_and_stopped_on_sigterm() {
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
 
+    let counts = world::curl(&[&format!("http://{}/metrics", enclave.metrics())]).await;
     let log = enclave.stop().await;
     assert!(log.contains(r#""next":"serving""#), "{log}");
+    let requests: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let asked: Vec<_> = requests.iter().filter(|line| line["route"] == "/v1/embeddings").collect();
+    let outcomes: Vec<_> = asked.iter().map(|line| (line["outcome"].as_str(), line["identity"].as_str())).collect();
+    assert_eq!(outcomes, [(Some("ok"), Some("app")), (Some("unauthenticated"), None)]);
+    assert!(asked.iter().all(|line| line["span"]["trace_id"].as_str().is_some_and(|id| id.len() == 32)), "{asked:?}");
+    assert!(counts.is_none_or(|counts| counts.contains(r#"{route="/v1/embeddings",code="ok"} 1"#)));
     assert!(!log.contains(secret) && !log.contains("key-of-app"), "{log}");
+}
+
+/// An authority and a workload's certificate as anybody makes them, and a caller that is no client of ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn workload_with_a_certificate_that_openssl_made_served_and_one_of_another_authority_not() {
+    let Some(world) = World::new().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let made = async |name: &str| world::workload(folder.path(), name, "spiffe://apps.test/indexer").await;
+    let (Some(own), Some(other)) = (made("own").await, made("other").await) else { return };
+    let domain = TrustDomain::parse("apps.test").unwrap();
+    let bundle = Bundle::new(domain.clone(), vec![own.authority.clone()], 1, 300).to_json().unwrap();
+    let change = move |settings: &mut Settings| {
+        let policy = r#"@id("w") permit (principal in Strongroom::Folder::"spiffe://apps.test", action, resource);"#;
+        settings.access.policies = Some(policy.into());
+        let bundle = String::from_utf8(bundle).unwrap();
+        settings.access.trust_domains = vec![TrustedDomain { name: domain, bundle }];
+    };
+    let enclave = world.boot(Boot { change: Some(Box::new(change)), ..Boot::default() }).await.unwrap();
+    let url = format!("https://{}/v1/embeddings", enclave.address);
+    let body = r#"{"model":"tiny","input":"a cat"}"#;
+    for (who, status) in [(&own, "200"), (&other, "401")] {
+        let shown = ["--cert", &who.certificate, "--key", &who.key];
+        let asked = ["-k", "-o", "/dev/null", "-w", "%{http_code}", "-d", body, &url];
+        assert_eq!(world::curl(&[&shown[..], &asked].concat()).await.as_deref(), Some(status));
+    }
+    let log = enclave.stop().await;
+    assert!(log.contains(r#""kind":"workload","identity":"spiffe://apps.test/indexer""#), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,26 +133,27 @@ async fn document_that_the_hardware_does_not_name_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn model_of_a_stranger_refused() {
     let Some(world) = World::new().await else { return };
-    let refusal = world.boot(Boot { change: Some(world::trust_somebody_else), ..Boot::default() }).await.err().unwrap();
+    let refusal =
+        world.boot(Boot { change: Some(Box::new(world::trust_somebody_else)), ..Boot::default() }).await.err().unwrap();
     assert_eq!(refusal, (Code::SignerUntrusted, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn manifest_that_the_registry_does_not_have_refused() {
     let Some(world) = World::new().await else { return };
-    let other = |settings: &mut strongroom_wire::deployment::Settings| {
+    let other = |settings: &mut Settings| {
         let (repository, _) = settings.models[0].repository_and_digest().unwrap();
         settings.models[0].reference = format!("{repository}@{}", Sha256([1; 32]).oci());
     };
-    let refusal = world.boot(Boot { change: Some(other), ..Boot::default() }).await.err().unwrap();
+    let refusal = world.boot(Boot { change: Some(Box::new(other)), ..Boot::default() }).await.err().unwrap();
     assert_eq!(refusal, (Code::RegistryNotFound, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runtime_that_the_document_does_not_name_refused() {
     let Some(world) = World::new().await else { return };
-    let other = |settings: &mut strongroom_wire::deployment::Settings| settings.runtime.onnxruntime = Sha256([1; 32]);
-    let refusal = world.boot(Boot { change: Some(other), ..Boot::default() }).await.err().unwrap();
+    let other = |settings: &mut Settings| settings.runtime.onnxruntime = Sha256([1; 32]);
+    let refusal = world.boot(Boot { change: Some(Box::new(other)), ..Boot::default() }).await.err().unwrap();
     assert_eq!(refusal, (Code::RuntimeMismatch, 1));
 }
 

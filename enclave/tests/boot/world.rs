@@ -1,7 +1,7 @@
 //! What an enclave needs around it.
 
 use crate::setup::setup;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use strongroom_artifact::{HashAlgorithm, SigningKey};
 use strongroom_devkit::amd::{Hierarchy, VekSpec};
@@ -25,11 +25,14 @@ pub(crate) struct World {
     library: PathBuf,
 }
 
+/// Makes a document another.
+type Change = Box<dyn FnOnce(&mut Settings)>;
+
 /// What is other than it should be.
 #[derive(Default)]
 pub(crate) struct Boot {
     pub(crate) host_data: Option<[u8; 32]>,
-    pub(crate) change: Option<fn(&mut Settings)>,
+    pub(crate) change: Option<Change>,
 }
 
 /// An enclave that serves.
@@ -49,6 +52,53 @@ pub(crate) fn program() -> Command {
 pub(crate) fn trust_somebody_else(settings: &mut Settings) {
     let signer = &mut settings.trust.rules[0].signers[0];
     *signer = Signer::with_key(signer.name.clone(), SigningKey::generate().unwrap().public().pem());
+}
+
+/// What `openssl` made for a workload.
+pub(crate) struct Workload {
+    /// DER of who vouches for it.
+    pub(crate) authority: Vec<u8>,
+    /// PEM file of its certificate.
+    pub(crate) certificate: String,
+    /// PEM file of its key.
+    pub(crate) key: String,
+}
+
+/// The output of a program; `None`, with a message, where there is no such program.
+async fn output(program: &str, arguments: &[&str]) -> Option<Vec<u8>> {
+    match Command::new(program).args(arguments).stderr(Stdio::inherit()).output().await {
+        Ok(output) if output.status.success() => Some(output.stdout),
+        Ok(output) => panic!("{program} {arguments:?}: {}", output.status),
+        Err(error) => {
+            eprintln!("skipped: {program}: {error}");
+            None
+        }
+    }
+}
+
+/// What `curl` prints.
+pub(crate) async fn curl(arguments: &[&str]) -> Option<String> {
+    let printed = output("curl", &[&["-sS", "--max-time", "20"], arguments].concat()).await?;
+    Some(String::from_utf8(printed).unwrap())
+}
+
+/// A workload of that SPIFFE id under an authority of its own, made by `openssl` in `folder`.
+pub(crate) async fn workload(folder: &Path, name: &str, id: &str) -> Option<Workload> {
+    let path = |what: &str| folder.join(format!("{name}-{what}")).display().to_string();
+    let (ca, ca_key, der) = (path("ca.pem"), path("ca.key"), path("ca.der"));
+    let (certificate, key) = (path("leaf.pem"), path("leaf.key"));
+    let new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"];
+    let subject = format!("/CN={name}");
+    let authority = ["-subj", &subject, "-addext", "keyUsage=critical,keyCertSign", "-keyout", &ca_key, "-out", &ca];
+    output("openssl", &[&new[..], &authority].concat()).await?;
+    let san = format!("subjectAltName=critical,URI:{id}");
+    let usages =
+        ["keyUsage=critical,digitalSignature", "extendedKeyUsage=clientAuth", "basicConstraints=critical,CA:FALSE"];
+    let extensions: Vec<&str> = usages.iter().chain([&san.as_str()]).flat_map(|one| ["-addext", one]).collect();
+    let leaf = ["-subj", "/CN=workload", "-CA", &ca, "-CAkey", &ca_key, "-keyout", &key, "-out", &certificate];
+    output("openssl", &[&new[..], &leaf, &extensions].concat()).await?;
+    output("openssl", &["x509", "-in", &ca, "-outform", "DER", "-out", &der]).await?;
+    Some(Workload { authority: std::fs::read(der).unwrap(), certificate, key })
 }
 
 impl World {
@@ -97,6 +147,7 @@ impl World {
                 vec![Signer::with_key("release", key.public().pem())],
             )]),
             principals: vec![Principal { name: "app".into(), key_sha256: Sha256::of(b"key-of-app") }],
+            access: Default::default(),
         };
         Some(Self { folder, hierarchy, _registry: registry, settings, library })
     }
@@ -126,7 +177,7 @@ impl World {
         let path = |name: &str| self.folder.path().join(name);
         std::fs::write(path("deployment.toml"), document).unwrap();
         let config = format!(
-            "listen = '127.0.0.1:0'\ndeployment = '{}'\nattester-socket = '{}'\nonnxruntime = '{}'\nlog = 'debug'\n",
+            "listen = '127.0.0.1:0'\ndeployment = '{}'\nattester-socket = '{}'\nonnxruntime = '{}'\nlog = 'debug'\nmetrics-listen = '127.0.0.1:0'\n",
             path("deployment.toml").display(),
             processor.path().display(),
             self.library.display()
@@ -158,6 +209,13 @@ impl World {
 }
 
 impl Enclave {
+    /// Where its metrics are.
+    pub(crate) fn metrics(&self) -> String {
+        let lines = self.log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let line = lines.into_iter().find(|line| line["message"] == "metrics").unwrap();
+        line["address"].as_str().unwrap().to_owned()
+    }
+
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id().unwrap()

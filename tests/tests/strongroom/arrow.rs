@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A crate and the crates of ours that its code may use. Tests may use more: the `devkit`.
-const GRAPH: [(&str, &[&str]); 21] = [
+const GRAPH: [(&str, &[&str]); 22] = [
     ("wire", &[]),
     ("sys", &[]),
     ("jose", &["wire"]),
@@ -19,9 +19,10 @@ const GRAPH: [(&str, &[&str]); 21] = [
     ("measurement", &["wire"]),
     ("transport", &["wire"]),
     ("pkcs11", &["wire"]),
+    ("oidc", &["wire", "jose", "transport"]),
     ("endorsements", &["wire", "transport"]),
     ("registry-client", &["wire", "artifact", "transport"]),
-    ("enclave", &["wire", "artifact", "jose", "registry-client", "sys", "tlog", "transport"]),
+    ("enclave", &["wire", "artifact", "jose", "oidc", "policy", "registry-client", "svid", "sys", "tlog", "transport"]),
     (
         "attestation-verifier",
         &[
@@ -30,6 +31,7 @@ const GRAPH: [(&str, &[&str]); 21] = [
             "appraisal",
             "endorsements",
             "jose",
+            "oidc",
             "pkcs11",
             "policy",
             "registry-client",

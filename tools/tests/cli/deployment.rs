@@ -29,7 +29,11 @@ fn document_is_rendered_and_its_digest_is_that_of_its_bytes() {
     render(&settings("http://v.example", &key)).refused(1, "malformed");
     render(&settings("https://v.example", "no key")).refused(2, "key-invalid");
     render(&format!("{}insecure = true\n", settings("https://v.example", &key))).refused(2, "unknown-field");
+    let policies = |cedar: &str| format!("{}[access]\npolicies = '{cedar}'\n", settings("https://v.example", &key));
+    let verifier_s = r#"@id("a") permit (principal, action == Strongroom::Action::"ReleaseKey", resource);"#;
+    render(&policies(verifier_s)).refused(2, "policy-invalid");
     assert!(!out.exists());
+    render(&policies(&verifier_s.replace("ReleaseKey", "Embed"))).done();
 
     let rendered = render(&settings("https://v.example", &key)).done().json();
     let digest = Sha256::of(&std::fs::read(&out).unwrap()).to_string();

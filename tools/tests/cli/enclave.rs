@@ -102,6 +102,7 @@ fn settings(root: Root) -> Settings {
         }],
         trust: TrustFile::new(vec![rule]),
         principals: vec![],
+        access: Default::default(),
     }
 }
 

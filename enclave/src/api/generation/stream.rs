@@ -1,7 +1,7 @@
 //! An answer as it comes: server-sent events (the HTML standard, §9.2), each a document of OpenAI's, and `[DONE]` after the last.
 
+use super::Begun;
 use super::answer::{Head, Usage};
-use super::{Begun, Said};
 use crate::api::error::document as error_document;
 use crate::inference::{Answering, Event};
 use axum::body::{Body, Bytes};
@@ -20,15 +20,14 @@ struct Pieces {
     rest: Answering,
     begun: Vec<bool>,
     tokens: usize,
-    said: Said,
     is_over: bool,
 }
 
 /// The answer, whose body ends when the answers do. Dropped, they are not gone on with.
 pub(super) fn response(begun: Begun, with_usage: bool) -> Response {
-    let Begun { head, first, rest, choices, said, .. } = begun;
+    let Begun { head, first, rest, choices, .. } = begun;
     let begun = vec![false; choices];
-    let pieces = Pieces { head, with_usage, first: Some(first), rest, begun, tokens: 0, said, is_over: false };
+    let pieces = Pieces { head, with_usage, first: Some(first), rest, begun, tokens: 0, is_over: false };
     let body = stream::unfold(pieces, async |mut pieces| {
         let piece = pieces.next().await?;
         Some((Ok::<_, Infallible>(piece), pieces))
@@ -75,7 +74,6 @@ impl Pieces {
     fn end(&mut self) -> Bytes {
         self.is_over = true;
         let usage = Usage::new(self.rest.prompt_tokens(), self.tokens);
-        self.said.log(&self.head, &usage);
         let mut text = Vec::new();
         if self.with_usage && write(&mut text, &self.head.used(usage)).is_err() {
             text.clear();

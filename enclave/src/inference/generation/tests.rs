@@ -4,9 +4,14 @@ use super::engine::tests::Alphabet;
 use super::template::tests::template;
 use super::vocabulary::tests::bytes;
 use super::*;
-use crate::api::tests::caller;
+use crate::api::Authorized;
+use crate::api::tests::caller_of;
 use crate::inference::{Kind, Model};
 use strongroom_wire::digest::Sha256;
+
+fn caller() -> Authorized {
+    caller_of(CallAction::Generate, "tiny/1")
+}
 
 const GREEDY: Sampling = Sampling { temperature: 0.0, top_p: 1.0, seed: None };
 

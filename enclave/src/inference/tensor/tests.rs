@@ -1,6 +1,7 @@
 use super::*;
-use crate::api::tests::caller;
+use crate::api::tests::caller_of;
 use crate::inference::{Kind, Model};
+use strongroom_policy::CallAction;
 use strongroom_wire::digest::Sha256;
 
 pub(super) fn tensor(name: &str, shape: &[usize], data: Data) -> Tensor {
@@ -33,7 +34,7 @@ pub(crate) fn doubling() -> Model {
 }
 
 async fn infer(model: &TensorModel, inputs: Vec<Tensor>) -> core::result::Result<Vec<i32>, Code> {
-    let outputs = model.infer(&caller(), inputs).await.map_err(|refusal| refusal.code)?;
+    let outputs = model.infer(&caller_of(CallAction::Infer, "tiny/1"), inputs).await.map_err(|refusal| refusal.code)?;
     Ok(integers(&outputs[0]))
 }
 

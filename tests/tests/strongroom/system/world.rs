@@ -165,6 +165,7 @@ impl World {
             models: vec![deployment::Model { name: model.name.clone(), reference: model.reference.clone() }],
             trust: self.trust(),
             principals: vec![deployment::Principal { name: "tests".into(), key_sha256 }],
+            access: Default::default(),
         })
         .unwrap()
     }

@@ -1,10 +1,11 @@
 use super::super::TensorModel;
 use super::super::tests::tensor;
 use super::*;
-use crate::api::tests::caller;
+use crate::api::tests::caller_of;
 use crate::inference::tests::files_of;
 use crate::runtime::tests::runtime;
 use crate::setup::setup;
+use strongroom_policy::CallAction;
 
 /// A field of a protocol buffer: a number, or bytes.
 fn number(field: u8, value: u8) -> Vec<u8> {
@@ -168,8 +169,10 @@ async fn real_model_says_what_it_takes_and_runs() {
     let model = TensorModel::load(session::load(&runtime, &files_of(&[("model.onnx", &graph)])).unwrap()).unwrap();
     let port = &model.inputs()[0];
     assert_eq!((port.name.as_str(), port.datatype, port.shape.as_slice()), ("bytes", Datatype::Int32, &[-1, 2048][..]));
-    let outputs =
-        model.infer(&caller(), vec![tensor("bytes", &[2, 2048], Data::Int32(vec![256; 4096]))]).await.unwrap();
+    let outputs = model
+        .infer(&caller_of(CallAction::Infer, "tiny/1"), vec![tensor("bytes", &[2, 2048], Data::Int32(vec![256; 4096]))])
+        .await
+        .unwrap();
     let Data::Fp32(scores) = outputs[0].data.expose() else { panic!("another type") };
     assert_eq!((outputs[0].shape.as_slice(), scores.len()), (&[2, 214][..], 428));
     assert!((scores[..214].iter().sum::<f32>() - 1.0).abs() < 1e-4);

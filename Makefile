@@ -12,7 +12,7 @@ BENCH_MIB ?= 4096
 BENCH_SESSIONS ?= 100000
 
 .NOTPARALLEL:
-.PHONY: help demo test bench mutants fuzz setup peers format lint models unit examples documents
+.PHONY: help demo test bench image image-update mutants fuzz setup peers format lint models unit examples documents
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -21,7 +21,20 @@ demo: setup ## the whole system on this machine, without a TEE; KEEP=1 leaves it
 	$(CARGO) build --workspace --bins --locked
 	$(WITH_ENV) "$(TARGET_DIR)/debug/strongroom-dev" demo $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: setup peers format lint models unit examples documents ## every check that CI runs
+test: setup peers format lint models guest unit examples documents ## every check that CI runs
+
+image: setup ## the guest image, reproducible, in target/image; prints digests and launch measurements. KEY=FILE signs its reference values; REPRODUCE=1 builds it twice
+	$(CARGO) build --package strongroom-images --package strongroom-tools --bins --locked
+	$(WITH_ENV) "$(TARGET_DIR)/debug/strongroom-image" build --out "$(TARGET_DIR)/image" --programs "$(TARGET_DIR)/image-build" \
+		$(if $(PRESENT),--present) $(if $(KEY),--sign-key "$(KEY)") $(if $(REPRODUCE),--twice)
+
+image-update: ## take what Debian has now into images/inputs.lock, and say what moved
+	$(CARGO) run --package strongroom-images --locked --quiet -- update
+
+# The image that the tests boot, of the present inputs where the archive has dropped those of the lock.
+guest:
+	@if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then $(MAKE) --no-print-directory image PRESENT=1; \
+		else echo "guest: skipped, no apt-get and dpkg-deb here"; fi
 
 bench: ## the figures, each beside its limit measured in the same run; writes target/bench.json, bench-memory.json, bench-releases.json and bench-models.json; BENCH_MIB=4096 is the length of the model that is pulled
 	@for peer in $(BENCH_PEERS); do \
@@ -63,7 +76,7 @@ models: setup peers
 unit: setup peers
 	$(CARGO) build --workspace --bins --locked
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then run='nextest run --no-tests=fail'; else run=test; fi; \
-		set -x; STRONGROOM_REQUIRE_SETUP=1 $(WITH_ENV) $(CARGO) $$run --workspace --locked
+		set -x; STRONGROOM_REQUIRE_SETUP=1 GUEST_IMAGE="$(TARGET_DIR)/image" $(WITH_ENV) $(CARGO) $$run --workspace --locked
 
 # nextest passes over examples in the documentation; many of them say what must not compile.
 examples:

@@ -416,8 +416,8 @@ codes! {
     FeedRolledBack = "feed-rolled-back", Refused, "somebody between verifier and router repeats what was said before";
     /// An enclave had no lease for longer than its deployment document allows.
     Unleased = "unleased", Environment, "is the verifier reachable from the enclave? Its log says why leases were refused";
-    /// The clock is behind a time that the verifier signed.
-    ClockBehind = "clock-behind", Environment, "set the host's clock: the verifier has said that it is later";
+    /// The clock is behind a time that the verifier signed, or that of the guest's image.
+    ClockBehind = "clock-behind", Environment, "set the host's clock: it is later than that";
     /// The enclave is not ready yet.
     NotReady = "not-ready", Environment, "";
     /// The runtime library is not the one that the deployment document names.
@@ -444,6 +444,8 @@ codes! {
     ProxyRefused = "proxy-refused", Environment, "look at the proxy's address and credentials (HTTPS_PROXY), or except the server from it (NO_PROXY)";
     /// The hardware's attestation interface failed.
     AttesterFailed = "attester-failed", Environment, "is this an SEV-SNP guest with configfs mounted?";
+    /// A guest's processor gives no random numbers that its host does not choose.
+    EntropyMissing = "entropy-missing", Environment, "launch the guest with a processor that has RDSEED or RDRAND";
     /// The database failed.
     StoreFailed = "store-failed", Environment, "";
     /// What a store holds is not what was written to it.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A crate and the crates of ours that its code may use. Tests may use more: the `devkit`.
-const GRAPH: [(&str, &[&str]); 22] = [
+const GRAPH: [(&str, &[&str]); 24] = [
     ("wire", &[]),
     ("sys", &[]),
     ("jose", &["wire"]),
@@ -61,6 +61,8 @@ const GRAPH: [(&str, &[&str]); 22] = [
     ),
     ("devkit", &["wire", "artifact", "transport"]),
     ("dev", &["wire", "artifact", "appraisal", "jose", "registry-client", "client", "transport", "devkit"]),
+    ("init", &["wire"]),
+    ("images", &["wire", "transport", "devkit"]),
     ("tests", &[]),
 ];
 
@@ -184,6 +186,11 @@ fn enclave_holds_no_database_no_appraisal_and_nothing_fake() {
     let unwanted = ["sqlx", "clap_complete", "strongroom-appraisal", "strongroom-devkit", "strongroom-client"];
     assert_absent("enclave", &unwanted);
     assert!(names("attestation-verifier").contains("sqlx"));
+}
+
+#[test]
+fn first_process_of_the_guest_opens_no_connection_and_knows_nothing_fake() {
+    assert_absent("init", &[&SOCKETS[..], &["strongroom-devkit", "strongroom-transport", "webpki-roots"]].concat());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The whole system and its peers: the crate graph as it is drawn ([`arrow`]), other people's implementations of the formats
 //! ([`tink`], [`model_signing`], [`registries`], [`rcar`], [`embeddings`], [`measure`]), and the real programs end to end and under bad
-//! input ([`endorsements`], [`canary`], [`promotions`], [`tampering`], [`bad_input`], [`parsers`], [`fuzz_regressions`], [`demo`]); and that what is promised is tested ([`documents`]).
+//! input ([`endorsements`], [`canary`], [`promotions`], [`tampering`], [`bad_input`], [`parsers`], [`fuzz_regressions`], [`demo`]), also in a virtual machine ([`image`]); and that what is promised is tested ([`documents`]).
 //!
 //! Programs are those that stand beside this test's executable; peers are those that `dev/setup/run` and
 //! `tests/peers/setup` brought, found through `dev/setup/with-env`. Every test has its own folder and its own ports.
@@ -15,6 +15,7 @@ mod documents;
 mod embeddings;
 mod endorsements;
 mod fuzz_regressions;
+mod image;
 mod leases;
 mod measure;
 mod model_signing;

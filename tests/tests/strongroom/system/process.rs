@@ -87,7 +87,13 @@ impl Process {
     /// Waits for a line of which `pick` makes something.
     #[track_caller]
     pub(crate) fn wait_for<T>(&self, pick: impl Fn(&str) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_within(PATIENCE, pick)
+    }
+
+    /// The same of a service that takes longer.
+    #[track_caller]
+    pub(crate) fn wait_within<T>(&self, patience: Duration, pick: impl Fn(&str) -> Option<T>) -> T {
+        let deadline = Instant::now() + patience;
         loop {
             let line = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()));
             let line = line.unwrap_or_else(|e| panic!("{e}; the log:\n{}", self.log()));

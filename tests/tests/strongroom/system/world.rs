@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) verifier: Verifier,
     pub(crate) registry: String,
     pub(crate) hierarchy: Hierarchy,
+    /// What guests are approved by: that of our program, where nothing else is said.
+    pub(crate) measurement: [u8; 48],
     /// What the trust file demands of promotions.
     pub(crate) promotion: Option<PromotionRule>,
     /// AMD's service, where the verifier may ask one.
@@ -80,10 +82,20 @@ impl World {
         let verifier = Verifier::start(folder.path(), &address, vendors.as_ref());
         let office = tempfile::tempdir().unwrap();
         strongroom(&["model", "keygen", text(&office.path().join("release"))]).ok();
-        let promotion = None;
+        let (promotion, measurement) = (None, measurement());
         let (shelves, _runtime) = (registry, runtime);
-        let world =
-            Self { verifier, registry: address, hierarchy, promotion, vendors, office, folder, shelves, _runtime };
+        let world = Self {
+            verifier,
+            registry: address,
+            hierarchy,
+            measurement,
+            promotion,
+            vendors,
+            office,
+            folder,
+            shelves,
+            _runtime,
+        };
         let example = root().join("docs/examples/authorization.cedar");
         world.administer(&["policy", "authorization", "put", text(&example)]).ok();
         world
@@ -191,7 +203,7 @@ impl World {
              tcb = {{ at-least = {{ bootloader = {}, tee = {}, snp = {}, microcode = {} }} }}\n\
              product = {{ exactly = \"Milan\" }}\n\
              chip = {{ any = {{ because = \"a machine without a TEE has no chip\" }} }}\n",
-            hex::encode(measurement()),
+            hex::encode(self.measurement),
             Sha256::of(document),
             tcb.bootloader,
             tcb.tee,

@@ -1,0 +1,198 @@
+//! The system calls that the enclave makes, and no others: what is not here fails with EPERM, as it would without the right to it.
+//!
+//! It is the calls of Rust's standard library, of tokio, of glibc's resolver and dynamic loader, and of ONNX Runtime's thread
+//! pools. What is missing and would be missed by an attacker: mounts, modules, namespaces, tracing, keys, BPF, `io_uring`, other
+//! processes' memory, user and group ids, clocks and packet sockets.
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, apply_filter,
+};
+use std::collections::BTreeMap;
+use strongroom_wire::{Code, Refusal, Result};
+
+const FILES: [i64; 34] = [
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_open,
+    libc::SYS_openat,
+    libc::SYS_close,
+    libc::SYS_close_range,
+    libc::SYS_lseek,
+    libc::SYS_stat,
+    libc::SYS_fstat,
+    libc::SYS_lstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_statfs,
+    libc::SYS_fstatfs,
+    libc::SYS_access,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_fcntl,
+    libc::SYS_dup,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_getdents64,
+    libc::SYS_readlink,
+    libc::SYS_readlinkat,
+    libc::SYS_getcwd,
+    libc::SYS_mkdir,
+    libc::SYS_rmdir,
+    libc::SYS_unlink,
+    libc::SYS_unlinkat,
+    libc::SYS_fchmod,
+];
+const MEMORY: [i64; 11] = [
+    libc::SYS_brk,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_mprotect,
+    libc::SYS_madvise,
+    libc::SYS_mlock,
+    libc::SYS_mlockall,
+    libc::SYS_memfd_create,
+    libc::SYS_mbind,
+    libc::SYS_get_mempolicy,
+];
+const NETWORK: [i64; 16] = [
+    libc::SYS_socketpair,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_connect,
+    libc::SYS_accept4,
+    libc::SYS_shutdown,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_ioctl,
+];
+const WAITING: [i64; 16] = [
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_eventfd2,
+    libc::SYS_pipe2,
+    libc::SYS_futex,
+    libc::SYS_nanosleep,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_restart_syscall,
+    libc::SYS_membarrier,
+    libc::SYS_sched_yield,
+    libc::SYS_set_robust_list,
+];
+const PROCESS: [i64; 37] = [
+    libc::SYS_execve,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_clone,
+    libc::SYS_clone3,
+    libc::SYS_set_tid_address,
+    libc::SYS_rseq,
+    libc::SYS_arch_prctl,
+    libc::SYS_prctl,
+    libc::SYS_prlimit64,
+    libc::SYS_getrlimit,
+    libc::SYS_getrusage,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_getppid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_getparam,
+    libc::SYS_sched_getscheduler,
+    libc::SYS_getcpu,
+    libc::SYS_uname,
+    libc::SYS_sysinfo,
+    libc::SYS_getrandom,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_gettimeofday,
+    libc::SYS_time,
+    libc::SYS_umask,
+];
+
+/// Sockets of these families alone: Unix, IPv4, IPv6, and netlink, which glibc asks for addresses before it resolves a name.
+const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
+/// Puts the calling thread, and what it becomes, under the filter. Nothing takes it off again.
+///
+/// # Errors
+/// `internal`: the kernel has no filters, or the list is none.
+pub(super) fn only_what_the_enclave_needs() -> Result<()> {
+    let failed = |e: &dyn core::fmt::Display| Refusal::new(Code::Internal, "filter of system calls").because(e);
+    let filter = filter().map_err(|e| failed(&e))?;
+    apply_filter(&filter).map_err(|e| failed(&e))
+}
+
+fn filter() -> core::result::Result<BpfProgram, seccompiler::BackendError> {
+    let calls = [&FILES[..], &MEMORY, &NETWORK, &WAITING, &PROCESS].concat();
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = calls.into_iter().map(|call| (call, Vec::new())).collect();
+    let families = FAMILIES.into_iter().map(|family| {
+        let family = u64::from(family.unsigned_abs());
+        SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family)?])
+    });
+    rules.insert(libc::SYS_socket, families.collect::<core::result::Result<_, _>>()?);
+    let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    SeccompFilter::new(rules, refuse, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::inotify;
+    use rustix::io::Errno;
+    use rustix::net::{AddressFamily, SocketType, socket};
+
+    /// What `act` comes to in a thread under the filter, which the others do not get.
+    fn filtered<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+        std::thread::spawn(|| {
+            only_what_the_enclave_needs().unwrap();
+            act()
+        })
+        .join()
+        .unwrap()
+    }
+
+    #[test]
+    fn call_that_the_enclave_makes_passes_and_one_that_it_does_not_fails() {
+        let file = filtered(|| std::fs::read("/proc/self/status").map(|status| status.is_empty()).ok());
+        assert_eq!(file, Some(false));
+        let watch = || inotify::init(inotify::CreateFlags::CLOEXEC).map(drop);
+        assert_eq!(watch(), Ok(()), "it is a call that the kernel has");
+        assert_eq!(filtered(watch), Err(Errno::PERM));
+    }
+
+    #[test]
+    fn socket_of_a_family_that_the_enclave_has_passes_and_of_another_fails() {
+        let open = |family| filtered(move || socket(family, SocketType::DGRAM, None).map(drop));
+        assert_eq!(open(AddressFamily::INET), Ok(()));
+        let crypto = AddressFamily::from_raw(38);
+        assert_eq!(open(crypto), Err(Errno::PERM));
+        assert_ne!(socket(crypto, SocketType::DGRAM, None).map(drop), Err(Errno::PERM));
+    }
+}

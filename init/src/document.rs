@@ -1,0 +1,73 @@
+//! The deployment document, as the host hands it over. Nobody vouches for it here: the enclave compares its digest with the
+//! hardware's field.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+use strongroom_wire::{Code, Refusal, Result, limits};
+
+/// QEMU's `-fw_cfg name=opt/org.strongroom/deployment,file=…`.
+const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.strongroom/deployment/raw";
+/// The first virtio disk: the document from its first byte to the first NUL.
+const DISK: &str = "/dev/vda";
+/// Where the enclave's configuration looks for it.
+const TO: &str = "/run/deployment.toml";
+
+/// Puts the document where the enclave reads it, and says where it was.
+///
+/// # Errors
+/// `deployment-missing` it is in neither place; `too-large`; `io`.
+pub fn deliver() -> Result<String> {
+    let (from, document) = read([Path::new(FW_CFG), Path::new(DISK)])?;
+    fs::write(TO, &document).map_err(|e| Refusal::io(TO, &e))?;
+    Ok(format!("{} bytes from {}", document.len(), from.display()))
+}
+
+/// The first place that is there has it.
+fn read(places: [&Path; 2]) -> Result<(&Path, Vec<u8>)> {
+    let Some(place) = places.into_iter().find(|place| place.exists()) else {
+        return Err(Refusal::new(Code::DeploymentMissing, "deployment document")
+            .got("neither fw_cfg `opt/org.strongroom/deployment` nor a virtio disk")
+            .want("one of them"));
+    };
+    let most = u64::try_from(limits::DEPLOYMENT).unwrap_or(u64::MAX).saturating_add(1);
+    let mut document = Vec::new();
+    let file = File::open(place).map_err(|e| Refusal::io(place.display(), &e))?;
+    file.take(most).read_to_end(&mut document).map_err(|e| Refusal::io(place.display(), &e))?;
+    // What a disk has after it; the document is text.
+    document.truncate(document.iter().position(|byte| *byte == 0).unwrap_or(document.len()));
+    if document.len() > limits::DEPLOYMENT {
+        let got = format!("more than {}", limits::DEPLOYMENT);
+        return Err(Refusal::too_large("deployment document", got, limits::DEPLOYMENT));
+    }
+    Ok((place, document))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_place_is_read_and_without_any_the_document_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["raw", "vda"].map(|name| folder.path().join(name));
+        let places = || [first.as_path(), second.as_path()];
+        assert_eq!(read(places()).unwrap_err().code, Code::DeploymentMissing);
+        fs::write(&second, b"version = 1\n\0\0rest of the disk").unwrap();
+        assert_eq!(read(places()).unwrap(), (second.as_path(), b"version = 1\n".to_vec()));
+        fs::write(&first, b"version = 2\n").unwrap();
+        assert_eq!(read(places()).unwrap(), (first.as_path(), b"version = 2\n".to_vec()));
+    }
+
+    #[test]
+    fn document_at_its_limit_accepted_and_one_byte_more_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("raw");
+        let of = |length: usize| {
+            fs::write(&place, vec![b'#'; length]).unwrap();
+            read([&place, &place]).map(|(_, document)| document.len()).map_err(|refusal| refusal.code)
+        };
+        assert_eq!(of(limits::DEPLOYMENT), Ok(limits::DEPLOYMENT));
+        assert_eq!(of(limits::DEPLOYMENT + 1), Err(Code::TooLarge));
+    }
+}

@@ -1,0 +1,34 @@
+//! The enclave's process, watched until its end.
+
+use crate::{confine, power};
+use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use strongroom_wire::{Refusal, Result};
+
+/// Starts the enclave, reaps whatever ends, and says how the enclave ended.
+///
+/// # Errors
+/// `io`: it cannot be started, or not be waited for.
+pub fn run() -> Result<String> {
+    let io = |e: std::io::Error| Refusal::io("/proc/self/exe", &e);
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("strongroom-init").arg(confine::ARGUMENT).env_clear().envs(confine::ENVIRONMENT);
+    let child = command.spawn().map_err(io)?;
+    let enclave = Pid::from_child(&child);
+    power::watch_button(enclave);
+    loop {
+        let ended = wait(WaitOptions::empty()).map_err(|e| io(e.into()))?;
+        if let Some((_, status)) = ended.filter(|(pid, _)| *pid == enclave) {
+            return Ok(told(status));
+        }
+    }
+}
+
+fn told(status: WaitStatus) -> String {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => format!("ended with exit code {code}"),
+        (None, Some(signal)) => format!("ended by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}

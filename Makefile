@@ -25,7 +25,7 @@ test: setup peers format lint models guest unit examples documents ## every chec
 
 image: setup ## the guest image, reproducible, in target/image; prints digests and launch measurements. KEY=FILE signs its reference values; REPRODUCE=1 builds it twice
 	$(CARGO) build --package strongroom-images --package strongroom-tools --bins --locked
-	$(WITH_ENV) "$(TARGET_DIR)/debug/strongroom-image" build --out "$(TARGET_DIR)/image" --programs "$(TARGET_DIR)/image-build" \
+	$(WITH_ENV) "$(TARGET_DIR)/debug/strongroom-image" build --out "$(TARGET_DIR)/$(or $(IMAGE),image)" --programs "$(TARGET_DIR)/image-build" \
 		$(if $(PRESENT),--present) $(if $(KEY),--sign-key "$(KEY)") $(if $(REPRODUCE),--twice)
 
 image-update: ## take what Debian has now into images/inputs.lock, and say what moved
@@ -33,7 +33,8 @@ image-update: ## take what Debian has now into images/inputs.lock, and say what 
 
 # The image that the tests boot, of the present inputs where the archive has dropped those of the lock.
 guest:
-	@if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then $(MAKE) --no-print-directory image PRESENT=1; \
+	@rm -rf "$(TARGET_DIR)/image-test"
+	@if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then $(MAKE) --no-print-directory image PRESENT=1 IMAGE=image-test KEY=; \
 		else echo "guest: skipped, no apt-get and dpkg-deb here"; fi
 
 bench: ## the figures, each beside its limit measured in the same run; writes target/bench.json, bench-memory.json, bench-releases.json and bench-models.json; BENCH_MIB=4096 is the length of the model that is pulled
@@ -73,10 +74,10 @@ models: setup peers
 
 # nextest where it is installed: it runs the test binaries side by side.
 # The tests of the whole system start the programs, among them one that no package's own tests would build.
-unit: setup peers
+unit: setup peers guest
 	$(CARGO) build --workspace --bins --locked
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then run='nextest run --no-tests=fail'; else run=test; fi; \
-		set -x; STRONGROOM_REQUIRE_SETUP=1 GUEST_IMAGE="$(TARGET_DIR)/image" $(WITH_ENV) $(CARGO) $$run --workspace --locked
+		set -x; STRONGROOM_REQUIRE_SETUP=1 GUEST_IMAGE="$(TARGET_DIR)/image-test" $(WITH_ENV) $(CARGO) $$run --workspace --locked
 
 # nextest passes over examples in the documentation; many of them say what must not compile.
 examples:

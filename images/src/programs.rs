@@ -20,6 +20,11 @@ pub(crate) const PACKAGES: [&str; 2] = ["strongroom-enclave", "strongroom-init"]
 /// # Errors
 /// `io`: cargo cannot be run, or failed.
 pub(crate) fn build(root: &Path, target: &Path) -> Result<PathBuf> {
+    let programs = target.join("image");
+    for program in IN_THE_IMAGE.iter().chain([&BRIDGE]) {
+        // Whatever cargo is told by its surroundings: what is packed is what this build wrote.
+        let _ = std::fs::remove_file(programs.join(program));
+    }
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
     let home = home.ok_or_else(|| Refusal::new(Code::Usage, "cargo").got("no HOME").want("CARGO_HOME"))?;
@@ -32,7 +37,7 @@ pub(crate) fn build(root: &Path, target: &Path) -> Result<PathBuf> {
     cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
     cargo.env("CARGO_ENCODED_RUSTFLAGS", rust.join("\u{1f}")).env("CFLAGS", c.join(" ")).env("CARGO_INCREMENTAL", "0");
     tool::output(&mut cargo, "cargo")?;
-    Ok(target.join("image"))
+    Ok(programs)
 }
 
 /// Name and version of every crate that is in the programs, with the digest that the lock has of it; ours have none.

@@ -26,7 +26,7 @@ const PROGRAM: &str = "/usr/bin/strongroom-enclave";
 const CONFIGURATION: &str = "/etc/strongroom/enclave.toml";
 
 /// The one capability that is left. configfs gives the files of a request to root with rights for root alone, so that whoever
-/// asks the security processor must be able to pass over them; the file systems that this would open are read-only by then.
+/// asks the security processor must be able to pass over them. What else it opens is `/dev`; the other file systems are read-only by then.
 const KEPT: CapabilitySet = CapabilitySet::DAC_OVERRIDE;
 
 /// Becomes the enclave, or says why not.

@@ -13,8 +13,9 @@ fn main() -> ExitCode {
         console::say("start", "the first process of a guest, and of nothing else");
         return ExitCode::from(2);
     }
-    if let Err(refusal) = boot::boot() {
+    if let Err(refusal) = console::start().and_then(|()| boot::boot()) {
         console::refused(&refusal);
     }
+    console::finish();
     power::off()
 }

@@ -3,12 +3,15 @@
 use rustix::fs::sync;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::system::{RebootCommand, reboot};
-use std::fs::File;
+use std::ffi::OsString;
+use std::fs::{DirEntry, File};
 use std::io::Read;
+use std::path::Path;
 use std::process::ExitCode;
 
-/// Where the kernel reports the ACPI power button, the only input device of a guest without a keyboard.
-const BUTTON: &str = "/dev/input/event0";
+/// Where the kernel names its input devices, each in `device/name`, and what it calls the ACPI power button.
+const DEVICES: &str = "/sys/class/input";
+const BUTTON: &str = "Power Button";
 /// `struct input_event` of 64-bit Linux: two 8-byte times, then type, code and value.
 const EVENT: usize = 24;
 /// `EV_KEY`, `KEY_POWER` and "pressed" of `linux/input-event-codes.h`, little-endian as x86 has them.
@@ -28,7 +31,8 @@ pub fn off() -> ExitCode {
 
 /// Sends SIGTERM to `enclave` each time the button is pressed. A machine without one is ended by its host alone.
 pub(crate) fn watch_button(enclave: Pid) {
-    let Ok(button) = File::open(BUTTON) else { return };
+    let Some(button) = button(Path::new(DEVICES)) else { return };
+    let Ok(button) = File::open(Path::new("/dev/input").join(button)) else { return };
     std::thread::spawn(move || {
         on_press(button, || {
             crate::console::say("power button", "pressed; the enclave drains");
@@ -36,6 +40,16 @@ pub(crate) fn watch_button(enclave: Pid) {
             let _ = kill_process(enclave, Signal::TERM);
         });
     });
+}
+
+/// The name of the button's device.
+fn button(devices: &Path) -> Option<OsString> {
+    let entries = std::fs::read_dir(devices).ok()?.filter_map(Result::ok);
+    let mut events = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("event"));
+    let is_button = |entry: &DirEntry| {
+        std::fs::read_to_string(entry.path().join("device/name")).is_ok_and(|name| name.trim() == BUTTON)
+    };
+    events.find(is_button).map(|entry| entry.file_name())
 }
 
 fn on_press(mut events: impl Read, mut pressed: impl FnMut()) {
@@ -50,6 +64,19 @@ fn on_press(mut events: impl Read, mut pressed: impl FnMut()) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn button_is_found_by_its_name_beside_a_keyboard() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = |event: &str, name: &str| {
+            std::fs::create_dir_all(folder.path().join(event).join("device")).unwrap();
+            std::fs::write(folder.path().join(event).join("device/name"), name).unwrap();
+        };
+        device("event0", "AT Translated Set 2 keyboard\n");
+        assert_eq!(button(folder.path()), None);
+        device("event1", "Power Button\n");
+        assert_eq!(button(folder.path()).unwrap(), "event1");
+    }
 
     #[test]
     fn press_of_the_power_button_is_told_from_its_release_and_from_other_keys() {

@@ -1,9 +1,9 @@
 //! The enclave's process, watched until its end.
 
-use crate::{confine, power};
+use crate::{confine, console, power};
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use strongroom_wire::{Refusal, Result};
 
 /// Starts the enclave, reaps whatever ends, and says how the enclave ended.
@@ -14,7 +14,10 @@ pub fn run() -> Result<String> {
     let io = |e: std::io::Error| Refusal::io("/proc/self/exe", &e);
     let mut command = Command::new("/proc/self/exe");
     command.arg0("strongroom-init").arg(confine::ARGUMENT).env_clear().envs(confine::ENVIRONMENT);
+    command.stdin(Stdio::null()).stdout(console::writer()?).stderr(console::writer()?);
     let child = command.spawn().map_err(io)?;
+    // Its ends of the pipe to the console are the child's alone now.
+    drop(command);
     let enclave = Pid::from_child(&child);
     power::watch_button(enclave);
     loop {

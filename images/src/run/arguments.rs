@@ -1,4 +1,4 @@
-//! QEMU's arguments. Those of `snp` and `tdx` are of QEMU 10.0 and newer (`docs/system/i386/amd-memory-encryption.rst`, `tdx.rst`).
+//! QEMU's arguments. Those of `snp` and `tdx` are of QEMU 10.1 and newer (`docs/system/i386/amd-memory-encryption.rst`, `tdx.rst`).
 
 use super::{Launch, Machine};
 use crate::tool::text;

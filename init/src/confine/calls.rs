@@ -136,8 +136,8 @@ const PROCESS: [i64; 37] = [
     libc::SYS_umask,
 ];
 
-/// Sockets of these families alone: Unix, IPv4, IPv6, and netlink, which glibc asks for addresses before it resolves a name.
-const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+/// Sockets of these families alone: Unix, IPv4, and netlink, which glibc asks for addresses before it resolves a name.
+const FAMILIES: [i32; 3] = [libc::AF_UNIX, libc::AF_INET, libc::AF_NETLINK];
 
 /// Puts the calling thread, and what it becomes, under the filter. Nothing takes it off again.
 ///

@@ -29,8 +29,9 @@ impl Tenure {
         tokio::spawn(async move {
             tokio::select! {
                 refusal = renew(source, max_unleased) => {
+                    // Told first: who reads the log may be slow, and may be the host.
+                    end.send_replace(Some(refusal.clone()));
                     tracing::error!(%refusal, "no lease any more");
-                    end.send_replace(Some(refusal));
                 }
                 () = end.closed() => {}
             }

@@ -148,8 +148,9 @@ pub const TENSORS: usize = 256;
 pub const TENSOR_RANK: usize = 32;
 /// Strings of one tensor: each is an allocation, and three bytes of a body make one.
 pub const TENSOR_STRINGS: usize = 65_536;
-/// Bytes of all outputs of one inference, before they are copied out of the runtime: sixteen images of a megapixel in floats.
-pub const TENSOR_ANSWER: usize = 64 * 1024 * 1024;
+/// Bytes of all outputs of one inference, before they are copied out of the runtime: four values for each of a million pixels. JSON
+/// takes three times as much, and a slow reader holds it.
+pub const TENSOR_ANSWER: usize = 16 * 1024 * 1024;
 /// Bytes of the id by which a caller knows an inference request again; it is given back.
 pub const REQUEST_ID: usize = 256;
 /// A configuration file.
@@ -345,7 +346,7 @@ mod tests {
             (TENSORS, 256),
             (TENSOR_RANK, 32),
             (TENSOR_STRINGS, 65_536),
-            (TENSOR_ANSWER, 67_108_864),
+            (TENSOR_ANSWER, 16_777_216),
             (REQUEST_ID, 256),
             (CONFIGURATION, 262_144),
             (KEY_FILE, 65_536),

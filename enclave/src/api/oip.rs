@@ -103,6 +103,11 @@ pub(super) async fn infer(
     Ok(response::write((&target.name, &version), call.id.as_deref(), &outputs, &selected)?)
 }
 
+/// Another method than a target has.
+pub(super) async fn other_method(path: core::result::Result<Path<String>, PathRejection>) -> Answered {
+    Ok(not_allowed(target(path)?.action))
+}
+
 /// That this is asked with another method.
 fn not_allowed(action: Action) -> Response {
     let allowed = if action == Action::Infer { "POST" } else { "GET,HEAD" };

@@ -65,7 +65,7 @@ pub(super) fn table() -> Vec<Route> {
         route(Method::GET, "/v1/models", For::Callers, openai, get(models)),
         route(Method::GET, name, For::Callers, openai, get(model)),
         route(Method::GET, "/v2", For::Callers, inference, get(oip::server)),
-        route(Method::GET, target, For::Callers, inference, get(oip::described)),
+        route(Method::GET, target, For::Callers, inference, get(oip::described).fallback(oip::other_method)),
         route(Method::POST, target, For::Callers, inference, post(oip::infer)),
         route(Method::GET, evidence::PATH, For::Anybody, openai, get(evidence_for_nonce)),
         route(Method::GET, "/openapi.json", For::Anybody, openai, get(openapi::document)),

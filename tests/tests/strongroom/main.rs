@@ -1,5 +1,5 @@
 //! The whole system and its peers: the crate graph as it is drawn ([`arrow`]), other people's implementations of the formats
-//! ([`tink`], [`model_signing`], [`registries`], [`rcar`], [`embeddings`], [`measure`]), and the real programs end to end and under bad
+//! ([`tink`], [`model_signing`], [`registries`], [`rcar`], [`embeddings`], [`inference`], [`measure`]), and the real programs end to end and under bad
 //! input ([`endorsements`], [`canary`], [`promotions`], [`tampering`], [`bad_input`], [`parsers`], [`fuzz_regressions`], [`demo`]), also in a virtual machine ([`image`]); and that what is promised is tested ([`documents`]).
 //!
 //! Programs are those that stand beside this test's executable; peers are those that `dev/setup/run` and
@@ -16,6 +16,7 @@ mod embeddings;
 mod endorsements;
 mod fuzz_regressions;
 mod image;
+mod inference;
 mod leases;
 mod measure;
 mod model_signing;

@@ -122,6 +122,8 @@ async fn method_of_another_action_refused_with_those_that_there_are() {
     assert_eq!(ask(Method::GET, "/v2/models/tiny/1/infer").await, (405, "POST".into()));
     assert_eq!(ask(Method::POST, "/v2/models/tiny/1").await, (405, "GET,HEAD".into()));
     assert_eq!(ask(Method::POST, "/v2/models/tiny/1/ready").await, (405, "GET,HEAD".into()));
+    assert_eq!(ask(Method::OPTIONS, "/v2/models/tiny/1/ready").await, (405, "GET,HEAD".into()));
+    assert_eq!(ask(Method::DELETE, "/v2/models/tiny/1/infer").await, (405, "POST".into()));
     let (status, body) = get(&router, "/v2/other", &[KEY]).await;
     assert_eq!(refused(&(status, body)), (404, "route-unknown"));
 }

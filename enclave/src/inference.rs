@@ -194,7 +194,8 @@ impl Model {
         }
     }
 
-    fn is_alive(&self) -> bool {
+    /// Whether its thread runs.
+    pub fn is_alive(&self) -> bool {
         match &self.kind {
             Kind::Embedding(embedder) => !embedder.worker.is_closed(),
             Kind::Tensors(model) => model.is_alive(),

@@ -38,6 +38,8 @@ def distance(result, want):
     for name, tensor in want.items():
         if got[name].shape != tensor.shape or got[name].dtype != tensor.dtype:
             sys.exit(f"{name}: {got[name].dtype} of {got[name].shape}, not {tensor.dtype} of {tensor.shape}")
+    if not all(np.isfinite(tensor).all() for tensor in got.values()):
+        sys.exit("an element that is no number")
     return max(float(np.abs(got[name] - want[name]).max()) for name in want)
 
 

@@ -148,8 +148,7 @@ pub const TENSORS: usize = 256;
 pub const TENSOR_RANK: usize = 32;
 /// Strings of one tensor: each is an allocation, and three bytes of a body make one.
 pub const TENSOR_STRINGS: usize = 65_536;
-/// Bytes of all outputs of one inference, before they are copied out of the runtime: four values for each of a million pixels. JSON
-/// takes three times as much, and a slow reader holds it.
+/// Bytes of all outputs of one inference, as the runtime has them and as JSON: four values for each of a million pixels.
 pub const TENSOR_ANSWER: usize = 16 * 1024 * 1024;
 /// Bytes of the id by which a caller knows an inference request again; it is given back.
 pub const REQUEST_ID: usize = 256;

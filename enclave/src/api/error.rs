@@ -27,7 +27,7 @@ impl From<Refusal> for Answer {
 }
 
 /// How a refusal is told: the status, OpenAI's type, and whether the caller is told more than the code.
-fn told(code: Code) -> (StatusCode, &'static str, bool) {
+pub(super) fn told(code: Code) -> (StatusCode, &'static str, bool) {
     let invalid = "invalid_request_error";
     match code {
         Code::RequestInvalid | Code::Malformed => (StatusCode::BAD_REQUEST, invalid, true),

@@ -69,7 +69,11 @@ pub(super) async fn described(
             }))
             .into_response())
         }
-        Action::Ready => Ok(Json(json!({"name": target.name, "ready": true})).into_response()),
+        Action::Ready => {
+            let is_ready = model.is_alive();
+            let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            Ok((status, Json(json!({"name": target.name, "ready": is_ready}))).into_response())
+        }
         Action::Infer => Ok(not_allowed(target.action)),
     }
 }
@@ -100,7 +104,7 @@ pub(super) async fn infer(
     let mut call = read(body, &head.headers).await?;
     let selected = response::select(&call, tensors.outputs().iter().map(|port| port.name.as_str()))?;
     let outputs = tensors.infer(&authorized, core::mem::take(&mut call.inputs)).await?;
-    Ok(response::write((&target.name, &version), call.id.as_deref(), &outputs, &selected)?)
+    Ok(response::write(&app.room, (&target.name, &version), call.id.as_deref(), &outputs, &selected)?)
 }
 
 /// Another method than a target has.

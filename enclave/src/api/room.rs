@@ -1,17 +1,34 @@
-//! Room for the bodies of requests, of all callers together.
+//! Room for the bodies of requests and of answers, of all callers together.
 
-use axum::body::{Body, HttpBody as _};
+use axum::body::{Body, Bytes, HttpBody as _};
 use std::sync::Arc;
 use strongroom_wire::{Code, Refusal, Result, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use zeroize::Zeroizing;
 
-/// How many bytes of [`limits::API_BODIES`] are free; clones share them.
+/// How many bytes of [`limits::API_BODIES`] are free for requests, and as many for answers; clones share them.
 #[derive(Debug, Clone)]
-pub(super) struct Room(Arc<Semaphore>);
+pub(super) struct Room {
+    requests: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
+}
 
 impl Default for Room {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(limits::API_BODIES)))
+        let [requests, answers] = [(); 2].map(|()| Arc::new(Semaphore::new(limits::API_BODIES)));
+        Self { requests, answers }
+    }
+}
+
+/// An answer, which takes its room until its reader has it, however slow that is, and is then overwritten.
+struct Held {
+    bytes: Zeroizing<Vec<u8>>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -25,8 +42,20 @@ impl Room {
         // A body that announces more than is allowed is refused by who reads it.
         let most = u32::try_from(limits::API_BODY).unwrap_or(u32::MAX);
         let announced = body.size_hint().upper().and_then(|upper| u32::try_from(upper).ok());
-        let room = Arc::clone(&self.0).try_acquire_many_owned(announced.map_or(most, |announced| announced.min(most)));
+        let room =
+            Arc::clone(&self.requests).try_acquire_many_owned(announced.map_or(most, |announced| announced.min(most)));
         room.map_err(|_| Refusal::new(Code::Busy, "room for request bodies").got("taken"))
+    }
+
+    /// A body of `bytes`, with room for them until it is gone.
+    ///
+    /// # Errors
+    /// `busy` there is not so much.
+    pub(super) fn hold(&self, bytes: Zeroizing<Vec<u8>>) -> Result<Body> {
+        let many = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.answers).try_acquire_many_owned(many);
+        let room = room.map_err(|_| Refusal::new(Code::Busy, "room for answers").got("taken"))?;
+        Ok(Body::from(Bytes::from_owner(Held { bytes, _room: room })))
     }
 }
 
@@ -37,6 +66,18 @@ mod tests {
 
     fn unannounced() -> Body {
         Body::from_stream(stream::iter([Ok::<_, std::io::Error>("{}")]))
+    }
+
+    #[test]
+    fn answers_that_fill_the_room_accepted_and_one_more_byte_refused_until_one_is_gone() {
+        let room = Room::default();
+        let answer = |length: usize| room.hold(Zeroizing::new(vec![0; length])).map_err(|refusal| refusal.code);
+        let half = answer(limits::API_BODIES / 2).unwrap();
+        let other = answer(limits::API_BODIES / 2).unwrap();
+        assert_eq!(answer(1).unwrap_err(), Code::Busy);
+        drop(half);
+        assert!(answer(1).is_ok());
+        drop(other);
     }
 
     #[test]

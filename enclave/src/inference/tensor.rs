@@ -1,8 +1,8 @@
 //! Models of plain tensors: any graph whose inputs and outputs are tensors, as the Open Inference Protocol calls them.
 //!
 //! Each has one thread, and a bounded number of requests, of a bounded size together, that may wait for it. What a request
-//! holds of these bounds goes with its work and ends with it. Requests share a run only where the graph's author named the first
-//! dimension of everything a batch ([`Graph::takes_batches`]); a request that fails among others runs again alone.
+//! holds of these bounds goes with its work and ends with it. Requests of one identity share a run where the graph's author named the
+//! first dimension of everything a batch ([`Graph::takes_batches`]); a request that fails among others runs again alone.
 
 mod batch;
 mod data;
@@ -103,11 +103,11 @@ impl TensorModel {
     pub async fn infer(&self, call: &Authorized, inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
         call.verify_for(CallAction::Infer)?;
         let inputs = self.arrange(inputs)?;
-        let size = inputs.iter().fold(0usize, |sum, tensor| sum.saturating_add(tensor.data.expose().size()));
+        let size = batch::size(&inputs);
         let permits = [super::reserve(&self.jobs, 1)?, super::reserve(&self.bytes, size)?];
         let (reply, outputs) = oneshot::channel::<Reply>();
         let gone = || Refusal::new(Code::RuntimeFailed, "inference thread is gone");
-        self.worker.send(Job { inputs, reply, permits }).map_err(|_| gone())?;
+        self.worker.send(Job { identity: call.identity().to_string(), inputs, reply, permits }).map_err(|_| gone())?;
         outputs.await.map_err(|_| gone())?
     }
 

@@ -110,6 +110,10 @@ fn curl_gets_scores_in_json_and_refusals_in_the_protocol_s_shape() {
 #[test]
 fn service_answers_as_its_openapi_document_says() {
     let (Some(deployed), Some(python)) = (Deployed::start("MODEL_MAGIKA"), peers::find("PEERS_PYTHON")) else { return };
+    // Of the model that there is; what else it draws names another one now and then all the same.
+    let version = deployed.model.manifest.oci();
+    let parameters = format!("[parameters]\n\"path.name\" = \"model\"\n\"path.version\" = \"{version}\"\n");
+    deployed.world.file("schemathesis.toml", parameters);
     let mut command = Command::new(python.with_file_name("schemathesis"));
     command.args(["run", "--no-color", "--seed", "1", "--max-examples", "10", "--phases", "coverage,fuzzing"]);
     command.args(["--request-timeout", "30", "--request-retries", "2", "--generation-database", "none"]);

@@ -1,14 +1,16 @@
 //! The answer to an inference: JSON, and after it the outputs that were asked for as binary data.
 
+use super::super::room::Room;
 use super::binary;
 use super::json::Flat;
 use super::request::Call;
 use crate::inference::tensor::{Datatype, Tensor};
-use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
-use strongroom_wire::{Code, Refusal, Result};
+use std::io::{self, Write};
+use strongroom_wire::{Code, Refusal, Result, limits};
+use zeroize::Zeroizing;
 
 /// How long the JSON is of a body that has binary data after it.
 pub(super) const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -64,17 +66,36 @@ pub(super) fn select<'a>(call: &Call, graph: impl Iterator<Item = &'a str> + Clo
     Ok(selected)
 }
 
+/// A body of at most [`limits::TENSOR_ANSWER`]: outputs take more in JSON than they are.
+struct Bounded<'a>(&'a mut Vec<u8>);
+
+impl Write for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len().saturating_add(bytes.len()) > limits::TENSOR_ANSWER {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The answer with those of the graph's `outputs` that are `selected`, in that order.
 ///
 /// # Errors
-/// `request-invalid` an output cannot be said in JSON; `too-large` a string is too long for binary data.
+/// `request-invalid` an output cannot be said in JSON; `too-large` the JSON is over [`limits::TENSOR_ANSWER`], or a string too long for
+/// binary data; `busy` there is no room for it.
 pub(super) fn write(
+    room: &Room,
     (name, version): (&str, &str),
     id: Option<&str>,
     outputs: &[Tensor],
     selected: &[(usize, bool)],
 ) -> Result<Response> {
-    let mut tail = Vec::new();
+    let mut tail = Zeroizing::new(Vec::new());
     let mut written = Vec::with_capacity(selected.len());
     for (at, binary) in selected {
         let Some(Tensor { name, shape, data }) = outputs.get(*at) else { continue };
@@ -86,15 +107,17 @@ pub(super) fn write(
         written.push(Output { name, datatype: data.datatype(), shape, elements });
     }
     let document = Document { model_name: name, model_version: version, id, outputs: written };
-    let mut body = serde_json::to_vec(&document).map_err(|e| Refusal::new(Code::Internal, "answer").because(e))?;
+    let mut body = Zeroizing::new(Vec::new());
+    let over = || Refusal::too_large("bytes of the answer in JSON", "more", limits::TENSOR_ANSWER);
+    serde_json::to_writer(Bounded(&mut body), &document).map_err(|_| over())?;
     let json = HeaderValue::from_static("application/json");
     if selected.iter().all(|(_, binary)| !binary) {
-        return Ok(([(header::CONTENT_TYPE, json)], Body::from(body)).into_response());
+        return Ok(([(header::CONTENT_TYPE, json)], room.hold(body)?).into_response());
     }
     let length = HeaderValue::from(body.len());
     body.append(&mut tail);
     let bytes = HeaderValue::from_static("application/octet-stream");
-    Ok(([(header::CONTENT_TYPE, bytes), (HEADER_LENGTH, length)], Body::from(body)).into_response())
+    Ok(([(header::CONTENT_TYPE, bytes), (HEADER_LENGTH, length)], room.hold(body)?).into_response())
 }
 
 #[cfg(test)]
@@ -114,7 +137,7 @@ mod tests {
     }
 
     async fn written(selected: &[(usize, bool)]) -> (Option<String>, Vec<u8>) {
-        let response = write(("m", "v"), Some("7"), &outputs(), selected).unwrap();
+        let response = write(&Room::default(), ("m", "v"), Some("7"), &outputs(), selected).unwrap();
         let (head, body) = response.into_parts();
         let length = head.headers.get(HEADER_LENGTH).map(|value| value.to_str().unwrap().to_owned());
         (length, read_body(body, 1 << 20, "answer").await.unwrap().to_vec())
@@ -131,6 +154,18 @@ mod tests {
         let json = r#"{"model_name":"m","model_version":"v","id":"7","outputs":[{"name":"b","datatype":"UINT8","shape":[],"parameters":{"binary_data_size":1}},{"name":"a","datatype":"FP32","shape":[1,2],"parameters":{"binary_data_size":8}}]}"#;
         let want = [json.as_bytes(), &[7, 0, 0, 0, 0x3f, 0, 0, 0x80, 0xbf]].concat();
         assert_eq!(written(&[(1, true), (0, true)]).await, (Some(json.len().to_string()), want));
+    }
+
+    #[test]
+    fn answer_in_json_at_the_limit_accepted_and_over_it_refused_where_binary_data_are_not() {
+        let code = |texts: usize, binary: bool| {
+            let data = Prompt::new(Data::Bytes(vec!["a".repeat(1 << 20); texts]));
+            let outputs = [Tensor { name: "a".into(), shape: vec![texts], data }];
+            write(&Room::default(), ("m", "v"), None, &outputs, &[(0, binary)])
+                .map(|_| ())
+                .map_err(|refusal| refusal.code)
+        };
+        assert_eq!((code(15, false), code(16, false), code(16, true)), (Ok(()), Err(Code::TooLarge), Ok(())));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) struct Target {
 impl Target {
     /// The target of `{name}[/versions/{version}][/ready|/infer]`, percent-decoded already.
     ///
-    /// A name is what is left when these ends are taken off. So of a model whose own name ends in one, all but its metadata can be asked.
+    /// A name is what is left when these ends are taken off. So a model whose own name has one is asked with its version alone.
     ///
     /// # Errors
     /// `model-unknown` no name is left.
@@ -70,9 +70,14 @@ mod tests {
     }
 
     #[test]
-    fn model_whose_name_ends_as_a_path_does_is_asked_with_one_more_end() {
-        assert_eq!(Target::parse("m/ready/infer").unwrap(), target("m/ready", None, Action::Infer));
-        assert_eq!(Target::parse("m/versions/a/b").unwrap(), target("m/versions/a/b", None, Action::Metadata));
+    fn model_whose_name_ends_as_a_path_does_is_asked_with_its_version() {
+        for name in ["m/ready", "m/infer", "m/versions/a", "m/versions/a/b"] {
+            let path = |end: &str| Target::parse(&format!("{name}/versions/1{end}")).unwrap();
+            assert_eq!(path(""), target(name, Some("1"), Action::Metadata));
+            assert_eq!(path("/infer"), target(name, Some("1"), Action::Infer));
+        }
+        assert_eq!(Target::parse("m/ready").unwrap(), target("m", None, Action::Ready));
+        assert_eq!(Target::parse("m/versions/a/infer").unwrap(), target("m", Some("a"), Action::Infer));
     }
 
     #[test]

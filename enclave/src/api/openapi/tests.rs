@@ -1,10 +1,13 @@
+use crate::api::error::told;
+use crate::api::routes::table;
 use crate::api::tests::{KEY, app, booting, send};
 use crate::inference::tensor::Datatype;
 use crate::inference::tensor::tests::doubling;
 use axum::Router;
 use axum::http::Method;
 use serde_json::{Value, json};
-use strongroom_wire::limits;
+use std::collections::BTreeSet;
+use strongroom_wire::{Code, limits};
 
 fn document() -> Value {
     serde_json::from_str(super::DOCUMENT).unwrap()
@@ -37,6 +40,33 @@ async fn every_operation_is_a_route_and_answers_as_it_says_while_starting_to_str
         }
         let is_open = operation["security"] == json!([]);
         assert_eq!(status(&serving, &method, path, &[]).await == 401, !is_open, "{method} {path}");
+    }
+}
+
+/// The route that has an operation of the document: names that may have slashes are one there.
+fn route_of(path: &str) -> String {
+    if path.starts_with("/v2/models/") { "/v2/models/{*target}".into() } else { path.replace("{name}", "{*name}") }
+}
+
+#[test]
+fn every_route_is_in_the_document_and_every_operation_in_the_table() {
+    let document = document();
+    let documented: BTreeSet<_> =
+        operations(&document).into_iter().map(|(method, path, _)| (method.to_string(), route_of(path))).collect();
+    let routes = table().into_iter().map(|route| (route.method.to_string(), route.path.to_owned())).collect();
+    assert_eq!(documented, routes);
+}
+
+#[test]
+fn every_status_that_a_refusal_is_told_with_is_one_of_each_operation_that_runs_a_model() {
+    let document = document();
+    let operations = operations(&document);
+    for id in ["modelInfer", "modelVersionInfer", "embed", "chat", "complete"] {
+        let (_, _, operation) = operations.iter().find(|(_, _, operation)| operation["operationId"] == id).unwrap();
+        for code in Code::ALL {
+            let status = told(*code).0.as_u16().to_string();
+            assert!(operation["responses"][&status].is_object(), "{id}: {status} of {code}");
+        }
     }
 }
 

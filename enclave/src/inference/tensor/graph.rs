@@ -20,8 +20,8 @@ pub struct Port {
     pub datatype: Datatype,
     /// Its dimensions, -1 for those that each call decides. None at all where the graph states none: a scalar, or any shape.
     pub shape: Vec<i64>,
-    /// Whether its first dimension is open and, by its name, that of independent rows.
-    pub(super) is_batch: bool,
+    /// What its first dimension is called, where that is open and by its name that of rows.
+    pub(super) rows: Option<String>,
 }
 
 /// A loaded graph.
@@ -42,11 +42,13 @@ impl Graph {
         Ok(Self { inputs: inputs?, outputs: outputs?, session })
     }
 
-    /// Whether rows of several requests may go through it together: the author of the graph named the first dimension of
-    /// every input and output a batch. An open dimension of another name may be anything, a sequence for one, whose
-    /// elements the graph mixes; nothing of one caller would then be apart from another's.
+    /// Whether rows of several requests may go through it together: the author of the graph gave the first dimension of
+    /// every input and output one name, and that of a batch. An open dimension of another name may be anything, a sequence
+    /// for one, whose elements the graph mixes.
     pub(super) fn takes_batches(&self) -> bool {
-        self.inputs.iter().chain(&self.outputs).all(|port| port.is_batch)
+        let mut ports = self.inputs.iter().chain(&self.outputs).map(|port| port.rows.as_ref());
+        let first = ports.next().flatten();
+        first.is_some() && ports.all(|rows| rows == first)
     }
 
     /// What comes out for `inputs`, one for each of its own and in their order.
@@ -97,8 +99,9 @@ impl Port {
         let datatype = Datatype::of(*ty).filter(|_| !name.is_empty()).ok_or_else(|| unsupported(ty.to_string()))?;
         let first = shape.first().zip(dimension_symbols.first());
         // Strings are not joined: they are few, and each is a copy.
-        let is_batch = datatype != Datatype::Bytes && first.is_some_and(|(size, symbol)| *size < 0 && is_rows(symbol));
-        Ok(Self { name: name.to_owned(), datatype, shape: shape.to_vec(), is_batch })
+        let rows = first.filter(|(size, symbol)| datatype != Datatype::Bytes && **size < 0 && is_rows(symbol));
+        let rows = rows.map(|(_, symbol)| symbol.clone());
+        Ok(Self { name: name.to_owned(), datatype, shape: shape.to_vec(), rows })
     }
 
     /// That `tensor` is what this takes.
@@ -125,9 +128,9 @@ fn as_u64(size: usize) -> u64 {
     u64::try_from(size).unwrap_or(u64::MAX)
 }
 
-/// Whether exporters call a dimension of independent rows so: `batch`, `batch_size`, `Batch`, `N`.
+/// Whether exporters call a dimension of rows so. Longer names, `batch*heads`, are of dimensions that were folded into one.
 fn is_rows(symbol: &str) -> bool {
-    symbol.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("batch")) || symbol.eq_ignore_ascii_case("n")
+    ["batch", "batch_size", "n"].iter().any(|name| symbol.eq_ignore_ascii_case(name))
 }
 
 /// A view of a tensor for the runtime, which copies strings alone.
@@ -151,7 +154,8 @@ fn value(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
     })
 }
 
-/// A copy of what came out; `None` where it is over `room` bytes, found out before it is copied.
+/// A copy of what came out; `None` where it is over `room` bytes, found out before it is copied. Of strings that holds for their number:
+/// how long they are is known once they are here.
 fn extract(port: &Port, value: &DynValue, room: usize) -> ort::Result<Option<Tensor>> {
     let ValueType::Tensor { ty, shape, .. } = value.dtype() else {
         return Err(ort::Error::new("an output that is no tensor"));

@@ -16,7 +16,8 @@ pub(super) fn integers(tensor: &Tensor) -> Vec<i32> {
 /// A model of another graph, `run`, that takes `x` and gives `y`, both of pairs of 32-bit integers. For tests of what is around a
 /// graph, which so need no set-up.
 fn around(run: impl FnMut(&[&Tensor]) -> Reply + Send + 'static) -> TensorModel {
-    let port = |name: &str| Port { name: name.into(), datatype: Datatype::Int32, shape: vec![-1, 2], is_batch: true };
+    let port =
+        |name: &str| Port { name: name.into(), datatype: Datatype::Int32, shape: vec![-1, 2], rows: Some("n".into()) };
     TensorModel::new(vec![port("x")], vec![port("y")], worker::start(true, run).unwrap())
 }
 
@@ -65,7 +66,7 @@ async fn input_of_the_graph_accepted_and_another_name_number_type_or_shape_refus
 
 #[tokio::test]
 async fn text_without_a_zero_byte_accepted_and_with_one_refused() {
-    let port = Port { name: "x".into(), datatype: Datatype::Bytes, shape: vec![1], is_batch: false };
+    let port = Port { name: "x".into(), datatype: Datatype::Bytes, shape: vec![1], rows: None };
     let worker = worker::start(false, |_| Ok(vec![tensor("y", &[1], Data::Int32(vec![7]))])).unwrap();
     let model = TensorModel::new(vec![port], Vec::new(), worker);
     let text = |text: &str| vec![tensor("x", &[1], Data::Bytes(vec![text.into()]))];

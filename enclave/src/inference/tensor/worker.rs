@@ -9,9 +9,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 /// The outputs of one request.
 pub(super) type Reply = Result<Vec<Tensor>>;
 
-/// One request: its inputs in the graph's order, who waits, and what it holds of the model's bounds until it is over.
+/// One request: who asks, its inputs in the graph's order, who waits, and what it holds of the model's bounds until it is over.
 #[derive(Debug)]
 pub(super) struct Job {
+    pub(super) identity: String,
     pub(super) inputs: Vec<Tensor>,
     pub(super) reply: oneshot::Sender<Reply>,
     pub(super) permits: [OwnedSemaphorePermit; 2],
@@ -36,6 +37,7 @@ where
 
 fn work(jobs: &mut mpsc::UnboundedReceiver<Job>, takes_batches: bool, mut run: impl FnMut(&[&Tensor]) -> Reply) {
     let mut waiting = VecDeque::new();
+    let mut most = if takes_batches { batch::ROWS } else { 0 };
     loop {
         if waiting.is_empty() {
             // Nothing is under way: sleep until something is, or nobody can ask any more.
@@ -47,9 +49,9 @@ fn work(jobs: &mut mpsc::UnboundedReceiver<Job>, takes_batches: bool, mut run: i
         }
         // A caller who hung up gets nothing done for.
         waiting.retain(|job| !job.reply.is_closed());
-        let batch = next(&mut waiting, takes_batches);
-        let replies = replies(&batch, &mut run);
-        for (Job { reply: caller, permits, inputs }, reply) in batch.into_iter().zip(replies) {
+        let batch = next(&mut waiting, most);
+        let replies = replies(&batch, &mut most, &mut run);
+        for (Job { reply: caller, permits, inputs, .. }, reply) in batch.into_iter().zip(replies) {
             // Before the answer, so that who has it can ask again; who hung up during the run needs none.
             drop((permits, inputs));
             drop(caller.send(reply));
@@ -57,11 +59,12 @@ fn work(jobs: &mut mpsc::UnboundedReceiver<Job>, takes_batches: bool, mut run: i
     }
 }
 
-/// The first that waits, with others that fit beside it where the graph takes batches.
-fn next(waiting: &mut VecDeque<Job>, takes_batches: bool) -> Vec<Job> {
+/// The first that waits, with others of the same identity that fit beside it: at most `most` rows. Rows of two identities never share
+/// a run: a graph may mix them whatever it calls their dimension, as one that quantises by the largest value of all rows does.
+fn next(waiting: &mut VecDeque<Job>, most: usize) -> Vec<Job> {
     let Some(first) = waiting.pop_front() else { return Vec::new() };
-    let rows = if takes_batches { batch::rows(&first.inputs) } else { None };
-    let Some(mut rows) = rows else { return vec![first] };
+    let Some(mut rows) = batch::rows(&first.inputs).filter(|rows| *rows < most) else { return vec![first] };
+    let identity = first.identity.clone();
     let mut size = batch::size(&first.inputs);
     let mut batch = vec![first];
     let mut at = 0;
@@ -69,7 +72,7 @@ fn next(waiting: &mut VecDeque<Job>, takes_batches: bool) -> Vec<Job> {
         let more = batch::rows(&job.inputs).map_or(usize::MAX, |more| rows.saturating_add(more));
         let larger = size.saturating_add(batch::size(&job.inputs));
         let is_alike = batch.first().is_some_and(|first| batch::are_alike(&first.inputs, &job.inputs));
-        if !is_alike || more > batch::ROWS || larger > batch::BYTES {
+        if job.identity != identity || !is_alike || more > most || larger > batch::BYTES {
             at += 1;
             continue;
         }
@@ -80,21 +83,34 @@ fn next(waiting: &mut VecDeque<Job>, takes_batches: bool) -> Vec<Job> {
 }
 
 /// What `run` gives for each request in `batch`. Where it fails for several, each runs again alone, and fails only where it does so
-/// by itself: the runtime's error for a batch does not tell whose it is.
-fn replies(batch: &[Job], run: &mut impl FnMut(&[&Tensor]) -> Reply) -> Vec<Reply> {
+/// by itself: the runtime's error for a batch does not tell whose it is. Where outputs were too large together and are not alone,
+/// batches have half as many rows from then on.
+fn replies(batch: &[Job], most: &mut usize, run: &mut impl FnMut(&[&Tensor]) -> Reply) -> Vec<Reply> {
+    let mut is_too_large = false;
     if let [_, _, ..] = batch {
         match together(batch, run) {
             Ok(parts) => return parts.into_iter().map(Ok).collect(),
             Err(refusal) => {
-                tracing::warn!(%refusal, requests = batch.len(), "inference failed in a batch, running each request alone");
+                is_too_large = refusal.code == Code::TooLarge;
+                tracing::debug!(%refusal, requests = batch.len(), "inference failed in a batch, running each request alone");
             }
         }
     }
     let alone = |job: &Job| {
         let outputs = run(&job.inputs.iter().collect::<Vec<_>>());
-        outputs.inspect_err(|refusal| tracing::error!(%refusal, "inference failed"))
+        // Other refusals are the caller's to hear of.
+        outputs.inspect_err(|refusal| {
+            if refusal.code == Code::RuntimeFailed {
+                tracing::error!(%refusal, "inference failed");
+            }
+        })
     };
-    batch.iter().map(alone).collect()
+    let replies: Vec<Reply> = batch.iter().map(alone).collect();
+    if is_too_large && replies.iter().all(Result::is_ok) {
+        let rows = batch.iter().filter_map(|job| batch::rows(&job.inputs)).sum();
+        *most = (*most).min(rows) / 2;
+    }
+    replies
 }
 
 fn together(batch: &[Job], run: &mut impl FnMut(&[&Tensor]) -> Reply) -> Result<Vec<Vec<Tensor>>> {

@@ -10,7 +10,7 @@ fn job(semaphore: &Arc<Semaphore>, elements: &[i32]) -> (Job, oneshot::Receiver<
     let (reply, outputs) = oneshot::channel();
     let permits = [1, 1].map(|n| Arc::clone(semaphore).try_acquire_many_owned(n).unwrap());
     let inputs = vec![tensor("x", &[elements.len(), 1], Data::Int32(elements.to_vec()))];
-    (Job { inputs, reply, permits }, outputs)
+    (Job { identity: "app".into(), inputs, reply, permits }, outputs)
 }
 
 fn echo(inputs: &[&Tensor]) -> Reply {
@@ -88,14 +88,41 @@ async fn thread_that_panics_closes_its_channel_and_keeps_nothing_of_its_requests
 }
 
 #[test]
+fn rows_of_one_identity_share_a_run_and_of_two_never() {
+    let semaphore = Arc::new(Semaphore::new(6));
+    let of = |identity: &str| Job { identity: identity.into(), ..job(&semaphore, &[1]).0 };
+    let mut waiting = VecDeque::from([of("app"), of("other"), of("app")]);
+    let identities = |batch: Vec<Job>| batch.into_iter().map(|job| job.identity).collect::<Vec<_>>();
+    assert_eq!(identities(next(&mut waiting, batch::ROWS)), ["app", "app"]);
+    assert_eq!(identities(next(&mut waiting, batch::ROWS)), ["other"]);
+}
+
+#[test]
+fn batches_whose_outputs_are_too_large_together_alone_become_smaller() {
+    let semaphore = Arc::new(Semaphore::new(4));
+    let batch = [job(&semaphore, &[1, 2]).0, job(&semaphore, &[3, 4]).0];
+    let most_after = |limit: usize| {
+        let mut most = batch::ROWS;
+        let mut run = |inputs: &[&Tensor]| {
+            let is_over = inputs[0].shape[0] > limit;
+            if is_over { Err(Refusal::too_large("outputs", "more", limit)) } else { echo(inputs) }
+        };
+        (replies(&batch, &mut most, &mut run).iter().all(Result::is_ok), most)
+    };
+    assert_eq!(most_after(4), (true, batch::ROWS));
+    assert_eq!(most_after(3), (true, 2));
+    assert_eq!(most_after(1), (false, batch::ROWS), "what is too large by itself");
+}
+
+#[test]
 fn batch_is_of_rows_up_to_its_bounds_and_of_one_shape() {
     let semaphore = Arc::new(Semaphore::new(100));
     let queue =
         |sizes: &[usize]| -> VecDeque<Job> { sizes.iter().map(|size| job(&semaphore, &vec![0; *size]).0).collect() };
     let rows = |batch: &[Job]| batch.iter().map(|job| job.inputs[0].shape[0]).collect::<Vec<_>>();
     let mut waiting = queue(&[batch::ROWS - 1, 2, 1]);
-    assert_eq!(rows(&next(&mut waiting, true)), [batch::ROWS - 1, 1]);
-    assert_eq!(rows(&next(&mut waiting, true)), [2]);
+    assert_eq!(rows(&next(&mut waiting, batch::ROWS)), [batch::ROWS - 1, 1]);
+    assert_eq!(rows(&next(&mut waiting, batch::ROWS)), [2]);
     let wide = |elements: usize| {
         let mut job = job(&semaphore, &[]).0;
         job.inputs = vec![tensor("x", &[1, elements], Data::Int32(vec![0; elements]))];
@@ -104,6 +131,6 @@ fn batch_is_of_rows_up_to_its_bounds_and_of_one_shape() {
     let half = batch::BYTES / 8;
     for (sizes, together) in [([half, half], 2), ([half, half + 1], 1), ([half + 1, half + 1], 1)] {
         let mut waiting = sizes.into_iter().map(wide).collect();
-        assert_eq!(next(&mut waiting, true).len(), together);
+        assert_eq!(next(&mut waiting, batch::ROWS).len(), together);
     }
 }

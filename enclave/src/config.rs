@@ -30,8 +30,8 @@ pub struct Config {
     /// Where routers reach it, as `address:port`. The verifier says in which networks it believes that; absent: no router does.
     #[serde(default)]
     pub advertise: Option<SocketAddr>,
-    /// Where `/metrics` is, without TLS and for everybody who reaches it; absent: nowhere. Its numbers name nobody and quote nothing;
-    /// how many requests, refusals and tokens there are, and when, whoever sees the traffic knows about.
+    /// Where `/metrics` is, without TLS and for everybody who reaches it; absent: nowhere. Its numbers name nobody and quote nothing.
+    /// Beside what whoever sees the traffic knows, they say how many tokens there were, as the log's lines do.
     #[serde(default)]
     pub metrics_listen: Option<SocketAddr>,
     /// How much is logged.

@@ -41,7 +41,8 @@ pub async fn run(config: &Config) -> Result<()> {
     if let Some(address) = config.metrics_listen {
         let bound = bind(&address.to_string()).await?;
         tracing::info!(address = %bound.local_addr(), "metrics");
-        // It ends with the process.
+        // A few, so that the file descriptors are those of callers. It ends with the process.
+        let limits = ServeLimits { max_connections: 8, max_connections_of_peer: 8, ..limits };
         tokio::spawn(serve(bound, None, app.clone().metrics_router(), limits, core::future::pending()));
     }
     let mut server = tokio::spawn(serve(bound, Some(tls), app.clone().router(), limits, stop));

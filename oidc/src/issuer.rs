@@ -53,6 +53,7 @@ pub struct Subject {
 
 /// RFC 7800 §3.1.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Confirmation {
     /// RFC 8705 §3.1.
     #[serde(rename = "x5t#S256")]

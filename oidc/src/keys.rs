@@ -3,12 +3,13 @@
 use core::time::Duration;
 use http::header::ACCEPT;
 use http::{Request, StatusCode, Uri};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use strongroom_jose::{Algorithm, TokenVerifier};
+use strongroom_transport::trace::spawn;
 use strongroom_transport::{HttpClient, ServerTrust, http as body, read_body};
 use strongroom_wire::time::is_within;
 use strongroom_wire::{Code, Refusal, Result, limits};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// For the answer with the keys.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,7 +38,7 @@ pub enum Source {
 #[derive(Debug)]
 pub(crate) enum Keys {
     Fixed(TokenVerifier),
-    Fetched(Box<Remote>),
+    Fetched(Arc<Remote>),
 }
 
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub(crate) struct Remote {
     algorithms: Vec<Algorithm>,
     known: RwLock<Option<Known>>,
     /// When keys were last asked for; held while they are.
-    attempted: Mutex<Option<u64>>,
+    attempted: Arc<Mutex<Option<u64>>>,
 }
 
 /// What was fetched last, and when.
@@ -80,8 +81,8 @@ impl Keys {
         }
         let http = HttpClient::new(&trust, false)?;
         let algorithms = algorithms.to_vec();
-        let (known, attempted) = (RwLock::default(), Mutex::default());
-        Ok(Self::Fetched(Box::new(Remote { http, uri, algorithms, known, attempted })))
+        let (known, attempted) = (RwLock::default(), Arc::default());
+        Ok(Self::Fetched(Arc::new(Remote { http, uri, algorithms, known, attempted })))
     }
 
     /// The keys, fetched where they are too old or do not have the one that `token` names.
@@ -98,8 +99,9 @@ impl Keys {
             return Ok(known.verifier.clone());
         }
         let usable = known.filter(|known| known.has_key_of(token, LONGEST, now));
-        match (remote.attempted.try_lock(), usable) {
-            (Ok(attempted), _) => remote.renew(attempted, now).await,
+        match (Arc::clone(&remote.attempted).try_lock_owned(), usable) {
+            // In a task of its own, which whoever asked first cannot end by going away.
+            (Ok(attempted), _) => drop(spawn(Arc::clone(remote).renew(attempted, now)).await),
             // Somebody is at it: who has a key that will do does not wait for that.
             (Err(_), Some(known)) => return Ok(known.verifier),
             (Err(_), None) => drop(remote.attempted.lock().await),
@@ -117,7 +119,7 @@ impl Remote {
     }
 
     /// Fetches the keys, for no longer than the patience, where nobody did within the last minute.
-    async fn renew(&self, mut attempted: MutexGuard<'_, Option<u64>>, now: u64) {
+    async fn renew(self: Arc<Self>, mut attempted: OwnedMutexGuard<Option<u64>>, now: u64) {
         if attempted.is_some_and(|attempted| is_within(PAUSE, attempted, now)) {
             return;
         }

@@ -234,7 +234,7 @@ impl Settings {
                 return Err(Refusal::malformed("model name", "empty, too long or given twice").got(&model.name));
             }
         }
-        self.access.verify_shape(self.root.realm())?;
+        self.access.verify_shape(self.root.realm(), &self.principals)?;
         self.trust.verify_shape()
     }
 }

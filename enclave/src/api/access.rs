@@ -47,7 +47,7 @@ pub struct Access {
 /// Proof that a request is of an identity that may use more than it does. Clones are of the same request: its place is free again once
 /// the last is gone. [`Access`] alone makes one:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0423
 /// let forged = strongroom_enclave::api::Caller(std::sync::Arc::default());
 /// ```
 #[derive(Clone)]

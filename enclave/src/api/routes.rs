@@ -2,16 +2,22 @@
 
 use super::access::Record;
 use super::error::{self, Answer, InferenceAnswer};
-use super::{App, chat, complete, embed, evidence_for_nonce, live, model, models, oip, openapi, ready};
+use super::{App, Caller, chat, complete, embed, evidence_for_nonce, live, model, models, oip, openapi, ready};
 use axum::Router;
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
+use futures_util::{StreamExt as _, stream};
 use std::sync::Arc;
 use strongroom_transport::PeerCertificates;
 use strongroom_wire::{Refusal, Result, evidence};
+
+/// Bytes of an answer that are given out at once.
+const PIECE: usize = 64 * 1024;
 
 /// Whom a route is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,22 +112,42 @@ impl App {
 async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let record = Record::begin(gate.method, gate.path, Arc::clone(&gate.app.metrics));
     let passed = match gate.of {
-        For::Callers => gate.app.admit(&mut request, &record).await,
-        For::Anybody | For::Probes => Ok(()),
+        For::Callers => gate.app.admit(&mut request, &record).await.map(Some),
+        For::Anybody | For::Probes => Ok(None),
     };
-    let mut answer = match passed {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => (gate.refuse)(refusal),
+    let (mut answer, caller) = match passed {
+        Ok(caller) => (next.run(request).await, caller),
+        Err(refusal) => ((gate.refuse)(refusal), None),
     };
     record.answered(&mut answer);
-    answer
+    until_taken(answer, (caller, record))
+}
+
+/// The answer, whose body keeps `held` until the last of it is taken or it is given up. It is given out in pieces, so that whoever takes
+/// it slowly has the rest of it counted as theirs.
+fn until_taken(answer: Response, held: impl Send + 'static) -> Response {
+    let (mut head, body) = answer.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(CONTENT_LENGTH, length.into());
+    }
+    let pieces = stream::unfold((body.into_data_stream(), Bytes::new(), held), async |(mut rest, mut whole, held)| {
+        while whole.is_empty() {
+            match rest.next().await? {
+                Ok(more) => whole = more,
+                Err(error) => return Some((Err(error), (rest, whole, held))),
+            }
+        }
+        let piece = whole.split_to(whole.len().min(PIECE));
+        Some((Ok(piece), (rest, whole, held)))
+    });
+    Response::from_parts(head, Body::from_stream(pieces))
 }
 
 impl App {
-    async fn admit(&self, request: &mut Request, record: &Arc<Record>) -> Result<()> {
+    async fn admit(&self, request: &mut Request, record: &Arc<Record>) -> Result<Caller> {
         let shown = request.extensions().get::<PeerCertificates>();
         let caller = self.serving()?.access.admit(request.headers(), shown, record).await?;
-        request.extensions_mut().insert(caller);
-        Ok(())
+        request.extensions_mut().insert(caller.clone());
+        Ok(caller)
     }
 }

@@ -43,6 +43,9 @@ fn certificate_that_a_token_is_bound_to_accepted_and_any_other_proof_refused() {
     assert_eq!(code(Some(&stated), None), Err(Code::TokenInvalid));
     assert_eq!(code(Some(&json!({"jkt": "t"})), Some(own)), Err(Code::TokenInvalid));
     assert_eq!(code(Some(&json!({"x5t#S256": "="})), Some(own)), Err(Code::TokenInvalid));
+    let mut both = stated.clone();
+    both["jkt"] = "t".into();
+    assert_eq!(code(Some(&both), Some(own)), Err(Code::TokenInvalid), "bound to something else, too");
 }
 
 #[test]
@@ -117,4 +120,19 @@ async fn keys_that_cannot_be_had_again_are_believed_for_a_working_day() {
     let day = 8 * 60 * 60;
     assert!(accepted(NOW + day - 1).await && provider.asked() == 2);
     assert!(!accepted(NOW + day).await);
+}
+
+#[tokio::test]
+async fn keys_arrive_though_whoever_asked_for_them_first_goes_away() {
+    let (provider, one) = (Provider::start().await, TokenSigner::generate().unwrap());
+    provider.publish(&[&one]);
+    let issuer = Issuer::new(expected(), provider.source.clone()).unwrap();
+    let token = token(&one, NOW);
+    tokio::select! {
+        biased;
+        _ = issuer.subject(&token, None, NOW) => panic!("keys without a question"),
+        () = core::future::ready(()) => {}
+    }
+    assert!(issuer.subject(&token, None, NOW).await.is_ok());
+    assert_eq!(provider.asked(), 1);
 }

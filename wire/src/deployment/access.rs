@@ -1,7 +1,8 @@
 //! The table `[access]` of a deployment document: who may call the inference API beside those with bearer keys, what each may do, and
 //! how much of it.
 
-use crate::spiffe::TrustDomain;
+use super::Principal;
+use crate::spiffe::{SpiffeId, TrustDomain};
 use crate::{Code, Realm, Refusal, Result, limits};
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -179,7 +180,7 @@ impl Access {
     ///
     /// # Errors
     /// `configuration-invalid`; `too-large`; `realm-mismatch`: a trust domain of the other realm.
-    pub(super) fn verify_shape(&self, realm: Realm) -> Result<()> {
+    pub(super) fn verify_shape(&self, realm: Realm, principals: &[Principal]) -> Result<()> {
         bounded("issuers", self.issuers.len(), limits::ISSUERS)?;
         bounded("trust domains", self.trust_domains.len(), limits::TRUST_DOMAINS)?;
         bounded("limits of single identities", self.identities.len(), limits::IDENTITY_LIMITS)?;
@@ -202,8 +203,25 @@ impl Access {
         for identity in &self.identities {
             identity.limits.verify_shape().map_err(|refusal| refusal.within(format!("`{}`", identity.name)))?;
             once(&mut identities, (identity.kind, &identity.name), "identity")?;
+            if !self.knows(identity, principals) {
+                // A name that is mistyped would leave its identity to the limits of all others.
+                return Err(wrong("identity").got(&identity.name).want("one that the document could know a caller by"));
+            }
         }
         Ok(())
+    }
+
+    fn knows(&self, identity: &IdentityLimits, principals: &[Principal]) -> bool {
+        let name = identity.name.as_str();
+        match identity.kind {
+            IdentityKind::ApiKey => principals.iter().any(|principal| principal.name == name),
+            IdentityKind::Workload => SpiffeId::parse(name)
+                .is_ok_and(|id| self.trust_domains.iter().any(|domain| domain.name == id.trust_domain())),
+            IdentityKind::Subject => {
+                let issued = name.split_once('#').filter(|(_, subject)| !subject.is_empty());
+                issued.is_some_and(|(issuer, _)| self.issuers.iter().any(|one| one.issuer == issuer))
+            }
+        }
     }
 }
 
@@ -264,7 +282,8 @@ mod tests {
             ..Access::default()
         };
         change(&mut access);
-        access.verify_shape(Realm::Test(Sha256([1; 32]))).err().map(|refusal| refusal.code)
+        let principals = [Principal { name: "a".into(), key_sha256: Sha256([4; 32]) }];
+        access.verify_shape(Realm::Test(Sha256([1; 32])), &principals).err().map(|refusal| refusal.code)
     }
 
     const INVALID: Option<Code> = Some(Code::ConfigurationInvalid);
@@ -319,9 +338,26 @@ mod tests {
         let of = |kind, name: &str| IdentityLimits { kind, name: name.into(), limits: limits(1) };
         assert_eq!(code(|a| a.limits = limits(1)), None);
         assert_eq!(code(|a| a.limits = limits(0)), INVALID);
-        let two = |kind| vec![of(IdentityKind::ApiKey, "a"), of(kind, "a")];
-        assert_eq!(code(|a| a.identities = two(IdentityKind::Workload)), None);
-        assert_eq!(code(|a| a.identities = two(IdentityKind::ApiKey)), INVALID);
+        let two = |kind, name: &str| vec![of(IdentityKind::ApiKey, "a"), of(kind, name)];
+        assert_eq!(code(|a| a.identities = two(IdentityKind::Workload, "spiffe://a.test/a")), None);
+        assert_eq!(code(|a| a.identities = two(IdentityKind::ApiKey, "a")), INVALID);
+    }
+
+    #[test]
+    fn limits_of_a_name_that_nobody_could_have_refused() {
+        let of = |kind, name: &str| {
+            let one = IdentityLimits { kind, name: name.into(), limits: Limits::default() };
+            code(|a| a.identities = vec![one])
+        };
+        for (kind, name, other) in [
+            (IdentityKind::ApiKey, "a", "b"),
+            (IdentityKind::Workload, "spiffe://a.test/x", "spiffe://b.test/x"),
+            (IdentityKind::Workload, "spiffe://a.test/x", "x"),
+            (IdentityKind::Subject, "https://i#x", "https://j#x"),
+            (IdentityKind::Subject, "https://i#x", "https://i#"),
+        ] {
+            assert_eq!((of(kind, name), of(kind, other)), (None, INVALID), "{other}");
+        }
     }
 
     #[test]
@@ -351,7 +387,7 @@ mod tests {
             move |a: &mut Access| {
                 let one = |n: usize| IdentityLimits {
                     kind: IdentityKind::Subject,
-                    name: n.to_string(),
+                    name: format!("https://i#{n}"),
                     limits: Limits::default(),
                 };
                 a.identities = (0..count).map(one).collect();

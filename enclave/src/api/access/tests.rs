@@ -6,9 +6,12 @@ use crate::boot::tests::settings;
 use crate::inference::tests::counting;
 use crate::lease::Tenure;
 use axum::Router;
-use axum::http::{Method, StatusCode, header};
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode, header};
 use serde_json::json;
+use strongroom_transport::read_body;
 use strongroom_wire::deployment::{self, IdentityKind, IdentityLimits, Limits, Principal};
+use tower::ServiceExt as _;
 
 /// What a document says of callers that has two bearer keys, and what `change` adds.
 pub(crate) fn access(change: impl FnOnce(&mut deployment::Access)) -> Access {
@@ -155,6 +158,18 @@ async fn request_under_way_takes_a_place_until_it_is_over() {
     assert_eq!(place().unwrap_err().code, Code::LimitExceeded, "what is authorised goes on");
     drop(call);
     assert!(place().is_ok());
+}
+
+#[tokio::test]
+async fn answer_that_is_not_taken_yet_keeps_its_place() {
+    let router = router(limited(Limits { concurrent: Some(1), ..Limits::default() }));
+    let request = Request::post("/v1/embeddings").header(KEY.0, KEY.1).body(Body::from(ASK)).unwrap();
+    let answer = router.clone().oneshot(request).await.unwrap();
+    let length: usize = answer.headers()[header::CONTENT_LENGTH].to_str().unwrap().parse().unwrap();
+    assert_eq!(code(&router, KEY).await, said(429, "limit-exceeded"));
+    assert_eq!(code(&router, OTHER).await, said(200, "ok"));
+    assert_eq!(read_body(answer.into_body(), 1 << 20, "answer").await.unwrap().len(), length);
+    assert_eq!(code(&router, KEY).await, said(200, "ok"));
 }
 
 #[test]

@@ -6,6 +6,9 @@ use crate::inference::tensor::tests::doubling;
 use futures_util::FutureExt as _;
 use std::io::Write;
 use std::sync::Mutex;
+use strongroom_jose::TokenSigner;
+use strongroom_policy::PRINCIPALS;
+use strongroom_wire::document;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// What callers write here.
@@ -89,10 +92,30 @@ fn bodies() -> Vec<String> {
 #[tokio::test]
 async fn what_callers_write_is_in_no_log_no_count_and_no_refusal() {
     let log = Log::start();
-    let authorizations =
-        [KEY.1.to_owned(), format!("Bearer {MARK}"), format!("Bearer {MARK}.{MARK}.{MARK}"), MARK.into()];
+    let signer = TokenSigner::generate().unwrap();
+    let claims = json!({"iss": "https://i", "aud": MARK, "sub": MARK, "iat": 1, "exp": 2, "cnf": {MARK: MARK}});
+    let token = |header: Value| {
+        let [header, payload] = [header, claims.clone()].map(|part| bytes::to_base64url(part.to_string().as_bytes()));
+        format!("Bearer {header}.{payload}.{MARK}")
+    };
+    let authorizations = [
+        KEY.1.to_owned(),
+        format!("Bearer {MARK}"),
+        format!("Bearer {MARK}.{MARK}.{MARK}"),
+        MARK.into(),
+        token(json!({"alg": MARK, "kid": MARK, "typ": MARK})),
+        token(json!({"alg": MARK, "kid": signer.kid()})),
+        token(json!(MARK)),
+        format!("Bearer {}", signer.sign(&claims).unwrap()),
+    ];
     let mut asked = 0;
-    for app in [app([counting()]), app([panicking()]), app([doubling()]), app([alphabet()])] {
+    let issuer = format!("issuer = 'https://i'\naudience = 'a'\njwks = '''{}'''", json!({"keys": [signer.jwk()]}));
+    for model in [counting(), panicking(), doubling(), alphabet()] {
+        let issuer = document::parse_toml(issuer.as_bytes(), "issuer", 1 << 16, Code::Malformed).unwrap();
+        let access = access::tests::access(|access| {
+            (access.policies, access.issuers) = (Some(PRINCIPALS.into()), vec![issuer]);
+        });
+        let app = app_of([model], Tenure::without_lease(), access);
         let router = app.clone().router();
         for route in routes::table() {
             let path = path_of(&route);

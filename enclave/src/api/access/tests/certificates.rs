@@ -81,7 +81,7 @@ impl Served {
             Some(bearer) => HttpClient::named(&bearer.identity, &self.trust).unwrap(),
             None => HttpClient::new(&self.trust, false).unwrap(),
         };
-        let mut request = http::Request::post(format!("{}/v1/embeddings", self.url));
+        let mut request = Request::post(format!("{}/v1/embeddings", self.url));
         if let Some(value) = authorization {
             request = request.header(header::AUTHORIZATION, value);
         }

@@ -3,22 +3,19 @@
 
 INPUT.json is a list of {"prompt": [int, ...], "most": int}, of tokens; OUTPUT.json becomes a list of {"tokens": [int, ...],
 "gaps": [float, ...]}: what comes after each prompt, up to and with the token that ends it or `most`, and by how much each token's
-logit is above the next best one's. With `--speed` it prints the tokens a second of the first prompt's answer instead.
+logit is above the next best one's.
 """
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
 
-def load_session(model, threads):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(model / "model.onnx", options, providers=["CPUExecutionProvider"])
+def load_session(model):
+    return onnxruntime.InferenceSession(model / "model.onnx", providers=["CPUExecutionProvider"])
 
 
 def steps(session, prompt, most, ends):
@@ -48,20 +45,12 @@ def main():
     arguments.add_argument("model", metavar="MODEL_DIR", type=Path)
     arguments.add_argument("input", metavar="INPUT.json", type=Path)
     arguments.add_argument("output", metavar="OUTPUT.json", type=Path)
-    arguments.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
-    arguments.add_argument("--speed", action="store_true")
     given = arguments.parse_args()
 
     config = json.loads((given.model / "config.json").read_text())
     ends = np.atleast_1d(config["eos_token_id"]).tolist()
-    session = load_session(given.model, given.threads)
+    session = load_session(given.model)
     asked = json.loads(given.input.read_text())
-    if given.speed:
-        times = []
-        for _ in steps(session, asked[0]["prompt"], asked[0]["most"], []):
-            times.append(time.perf_counter())
-        print((len(times) - 1) / (times[-1] - times[0]))
-        return
     answers = [list(steps(session, each["prompt"], each["most"], ends)) for each in asked]
     written = [{"tokens": [token for token, _ in answer], "gaps": [gap for _, gap in answer]} for answer in answers]
     given.output.write_text(json.dumps(written))

@@ -4,7 +4,7 @@ use super::Route;
 use crate::clock;
 use crate::inference::{Event, Finish};
 use crate::prompt::Prompt;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -27,7 +27,7 @@ pub(super) struct Usage {
 }
 
 /// A document of an answer.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub(super) struct Document {
     id: String,
     object: &'static str,
@@ -40,7 +40,7 @@ pub(super) struct Document {
     usage: Option<Option<Usage>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct Choice {
     index: usize,
     #[serde(flatten)]
@@ -50,20 +50,35 @@ struct Choice {
 }
 
 /// What a choice says, in the member that its route has for it.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Said {
     Message(Message),
     Delta(Message),
-    Text(String),
+    Text(Told),
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Serialize)]
 struct Message {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<String>,
+    content: Option<Told>,
+}
+
+/// Text on its way to the caller, zeroised once it is written.
+struct Told(Prompt<String>);
+
+impl Told {
+    fn new(text: &str) -> Self {
+        Self(Prompt::new(text.to_owned()))
+    }
+}
+
+impl Serialize for Told {
+    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.expose())
+    }
 }
 
 impl Usage {
@@ -116,8 +131,8 @@ impl Head {
 
     fn said(&self, content: Option<&str>, role: Option<&'static str>) -> Said {
         match self.route {
-            Route::Chat => Said::Delta(Message { role, content: content.map(str::to_owned) }),
-            Route::Text => Said::Text(content.unwrap_or_default().to_owned()),
+            Route::Chat => Said::Delta(Message { role, content: content.map(Told::new) }),
+            Route::Text => Said::Text(Told::new(content.unwrap_or_default())),
         }
     }
 
@@ -175,7 +190,7 @@ impl Whole {
 
     pub(super) fn document(&self, head: &Head, usage: &Usage) -> Document {
         let choice = |(index, (text, finish, _)): (usize, &(Prompt<String>, Option<Finish>, usize))| {
-            let text = text.expose().clone();
+            let text = Told::new(text.expose());
             let said = match head.route {
                 Route::Chat => Said::Message(Message { role: Some("assistant"), content: Some(text) }),
                 Route::Text => Said::Text(text),

@@ -1,11 +1,15 @@
 use crate::api::tests::{KEY, app};
 use crate::inference::generation_tests::alphabet;
+use crate::setup::peer;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
-use strongroom_transport::read_body;
+use std::path::Path;
+use strongroom_transport::{ServeLimits, bind, read_body, serve};
+use tokio::process::Command;
+use tokio::sync::oneshot;
 use tower::ServiceExt as _;
 
 fn serving() -> Router {
@@ -153,6 +157,35 @@ async fn caller_is_known_and_the_model_there_before_anything_is_generated() {
     let embedding = app([crate::inference::tests::counting()]).router();
     let (status, got) = document(&embedding, CHAT, chat("a")).await;
     assert_eq!((status, &got["error"]["code"]), (StatusCode::BAD_REQUEST, &json!("request-invalid")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openai_s_client_chats_whole_in_pieces_and_asynchronously_and_may_leave() {
+    let Some(python) = peer("PEERS_PYTHON") else { return };
+    let (bound, (stop, stopped)) = (bind("127.0.0.1:0").await.unwrap(), oneshot::channel::<()>());
+    let url = format!("http://{}/v1", bound.local_addr());
+    let stopped = async { drop(stopped.await) };
+    let server = tokio::spawn(serve(bound, None, serving(), ServeLimits::default(), stopped));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers/openai_generate.py");
+    let key = KEY.1.strip_prefix("Bearer ").unwrap();
+    let asked = Command::new(python).arg(script).args([&url, key, "tiny/1"]).output();
+    let output = asked.await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let done: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let (chat, streamed) = (&done["chat"], &done["streamed"]);
+    let text = "tuvwxyz";
+    assert_eq!((&chat["text"], &chat["finish"]), (&json!(text), &json!("stop")));
+    assert_eq!(chat["usage"], json!({"prompt_tokens": 30, "completion_tokens": 8, "total_tokens": 38}));
+    for member in ["text", "finish", "usage"] {
+        assert_eq!(chat[member], streamed[member], "{member}");
+    }
+    assert_eq!(streamed["pieces"], 7);
+    assert_eq!(done["asynchronous"], json!([text, text, text, text]));
+    assert_eq!((&done["seeded"][0], &done["after_cancel"]), (&done["seeded"][1], &json!(text)));
+    assert_eq!(done["completion"], json!({"text": "-./012", "finish": "length"}));
+    assert_eq!(done["refused"], 400);
+    stop.send(()).unwrap();
+    server.await.unwrap().unwrap();
 }
 
 #[tokio::test]

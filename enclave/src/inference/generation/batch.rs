@@ -160,13 +160,16 @@ impl<C, R: Row> Batch<C, R> {
         core::mem::replace(self, Self::new()).rows.into_iter().flatten().collect()
     }
 
+    /// Tokens that the longest row has with its next.
+    fn needed(&self) -> usize {
+        self.rows().map(|row| row.length().saturating_add(1)).max().unwrap_or(0)
+    }
+
     fn make_room<F: Forward<Cache = C>>(&mut self, forward: &mut F) -> Result<()> {
-        let needed = self.rows().map(|row| row.length().saturating_add(1)).max().unwrap_or(0);
-        if needed <= self.capacity {
+        if self.needed() <= self.capacity {
             return Ok(());
         }
-        let capacity = room(needed, self.rows().map(Row::most).max().unwrap_or(0));
-        self.lay_out(forward, capacity)
+        self.lay_out(forward)
     }
 
     /// Counts what ran for nobody, and leaves it out once that is worth the while.
@@ -180,11 +183,12 @@ impl<C, R: Row> Batch<C, R> {
         if self.idle <= busy.saturating_mul(IDLE) || self.rows.len() == busy {
             return Ok(());
         }
-        self.lay_out(forward, self.capacity)
+        self.lay_out(forward)
     }
 
-    /// Lays out the rows that are somebody's, and no others.
-    fn lay_out<F: Forward<Cache = C>>(&mut self, forward: &mut F, capacity: usize) -> Result<()> {
+    /// Lays out the rows that are somebody's, and no others, with room for what they need.
+    fn lay_out<F: Forward<Cache = C>>(&mut self, forward: &mut F) -> Result<()> {
+        let capacity = room(self.needed(), self.rows().map(Row::most).max().unwrap_or(0));
         let Some(cache) = &mut self.cache else { return Err(Refusal::new(Code::Internal, "batch without a cache")) };
         let layout: Vec<Option<usize>> =
             self.rows.iter().enumerate().filter(|(_, row)| row.is_some()).map(|(at, _)| Some(at)).collect();

@@ -35,7 +35,7 @@ impl Draws {
 }
 
 /// Room for what is computed on the way to a token, used again for the next.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Scratch(Zeroizing<Vec<f32>>);
 
 /// The next token.

@@ -23,7 +23,6 @@ const DEPTH: usize = 32;
 const DEEPEST_INDENT: usize = 16;
 
 /// What is asked of a model that chats.
-#[derive(Debug)]
 pub struct Chat {
     /// The messages, each as the template wants it: `role`, `content`, and what else the caller gave.
     pub messages: Vec<Message>,
@@ -39,6 +38,12 @@ pub struct Message {
     pub content: Prompt<String>,
     /// Other members, `tool_calls` for one.
     pub others: Vec<(String, Value)>,
+}
+
+impl fmt::Debug for Chat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Chat")
+    }
 }
 
 impl fmt::Debug for Message {

@@ -9,7 +9,6 @@ use zeroize::{Zeroize as _, Zeroizing};
 const OF_ONE_CHARACTER: usize = 4;
 
 /// The text of one answer.
-#[derive(Debug)]
 pub(super) struct Text {
     vocabulary: Arc<Vocabulary>,
     /// The last tokens whose text was given, which decide how the next one reads (a space before it), then those that wait.
@@ -64,7 +63,6 @@ impl Text {
 }
 
 /// Where a text ends, and what of it may be the beginning of that.
-#[derive(Debug)]
 struct Stops {
     stops: Vec<Prompt<String>>,
     held: Zeroizing<String>,

@@ -124,7 +124,6 @@ impl Call {
 }
 
 /// An answer under way.
-#[derive(Debug)]
 pub(super) struct Answer {
     of: Arc<Of>,
     choice: usize,

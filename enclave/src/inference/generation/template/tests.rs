@@ -83,6 +83,14 @@ fn template_that_never_ends_calls_itself_without_end_or_loads_another_ends() {
 }
 
 #[test]
+fn debug_shows_nothing_of_a_chat() {
+    let message = || Message { others: vec![("name".into(), Value::from("secret"))], ..said("secret", "secret") };
+    assert_eq!(format!("{:?}", message()), "Message");
+    let chat = Chat { messages: vec![message()], tools: Some(Value::from("secret")) };
+    assert_eq!(format!("{chat:?}"), "Chat");
+}
+
+#[test]
 fn text_at_the_limit_of_size_accepted_and_over_it_refused() {
     let rendered =
         |size: usize| template("{{ messages[0].content }}").render(&chat(vec![said("user", &"a".repeat(size))]));

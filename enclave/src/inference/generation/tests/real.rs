@@ -32,11 +32,15 @@ fn prompts(generator: &Generator, lengths: &[usize]) -> Vec<Vec<u32>> {
     lengths.iter().enumerate().map(|(start, length)| tokens[start..start + length].to_vec()).collect()
 }
 
-/// The tokens that come after `prompt`, as text: what is sampled is not told otherwise.
+/// What comes after `prompt`, and of how many tokens. On a slow machine a request may be told to come back, and does.
 async fn text_after(generator: &Generator, prompt: Vec<u32>, most: usize) -> (String, usize) {
-    let asked = Asked::Tokens(Prompt::new(prompt));
-    let (text, _, tokens) = answered(generator, ask(asked, Some(most))).await.unwrap();
-    (text, tokens)
+    loop {
+        let asked = Asked::Tokens(Prompt::new(prompt.clone()));
+        match answered(generator, ask(asked, Some(most))).await {
+            Ok((text, _, tokens)) => return (text, tokens),
+            Err(refusal) => assert_eq!(refusal.code, Code::Busy),
+        }
+    }
 }
 
 /// Whether `got` is what the reference says, up to a token at which its two likeliest were close; and whether such a one was met.

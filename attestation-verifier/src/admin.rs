@@ -25,8 +25,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 use strongroom_appraisal::UnixTime;
 use strongroom_jose::TokenSigner;
-use strongroom_transport::exposition;
-use strongroom_transport::{PeerAddr, PeerCertificates, read_body};
+use strongroom_transport::{PeerAddr, PeerCertificates, exposition, read_body, trace};
 use strongroom_wire::bytes::to_base64;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Fault, Refusal, Result, document, limits};
@@ -51,7 +50,7 @@ pub(crate) const CHANGES: Rate = Rate { burst: 1000, interval: 1 };
 
 /// The routes of the admin API, and health.
 pub(crate) fn admin(verifier: Arc<Verifier>) -> Router {
-    Router::new().route("/healthz", get(|| async { "ok\n" })).fallback(handle).with_state(verifier)
+    trace::routed(Router::new().route("/healthz", get(|| async { "ok\n" }))).fallback(handle).with_state(verifier)
 }
 
 /// What a call takes of a custody, had before its transaction begins.

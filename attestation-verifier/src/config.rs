@@ -19,7 +19,7 @@ use strongroom_appraisal::Roots;
 use strongroom_endorsements::{Cache, Fetcher, KDS, PCS, Patience};
 use strongroom_registry_client::{Access, Credentials, Password};
 use strongroom_tlog::{NoteVerifier, Role};
-use strongroom_transport::ServerTrust;
+use strongroom_transport::{HttpClient, ServerTrust, spans};
 use strongroom_wire::spiffe::TrustDomain;
 use strongroom_wire::{Code, Refusal, Result, document, lease, limits};
 
@@ -101,6 +101,9 @@ pub struct Config {
     /// How each line of it is written.
     #[serde(default)]
     pub log_format: LogFormat,
+    /// Whom to tell what requests took how long. Absent: nobody.
+    #[serde(default)]
+    pub traces: Option<Traces>,
     /// Do not start where memory could be swapped to a disk. Otherwise that is warned of.
     #[serde(default)]
     pub lock_memory: bool,
@@ -134,6 +137,31 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line, with the request's `trace_id` (W3C Trace Context) in `span`.
     Json,
+}
+
+/// A collector of OpenTelemetry's.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Traces {
+    /// Where it takes OTLP over HTTP: `https://HOST:4318`.
+    pub url: String,
+    /// PEM certificates of the authority that vouches for it; absent: the public ones.
+    #[serde(default)]
+    pub ca: Option<String>,
+    /// Speak HTTP without TLS where the URL says `http`.
+    #[serde(default)]
+    pub plain_http: bool,
+}
+
+impl Traces {
+    /// Tells it of every request from now on.
+    ///
+    /// # Errors
+    /// `configuration-invalid`.
+    pub fn begin(&self) -> Result<()> {
+        let trust = self.ca.as_ref().map_or(ServerTrust::WebPki, |ca| ServerTrust::Ca(ca.clone().into_bytes()));
+        spans::tell(&self.url, "strongroom-verifier", HttpClient::new(&trust, self.plain_http)?)
+    }
 }
 
 /// Which leases guests are given.

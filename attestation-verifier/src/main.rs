@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use strongroom_attestation_verifier::config::LogFormat;
+use strongroom_attestation_verifier::config::{LogFormat, Traces};
 use strongroom_attestation_verifier::{
     Clock, Config, Rewrap, Service, backup, init_custody, make_master_key, public_identity, rewrap,
 };
@@ -110,6 +110,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let outcome = runtime.block_on(async {
         let shutdown = shutdown_signal();
+        config.traces.iter().try_for_each(Traces::begin)?;
         let service = Service::start(&config, Clock::system()).await?;
         say(&format!("admin listening on {}", service.admin_addr()));
         say(&format!("listening on {}", service.kbs_addr()));

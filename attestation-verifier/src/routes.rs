@@ -39,7 +39,7 @@ const RETRY: u64 = 5;
 
 /// The routes of the KBS protocol, and health.
 pub(crate) fn kbs(verifier: Arc<Verifier>) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/kbs/v0/auth", post(auth))
         .route("/kbs/v0/attest", post(attest))
         .route("/kbs/v0/resource/{*path}", get(resource))
@@ -56,7 +56,8 @@ pub(crate) fn kbs(verifier: Arc<Verifier>) -> Router {
         .route(identity::BUNDLE, get(bundle))
         .route(endorsements::PATH, post(endorsement_set))
         .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
+        .route("/readyz", get(readyz));
+    trace::routed(routes)
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(from_fn_with_state(Arc::clone(&verifier), counted))

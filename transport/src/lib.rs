@@ -3,7 +3,8 @@
 //! Outgoing: whom to believe ([`ServerTrust`], [`client_config`]), the HTTP client ([`HttpClient`]), and the one
 //! connection whose peer is judged after the handshake ([`connect_provisional`]). Incoming: who we are
 //! ([`ServerIdentity`], [`server_config`]), who a client is ([`ClientAuthority`]) and the server loop ([`serve()`]). Through which proxy a server is reached is
-//! [`Proxies`]; how often a failing one is asked again is [`Patience`]. What services count is told by [`exposition`].
+//! [`Proxies`]; how often a failing one is asked again is [`Patience`]. What services count is told by [`exposition`],
+//! and what took them how long, to a collector, by [`spans`].
 //!
 //! TLS 1.3 (RFC 8446) of rustls over aws-lc-rs. No session is ever resumed, no ticket issued or kept, no early data
 //! sent or taken, no key logged; whatever is not known about a peer's certificate, its CertificateVerify is verified.
@@ -24,6 +25,7 @@ pub mod process;
 pub mod provisional;
 pub mod proxy;
 pub mod serve;
+pub mod spans;
 pub mod trace;
 pub mod trust;
 

@@ -1,10 +1,14 @@
 //! Which request belongs to which (W3C Trace Context, level 1): what a caller names is taken on, in every line of the log about its
-//! request, and passed on with the requests that are made for it.
+//! request, and passed on with the requests that are made for it. Where it was told to a [collector](crate::spans), that has its times.
 //!
 //! It is a name and nothing else: nobody is believed, and nothing decided, by it.
 
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::{Next, from_fn};
 use core::fmt;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::sync::{Arc, OnceLock};
 use strongroom_wire::bytes::hex_array;
 use tokio::task::JoinHandle;
 use tokio::task_local;
@@ -15,13 +19,31 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 task_local! {
     static CURRENT: Trace;
+    static ROUTE: Arc<OnceLock<MatchedPath>>;
+}
+
+/// Which of a router's routes a request took, for [`routed`] to write down.
+pub(crate) type Route = Arc<OnceLock<MatchedPath>>;
+
+/// Has each request of `router` say which route it took, by its pattern and not by what the caller made of that, to a
+/// [collector](crate::spans), if there is one.
+pub fn routed<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    router.route_layer(from_fn(async |request: Request, next: Next| {
+        if let Some(path) = request.extensions().get::<MatchedPath>() {
+            // A router in a router: the first that knows has all of it.
+            let _ = ROUTE.try_with(|route| drop(route.set(path.clone())));
+        }
+        next.run(request).await
+    }))
 }
 
 /// A trace, and the part of it that is done here.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Trace {
-    trace: [u8; 16],
-    span: [u8; 8],
+    pub(crate) trace: [u8; 16],
+    /// The caller's part; zero: there is none.
+    pub(crate) parent: [u8; 8],
+    pub(crate) span: [u8; 8],
     flags: u8,
 }
 
@@ -37,7 +59,8 @@ impl Trace {
         let mut values = headers.get_all(TRACEPARENT).iter();
         let first = values.next().filter(|_| values.next().is_none());
         let parent = first.and_then(|value| value.to_str().ok()).and_then(Self::parse);
-        Self { span: random(), ..parent.unwrap_or_else(|| Self { trace: random(), span: [0; 8], flags: 0 }) }
+        let parent = parent.unwrap_or_else(|| Self { trace: random(), parent: [0; 8], span: [0; 8], flags: 0 });
+        Self { parent: parent.span, span: random(), ..parent }
     }
 
     /// `VERSION-TRACE-SPAN-FLAGS`; a version that is not known may have more behind it (§4.2).
@@ -48,7 +71,12 @@ impl Trace {
         let whole = version != 0 || parts.next().is_none();
         // Of the flags, version 0 knows one (§3.2.2.5).
         let flags = flags & 1;
-        (version != 0xff && whole && trace != [0; 16] && span != [0; 8]).then_some(Self { trace, span, flags })
+        (version != 0xff && whole && trace != [0; 16] && span != [0; 8]).then_some(Self {
+            trace,
+            parent: [0; 8],
+            span,
+            flags,
+        })
     }
 
     fn header(&self) -> String {
@@ -60,9 +88,9 @@ impl Trace {
         tracing::info_span!("request", trace_id = text(&self.trace), span_id = text(&self.span))
     }
 
-    /// Does `work` as this part of the trace.
-    pub(crate) async fn scope<T>(self, work: impl Future<Output = T>) -> T {
-        CURRENT.scope(self, work.instrument(self.span())).await
+    /// Does `work` as this part of the trace, and writes its route down.
+    pub(crate) async fn scope<T>(self, route: Route, work: impl Future<Output = T>) -> T {
+        CURRENT.scope(self, ROUTE.scope(route, work.instrument(self.span()))).await
     }
 }
 
@@ -85,7 +113,7 @@ fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     hex_array(text, "traceparent").ok()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -141,7 +169,8 @@ mod tests {
     async fn requests_that_are_made_for_a_request_carry_its_trace_out_of_spawned_work_too() {
         assert_eq!(passed_on(), None);
         let trace = Trace::of(&headers(&[&format!("00-{TRACE}-00f067aa0ba902b7-01")]));
-        let inside = trace.scope(async { (passed_on(), spawn(async { passed_on() }).await.unwrap()) }).await;
+        let inside =
+            trace.scope(Route::default(), async { (passed_on(), spawn(async { passed_on() }).await.unwrap()) }).await;
         let want = HeaderValue::from_str(&format!("00-{TRACE}-{}-01", text(&trace.span))).unwrap();
         assert_eq!(inside, (Some(want.clone()), Some(want)));
         assert_eq!(spawn(async { passed_on() }).await.unwrap(), None);

@@ -1,12 +1,13 @@
 //! The binary as an operator starts it.
 
+use crate::log::Process;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 use strongroom_transport::http::empty;
-use strongroom_transport::{HttpClient, ServerTrust};
+use strongroom_transport::{HttpClient, ServeLimits, ServerTrust, bind, serve};
 use strongroom_wire::bytes::hex_array;
 
 pub(crate) fn config(folder: &Path, more: &str) -> PathBuf {
@@ -137,6 +138,35 @@ async fn log_is_json_with_the_trace_of_the_caller_where_that_is_asked_for() {
         (&decided["fields"]["code"], &decided["span"]["trace_id"]),
         (&"admin-unauthorized".into(), &trace.into())
     );
+}
+
+#[tokio::test]
+async fn collector_is_told_of_each_request_with_the_trace_of_the_caller_where_that_is_asked_for() {
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let traces = axum::routing::post(move |axum::Json(body): axum::Json<serde_json::Value>| {
+        let told = told.clone();
+        async move { told.send(body).unwrap() }
+    });
+    let bound = bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", bound.local_addr());
+    let router = axum::Router::new().route("/v1/traces", traces);
+    tokio::spawn(serve(bound, None, router, ServeLimits::default(), std::future::pending()));
+    let folder = tempfile::tempdir().unwrap();
+    let file = config(folder.path(), &format!("traces = {{ url = '{url}', plain-http = true }}\n"));
+    let identity: serde_json::Value = serde_json::from_slice(&run(&file, &["--identity"]).stdout).unwrap();
+    let pin = hex_array(identity["pin"].as_str().unwrap(), "pin").unwrap();
+    let verifier = Process::start(&file);
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let request = http::Request::get(format!("https://{}/healthz", verifier.admin));
+    let request = request.header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01")).body(empty()).unwrap();
+    let http = HttpClient::new(&ServerTrust::Pin(pin), false).unwrap();
+    assert_eq!(http.send(request, Duration::from_secs(10)).await.unwrap().status(), 200);
+    let told = heard.recv().await.unwrap();
+    let of = &told["resourceSpans"][0];
+    assert_eq!(of["resource"]["attributes"][0]["value"]["stringValue"], "strongroom-verifier");
+    let span = &of["scopeSpans"][0]["spans"][0];
+    assert_eq!((&span["traceId"], &span["name"]), (&trace.into(), &"GET /healthz".into()));
+    verifier.kill();
 }
 
 #[test]

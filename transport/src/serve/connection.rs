@@ -4,6 +4,7 @@ use super::write_deadline::WriteDeadline;
 use super::{PeerAddr, ServeLimits};
 use crate::client_certificate::PeerCertificates;
 use crate::pace::{Pace, Paced};
+use crate::spans::Asked;
 use crate::trace::Trace;
 use axum::Router;
 use axum::body::Body;
@@ -107,13 +108,13 @@ async fn answer(
     // A panic is a bug, and the panic hook has reported it. Handlers share only what Rust lets them share safely; locks that
     // one leaves poisoned answer for themselves.
     let trace = Trace::of(request.headers());
-    match AssertUnwindSafe(trace.scope(router.oneshot(request))).catch_unwind().await {
-        Ok(answer) => answer,
-        Err(_) => {
-            tracing::error!("a request handler panicked");
-            let mut answer = Response::new(Body::empty());
-            *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            Ok(answer)
-        }
-    }
+    let asked = Asked::now(trace, request.method());
+    let answer = trace.scope(asked.route(), router.oneshot(request));
+    let answer = AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!("a request handler panicked");
+        let mut answer = Response::new(Body::empty());
+        *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        Ok(answer)
+    });
+    answer.inspect(|answer| asked.answered(answer.status()))
 }

@@ -143,7 +143,13 @@ async fn send_all(mut spans: mpsc::Receiver<Span>, uri: Uri, service: &str, http
             return;
         }
         let more = async {
-            while batch.len() < BATCH && spans.recv_many(&mut batch, BATCH.saturating_sub(batch.len())).await > 0 {}
+            let mut room = BATCH.saturating_sub(batch.len());
+            while room > 0 {
+                match spans.recv_many(&mut batch, room).await {
+                    0 => break,
+                    more => room = room.saturating_sub(more),
+                }
+            }
         };
         // Fewer than a batch are sent too, a second late.
         let _ = time::timeout(INTERVAL, more).await;

@@ -133,7 +133,11 @@ impl<F: Forward> Engine<F> {
         let fits = |call: &Call| {
             let rows = busy.saturating_add(call.choices());
             let tokens = call.tokens().max(longest);
-            rows <= limits::GENERATIONS && of_request(forward.of_token(), tokens, rows.max(laid_out)) <= *memory
+            // Nobody has more than half of the rows, so that another's answer can begin at any time.
+            let own = under_way(&call.identity()).saturating_add(call.choices());
+            own <= limits::GENERATIONS / 2
+                && rows <= limits::GENERATIONS
+                && of_request(forward.of_token(), tokens, rows.max(laid_out)) <= *memory
         };
         let Some(call) = waiting.next(under_way, fits) else { return };
         let capacity = room(call.prompt().len().saturating_add(1), call.tokens());
@@ -175,6 +179,8 @@ impl<F: Forward> Engine<F> {
     fn expected(&self, joining: &[Answer]) -> usize {
         let rows = self.batch.rows().count().saturating_add(joining.len());
         let longest = self.batch.rows().chain(joining).map(|answer| answer.most()).max().unwrap_or(1);
+        // All rows are laid out as the longest is, or once was.
+        let longest = longest.max(self.batch.laid_out().1);
         let room = self.memory / self.forward.of_token().saturating_mul(longest).max(1);
         self.waiting.len().min(room.min(limits::GENERATIONS).saturating_sub(rows.saturating_add(1)))
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize as _};
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use std::io;
 use strongroom_wire::{Code, Refusal, Result, limits};
+use zeroize::Zeroizing;
 
 const NAME: &str = "chat";
 /// Depth of a template's calls of itself: those of models have one or two.
@@ -156,19 +157,21 @@ impl Template {
             |_| Refusal::new(Code::RequestInvalid, "messages").got("what the model's chat template does not take");
         let template = self.environment.get_template(NAME).map_err(refused)?;
         let text = |text: &Option<String>| text.as_deref().map_or(Value::UNDEFINED, Value::from);
-        let rendered = template.render(Value::from_pairs([
+        let asked = Value::from_pairs([
             ("messages", chat.messages.iter().map(Message::value).collect()),
             ("tools", chat.tools.clone().unwrap_or_else(|| Value::from(()))),
             ("bos_token", text(&self.begin)),
             ("eos_token", text(&self.end)),
             ("add_generation_prompt", Value::from(true)),
-        ]));
-        let text = Prompt::new(rendered.map_err(refused)?);
-        let size = text.expose().len();
-        if size > limits::API_INPUT {
-            return Err(Refusal::too_large("bytes of the messages", size, limits::API_INPUT));
+        ]);
+        let mut rendered = Bounded::default();
+        let outcome = template.render_captured_to(asked, &mut rendered).map(drop);
+        if rendered.is_over {
+            return Err(Refusal::too_large("bytes of the messages", "more", limits::API_INPUT));
         }
-        Ok(text)
+        outcome.map_err(refused)?;
+        let text = String::from_utf8(core::mem::take(&mut *rendered.text));
+        text.map(Prompt::new).map_err(|_| Refusal::new(Code::Internal, "text of a chat template"))
     }
 }
 
@@ -179,6 +182,28 @@ impl Message {
         Value::from_pairs(
             said.into_iter().chain(self.others.iter().map(|(name, value)| (name.as_str(), value.clone()))),
         )
+    }
+}
+
+/// What a template writes, up to [`limits::API_INPUT`]: a list of a caller's can be hundreds of times as long once it is indented.
+#[derive(Default)]
+struct Bounded {
+    text: Zeroizing<Vec<u8>>,
+    is_over: bool,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.text.len().saturating_add(bytes.len()) > limits::API_INPUT {
+            self.is_over = true;
+            return Err(io::Error::other("too long"));
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -198,7 +223,7 @@ fn environment() -> core::result::Result<Environment<'static>, Error> {
 
 /// Python's `json.dumps` with `ensure_ascii=False`, which has a space after each comma and colon, or lines of `indent`.
 fn to_json(value: &Value, given: Kwargs) -> core::result::Result<String, Error> {
-    let mut json = Vec::new();
+    let mut json = Bounded::default();
     let written = match given.get::<Option<usize>>("indent")? {
         None => value.serialize(&mut Serializer::with_formatter(&mut json, Python)),
         Some(indent) => {
@@ -213,7 +238,7 @@ fn to_json(value: &Value, given: Kwargs) -> core::result::Result<String, Error> 
     }
     given.assert_all_used()?;
     written.map_err(|_| Error::from(ErrorKind::BadSerialization))?;
-    String::from_utf8(json).map_err(|_| Error::from(ErrorKind::BadSerialization))
+    String::from_utf8(core::mem::take(&mut *json.text)).map_err(|_| Error::from(ErrorKind::BadSerialization))
 }
 
 struct Python;

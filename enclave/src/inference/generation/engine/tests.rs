@@ -314,6 +314,45 @@ fn identity_with_one_request_does_not_wait_for_all_of_another_s() {
     bench.turn_until_idle();
 }
 
+/// Whether an answer ended since this was last asked.
+fn has_ended(caller: &mut Caller) -> bool {
+    caller.got().ends.iter().any(Option::is_some)
+}
+
+#[test]
+fn no_identity_has_more_than_half_of_the_rows_also_where_nobody_else_asks_yet() {
+    let mut bench = Bench::new(PLENTY);
+    let mut many: Vec<Caller> = (0..limits::GENERATIONS).map(|_| bench.ask("many", "A", 58)).collect();
+    for _ in 0..limits::GENERATIONS {
+        bench.turn();
+    }
+    assert_eq!(bench.engine.batch.rows().count(), limits::GENERATIONS / 2);
+    assert!(!many.iter_mut().any(has_ended));
+    let mut one = bench.ask("one", "k", 3);
+    while !has_ended(&mut one) {
+        bench.turn();
+    }
+    assert!(!many.iter_mut().any(has_ended), "it waited for none of them");
+    bench.turn_until_idle();
+}
+
+/// One long answer lays the rows out for its length, and many short ones come once it is over.
+#[test]
+fn rows_that_are_laid_out_ahead_are_counted_at_the_length_that_they_have() {
+    let memory = of_request(OF_TOKEN, 2048, 4);
+    let mut bench = Bench::new(memory);
+    let mut long = bench.ask("a", &"A".repeat(1500), 58);
+    let mut beside = bench.ask("b", "A", 58);
+    while !has_ended(&mut long) {
+        bench.turn();
+    }
+    let mut short: Vec<Caller> = (0..12).map(|n| bench.ask(&format!("{n}"), "A", 58)).collect();
+    bench.turn_until_idle();
+    // A row more while rows are laid out anew.
+    assert!(bench.most() <= memory + OF_TOKEN * 2048, "{} of {memory}", bench.most());
+    assert!([&mut beside].into_iter().chain(&mut short).all(has_ended));
+}
+
 #[test]
 fn who_waits_for_longer_than_the_limit_is_told_to_come_back_and_not_before() {
     let mut bench = Bench::new(of_request(OF_TOKEN, 21, 1));

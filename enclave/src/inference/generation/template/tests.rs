@@ -73,7 +73,7 @@ fn chat_that_the_template_refuses_refused_without_being_quoted() {
 #[test]
 fn template_that_never_ends_calls_itself_without_end_or_loads_another_ends() {
     for endless in [
-        "{% for a in range(10000) %}{% for b in range(10000) %}{{ b }}{% endfor %}{% endfor %}",
+        "{% for a in range(10000) %}{% for b in range(10000) %}{% endfor %}{% endfor %}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         "{% include 'chat' %}",
         "{% include '/etc/passwd' %}",
@@ -96,6 +96,18 @@ fn text_at_the_limit_of_size_accepted_and_over_it_refused() {
         |size: usize| template("{{ messages[0].content }}").render(&chat(vec![said("user", &"a".repeat(size))]));
     assert!(rendered(limits::API_INPUT).is_ok());
     assert_eq!(rendered(limits::API_INPUT + 1).unwrap_err().code, Code::TooLarge);
+}
+
+/// 100 lists in one another around `zeroes`, each of which is a line of 400 bytes and more once it is indented.
+#[test]
+fn list_that_is_short_once_indented_accepted_and_one_that_is_long_refused_as_it_is_written() {
+    let rendered = |zeroes: usize| {
+        let list = (0..100).fold(Value::from(vec![0; zeroes]), |inner, _| Value::from(vec![inner]));
+        template("{{ tools | tojson(indent=4) }}").render(&Chat { messages: Vec::new(), tools: Some(list) })
+    };
+    let short = rendered(100).unwrap();
+    assert!(short.expose().len() > 40_000);
+    assert_eq!(rendered(limits::API_INPUT / 400).unwrap_err().code, Code::RequestInvalid);
 }
 
 #[test]

@@ -59,7 +59,7 @@ struct Admitted {
     record: Arc<Record>,
 }
 
-/// Proof that a caller may have one thing done by one model. [`Access::authorize`] alone makes one:
+/// Proof that a caller may have one thing done by one model. `Access::authorize` alone makes one:
 ///
 /// ```compile_fail,E0451
 /// let forged = strongroom_enclave::api::Authorized { caller: todo!(), action: todo!(), model: String::new() };

@@ -2,7 +2,7 @@
 //!
 //! Each has one thread, and a bounded number of requests, of a bounded size together, that may wait for it. What a request
 //! holds of these bounds goes with its work and ends with it. Requests of one identity share a run where the graph's author named the
-//! first dimension of everything a batch ([`Graph::takes_batches`]); a request that fails among others runs again alone.
+//! first dimension of everything a batch (`Graph::takes_batches`); a request that fails among others runs again alone.
 
 mod batch;
 mod data;

@@ -3,7 +3,7 @@
 //!
 //! A span has the ids of its [trace](crate::trace), the method, the route by its pattern, the status and two times. Nothing in
 //! it is the caller's text but the ids, which are numbers, and nothing waits for the collector: what it does not take in time is
-//! counted, and is no more.
+//! counted in the log, and is no more.
 
 use crate::http::{Body, HttpClient, full, read_body};
 use crate::trace::{Route, Trace, text};
@@ -161,6 +161,10 @@ async fn send_all(mut spans: mpsc::Receiver<Span>, uri: Uri, service: &str, http
             _ => {}
         }
         is_failing = sent.is_err();
+        let dropped = COLLECTOR.get().map_or(0, |collector| collector.dropped.swap(0, Ordering::Relaxed));
+        if dropped > 0 {
+            tracing::warn!(dropped, "spans that the collector was too slow for");
+        }
     }
 }
 
@@ -185,11 +189,6 @@ async fn send(batch: &[Span], uri: &Uri, service: &str, http: &HttpClient) -> Re
         true => Ok(()),
         false => Err(Refusal::new(Code::Network, "collector of traces").got(head.status).want(StatusCode::OK)),
     }
-}
-
-/// Requests of which the collector was not told, since it was too slow.
-pub fn dropped() -> u64 {
-    COLLECTOR.get().map_or(0, |collector| collector.dropped.load(Ordering::Relaxed))
 }
 
 impl fmt::Debug for Asked {

@@ -1,4 +1,4 @@
-//! How much of each outside input is read, and why so much.
+//! How much of each outside input is read, and why so much. It is long because every limit stands in it.
 
 /// One SNP report is 1184 bytes; a configfs-tsm outblob is that report. A TDX quote is about 5 KiB, and up to 8 KiB where
 /// the host's buffer comes along.

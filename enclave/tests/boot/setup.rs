@@ -17,11 +17,16 @@ pub(crate) fn setup(name: &str) -> Option<PathBuf> {
     path
 }
 
-/// The same of a peer that `tests/peers/setup` made ready, which cannot be had on every machine and is never required.
+/// The same of a peer that `tests/peers/setup` made ready, which cannot be had on every machine.
+///
+/// # Panics
+/// It was not made ready, and `STRONGROOM_REQUIRE_PEERS=1` says that no test may be skipped for that.
 #[allow(dead_code, reason = "the test program has no peer")]
 pub(crate) fn peer(name: &str) -> Option<PathBuf> {
     let path = find("peers.env", name);
     if path.is_none() {
+        let required = std::env::var_os("STRONGROOM_REQUIRE_PEERS").is_some_and(|required| required == "1");
+        assert!(!required, "no {name}, and STRONGROOM_REQUIRE_PEERS=1; run tests/peers/setup");
         eprintln!("skipped: no {name}; run tests/peers/setup");
     }
     path

@@ -1,3 +1,5 @@
+//! The engine, turned by hand over a model of the alphabet. It is long because requests come, go, fail and wait in many orders.
+
 #![allow(clippy::as_conversions)]
 
 use super::*;

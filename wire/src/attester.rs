@@ -8,9 +8,9 @@ use crate::{Refusal, Result, limits};
 /// Evidence as a security processor gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quote {
-    /// SNP: the raw 1184-byte report.
+    /// SNP: the raw 1184-byte report. TDX: the quote.
     pub evidence: Vec<u8>,
-    /// SNP: the GHCB certificate table; may be empty.
+    /// SNP: the GHCB certificate table; may be empty. TDX: nothing.
     pub certificates: Vec<u8>,
 }
 

@@ -194,9 +194,9 @@ codes! {
     /// Nothing that the hardware vouches for measured the guest's software.
     SoftwareNotMeasured = "software-not-measured", Refused, "boot the guest with firmware that measures into its virtual TPM";
     /// The deployment document is not the one that the hardware names.
-    DeploymentMismatch = "deployment-mismatch", Refused, "launch the guest with HOST_DATA = SHA-256 of the very document it is given";
+    DeploymentMismatch = "deployment-mismatch", Refused, "launch the guest with HOST_DATA, or MRCONFIGID, = SHA-256 of the very document it is given";
     /// There is no deployment document, or the hardware names none.
-    DeploymentMissing = "deployment-missing", Refused, "launch the guest with HOST_DATA set";
+    DeploymentMissing = "deployment-missing", Refused, "launch the guest with HOST_DATA, or MRCONFIGID, set";
     /// The platform is none of those the policy names.
     PlatformNotApproved = "platform-not-approved", Refused, "";
     /// Another guest-policy or platform bit is not as the policy demands.
@@ -443,7 +443,7 @@ codes! {
     /// The proxy did not open a connection.
     ProxyRefused = "proxy-refused", Environment, "look at the proxy's address and credentials (HTTPS_PROXY), or except the server from it (NO_PROXY)";
     /// The hardware's attestation interface failed.
-    AttesterFailed = "attester-failed", Environment, "is this an SEV-SNP guest with configfs mounted?";
+    AttesterFailed = "attester-failed", Environment, "is this an SEV-SNP or TDX guest with configfs mounted?";
     /// A guest's processor gives no random numbers that its host does not choose.
     EntropyMissing = "entropy-missing", Environment, "launch the guest with a processor that has RDSEED or RDRAND";
     /// The database failed.

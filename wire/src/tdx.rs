@@ -5,12 +5,14 @@
 
 mod authentication;
 mod body;
+mod local;
 mod qe_report;
 
 use crate::bytes::Cursor;
 use crate::{Code, Refusal, Result};
 pub use authentication::{Authentication, Certification};
 pub use body::{Extended, TdAttributes, TdReport, Xfam};
+pub use local::{LocalReport, TD_REPORT_LEN};
 pub use qe_report::{QE_REPORT_LEN, QeReport};
 
 /// Length of a quote header.

@@ -1,5 +1,5 @@
 //! Linux' report interface of configfs (`Documentation/ABI/testing/configfs-tsm-report`, Linux 6.7 and later): one folder
-//! per request, `inblob` in, `outblob` and `auxblob` out.
+//! per request, `inblob` in, `outblob` and, on SNP, `auxblob` out; and TDREPORT, which has no place in it.
 
 use super::Attester;
 use aws_lc_rs::rand;
@@ -7,16 +7,19 @@ use core::fmt;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use strongroom_sys::tdx;
 use strongroom_wire::attester::Quote;
+use strongroom_wire::kbs::Tee;
+use strongroom_wire::tdx::LocalReport;
 use strongroom_wire::{Code, Refusal, Result, limits};
 
 /// Where configfs shows the interface.
 pub const ROOT: &str = "/sys/kernel/config/tsm/report";
 
-/// The kernel's name for SEV-SNP.
-const PROVIDER: &str = "sev_guest";
+/// The platforms, by the names of the kernel's drivers.
+const PROVIDERS: [(&str, Tee); 2] = [("sev_guest", Tee::Snp), ("tdx_guest", Tee::Tdx)];
 
-/// How requests' folders are made, read and written. In configfs the kernel acts at each of these calls, which a test's tree
+/// How requests' folders are made, read and written, and TDX' module is asked. The kernel acts at each of these calls, which a test
 /// has to do by itself.
 pub trait Tree: Send + Sync + fmt::Debug {
     /// Makes a folder; the kernel fills it with attributes.
@@ -52,6 +55,14 @@ pub trait Tree: Send + Sync + fmt::Debug {
     fn remove(&self, folder: &Path) -> io::Result<()> {
         fs::remove_dir(folder)
     }
+
+    /// TDREPORT with this REPORTDATA, of TDX' module.
+    ///
+    /// # Errors
+    /// The system call's.
+    fn td_report(&self, report_data: &[u8; tdx::REPORT_DATA]) -> io::Result<[u8; tdx::REPORT]> {
+        tdx::report(&fs::File::open(tdx::DEVICE)?, report_data)
+    }
 }
 
 /// configfs as Linux mounts it.
@@ -65,33 +76,57 @@ impl Tree for Kernel {}
 pub struct ConfigfsTsm<T = Kernel> {
     root: PathBuf,
     tree: T,
+    tee: Tee,
 }
 
 impl<T: Tree> ConfigfsTsm<T> {
-    /// The interface below `root` of `tree`.
-    pub fn new(root: &Path, tree: T) -> Self {
-        Self { root: root.to_owned(), tree }
+    /// The interface below `root` of `tree`, which says whose it is.
+    ///
+    /// # Errors
+    /// `attester-failed` there is none; `platform-unsupported` it is of a platform that is not spoken here.
+    pub fn open(root: &Path, tree: T) -> Result<Self> {
+        let tee = Entry::create(root, &tree)?.provider()?;
+        Ok(Self { root: root.to_owned(), tree, tee })
     }
 }
 
 impl<T: Tree> Attester for ConfigfsTsm<T> {
     fn quote(&self, report_data: &[u8; 64]) -> Result<Quote> {
         let entry = Entry::create(&self.root, &self.tree)?;
-        let provider = entry.read("provider", 64)?;
-        if provider.trim_ascii_end() != PROVIDER.as_bytes() {
-            let got = String::from_utf8_lossy(&provider);
-            return Err(Refusal::new(Code::PlatformUnsupported, "tsm provider").got(got.trim_end()).want(PROVIDER));
+        let provider = entry.provider()?;
+        if provider != self.tee {
+            let got = provider.platform();
+            return Err(Refusal::new(Code::AttesterFailed, "tsm provider").got(got).want(self.tee.platform()));
         }
         let before = entry.generation()?;
-        entry.write("inblob", report_data)?;
-        let evidence = entry.read("outblob", limits::EVIDENCE)?;
-        let certificates = entry.read("auxblob", limits::CERTIFICATE_TABLE)?;
-        // The kernel counts writes. Any but our one means that someone else shares the folder, and the blobs may be theirs.
-        let (after, want) = (entry.generation()?, before.wrapping_add(1));
+        let (evidence, certificates, writes) = match self.tee {
+            Tee::Snp => {
+                // The level is in the report. A kernel below a module of its host's or its own (SVSM) cannot ask at 0, and says so.
+                entry.write("privlevel", b"0")?;
+                entry.write("inblob", report_data)?;
+                (entry.read("outblob", limits::EVIDENCE)?, entry.read("auxblob", limits::CERTIFICATE_TABLE)?, 2)
+            }
+            // TDX has neither levels nor a table.
+            _ => {
+                entry.write("inblob", report_data)?;
+                (entry.read("outblob", limits::EVIDENCE)?, Vec::new(), 1)
+            }
+        };
+        // The kernel counts writes. Any but ours mean that someone else shares the folder, and the blobs may be theirs.
+        let (after, want) = (entry.generation()?, before.wrapping_add(writes));
         if after != want {
             return Err(Refusal::new(Code::AttesterFailed, "tsm generation").got(after).want(want));
         }
         Ok(Quote { evidence, certificates })
+    }
+
+    fn tee(&self) -> Tee {
+        self.tee
+    }
+
+    fn local_report(&self, report_data: &[u8; 64]) -> Result<LocalReport> {
+        let report = self.tree.td_report(report_data).map_err(|e| failed(Path::new(tdx::DEVICE), &e))?;
+        LocalReport::parse(&report)
     }
 }
 
@@ -108,6 +143,16 @@ impl<'a> Entry<'a> {
         let folder = root.join(format!("strongroom-{}", hex::encode(name)));
         tree.create(&folder).map_err(|e| failed(&folder, &e))?;
         Ok(Self { folder, tree })
+    }
+
+    fn provider(&self) -> Result<Tee> {
+        let provider = self.read("provider", 64)?;
+        let provider = String::from_utf8_lossy(&provider);
+        let known = PROVIDERS.into_iter().find(|(name, _)| *name == provider.trim_end());
+        known.map(|(_, tee)| tee).ok_or_else(|| {
+            let want = PROVIDERS.map(|(name, _)| name).join(" or ");
+            Refusal::new(Code::PlatformUnsupported, "tsm provider").got(provider.trim_end()).want(want)
+        })
     }
 
     fn generation(&self) -> Result<u64> {
@@ -146,79 +191,4 @@ fn failed(path: &Path, error: &io::Error) -> Refusal {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Does in a plain folder what the kernel does in configfs.
-    #[derive(Debug)]
-    struct Played {
-        provider: &'static str,
-        /// How far the generation moves at one write: more than one where another process writes too.
-        writes: u64,
-        outblob: usize,
-    }
-
-    const PROPER: Played = Played { provider: "sev_guest\n", writes: 1, outblob: 1184 };
-
-    impl Tree for Played {
-        fn create(&self, folder: &Path) -> io::Result<()> {
-            fs::create_dir(folder)?;
-            fs::write(folder.join("provider"), self.provider)?;
-            fs::write(folder.join("generation"), "4\n")
-        }
-
-        fn write(&self, attribute: &Path, bytes: &[u8]) -> io::Result<()> {
-            assert_eq!(attribute.file_name().unwrap(), "inblob");
-            let folder = attribute.parent().unwrap();
-            let mut outblob = bytes.to_vec();
-            outblob.resize(self.outblob, 0xee);
-            fs::write(folder.join("outblob"), outblob)?;
-            fs::write(folder.join("auxblob"), b"table")?;
-            fs::write(folder.join("generation"), format!("{}\n", 4 + self.writes))
-        }
-
-        fn remove(&self, folder: &Path) -> io::Result<()> {
-            fs::remove_dir_all(folder)
-        }
-    }
-
-    fn quote(tree: Played) -> Result<Quote> {
-        let root = tempfile::tempdir().unwrap();
-        let quote = ConfigfsTsm::new(root.path(), tree).quote(&[5; 64]);
-        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "folder left behind");
-        quote
-    }
-
-    #[test]
-    fn report_data_goes_in_and_evidence_and_table_come_back() {
-        let quote = quote(PROPER).unwrap();
-        assert_eq!(quote.evidence[..64], [5; 64]);
-        assert_eq!(quote.evidence.len(), 1184);
-        assert_eq!(quote.certificates, b"table");
-    }
-
-    #[test]
-    fn provider_of_another_platform_refused() {
-        let refusal = quote(Played { provider: "tdx_guest\n", ..PROPER }).unwrap_err();
-        assert_eq!(refusal.code, Code::PlatformUnsupported);
-        assert_eq!(refusal.got.as_deref(), Some("tdx_guest"));
-    }
-
-    #[test]
-    fn folder_that_somebody_else_wrote_to_refused() {
-        assert_eq!(quote(Played { writes: 2, ..PROPER }).unwrap_err().code, Code::AttesterFailed);
-    }
-
-    #[test]
-    fn outblob_over_the_limit_refused() {
-        assert!(quote(Played { outblob: limits::EVIDENCE, ..PROPER }).is_ok());
-        let refusal = quote(Played { outblob: limits::EVIDENCE + 1, ..PROPER }).unwrap_err();
-        assert_eq!(refusal.code, Code::TooLarge);
-    }
-
-    #[test]
-    fn machine_without_the_interface_refused() {
-        let attester = ConfigfsTsm::new(Path::new("/nonexistent/tsm/report"), Kernel);
-        assert_eq!(attester.quote(&[5; 64]).unwrap_err().code, Code::AttesterFailed);
-    }
-}
+pub(crate) mod tests;

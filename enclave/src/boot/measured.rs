@@ -8,10 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use strongroom_wire::binding::{Purpose, report_data, workload_digest};
 use strongroom_wire::deployment::{self, Deployment};
-use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result, limits};
 
-/// A deployment document whose digest is this guest's HOST_DATA, and the attester that it names.
+/// A deployment document whose digest is this guest's HOST_DATA or MRCONFIGID, and the attester that it names.
 #[derive(Debug)]
 pub struct Measured {
     deployment: Deployment,
@@ -44,14 +43,17 @@ impl Measured {
         rand::fill(&mut nonce).map_err(|_| Refusal::new(Code::Internal, "random numbers"))?;
         let bound = report_data(Purpose::ClientChannel, &nonce, channel_key, &workload_digest(raw, &[])?);
         let own = OwnEvidence::fetch(Arc::clone(&attester), bound).await?;
-        let host_data = own.report().host_data;
-        if host_data == [0; 32] {
-            return Err(Refusal::new(Code::DeploymentMissing, "HOST_DATA").got("zero").want(deployment.digest()));
+        let (field, named) = own.host_field();
+        if named.iter().all(|byte| *byte == 0) {
+            return Err(Refusal::new(Code::DeploymentMissing, field).got("zero").want(deployment.digest()));
         }
-        if host_data != deployment.digest().0 {
+        // All of its bytes: those behind the digest are zero.
+        let mut digest = deployment.digest().0.to_vec();
+        digest.resize(named.len(), 0);
+        if named != digest {
             return Err(Refusal::new(Code::DeploymentMismatch, "deployment document")
                 .got(deployment.digest())
-                .want(format!("{}, as HOST_DATA says", Sha256(host_data))));
+                .want(format!("{}, as {field} says", hex::encode(named))));
         }
         tracing::info!(deployment = %deployment.digest(), root = %deployment.settings().root, "measured");
         Ok(Self { deployment, attester, own, clock: Clock::default() })
@@ -88,9 +90,12 @@ fn load(path: &Path) -> Result<Vec<u8>> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::attester::ConfigfsTsm;
+    use crate::attester::configfs_tsm::tests::{Played, TDX};
     use crate::attester::tests::Unsigned;
     use strongroom_wire::Root;
     use strongroom_wire::deployment::{Model, Registry, Runtime, Settings, Verifier};
+    use strongroom_wire::digest::Sha256;
     use strongroom_wire::trust::{Rule, Signer, TrustFile};
 
     /// A document of the test realm with a model `m` in a registry `r:1`.
@@ -133,6 +138,40 @@ pub(crate) mod tests {
         let one_more_byte = |raw: &[u8]| Sha256::of(&[raw, b"\n"].concat()).0;
         let refusal = measured(&settings(), one_more_byte).await;
         assert_eq!(refusal.unwrap_err().code, Code::DeploymentMismatch);
+    }
+
+    /// A TDX guest whose TDREPORT and whose quote name these documents.
+    async fn measured_on_tdx(tdreport: [u8; 48], quote: [u8; 48]) -> Result<Measured> {
+        let raw = Deployment::render(&settings()).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let played = Played { mrconfigid: tdreport, of_the_quote: quote, ..TDX };
+        let attester = ConfigfsTsm::open(root.path(), played).unwrap();
+        Measured::compare(&raw, |_| Ok(Arc::new(attester)), b"key").await
+    }
+
+    fn mrconfigid(last: u8) -> [u8; 48] {
+        let mut id = [0; 48];
+        id[..32].copy_from_slice(&Sha256::of(&Deployment::render(&settings()).unwrap()).0);
+        id[47] = last;
+        id
+    }
+
+    #[tokio::test]
+    async fn quote_with_a_forged_mrconfigid_neither_makes_nor_mends_what_tdreport_names() {
+        measured_on_tdx(mrconfigid(0), mrconfigid(0)).await.unwrap();
+        // The host's quote names the document; the processor another one.
+        let forged = measured_on_tdx([9; 48], mrconfigid(0)).await;
+        assert_eq!(forged.unwrap_err().code, Code::DeploymentMismatch);
+        // And the other way round: who reads the quote sees to that.
+        measured_on_tdx(mrconfigid(0), [9; 48]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn mrconfigid_that_is_more_than_the_digest_and_zeros_or_nothing_refused() {
+        let more = measured_on_tdx(mrconfigid(1), mrconfigid(1)).await;
+        assert_eq!(more.unwrap_err().code, Code::DeploymentMismatch);
+        let none = measured_on_tdx([0; 48], mrconfigid(0)).await;
+        assert_eq!(none.unwrap_err().code, Code::DeploymentMissing);
     }
 
     #[tokio::test]

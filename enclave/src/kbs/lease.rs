@@ -28,7 +28,7 @@ impl Verifier<'_> {
         let (_, Challenge { nonce, .. }) = exchange(&self.http, challenge).await?;
         let evidence = EvidenceAnswer {
             v: 1,
-            platform: "snp".to_owned(),
+            platform: attester.tee().platform().to_owned(),
             evidence: String::new(),
             endorsements: Vec::new(),
             channel_key: bytes::to_base64(&bound.channel_key),

@@ -4,8 +4,8 @@ use crate::attester::OwnEvidence;
 use http::{HeaderValue, StatusCode};
 use strongroom_wire::deployment::Deployment;
 use strongroom_wire::kbs::{
-    Attestation, COOKIE, CertificateEntry, ErrorInformation, InitData, Request, RuntimeData, SnpEvidence, TeeEvidence,
-    TeePubKey, VERSION,
+    Attestation, COOKIE, CertificateEntry, ErrorInformation, InitData, Request, RuntimeData, SnpEvidence, TdxEvidence,
+    Tee, TeeEvidence, TeePubKey, VERSION,
 };
 use strongroom_wire::snp::{CertificateKind, CertificateTable};
 use strongroom_wire::{Code, Refusal, Result};
@@ -14,8 +14,8 @@ use strongroom_wire::{Code, Refusal, Result};
 const LONGEST_COOKIE: usize = 256;
 
 /// `POST /auth` (the protocol's notes, §3).
-pub(super) fn request() -> Request {
-    Request { version: VERSION.to_owned(), tee: "snp".to_owned(), extra_params: "".into() }
+pub(super) fn request(tee: Tee) -> Request {
+    Request { version: VERSION.to_owned(), tee: tee.as_str().to_owned(), extra_params: "".into() }
 }
 
 /// That the report data of the challenge are SHA-384, which is what a KBS asks of every TEE spoken here (§4).
@@ -43,11 +43,15 @@ pub(super) fn attestation(
     own: &OwnEvidence,
 ) -> Result<Attestation> {
     let body = core::str::from_utf8(deployment.raw()).map_err(|e| Refusal::malformed("deployment document", e))?;
-    let table = CertificateTable::parse(&own.quote().certificates)?;
-    let chain: Vec<CertificateEntry> = table.entries.into_iter().filter_map(entry).collect();
-    let evidence = SnpEvidence::from_report(own.report(), (!chain.is_empty()).then_some(chain))?;
-    let primary_evidence =
-        serde_json::to_value(evidence).map_err(|e| Refusal::new(Code::Internal, "evidence as JSON").because(e))?;
+    let primary_evidence = match own.report() {
+        Some(report) => {
+            let table = CertificateTable::parse(&own.quote().certificates)?;
+            let chain: Vec<CertificateEntry> = table.entries.into_iter().filter_map(entry).collect();
+            serde_json::to_value(SnpEvidence::from_report(report, (!chain.is_empty()).then_some(chain))?)
+        }
+        None => serde_json::to_value(TdxEvidence::new(&own.quote().evidence, None)),
+    };
+    let primary_evidence = primary_evidence.map_err(|e| Refusal::new(Code::Internal, "evidence as JSON").because(e))?;
     Ok(Attestation {
         init_data: Some(InitData { format: "toml".to_owned(), body: body.to_owned() }),
         runtime_data: RuntimeData { nonce: nonce.to_owned(), tee_pubkey: key.clone() },

@@ -4,6 +4,8 @@ mod coco;
 mod lease;
 
 use super::*;
+use crate::attester::ConfigfsTsm;
+use crate::attester::configfs_tsm::tests::TDX;
 use crate::attester::tests::Unsigned;
 use crate::boot::tests::settings;
 use axum::Router;
@@ -21,7 +23,7 @@ use strongroom_wire::Root;
 use strongroom_wire::audit::Entry;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::ear::{Confirmation, PROFILE, VerifierId};
-use strongroom_wire::kbs::{Attestation, ErrorInformation, LOG_PROOF, SnpEvidence, TeePubKey};
+use strongroom_wire::kbs::{Attestation, ErrorInformation, LOG_PROOF, SnpEvidence, TdxEvidence, TeePubKey};
 use zeroize::Zeroizing;
 
 const NONCE: &str = "bm9uY2Ugb2YgdGhpcnR5LXR3byBieXRlcyBpdCBpcyA=";
@@ -41,6 +43,8 @@ struct Lenient {
     /// Answers `busy` to so many of the first requests for a session.
     busy: AtomicUsize,
     attested: OnceLock<TeePubKey>,
+    /// The platforms that sessions were asked for.
+    asked: Mutex<Vec<String>>,
     received: Mutex<Vec<Attestation>>,
 }
 
@@ -55,6 +59,7 @@ impl Lenient {
             proves: None,
             busy: AtomicUsize::new(0),
             attested: OnceLock::new(),
+            asked: Mutex::default(),
             received: Mutex::default(),
         }
     }
@@ -106,7 +111,7 @@ async fn auth(State(lenient): State<Arc<Lenient>>, body: axum::body::Bytes) -> a
         return (StatusCode::TOO_MANY_REQUESTS, Json(refusal)).into_response();
     }
     let asked = strongroom_wire::kbs::Request::parse(&body).unwrap();
-    assert_eq!(asked.tee, "snp");
+    lenient.asked.lock().unwrap().push(asked.tee);
     let challenge = Json(json!({"nonce": NONCE, "extra-params": ""}));
     ([(SET_COOKIE, "kbs-session-id=0af; Max-Age=300; Secure")], challenge).into_response()
 }
@@ -214,6 +219,7 @@ async fn key_arrives_at_the_guest_that_was_attested() {
     let key = session(&deployment).await.unwrap().key(&path()).await.unwrap();
     assert_eq!(key.expose(), &KEY);
 
+    assert_eq!(*lenient.asked.lock().unwrap(), ["snp"]);
     let received = lenient.received.lock().unwrap();
     let attestation = &received[0];
     assert_eq!(attestation.init_data.as_ref().unwrap().body.as_bytes(), deployment.raw());
@@ -223,6 +229,22 @@ async fn key_arrives_at_the_guest_that_was_attested() {
     assert_eq!(evidence.report().unwrap().report_data, bound);
     let chain = evidence.cert_chain.unwrap();
     assert!(matches!(&chain[..], [vcek] if vcek.cert_type == "VCEK" && vcek.data == [7]), "{chain:?}");
+}
+
+#[tokio::test]
+async fn tdx_guest_says_so_and_shows_its_quote_over_the_same_report_data() {
+    let (lenient, deployment) = Lenient::new().start().await;
+    let root = tempfile::tempdir().unwrap();
+    let attester = Arc::new(ConfigfsTsm::open(root.path(), TDX).unwrap());
+    let session = Verifier::of_deployment(&deployment, Clock::default()).unwrap().attest(attester).await.unwrap();
+    assert_eq!(session.key(&path()).await.unwrap().expose(), &KEY);
+
+    let received = lenient.received.lock().unwrap();
+    assert_eq!(*lenient.asked.lock().unwrap(), ["tdx"]);
+    let evidence = received[0].tee_evidence.primary_evidence.clone();
+    let quote = serde_json::from_value::<TdxEvidence>(evidence).unwrap().quote().unwrap();
+    let bound = kbs_report_data(NONCE, &received[0].runtime_data.tee_pubkey).unwrap();
+    assert_eq!(quote.body.report_data, bound);
 }
 
 #[tokio::test]

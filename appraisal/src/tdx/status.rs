@@ -138,6 +138,7 @@ mod tests {
             (OutOfDate, ConfigurationAndSWHardeningNeeded, configure),
             (OutOfDateConfigurationNeeded, UpToDate, configure),
             (OutOfDate, OutOfDate, OutOfDate),
+            (OutOfDateConfigurationNeeded, OutOfDate, OutOfDateConfigurationNeeded),
             (OutOfDate, Revoked, Revoked),
             (Revoked, UpToDate, Revoked),
             (UpToDate, UpToDate, UpToDate),

@@ -11,15 +11,16 @@
 //!   with them, and the slower of both on all cores. A pull makes two passes more, which neither of the two does: the digest of the
 //!   plaintext that the signed statement is about, and memory that the kernel has to find and clear first. Both are measured
 //!   alone too, and a limit with all four terms stands beside, as do one with as much written into fresh memory and a pull into
-//!   nothing. The pages are huge where the bench may say so, as they are in the guest image; and as much
-//!   memory is touched and given back just before, since a host that has to find it first is not measured.
+//!   nothing. The pages are huge and none goes back to the host where the bench may say so, as in the guest
+//!   image, whose memory is private; and as much memory is touched and given back just before, since a host that has to find it
+//!   first is not measured.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::as_conversions, clippy::indexing_slicing)]
 
 #[path = "models/alone.rs"]
 mod alone;
 mod figure;
-#[path = "models/huge.rs"]
-mod huge;
+#[path = "models/guest.rs"]
+mod guest;
 #[path = "models/memory.rs"]
 mod memory;
 #[path = "models/role.rs"]
@@ -31,7 +32,7 @@ mod tink;
 
 use alone::Crypto;
 use figure::Figure;
-use huge::HugePages;
+use guest::GuestMemory;
 use role::Role;
 use shelf::{How, Shelf};
 use strongroom_artifact::HashAlgorithm;
@@ -108,8 +109,8 @@ fn pulling(mib: usize) -> Vec<Figure> {
             return Vec::new();
         }
     };
-    let huge = HugePages::as_in_a_guest();
-    println!("pulled into memory of {huge}");
+    let memory = GuestMemory::as_in_a_guest();
+    println!("pulled into memory with{memory}");
     let (crypto, mut peak) = (Crypto::new(), 0.0_f64);
     let mut rates = [const { Vec::new() }; 8];
     for _ in 0..ROUNDS {

@@ -4,11 +4,11 @@ use super::panicked;
 use crate::blobs::BlobStream;
 use crate::cache::CachedBlob;
 use crate::sink::FileSink;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use core::num::NonZero;
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strongroom_artifact::ladder::{LayerOpener, PIECE};
 use strongroom_artifact::manifest::Layer;
 use strongroom_wire::{Code, Refusal, Result};
@@ -18,66 +18,79 @@ use tokio::task::spawn_blocking;
 /// Pieces between the connection and the threads that open them: enough that neither waits for the other's hiccups.
 const WAITING: usize = 2;
 
-/// A fragment that is shorter shares a buffer with its neighbours: each holds the whole buffer that it was received in, however
-/// little of it is its own.
-const FRAGMENT: usize = 64 * 1024;
-
-/// The pieces of a blob that is being received: the chunks that they came in, where those are no crumbs.
+/// The pieces of a blob that is being received.
+///
+/// Each is one run of bytes, in a buffer that is used again once its piece was opened. What the connection was read into is free
+/// again at once, so that all of a blob is received into the same few pages, which stay in a processor's cache.
 pub(super) struct Pieces {
     blob: BlobStream,
     /// What came of the next piece.
     rest: Bytes,
+    used: Used,
 }
 
+/// Buffers of pieces that were opened.
+type Used = Arc<Mutex<Vec<Vec<u8>>>>;
+
 impl Pieces {
-    pub(super) const fn of(blob: BlobStream) -> Self {
-        Self { blob, rest: Bytes::new() }
+    pub(super) fn of(blob: BlobStream) -> Self {
+        Self { blob, rest: Bytes::new(), used: Used::default() }
     }
 
     /// Sends all of them. Who no longer takes any ended before its time, and says why.
-    async fn feed(mut self, sender: mpsc::Sender<Vec<Bytes>>) -> Result<()> {
+    async fn feed(mut self, sender: mpsc::Sender<Vec<Piece>>) -> Result<()> {
         while let Some(piece) = self.next().await? {
-            if sender.send(piece).await.is_err() {
+            if sender.send(vec![piece]).await.is_err() {
                 break;
             }
         }
         Ok(())
     }
 
-    async fn next(&mut self) -> Result<Option<Vec<Bytes>>> {
-        let (mut piece, mut crumbs, mut room) = (Vec::new(), BytesMut::new(), PIECE);
-        while room > 0 {
+    async fn next(&mut self) -> Result<Option<Piece>> {
+        let mut piece = Piece::empty(&self.used);
+        while piece.bytes.len() < PIECE {
             if self.rest.is_empty() {
                 match self.blob.next().await? {
                     Some(chunk) => self.rest = chunk,
                     None => break,
                 }
             }
-            let fragment = self.rest.split_to(self.rest.len().min(room));
-            room = room.saturating_sub(fragment.len());
-            gather(fragment, &mut crumbs, &mut piece);
+            let room = PIECE.saturating_sub(piece.bytes.len());
+            piece.bytes.extend_from_slice(&self.rest.split_to(self.rest.len().min(room)));
         }
-        if !crumbs.is_empty() {
-            piece.push(crumbs.freeze());
-        }
-        Ok((!piece.is_empty()).then_some(piece))
+        Ok((!piece.bytes.is_empty()).then_some(piece))
     }
 }
 
-/// Adds a fragment to a piece, by way of `crumbs` where it is short.
-fn gather(fragment: Bytes, crumbs: &mut BytesMut, piece: &mut Vec<Bytes>) {
-    if fragment.len() < FRAGMENT {
-        crumbs.extend_from_slice(&fragment);
-        if crumbs.len() < FRAGMENT {
-            return;
-        }
-        piece.push(crumbs.split().freeze());
-    } else {
-        if !crumbs.is_empty() {
-            piece.push(crumbs.split().freeze());
-        }
-        piece.push(fragment);
+/// A piece, whose buffer goes back when it is dropped.
+struct Piece {
+    bytes: Vec<u8>,
+    used: Used,
+}
+
+impl Piece {
+    fn empty(used: &Used) -> Self {
+        let bytes = lock(used).pop().unwrap_or_else(|| Vec::with_capacity(PIECE));
+        Self { bytes, used: Arc::clone(used) }
     }
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.bytes.clear();
+        lock(&self.used).push(core::mem::take(&mut self.bytes));
+    }
+}
+
+fn lock(used: &Used) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    used.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Opens a layer while it is received.
@@ -168,23 +181,16 @@ fn file_of<'f, F>(opener: &LayerOpener, files: &'f BTreeMap<String, F>) -> Resul
 mod tests {
     use super::*;
 
-    /// A piece of `length` bytes that came in chunks of `chunk`.
-    fn gathered(length: usize, chunk: usize) -> Vec<Bytes> {
-        let bytes: Vec<u8> = (0..length).map(|at| (at % 251).to_le_bytes()[0]).collect();
-        let (mut piece, mut crumbs) = (Vec::new(), BytesMut::new());
-        bytes.chunks(chunk).for_each(|chunk| gather(Bytes::copy_from_slice(chunk), &mut crumbs, &mut piece));
-        piece.extend((!crumbs.is_empty()).then(|| crumbs.freeze()));
-        assert!(piece.concat() == bytes, "{chunk}");
-        piece
-    }
-
     #[test]
-    fn piece_in_crumbs_is_a_few_fragments_and_in_long_chunks_is_those() {
-        for chunk in [1, 7, 1000, FRAGMENT - 1] {
-            assert!(gathered(PIECE, chunk).len() <= PIECE / FRAGMENT, "{chunk}");
-        }
-        for chunk in [FRAGMENT, 400 * 1024, PIECE] {
-            assert_eq!(gathered(PIECE, chunk).len(), PIECE.div_ceil(chunk));
-        }
+    fn buffer_of_a_piece_that_was_opened_is_that_of_the_next_and_empty() {
+        let used = Used::default();
+        let (mut first, second) = (Piece::empty(&used), Piece::empty(&used));
+        first.bytes.resize(PIECE, 7);
+        let place = first.bytes.as_ptr();
+        assert_ne!(second.bytes.as_ptr(), place, "two that are held are two");
+        drop(first);
+        let third = Piece::empty(&used);
+        assert_eq!((third.bytes.as_ptr(), third.bytes.len()), (place, 0));
+        assert_eq!(third.bytes.capacity(), PIECE, "and as long");
     }
 }

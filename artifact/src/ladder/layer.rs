@@ -38,8 +38,8 @@ impl LayerOpener {
 
     /// Opens the layer on `threads` threads, this one included.
     ///
-    /// `next` gives the blob in its order, in pieces of [`PIECE`] bytes each but for the last, and `None` after it; a piece may be
-    /// in fragments. It is called by one thread at a time, until it gives `None` or refuses. `sink` gets the plaintext, in no
+    /// `next` gives the blob in its order, in pieces of [`PIECE`] bytes each but for the last, and `None` after it. It is called by one
+    /// thread at a time, until it gives `None` or refuses. `sink` gets the plaintext, in no
     /// particular order and from all threads: what was sealed is authenticated in its place before. Each thread holds one piece,
     /// and where the sink has no place for its plaintext that too, which is zeroised.
     ///
@@ -49,7 +49,7 @@ impl LayerOpener {
     pub fn open<C: AsRef<[u8]>>(
         self,
         threads: NonZero<usize>,
-        next: impl FnMut() -> Result<Option<Vec<C>>> + Send,
+        next: impl FnMut() -> Result<Option<C>> + Send,
         sink: &(impl FileSink + Sync),
     ) -> Result<()> {
         let opening = Opening::new(&self, BlobHash::alone(), next, sink)?;
@@ -64,7 +64,7 @@ impl LayerOpener {
     pub fn open_two<C, N, S>(openers: [Self; 2], nexts: [N; 2], sinks: [&S; 2]) -> Result<()>
     where
         C: AsRef<[u8]>,
-        N: FnMut() -> Result<Option<Vec<C>>>,
+        N: FnMut() -> Result<Option<C>>,
         S: FileSink,
     {
         let ([a, b], [next_a, next_b], [sink_a, sink_b]) = (&openers, nexts, sinks);
@@ -108,7 +108,7 @@ struct Front<N> {
 
 impl<'a, C: AsRef<[u8]>, N, S> Opening<'a, N, S>
 where
-    N: FnMut() -> Result<Option<Vec<C>>>,
+    N: FnMut() -> Result<Option<C>>,
     S: FileSink,
 {
     fn new(opener: &'a LayerOpener, blob: BlobHash, next: N, sink: &'a S) -> Result<Self> {
@@ -129,9 +129,9 @@ where
         while !self.stopped.load(Ordering::Relaxed) {
             let mut front = lock(&self.front);
             let Some((index, piece)) = self.receive(&mut front)? else { break };
-            piece.iter().for_each(|fragment| front.hash.update(fragment.as_ref()));
+            front.hash.update(piece.as_ref());
             drop(front);
-            self.open(index, &piece, &mut plain)?;
+            self.open(index, piece.as_ref(), &mut plain)?;
         }
         leaving.orderly = true;
         Ok(())
@@ -147,12 +147,12 @@ where
             if let (None, None) = pieces {
                 break;
             }
-            let of = [fragments(&pieces.0), fragments(&pieces.1)];
+            let of = [bytes_of(&pieces.0), bytes_of(&pieces.1)];
             BlobHash::update_two([&mut front_a.hash, &mut front_b.hash], of);
             let [plain_a, plain_b] = &mut plain;
             for (opening, piece, plain) in [(a, pieces.0, plain_a), (b, pieces.1, plain_b)] {
                 if let Some((index, piece)) = piece {
-                    opening.open(index, &piece, plain)?;
+                    opening.open(index, piece.as_ref(), plain)?;
                 }
             }
         }
@@ -174,14 +174,14 @@ where
     }
 
     /// The next piece, counted.
-    fn receive(&self, front: &mut Front<N>) -> Result<Option<(u32, Vec<C>)>> {
+    fn receive(&self, front: &mut Front<N>) -> Result<Option<(u32, C)>> {
         if front.ended {
             return Ok(None);
         }
         // Until a piece came and is one of this layer: nobody asks again after a refusal.
         front.ended = true;
         let Some(piece) = (front.next)()? else { return Ok(None) };
-        let length = piece.iter().map(|fragment| fragment.as_ref().len()).fold(0, usize::saturating_add);
+        let length = piece.as_ref().len();
         let received = u64::try_from(length).ok().and_then(|length| front.received.checked_add(length));
         let received = received
             .filter(|received| *received <= self.layer.size)
@@ -192,16 +192,15 @@ where
         }
         (front.received, front.index, front.ended) = (received, index.saturating_add(1), false);
         if index == 0 {
-            self.begin(&piece);
+            self.begin(piece.as_ref());
         }
         Ok(Some((index, piece)))
     }
 
     /// Reads the header of a sealed stream from its first piece. One that is shorter than a header is refused by its length.
-    fn begin(&self, piece: &[C]) {
+    fn begin(&self, piece: &[u8]) {
         let Some((key, sealing)) = self.shared.key() else { return };
-        let mut bytes = piece.iter().flat_map(|fragment| fragment.as_ref()).copied();
-        let header: [u8; HEADER] = core::array::from_fn(|_| bytes.next().unwrap_or(0));
+        let header = piece.first_chunk().copied().unwrap_or([0; HEADER]);
         let bound_to = associated_data(&sealing.id, &self.layer.path, self.layer.part, self.layer.parts);
         match Segments::new(key, &bound_to, &header, self.layer.size) {
             Ok(segments) => drop(self.segments.set(segments)),
@@ -210,14 +209,11 @@ where
     }
 
     /// Opens a piece where it belongs, or into `plain` and gives it there.
-    fn open(&self, index: u32, piece: &[C], plain: &mut Zeroizing<Vec<u8>>) -> Result<()> {
+    fn open(&self, index: u32, piece: &[u8], plain: &mut Zeroizing<Vec<u8>>) -> Result<()> {
         if self.shared.key().is_none() {
-            let mut at = self.layer.offset.saturating_add(u64::from(index).saturating_mul(PIECE_U64));
-            for fragment in piece.iter().map(AsRef::as_ref) {
-                self.sink.write_at(at, fragment)?;
-                self.hash(at, fragment);
-                at = at.saturating_add(u64::try_from(fragment.len()).unwrap_or(u64::MAX));
-            }
+            let at = self.layer.offset.saturating_add(u64::from(index).saturating_mul(PIECE_U64));
+            self.sink.write_at(at, piece)?;
+            self.hash(at, piece);
             return Ok(());
         }
         // Without segments the header was refused.
@@ -229,7 +225,7 @@ where
         let place = self.sink.place_at(at, length)?;
         let is_aside = place.is_none();
         let plain = place.unwrap_or_else(|| self.aside(plain, length));
-        match segments.open_from(index, piece, before, plain) {
+        match segments.open_into(index, piece.get(before..).unwrap_or_default(), plain) {
             Ok(()) if is_aside => self.sink.write_at(at, plain)?,
             Ok(()) => {}
             Err(refusal) => {
@@ -275,8 +271,8 @@ where
 
 const PIECE_U64: u64 = 1 << 20;
 
-fn fragments<C>(piece: &Option<(u32, Vec<C>)>) -> &[C] {
-    piece.as_ref().map_or(&[], |(_, fragments)| fragments)
+fn bytes_of<C: AsRef<[u8]>>(piece: &Option<(u32, C)>) -> &[u8] {
+    piece.as_ref().map_or(&[], |(_, bytes)| bytes.as_ref())
 }
 
 /// Gives the file up where a thread does not end in good order, so that no other waits for its bytes.

@@ -185,16 +185,11 @@ impl Stored {
     }
 
     fn open_as(&self, trusted: TrustedModel) -> Result<(VerifiedModel, BTreeMap<String, Vec<u8>>)> {
-        self.open_in(trusted, 7, 1)
+        self.open_in(trusted, 1)
     }
 
-    /// The blobs in fragments of that length, each layer on as many threads, the last runs first.
-    fn open_in(
-        &self,
-        trusted: TrustedModel,
-        fragment: usize,
-        threads: usize,
-    ) -> Result<(VerifiedModel, BTreeMap<String, Vec<u8>>)> {
+    /// Each layer on so many threads, the last runs first.
+    fn open_in(&self, trusted: TrustedModel, threads: usize) -> Result<(VerifiedModel, BTreeMap<String, Vec<u8>>)> {
         let mut model = self.opening(trusted)?;
         let layers = model.manifest().layers().iter().filter(|layer| layer.part == 1 && !layer.is_statement());
         let room = |layer: &Layer| (layer.path.clone(), vec![0; usize::try_from(layer.file_size).unwrap()]);
@@ -203,8 +198,7 @@ impl Stored {
         for opener in model.take_runs().into_iter().rev().flat_map(Run::into_openers) {
             let (layer, blob) = (opener.layer().clone(), self.blob(opener.layer()));
             let mut pieces = blob.chunks(PIECE);
-            let next = || Ok(pieces.next().map(|piece| piece.chunks(fragment).collect()));
-            opener.open(threads, next, &|offset, plain: &[u8]| {
+            opener.open(threads, || Ok(pieces.next()), &|offset, plain: &[u8]| {
                 let at = usize::try_from(offset).unwrap();
                 files.lock().unwrap().get_mut(&layer.path).unwrap()[at..at + plain.len()].copy_from_slice(plain);
                 Ok(())
@@ -213,8 +207,8 @@ impl Stored {
         Ok((model.finish()?, files.into_inner().unwrap()))
     }
 
-    /// The blobs in fragments of that length, a layer of each of two runs at a time.
-    fn open_in_twos(&self, fragment: usize) -> Result<BTreeMap<String, Vec<u8>>> {
+    /// A layer of each of two runs at a time.
+    fn open_in_twos(&self) -> Result<BTreeMap<String, Vec<u8>>> {
         let mut model = self.opening(self.trusted()?)?;
         let files: Mutex<BTreeMap<String, BTreeMap<u64, Vec<u8>>>> = Mutex::default();
         let mut runs = model.take_runs().into_iter().map(Run::into_openers);
@@ -223,11 +217,9 @@ impl Stored {
             for a in one {
                 let b = other.as_mut().and_then(Iterator::next);
                 let openers: Vec<_> = [Some(a), b].into_iter().flatten().collect();
-                let piece = |piece: &'static [u8]| piece.chunks(fragment).collect::<Vec<_>>();
                 let nexts = openers.iter().map(|opener| {
-                    let blob: &'static [u8] = self.blob(opener.layer()).to_vec().leak();
-                    let mut pieces = blob.chunks(PIECE);
-                    move || Ok(pieces.next().map(piece))
+                    let mut pieces = self.blob(opener.layer()).chunks(PIECE);
+                    move || Ok(pieces.next())
                 });
                 let sinks = openers.iter().map(|opener| {
                     let (path, files) = (opener.layer().path.clone(), &files);

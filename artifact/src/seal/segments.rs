@@ -72,32 +72,14 @@ impl Segments {
         self.cipher.open(index, index + 1 == self.count, segment)
     }
 
-    /// Opens segment `index`, which is in `fragments` behind their first `before` bytes, into `plain`, which is as long as its
-    /// plaintext.
+    /// Opens segment `index`, whose [`Self::sealed_range`] `segment` holds, into `plain`, which is as long as its plaintext.
     ///
-    /// In one fragment it is not copied first. Refuses as [`Self::open`] does; what does not authenticate is zeroised.
-    pub(crate) fn open_from(
-        &self,
-        index: u32,
-        fragments: &[impl AsRef<[u8]>],
-        before: usize,
-        plain: &mut [u8],
-    ) -> Result<()> {
-        let length = fragments.iter().map(|fragment| fragment.as_ref().len()).fold(0, usize::saturating_add);
-        self.verify_length(index, length.saturating_sub(before))?;
+    /// Refuses as [`Self::open`] does; what does not authenticate is zeroised.
+    pub(crate) fn open_into(&self, index: u32, segment: &[u8], plain: &mut [u8]) -> Result<()> {
+        self.verify_length(index, segment.len())?;
         self.verify_length(index, plain.len().saturating_add(TAG))?;
-        let last = index + 1 == self.count;
-        let opened = match fragments {
-            [segment] => {
-                let segment = segment.as_ref().get(before..).unwrap_or_default();
-                let parts = segment.split_at_checked(plain.len()).unwrap_or_default();
-                self.cipher.open_into(index, last, parts, plain)
-            }
-            _ => {
-                let tag = gather(fragments, before, plain);
-                self.cipher.open_gathered(index, last, &tag, plain)
-            }
-        };
+        let parts = segment.split_at_checked(plain.len()).unwrap_or_default();
+        let opened = self.cipher.open_into(index, index + 1 == self.count, parts, plain);
         // What the backend leaves there is not specified.
         opened.inspect_err(|_| plain.zeroize())
     }
@@ -172,11 +154,6 @@ impl SegmentCipher {
             .map_err(|_| unauthentic(index))
     }
 
-    fn open_gathered(&self, index: u32, last: bool, tag: &[u8; TAG], segment: &mut [u8]) -> Result<()> {
-        let opened = self.key.open_in_place_separate_tag(self.nonce(index, last), aead::Aad::empty(), tag, segment);
-        opened.map(|_| ()).map_err(|_| unauthentic(index))
-    }
-
     pub(super) fn seal(&self, index: u32, last: bool, segment: &mut [u8]) -> Result<aead::Tag> {
         debug_assert!(segment.len() <= SEGMENT - TAG);
         self.key
@@ -192,29 +169,6 @@ impl SegmentCipher {
 }
 
 const HEADER_BYTE: u8 = 40;
-
-/// Copies what `fragments` hold behind their first `before` bytes into `sealed`, as far as that is long, and gives the tag after
-/// it.
-fn gather(fragments: &[impl AsRef<[u8]>], mut before: usize, mut sealed: &mut [u8]) -> [u8; TAG] {
-    let mut tag = [0; TAG];
-    let mut behind = tag.as_mut_slice();
-    for fragment in fragments.iter().map(AsRef::as_ref) {
-        let (skipped, rest) = fragment.split_at_checked(before).unwrap_or((fragment, &[]));
-        before = before.saturating_sub(skipped.len());
-        let rest = fill(&mut sealed, rest);
-        fill(&mut behind, rest);
-    }
-    tag
-}
-
-/// Copies as much of `from` as `room` still has room for; gives the rest.
-fn fill<'f>(room: &mut &mut [u8], from: &'f [u8]) -> &'f [u8] {
-    let (now, later) = from.split_at_checked(room.len()).unwrap_or((from, &[]));
-    if let Some(place) = room.split_off_mut(..now.len()) {
-        place.copy_from_slice(now);
-    }
-    later
-}
 
 fn unauthentic(index: u32) -> Refusal {
     invalid("segment of a sealed stream").got(format!("segment {index} does not authenticate"))
@@ -246,32 +200,27 @@ mod tests {
     }
 
     #[test]
-    fn segment_in_one_fragment_or_several_opens_to_the_same_and_changed_or_cut_is_refused() {
+    fn segment_opens_beside_where_it_lies_and_changed_or_cut_is_refused() {
         let key = DataKey::generate().unwrap();
         let (sealing, header) = Segments::create(&key, b"ad", 1000).unwrap();
-        let mut piece = [&header[..], &[7; 1000]].concat();
-        let tag = sealing.seal(0, &mut piece[HEADER..]).unwrap();
-        piece.extend_from_slice(tag.as_ref());
+        let mut segment = vec![7; 1000];
+        let tag = sealing.seal(0, &mut segment).unwrap();
+        segment.extend_from_slice(tag.as_ref());
         let opening = Segments::new(&key, b"ad", &header, sealed_len(1000)).unwrap();
         let mut plain = vec![0; 1000];
-        for length in [1, 39, 40, 41, 500, piece.len()] {
-            let fragments: Vec<&[u8]> = piece.chunks(length).collect();
-            opening.open_from(0, &fragments, HEADER, &mut plain).unwrap();
-            assert_eq!(plain, [7; 1000], "{length}");
-            for at in [HEADER, 500, piece.len() - 1] {
-                let mut bad = piece.clone();
-                bad[at] ^= 1;
-                let fragments: Vec<&[u8]> = bad.chunks(length).collect();
-                let refused = opening.open_from(0, &fragments, HEADER, &mut plain).unwrap_err();
-                assert_eq!(refused.code, Code::SealInvalid, "{length} {at}");
-                assert_eq!(plain, [0; 1000], "nothing is left of what did not authenticate");
-            }
-            let cut: Vec<&[u8]> = piece[..piece.len() - 1].chunks(length).collect();
-            assert_eq!(opening.open_from(0, &cut, HEADER, &mut plain).unwrap_err().code, Code::SealInvalid);
-            for other in [999, 1001] {
-                let refused = opening.open_from(0, &fragments, HEADER, &mut vec![0; other]).unwrap_err();
-                assert_eq!(refused.code, Code::SealInvalid, "room for {other}");
-            }
+        let code =
+            |segment: &[u8], plain: &mut [u8]| opening.open_into(0, segment, plain).map_err(|refusal| refusal.code);
+        assert_eq!(code(&segment, &mut plain), Ok(()));
+        assert_eq!(plain, [7; 1000]);
+        for at in [0, 500, segment.len() - 1] {
+            let mut bad = segment.clone();
+            bad[at] ^= 1;
+            assert_eq!(code(&bad, &mut plain), Err(Code::SealInvalid), "{at}");
+            assert_eq!(plain, [0; 1000], "nothing is left of what did not authenticate");
+        }
+        assert_eq!(code(&segment[1..], &mut plain), Err(Code::SealInvalid));
+        for other in [999, 1001] {
+            assert_eq!(code(&segment, &mut vec![0; other]), Err(Code::SealInvalid), "room for {other}");
         }
     }
 

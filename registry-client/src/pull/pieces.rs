@@ -38,9 +38,9 @@ impl Pieces {
     }
 
     /// Sends all of them. Who no longer takes any ended before its time, and says why.
-    async fn feed(mut self, sender: mpsc::Sender<Vec<Piece>>) -> Result<()> {
+    async fn feed(mut self, sender: mpsc::Sender<Piece>) -> Result<()> {
         while let Some(piece) = self.next().await? {
-            if sender.send(vec![piece]).await.is_err() {
+            if sender.send(piece).await.is_err() {
                 break;
             }
         }
@@ -151,11 +151,11 @@ pub(super) async fn read_cached(mut blob: CachedBlob, layer: &Layer) -> Result<B
     reading.await.map_err(|e| panicked(&e))?
 }
 
-fn read_piece(blob: &mut CachedBlob) -> Result<Option<Vec<Vec<u8>>>> {
+fn read_piece(blob: &mut CachedBlob) -> Result<Option<Vec<u8>>> {
     let mut piece = Vec::with_capacity(PIECE);
     let room = u64::try_from(PIECE).unwrap_or(u64::MAX);
     blob.file().take(room).read_to_end(&mut piece).map_err(|e| failed(&e))?;
-    Ok((!piece.is_empty()).then(|| vec![piece]))
+    Ok((!piece.is_empty()).then_some(piece))
 }
 
 fn failed(error: &std::io::Error) -> Refusal {
@@ -166,7 +166,7 @@ fn open<C: AsRef<[u8]>, F: FileSink + Sync>(
     opener: LayerOpener,
     files: &BTreeMap<String, F>,
     threads: NonZero<usize>,
-    next: impl FnMut() -> Result<Option<Vec<C>>> + Send,
+    next: impl FnMut() -> Result<Option<C>> + Send,
 ) -> Result<()> {
     let file = file_of(&opener, files)?;
     opener.open(threads, next, file)

@@ -109,7 +109,7 @@ impl Stored {
     fn open_two(&self, openers: [LayerOpener; 2]) {
         let nexts = openers.each_ref().map(|opener| {
             let mut pieces = self.blobs[&opener.layer().digest].chunks(PIECE);
-            move || Ok(pieces.next().map(|piece| vec![piece]))
+            move || Ok(pieces.next())
         });
         let sink = |_: u64, plain: &[u8]| {
             black_box(plain);
@@ -121,7 +121,7 @@ impl Stored {
     fn open_run(&self, run: Run, threads: NonZero<usize>) {
         for opener in run.into_openers() {
             let mut pieces = self.blobs[&opener.layer().digest].chunks(PIECE);
-            let next = || Ok(pieces.next().map(|piece| vec![piece]));
+            let next = || Ok(pieces.next());
             let sink = |_: u64, plain: &[u8]| {
                 black_box(plain);
                 Ok(())

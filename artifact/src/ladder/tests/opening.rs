@@ -67,7 +67,7 @@ fn unfinished_layers_and_parts_out_of_order_refused() {
     let stored = sealed();
     let open = |opener: LayerOpener| {
         let blob = stored.blob(opener.layer());
-        let mut pieces = vec![vec![blob]].into_iter();
+        let mut pieces = [blob].into_iter();
         opener.open(NonZero::<usize>::MIN, || Ok(pieces.next()), &|_, _: &[u8]| Ok(())).map_err(|refusal| refusal.code)
     };
     let mut model = stored.opening(stored.trusted().unwrap()).unwrap();
@@ -97,8 +97,7 @@ fn pieces_of_another_length_refused() {
     for opener in model.take_runs().into_iter().flat_map(Run::into_openers).filter(|opener| opener.layer().part == 1) {
         let blob = stored.blob(opener.layer());
         let mut halves = [&blob[..20], &blob[20..]].into_iter();
-        let refused =
-            opener.open(NonZero::<usize>::MIN, || Ok(halves.next().map(|half| vec![half])), &|_, _: &[u8]| Ok(()));
+        let refused = opener.open(NonZero::<usize>::MIN, || Ok(halves.next()), &|_, _: &[u8]| Ok(()));
         assert_eq!(refused.unwrap_err().code, Code::Internal);
     }
 }
@@ -124,8 +123,7 @@ fn layers_of_many_pieces_open_on_several_threads_under_each_statement() {
                     1 + runs,
                     "{hash} {shard_len:?} {part_len}"
                 );
-                let fragment = if sealed { PIECE } else { 300_000 };
-                let (_, opened) = stored.open_in(stored.trusted().unwrap(), fragment, 3).unwrap();
+                let (_, opened) = stored.open_in(stored.trusted().unwrap(), 3).unwrap();
                 assert!(opened == plain, "{hash} {shard_len:?} {part_len}");
             }
         }
@@ -138,14 +136,12 @@ fn layers_in_twos_open_to_the_same_and_a_change_in_either_is_refused() {
     for sealed in [true, false] {
         let storing = || Storing { part_len: 1 << 20, sealed, hash: HashAlgorithm::Blake3, ..Storing::default() };
         let stored = || storing().store(&long_files(), &long_files());
-        for fragment in [PIECE, 300_000, 1000] {
-            assert!(stored().open_in_twos(fragment).unwrap() == plain, "{fragment}");
-        }
+        assert!(stored().open_in_twos().unwrap() == plain);
         for blob in (0..stored().blobs.len()).filter(|blob| stored().blobs[*blob].len() > 1000) {
             let refused = |change: fn(&mut Vec<u8>)| {
                 let mut stored = stored();
                 change(&mut stored.blobs[blob]);
-                stored.open_in_twos(PIECE).unwrap_err().code
+                stored.open_in_twos().unwrap_err().code
             };
             assert_eq!(refused(|bytes| bytes[900] ^= 1), Code::LayerDigestMismatch);
             assert_eq!(refused(|bytes| bytes.truncate(999)), Code::LayerSizeMismatch);
@@ -191,25 +187,23 @@ fn layers_are_opened_in_place_to_the_same_sealed_or_not_alone_or_in_twos() {
     for sealed in [true, false] {
         let storing = Storing { part_len: 1 << 20, sealed, hash: HashAlgorithm::Blake3, ..Storing::default() };
         let stored = storing.store(&long_files(), &long_files());
-        for fragment in [PIECE, 300_000] {
-            let pieces = |layer: &Layer| {
-                let mut pieces = stored.blob(layer).chunks(PIECE);
-                move || Ok(pieces.next().map(|piece| piece.chunks(fragment).collect::<Vec<_>>()))
-            };
-            let place = Places::of(&weights);
-            for opener in of_weights(&stored) {
-                let next = pieces(&opener.layer().clone());
-                opener.open(NonZero::new(3).unwrap(), next, &place).unwrap();
-            }
-            assert!(place.read() == weights, "{fragment}");
-            let place = Places::of(&weights);
-            let mut openers = of_weights(&stored);
-            while let (Some(a), Some(b)) = (openers.pop(), openers.pop()) {
-                let nexts = [&a, &b].map(|opener| pieces(opener.layer()));
-                LayerOpener::open_two([a, b], nexts, [&place; 2]).unwrap();
-            }
-            assert!(place.read() == weights, "{fragment}");
+        let pieces = |layer: &Layer| {
+            let mut pieces = stored.blob(layer).chunks(PIECE);
+            move || Ok(pieces.next())
+        };
+        let place = Places::of(&weights);
+        for opener in of_weights(&stored) {
+            let next = pieces(&opener.layer().clone());
+            opener.open(NonZero::new(3).unwrap(), next, &place).unwrap();
         }
+        assert!(place.read() == weights);
+        let place = Places::of(&weights);
+        let mut openers = of_weights(&stored);
+        while let (Some(a), Some(b)) = (openers.pop(), openers.pop()) {
+            let nexts = [&a, &b].map(|opener| pieces(opener.layer()));
+            LayerOpener::open_two([a, b], nexts, [&place; 2]).unwrap();
+        }
+        assert!(place.read() == weights);
     }
 }
 
@@ -218,25 +212,23 @@ fn segment_that_does_not_authenticate_leaves_nothing_in_its_place() {
     let content: Vec<u8> = vec![7; 2 * PIECE];
     let files = [("a", content.clone())];
     let first = usize::try_from(seal::plain_len(1 << 20).unwrap()).unwrap();
-    for fragment in [PIECE, 300_000] {
-        let storing = Storing { part_len: 4 << 20, hash: HashAlgorithm::Blake3, ..Storing::default() };
-        let mut stored = storing.store(&files, &files);
-        // One byte of the second segment, under a digest that its producer signed.
-        let at = stored.blobs.iter().position(|blob| blob.len() > content.len()).unwrap();
-        stored.blobs[at][PIECE + 5] ^= 1;
-        let mut json: serde_json::Value = serde_json::from_slice(&stored.manifest).unwrap();
-        json["layers"][at]["digest"] = Sha256::of(&stored.blobs[at]).oci().into();
-        stored.manifest = json.to_string().into_bytes();
-        stored.digest = Sha256::of(&stored.manifest);
-        let mut model = stored.opening(stored.trusted().unwrap()).unwrap();
-        let opener = model.take_runs().into_iter().flat_map(Run::into_openers).next().unwrap();
-        let (place, mut pieces) = (Places::of(&content), stored.blobs[at].chunks(PIECE));
-        let next = || Ok(pieces.next().map(|piece| piece.chunks(fragment).collect()));
-        assert_eq!(opener.open(NonZero::<usize>::MIN, next, &place).unwrap_err().code, Code::SealInvalid);
-        let left = place.read();
-        assert!(left[..first] == content[..first], "what was before it");
-        assert!(left[first..].iter().all(|byte| *byte == 0), "it, and what comes after");
-    }
+    let storing = Storing { part_len: 4 << 20, hash: HashAlgorithm::Blake3, ..Storing::default() };
+    let mut stored = storing.store(&files, &files);
+    // One byte of the second segment, under a digest that its producer signed.
+    let at = stored.blobs.iter().position(|blob| blob.len() > content.len()).unwrap();
+    stored.blobs[at][PIECE + 5] ^= 1;
+    let mut json: serde_json::Value = serde_json::from_slice(&stored.manifest).unwrap();
+    json["layers"][at]["digest"] = Sha256::of(&stored.blobs[at]).oci().into();
+    stored.manifest = json.to_string().into_bytes();
+    stored.digest = Sha256::of(&stored.manifest);
+    let mut model = stored.opening(stored.trusted().unwrap()).unwrap();
+    let opener = model.take_runs().into_iter().flat_map(Run::into_openers).next().unwrap();
+    let (place, mut pieces) = (Places::of(&content), stored.blobs[at].chunks(PIECE));
+    let next = || Ok(pieces.next());
+    assert_eq!(opener.open(NonZero::<usize>::MIN, next, &place).unwrap_err().code, Code::SealInvalid);
+    let left = place.read();
+    assert!(left[..first] == content[..first], "what was before it");
+    assert!(left[first..].iter().all(|byte| *byte == 0), "it, and what comes after");
 }
 
 #[test]
@@ -291,7 +283,7 @@ fn changed_piece_ends_the_opening_on_every_number_of_threads() {
                 stored.manifest = json.to_string().into_bytes();
                 stored.digest = Sha256::of(&stored.manifest);
             }
-            let refused = stored.open_in(stored.trusted().unwrap(), PIECE, threads).map(|_| ()).unwrap_err();
+            let refused = stored.open_in(stored.trusted().unwrap(), threads).map(|_| ()).unwrap_err();
             assert_eq!(refused.code, want, "{threads}");
         }
     }
@@ -312,7 +304,7 @@ fn refusal_of_the_sink_and_of_the_source_come_through_on_every_number_of_threads
                     refused = true;
                     Err(Refusal::new(Code::Network, "source"))
                 }
-                piece => Ok(piece.map(|piece| vec![piece])),
+                piece => Ok(piece),
             };
             let sink = |offset, _: &[u8]| match offset {
                 1_048_520 if !source_fails => Err(Refusal::new(Code::Io, "sink")),
@@ -334,8 +326,7 @@ fn run_beside_one_that_failed_says_what_is_wrong_with_its_own_layer() {
         let mut blob = stored.blob(opener.layer()).to_vec();
         blob[100] ^= 1;
         let mut pieces = blob.chunks(PIECE);
-        let opened =
-            opener.open(NonZero::<usize>::MIN, || Ok(pieces.next().map(|piece| vec![piece])), &|_, _: &[u8]| Ok(()));
+        let opened = opener.open(NonZero::<usize>::MIN, || Ok(pieces.next()), &|_, _: &[u8]| Ok(()));
         opened.unwrap_err().code
     });
     let codes: Vec<Code> = codes.collect();

@@ -2,7 +2,8 @@
 
 Inputs, all int64 [batch, sequence]: `input_ids`, `attention_mask`, `token_type_ids`. Outputs, float:
 `last_hidden_state` [batch, sequence, hidden] and `sentence_embedding` [batch, hidden], the mean over the tokens whose
-mask is 1, L2-normalised, as sentence-transformers' modules Transformer, Pooling (mean) and Normalize give it.
+mask is 1, L2-normalised, as sentence-transformers' modules Transformer, Pooling (mean) and Normalize give it. Where the
+configuration has labels (`id2label`), the output is `logits` [batch, labels] alone, as BertForSequenceClassification's.
 
 The graph is the plain one on purpose: ONNX Runtime fuses what it wants by itself, and runs the hand-fused form slower.
 """
@@ -140,18 +141,31 @@ class _Encoder:
         self.node("Max", ["pool.norm.raw", "least_norm"], "pool.norm")
         self.node("Div", ["pool.mean", "pool.norm"], "sentence_embedding")
 
+    def classes(self):
+        self.graph.integers("index_0", [], [0])
+        self.node("Gather", ["last_hidden_state", "index_0"], "first", axis=1)
+        self.node("Tanh", [self.linear("first", "pooler.dense", "pooler.inner")], "pooler")
+        self.linear("pooler", "classifier", "logits")
+
     def write(self):
         layers = self.config["num_hidden_layers"]
         for name in ("input_ids", "attention_mask", "token_type_ids"):
             self.graph.input(name, INT64, ["batch", "sequence"])
-        self.graph.output("last_hidden_state", FLOAT, ["batch", "sequence", self.hidden])
-        self.graph.output("sentence_embedding", FLOAT, ["batch", self.hidden])
+        labels = self.config.get("id2label")
+        if labels:
+            self.graph.output("logits", FLOAT, ["batch", len(labels)])
+        else:
+            self.graph.output("last_hidden_state", FLOAT, ["batch", "sequence", self.hidden])
+            self.graph.output("sentence_embedding", FLOAT, ["batch", self.hidden])
         self.constants()
         self.mask()
         x = self.embeddings()
         for index in range(layers):
             x = self.layer(x, index, "last_hidden_state" if index == layers - 1 else f"hidden.{index + 1}")
-        self.pooling()
+        if labels:
+            self.classes()
+        else:
+            self.pooling()
         return self.graph.model(OPSET, "strongroom")
 
 

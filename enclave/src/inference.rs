@@ -4,6 +4,7 @@
 //! requests at a time as there are cores. What a request holds of these bounds goes with its work and ends with it, also where
 //! the caller hangs up in between.
 
+mod classifier;
 mod embedder;
 mod encoder;
 mod generation;
@@ -11,13 +12,17 @@ mod graph;
 mod pooling;
 mod queue;
 mod session;
+mod shares;
 pub mod tensor;
 mod turns;
 mod worker;
 
+pub use classifier::{Classes, Classifier};
 pub use embedder::{Embedder, Embeddings};
 pub use encoder::Input;
-pub use generation::{Answering, Ask, Asked, Chat, Event, Finish, Generator, Message, Sampling};
+pub use generation::{
+    Answering, Ask, Asked, Chat, Chosen, Event, Finish, Form, Generator, Likely, Message, Sampling, Schema,
+};
 
 use crate::api::Authorized;
 use crate::memory::ModelFiles;
@@ -54,6 +59,8 @@ pub struct Model {
 pub enum Kind {
     /// Text to vectors.
     Embedding(Embedder),
+    /// Text to the likelihoods of labels.
+    Classification(Classifier),
     /// Tensors to tensors, without a tokenizer.
     Tensors(TensorModel),
     /// Text to more text.
@@ -129,6 +136,8 @@ impl Model {
             Kind::Tensors(TensorModel::load(session)?)
         } else if Generator::is_for(&session) {
             Kind::Generation(Generator::load(session, files)?)
+        } else if Classifier::is_for(&session) {
+            Kind::Classification(Classifier::load(session, files)?)
         } else {
             Kind::Embedding(Embedder::load(session, files)?)
         };
@@ -153,6 +162,17 @@ impl Model {
         match &self.kind {
             Kind::Embedding(embedder) => Ok(embedder),
             other => Err(other.is_not("a model that embeds text")),
+        }
+    }
+
+    /// The model as one that classifies text.
+    ///
+    /// # Errors
+    /// `request-invalid` it is of another kind.
+    pub fn classifier(&self) -> Result<&Classifier> {
+        match &self.kind {
+            Kind::Classification(classifier) => Ok(classifier),
+            other => Err(other.is_not("a model that classifies text")),
         }
     }
 
@@ -181,6 +201,7 @@ impl Model {
     fn share(&mut self, turns: &Turns) {
         match &mut self.kind {
             Kind::Embedding(embedder) => embedder.turns = turns.clone(),
+            Kind::Classification(classifier) => classifier.encoder.turns = turns.clone(),
             Kind::Tensors(_) => {}
             Kind::Generation(generator) => generator.share(turns),
         }
@@ -189,6 +210,7 @@ impl Model {
     fn queued(&self) -> usize {
         match &self.kind {
             Kind::Embedding(embedder) => JOBS.saturating_sub(embedder.jobs.available_permits()),
+            Kind::Classification(classifier) => JOBS.saturating_sub(classifier.encoder.jobs.available_permits()),
             Kind::Tensors(tensors) => tensors.queued(),
             Kind::Generation(generator) => generator.queued(),
         }
@@ -198,6 +220,7 @@ impl Model {
     pub fn is_alive(&self) -> bool {
         match &self.kind {
             Kind::Embedding(embedder) => !embedder.worker.is_closed(),
+            Kind::Classification(classifier) => !classifier.encoder.worker.is_closed(),
             Kind::Tensors(model) => model.is_alive(),
             Kind::Generation(generator) => generator.is_alive(),
         }
@@ -206,6 +229,7 @@ impl Model {
     async fn ended(&self) {
         match &self.kind {
             Kind::Embedding(embedder) => embedder.worker.closed().await,
+            Kind::Classification(classifier) => classifier.encoder.worker.closed().await,
             Kind::Tensors(model) => model.ended().await,
             Kind::Generation(generator) => generator.ended().await,
         }
@@ -217,6 +241,7 @@ impl Kind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Embedding(_) => "a model that embeds text",
+            Self::Classification(_) => "a model that classifies text",
             Self::Tensors(_) => "a model of tensors",
             Self::Generation(_) => "a model that generates text",
         }

@@ -1,6 +1,6 @@
 //! What callers send to a model and get from it, kept out of logs, errors and freed memory.
 //!
-//! Zeroised is every copy that is ours. What the tokenizer, the engine of chat templates, ONNX Runtime and the HTTP stack copy
+//! Zeroised is every copy that is ours. What the tokenizer, the engines of chat templates and of grammars, ONNX Runtime and the HTTP stack copy
 //! stays, until it is overwritten, in the guest's encrypted memory.
 
 use core::fmt;

@@ -202,6 +202,23 @@ pub const STOPS: usize = 4;
 pub const STOP: usize = 256;
 /// Steps that a chat template may take. Templates of models take some dozens for a message.
 pub const TEMPLATE_STEPS: u64 = 1_000_000;
+/// Bytes of a JSON schema that an answer is to follow, or of one tool's arguments.
+pub const SCHEMA: usize = 64 * 1024;
+/// Schemas in one another: OpenAI takes ten.
+pub const SCHEMA_DEPTH: usize = 32;
+/// Schemas that one is made of, itself and those of its members, with the names that are `required` and the members of lists and objects that
+/// are wanted as they are: each may be looked at for each token.
+pub const SCHEMA_PARTS: usize = 500;
+/// Texts, numbers and others that one schema has in `enum` and `const` (OpenAI's own limit).
+pub const SCHEMA_VALUES: usize = 1000;
+/// Requests of one model, waiting or under way, whose answers follow a form: what is kept of one may come to some ten megabytes.
+pub const FORMS: usize = 64;
+/// Tools of one request (OpenAI's own limit).
+pub const TOOLS: usize = 128;
+/// Tokens beside the chosen one that a caller is told the probabilities of (OpenAI's own limit).
+pub const TOP_LOG_PROBABILITIES: usize = 20;
+/// Bytes of a label of a model that classifies: one is in the answer to each input.
+pub const LABEL: usize = 256;
 /// Issuers of tokens that one deployment knows: a token is looked for among all of them.
 pub const ISSUERS: usize = 8;
 /// Trust domains whose workloads may call one deployment: a certificate is held against the authorities of each.
@@ -361,6 +378,14 @@ mod tests {
             (API_MESSAGES, 4096),
             (STOPS, 4),
             (STOP, 256),
+            (SCHEMA, 65_536),
+            (SCHEMA_DEPTH, 32),
+            (SCHEMA_PARTS, 500),
+            (SCHEMA_VALUES, 1000),
+            (FORMS, 64),
+            (TOOLS, 128),
+            (TOP_LOG_PROBABILITIES, 20),
+            (LABEL, 256),
             (ISSUERS, 8),
             (TRUST_DOMAINS, 8),
             (IDENTITY_LIMITS, 4096),

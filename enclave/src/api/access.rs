@@ -41,6 +41,7 @@ pub struct Access {
     credentials: Credentials,
     quotas: Quotas,
     policies: CallPolicies,
+    log_probabilities: bool,
     clock: Clock,
 }
 
@@ -98,7 +99,13 @@ impl Access {
             tracing::warn!(warning, "policies of callers");
         }
         let credentials = Credentials::of(settings)?;
-        Ok(Self { credentials, quotas: Quotas::new(access.limits, &access.identities), policies, clock })
+        let quotas = Quotas::new(access.limits, &access.identities);
+        Ok(Self { credentials, quotas, policies, log_probabilities: access.log_probabilities, clock })
+    }
+
+    /// Whether callers are told how likely the tokens of answers were.
+    pub const fn tells_log_probabilities(&self) -> bool {
+        self.log_probabilities
     }
 
     /// Steps 1 and 2: who asks, and its place.

@@ -2,7 +2,10 @@
 
 mod answer;
 mod body;
+mod calls;
+mod likely;
 mod stream;
+mod tools;
 
 use super::request::read;
 use super::{Caller, Serving};
@@ -11,8 +14,10 @@ use answer::{Head, Usage, Whole};
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Json, Response};
 use body::Request;
+use std::sync::Arc;
 use strongroom_policy::CallAction;
 use strongroom_wire::{Code, Refusal, Result};
+use tools::Callable;
 
 /// Which of the two is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +34,8 @@ pub(super) struct Call {
     route: Route,
     model: String,
     ask: Ask,
+    /// The tools that it may call.
+    callable: Callable,
     /// Whether the answer comes in pieces, and if so whether the last says what was used.
     streamed: Option<bool>,
 }
@@ -41,6 +48,8 @@ pub(super) struct Begun {
     first: Event,
     rest: Answering,
     choices: usize,
+    callable: Arc<Callable>,
+    with_likely: bool,
 }
 
 impl Call {
@@ -55,23 +64,28 @@ impl Call {
     fn parse(route: Route, json: &[u8]) -> Result<Self> {
         let request = Request::parse(json)?;
         let streamed = request.streamed();
-        let (model, ask) = request.into_ask(route)?;
-        Ok(Self { route, model, ask, streamed })
+        let (model, ask, callable) = request.into_ask(route)?;
+        Ok(Self { route, model, ask, callable, streamed })
     }
 
     /// Has the model begin to answer it, for `caller`. What is refused before the first token has a status of its own.
     ///
     /// # Errors
-    /// `request-invalid` a model of another kind; else as [`Serving::authorize`], [`crate::inference::Generator::generate`] and
+    /// `request-invalid` a model of another kind, or it asks what the deployment does not tell; else as [`Serving::authorize`], [`crate::inference::Generator::generate`] and
     /// [`Answering::next`].
     pub(super) async fn begin(self, caller: &Caller, serving: &Serving) -> Result<Begun> {
         let call = serving.authorize(caller, CallAction::Generate, &self.model)?;
         let model = serving.models.get(&call)?;
-        let choices = self.ask.choices;
+        let (choices, with_likely) = (self.ask.choices, self.ask.likeliest.is_some());
+        if with_likely && !serving.access.tells_log_probabilities() {
+            let refusal = Refusal::new(Code::RequestInvalid, "logprobs");
+            return Err(refusal.want("nothing: this deployment does not tell them"));
+        }
         let mut rest = model.generator()?.generate(&call, self.ask).await?;
         let head = Head::new(self.route, self.model, model.manifest())?;
         let first = rest.next().await.ok_or_else(|| Refusal::new(Code::Internal, "answer of no event"))??;
-        Ok(Begun { head, streamed: self.streamed, first, rest, choices })
+        let (streamed, callable) = (self.streamed, Arc::new(self.callable));
+        Ok(Begun { head, streamed, first, rest, choices, callable, with_likely })
     }
 }
 
@@ -88,13 +102,13 @@ impl Begun {
     }
 
     async fn whole(mut self) -> Result<Response> {
-        let mut whole = Whole::new(self.choices);
-        whole.add(self.first);
+        let mut whole = Whole::new(self.choices, &self.callable);
+        whole.add(self.first)?;
         while let Some(event) = self.rest.next().await {
-            whole.add(event?);
+            whole.add(event?)?;
         }
         let usage = Usage::new(self.rest.prompt_tokens(), whole.tokens());
-        Ok(Json(whole.document(&self.head, &usage)).into_response())
+        Ok(Json(whole.document(&self.head, &usage, self.with_likely)).into_response())
     }
 }
 

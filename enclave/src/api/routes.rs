@@ -2,7 +2,9 @@
 
 use super::access::Record;
 use super::error::{self, Answer, InferenceAnswer};
-use super::{App, Caller, chat, complete, embed, evidence_for_nonce, live, model, models, oip, openapi, ready};
+use super::{
+    App, Caller, chat, classify, complete, embed, evidence_for_nonce, live, model, models, oip, openapi, ready,
+};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -66,6 +68,7 @@ pub(super) fn table() -> Vec<Route> {
     let (name, target) = ("/v1/models/{*name}", "/v2/models/{*target}");
     vec![
         route(Method::POST, "/v1/embeddings", For::Callers, openai, post(embed)),
+        route(Method::POST, "/v1/classify", For::Callers, openai, post(classify)),
         route(Method::POST, "/v1/chat/completions", For::Callers, openai, post(chat)),
         route(Method::POST, "/v1/completions", For::Callers, openai, post(complete)),
         route(Method::GET, "/v1/models", For::Callers, openai, get(models)),

@@ -79,6 +79,14 @@ impl Embedder {
     /// `runtime-failed`.
     pub async fn embed(&self, call: &Authorized, inputs: Vec<Input>) -> Result<Embeddings> {
         call.verify_for(CallAction::Embed)?;
+        self.run(call, inputs).await
+    }
+
+    /// What the graph gives for each of `inputs`, for whatever `call` was authorised to.
+    ///
+    /// # Errors
+    /// As [`Self::embed`].
+    pub(super) async fn run(&self, call: &Authorized, inputs: Vec<Input>) -> Result<Embeddings> {
         if inputs.is_empty() {
             return Err(Refusal::new(Code::RequestInvalid, "input").got("none").want("at least one"));
         }

@@ -7,16 +7,20 @@
 mod batch;
 mod decoder;
 mod engine;
+mod form;
 mod sampling;
 mod schedule;
 mod template;
 mod text;
 mod vocabulary;
 
-pub use engine::{Event, Finish};
+pub use engine::{Chosen, Event, Finish};
+pub use form::{Form, Schema};
 pub use sampling::Sampling;
 pub use template::{Chat, Message};
+pub use vocabulary::Likely;
 
+use super::shares::Shares;
 use super::turns::Turns;
 use super::{JOBS, reserve};
 use crate::api::Authorized;
@@ -27,6 +31,7 @@ use core::future::poll_fn;
 use core::task::{Context, Poll};
 use decoder::Decoder;
 use engine::{Call, Of};
+use form::Guide;
 use ort::session::Session;
 use std::sync::Arc;
 use std::time::Instant;
@@ -45,6 +50,12 @@ pub struct Generator {
     /// Bytes kept of a token.
     of_token: usize,
     jobs: Arc<Semaphore>,
+    /// How many of those each identity has.
+    shares: Shares,
+    /// Places of requests whose answers are of a form.
+    forms: Arc<Semaphore>,
+    /// How many of those each identity has.
+    form_shares: Shares,
     turns: Turns,
 }
 
@@ -72,6 +83,11 @@ pub struct Ask {
     pub sampling: Sampling,
     /// Texts before the first of which an answer ends; none is empty.
     pub stops: Vec<Prompt<String>>,
+    /// What the answers have to be; `None`: any text.
+    pub form: Option<Form>,
+    /// How many of the likeliest tokens are told beside each that comes, with how likely they were, up to
+    /// [`limits::TOP_LOG_PROBABILITIES`]; `None`: nothing of that is told.
+    pub likeliest: Option<usize>,
 }
 
 /// The answers to one request, as they come. Dropped, they are not gone on with.
@@ -169,6 +185,9 @@ impl Generator {
             template: template.map(Arc::new),
             of_token,
             jobs: Arc::new(Semaphore::new(JOBS)),
+            shares: Shares::new(JOBS / 4),
+            forms: Arc::new(Semaphore::new(limits::FORMS)),
+            form_shares: Shares::new(limits::FORMS / 4),
             turns: Turns::default(),
         })
     }
@@ -192,22 +211,33 @@ impl Generator {
     /// Generates what is asked for, for a caller who is authorised to that: as soon as the prompt is in tokens it gives what comes of it.
     ///
     /// # Errors
-    /// `busy` too much waits already; `request-invalid` the model does not chat, or its template or tokenizer does not take what is
-    /// asked, or it has no token; `too-large` it is over [`limits::API_INPUT`], or has no room in the model, or in
+    /// `busy` too much waits already, of all or of this caller; `request-invalid` the model does not chat, or its template or tokenizer does not take what is
+    /// asked, or it has no token, or its answers cannot be of that form; `too-large` it is over [`limits::API_INPUT`], or has no room in the model, or in
     /// [`limits::GENERATION_MEMORY`]; `runtime-failed`.
     pub async fn generate(&self, call: &Authorized, ask: Ask) -> Result<Answering> {
         call.verify_for(CallAction::Generate)?;
-        let Ask { asked, most, choices, sampling, stops } = ask;
+        let Ask { asked, most, choices, sampling, stops, form, likeliest } = ask;
         // Taken before work is spent on a request. Whoever waits for a turn waits here, where hanging up ends it.
+        let identity = Arc::from(call.identity().to_string());
+        let share = self.shares.take(&identity)?;
         let permit = reserve(&self.jobs, 1)?;
+        let of_form = match &form {
+            Some(_) => Some((self.form_shares.take(&identity)?, reserve(&self.forms, 1)?)),
+            None => None,
+        };
         let turn = self.turns.next().await?;
         let (vocabulary, template) = (Arc::clone(&self.vocabulary), self.template.clone());
         let encoding = tokio::task::spawn_blocking(move || {
-            let prompt = encode(&vocabulary, template.as_deref(), asked);
+            let begun = encode(&vocabulary, template.as_deref(), asked, form);
+            if likeliest.is_some() {
+                // Before the thread that everybody waits for wants it.
+                let _ = vocabulary.grammars();
+            }
             drop(turn);
-            prompt.map(|prompt| (prompt, permit))
+            begun.map(|(prompt, guide)| (prompt, guide, share, permit, of_form))
         });
-        let (prompt, permit) = encoding.await.map_err(|_| Refusal::new(Code::Internal, "tokenizer thread"))??;
+        let (prompt, guide, share, permit, of_form) =
+            encoding.await.map_err(|_| Refusal::new(Code::Internal, "tokenizer thread"))??;
         let prompt_tokens = prompt.expose().len();
         let tokens = self.room(prompt_tokens, most, choices)?;
         let (reply, events) = mpsc::unbounded_channel();
@@ -215,9 +245,9 @@ impl Generator {
             Some(seed) => seed,
             None => unknown_seed()?,
         };
-        let (identity, since) = (Arc::from(call.identity().to_string()), Instant::now());
-        let of = Arc::new(Of { identity, choices, tokens, sampling, seed, since, reply, permit });
-        self.worker.send(Call { prompt, stops, of }).map_err(|_| gone())?;
+        let since = Instant::now();
+        let of = Of { identity, choices, tokens, sampling, seed, likeliest, since, reply, share, permit, of_form };
+        self.worker.send(Call { prompt, stops, guide, of: Arc::new(of) }).map_err(|_| gone())?;
         call.spend(prompt_tokens, 0);
         Ok(Answering { call: call.clone(), prompt_tokens, open: choices, given: vec![0; choices], events })
     }
@@ -244,22 +274,34 @@ impl Generator {
     }
 }
 
-fn encode(vocabulary: &Vocabulary, template: Option<&Template>, asked: Asked) -> Result<Prompt<Vec<u32>>> {
-    match asked {
+/// The tokens of what is asked, and where an answer of `form` begins.
+fn encode(
+    vocabulary: &Vocabulary,
+    template: Option<&Template>,
+    asked: Asked,
+    form: Option<Form>,
+) -> Result<(Prompt<Vec<u32>>, Option<Guide>)> {
+    if matches!(form, Some(Form::Calls { .. })) && !template.is_some_and(Template::calls_tools) {
+        let refusal = Refusal::new(Code::RequestInvalid, "tool_choice").got("a model that is not known to call tools");
+        return Err(refusal.want("`auto` or `none`"));
+    }
+    let prompt = match asked {
         Asked::Chat(chat) => {
             let no_chat = || Refusal::new(Code::RequestInvalid, "model").got("one without a chat template");
-            vocabulary.encode(template.ok_or_else(no_chat)?.render(&chat)?.expose(), false)
+            vocabulary.encode(template.ok_or_else(no_chat)?.render(&chat)?.expose(), false)?
         }
         Asked::Text(text) => {
             let size = text.expose().len();
             if size > limits::API_INPUT {
                 return Err(Refusal::too_large("bytes of the prompt", size, limits::API_INPUT));
             }
-            vocabulary.encode(text.expose(), true)
+            vocabulary.encode(text.expose(), true)?
         }
-        Asked::Tokens(tokens) if vocabulary.has(tokens.expose()) => Ok(tokens),
-        Asked::Tokens(_) => Err(Refusal::new(Code::RequestInvalid, "token that the model does not have")),
-    }
+        Asked::Tokens(tokens) if vocabulary.has(tokens.expose()) => tokens,
+        Asked::Tokens(_) => return Err(Refusal::new(Code::RequestInvalid, "token that the model does not have")),
+    };
+    let guide = form.map(|form| vocabulary.grammars()?.guide(form)).transpose()?;
+    Ok((prompt, guide))
 }
 
 fn unknown_seed() -> Result<u64> {

@@ -13,8 +13,9 @@ use strongroom_wire::{Code, Refusal, Result};
 const IDS: &str = "input_ids";
 const MASK: &str = "attention_mask";
 const SEGMENTS: &str = "token_type_ids";
-const POOLED: &str = "sentence_embedding";
-const HIDDEN: &str = "last_hidden_state";
+pub(super) const POOLED: &str = "sentence_embedding";
+pub(super) const HIDDEN: &str = "last_hidden_state";
+pub(super) const LOGITS: &str = "logits";
 
 /// A loaded graph.
 #[derive(Debug)]
@@ -34,8 +35,8 @@ enum Feed {
 
 #[derive(Debug, Clone, Copy)]
 enum Output {
-    /// The graph pools by itself: `[batch, dimensions]`.
-    Pooled,
+    /// The graph gives one vector an input by itself, under this name: `[batch, dimensions]`.
+    Pooled(&'static str),
     /// One vector a token, `[batch, tokens, dimensions]`, pooled here.
     Hidden(Pooling),
 }
@@ -58,10 +59,10 @@ impl Graph {
             return Err(unsupported("graph input").got("none of that name").want(IDS));
         }
         let has = |name: &str| session.outputs().iter().any(|output| output.name() == name);
-        let output = match (has(POOLED), has(HIDDEN)) {
-            (true, _) => Output::Pooled,
-            (false, true) => Output::Hidden(Pooling::load(files)?),
-            (false, false) => return Err(unsupported("graph output").want(format!("{POOLED} or {HIDDEN}"))),
+        let output = match [POOLED, HIDDEN, LOGITS].into_iter().find(|name| has(name)) {
+            Some(HIDDEN) => Output::Hidden(Pooling::load(files)?),
+            Some(name) => Output::Pooled(name),
+            None => return Err(unsupported("graph output").want(format!("{POOLED}, {HIDDEN} or {LOGITS}"))),
         };
         Ok(Self { session, inputs, output })
     }
@@ -82,8 +83,8 @@ impl Graph {
         let shape = |_| Refusal::new(Code::RuntimeFailed, "running model.onnx").got("output of another rank");
         let array = |name| outputs.get(name).map(|value| value.try_extract_array::<f32>());
         let vectors: Vec<Vec<f32>> = match self.output {
-            Output::Pooled => {
-                let pooled = array(POOLED).transpose().map_err(failed)?.map(|a| a.into_dimensionality::<Ix2>());
+            Output::Pooled(name) => {
+                let pooled = array(name).transpose().map_err(failed)?.map(|a| a.into_dimensionality::<Ix2>());
                 let pooled = pooled.transpose().map_err(shape)?;
                 pooled.iter().flat_map(|a| a.axis_iter(Axis(0))).map(|row| row.to_vec()).collect()
             }
@@ -158,7 +159,7 @@ mod tests {
     fn pooling_here_gives_what_pooling_in_the_graph_gives() {
         let (Some(runtime), Some(files)) = (runtime(), tiny_files()) else { return };
         let (encoder, mut graph) = (Encoder::load(&files).unwrap(), graph(&runtime, &files));
-        assert!(matches!(graph.output, Output::Pooled));
+        assert!(matches!(graph.output, Output::Pooled(POOLED)));
         let texts = ["a cat", "", "the quick brown fox"].map(|text| Input::text(text.to_owned()));
         let (sequences, _) = encoder.encode_all(&texts, || false).unwrap();
         let batch: Vec<&Sequence> = sequences.iter().collect();

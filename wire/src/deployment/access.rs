@@ -16,6 +16,10 @@ pub struct Access {
     /// a text without a policy permits nobody anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policies: Option<String>,
+    /// Whether callers who generate text may ask how likely its tokens were, and others in their place. That says more of a model than its
+    /// words do: with enough of it, a model can be copied. No, where nothing is said.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub log_probabilities: bool,
     /// How much every identity may use for which `identities` says nothing else.
     #[serde(skip_serializing_if = "Limits::are_none")]
     pub limits: Limits,

@@ -1,10 +1,14 @@
 //! OpenAI's answers: a document of all choices, or one of each piece.
 
 use super::Route;
+use super::calls::{Calls, Part, ToolCall};
+use super::likely;
+use super::tools::Callable;
 use crate::clock;
-use crate::inference::{Event, Finish};
+use crate::inference::{Chosen, Event, Finish};
 use crate::prompt::Prompt;
 use serde::{Serialize, Serializer};
+use std::sync::Arc;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -45,7 +49,7 @@ struct Choice {
     index: usize,
     #[serde(flatten)]
     said: Said,
-    logprobs: Option<()>,
+    logprobs: Option<likely::Told>,
     finish_reason: Option<&'static str>,
 }
 
@@ -62,15 +66,18 @@ enum Said {
 struct Message {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
+    /// Absent from a piece that says nothing, and null in a whole answer that does.
     #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<Told>,
+    content: Option<Option<Told>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCall>,
 }
 
 /// Text on its way to the caller, zeroised once it is written.
-struct Told(Prompt<String>);
+pub(super) struct Told(pub(super) Prompt<String>);
 
 impl Told {
-    fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         Self(Prompt::new(text.to_owned()))
     }
 }
@@ -88,8 +95,10 @@ impl Usage {
 }
 
 impl Finish {
-    const fn name(self) -> &'static str {
+    /// As OpenAI calls it, of an answer that called tools or not.
+    const fn name(self, called: bool) -> &'static str {
         match self {
+            Self::Stop if called => "tool_calls",
             Self::Stop => "stop",
             Self::Length => "length",
         }
@@ -129,27 +138,47 @@ impl Head {
         self.document(object, choice.into_iter().collect(), usage)
     }
 
-    fn said(&self, content: Option<&str>, role: Option<&'static str>) -> Said {
-        match self.route {
-            Route::Chat => Said::Delta(Message { role, content: content.map(Told::new) }),
-            Route::Text => Said::Text(Told::new(content.unwrap_or_default())),
-        }
-    }
-
     /// What a chat's choice begins with, before its text.
     pub(super) fn beginning(&self, index: usize, with_usage: bool) -> Option<Document> {
-        let said = self.said(Some(""), Some("assistant"));
+        let content = Some(Some(Told::new("")));
+        let said = Said::Delta(Message { role: Some("assistant"), content, tool_calls: Vec::new() });
         let choice = Choice { index, said, logprobs: None, finish_reason: None };
         (self.route == Route::Chat).then(|| self.piece(Some(choice), with_usage.then_some(None)))
     }
 
     /// A piece of an answer; what says what was used comes after the last, so the others say that they do not.
-    pub(super) fn event(&self, event: &Event, with_usage: bool) -> Document {
-        let (index, said, finish_reason) = match event {
-            Event::Text { choice, text } => (*choice, self.said(Some(text.expose()), None), None),
-            Event::End { choice, finish, .. } => (*choice, self.said(None, None), Some(finish.name())),
+    pub(super) fn part(
+        &self,
+        index: usize,
+        part: Option<Part>,
+        logprobs: Option<likely::Told>,
+        with_usage: bool,
+    ) -> Document {
+        let (content, tool_calls) = match part {
+            Some(Part::Text(text)) => (Some(Told(text)), Vec::new()),
+            Some(Part::Call(call)) => (None, vec![call]),
+            None => (Some(Told::new("")), Vec::new()),
         };
-        self.piece(Some(Choice { index, said, logprobs: None, finish_reason }), with_usage.then_some(None))
+        let said = match self.route {
+            Route::Chat => Said::Delta(Message { role: None, content: content.map(Some), tool_calls }),
+            Route::Text => Said::Text(content.unwrap_or_else(|| Told::new(""))),
+        };
+        self.piece(Some(Choice { index, said, logprobs, finish_reason: None }), with_usage.then_some(None))
+    }
+
+    /// The last piece of a choice.
+    pub(super) fn ending(&self, index: usize, finish: Finish, called: bool, with_usage: bool) -> Document {
+        let said = match self.route {
+            Route::Chat => Said::Delta(Message { role: None, content: None, tool_calls: Vec::new() }),
+            Route::Text => Said::Text(Told::new("")),
+        };
+        let choice = Choice { index, said, logprobs: None, finish_reason: Some(finish.name(called)) };
+        self.piece(Some(choice), with_usage.then_some(None))
+    }
+
+    /// How likely the tokens of a choice were, of which the first begins at the character `offset`.
+    pub(super) fn likely<'a>(&self, chosen: impl Iterator<Item = &'a Chosen>, offset: usize) -> likely::Told {
+        likely::Told::of(self.route, chosen, offset)
     }
 
     /// What was used, after all pieces.
@@ -158,49 +187,86 @@ impl Head {
     }
 }
 
-/// An answer that is being put together.
+/// The choices of an answer that is being put together.
 #[derive(Debug)]
-pub(super) struct Whole(Vec<(Prompt<String>, Option<Finish>, usize)>);
+pub(super) struct Whole(Vec<OfOne>);
+
+#[derive(Debug)]
+struct OfOne {
+    calls: Calls,
+    text: Prompt<String>,
+    called: Vec<ToolCall>,
+    chosen: Vec<Chosen>,
+    finish: Option<Finish>,
+    tokens: usize,
+}
 
 impl Whole {
-    /// Of this many choices.
-    pub(super) fn new(choices: usize) -> Self {
-        Self((0..choices).map(|_| (Prompt::new(String::new()), None, 0)).collect())
+    /// Of this many choices, each of which may call these tools.
+    pub(super) fn new(choices: usize, callable: &Arc<Callable>) -> Self {
+        let one = || OfOne {
+            calls: Calls::new(Arc::clone(callable)),
+            text: Prompt::new(String::new()),
+            called: Vec::new(),
+            chosen: Vec::new(),
+            finish: None,
+            tokens: 0,
+        };
+        Self((0..choices).map(|_| one()).collect())
     }
 
-    pub(super) fn add(&mut self, event: Event) {
-        match event {
-            Event::Text { choice, text } => {
-                if let Some((all, ..)) = self.0.get_mut(choice) {
-                    all.expose_mut().push_str(text.expose());
-                }
+    /// Adds what came.
+    ///
+    /// # Errors
+    /// As [`Calls::push`].
+    pub(super) fn add(&mut self, event: Event) -> Result<()> {
+        let (Event::Text { choice, .. } | Event::End { choice, .. }) = event;
+        let Some(one) = self.0.get_mut(choice) else { return Ok(()) };
+        let parts = match event {
+            Event::Text { text, chosen, .. } => {
+                one.chosen.extend(chosen);
+                one.calls.push(text.expose())?
             }
-            Event::End { choice, finish, tokens } => {
-                if let Some((_, end, count)) = self.0.get_mut(choice) {
-                    (*end, *count) = (Some(finish), tokens);
+            Event::End { finish, tokens, .. } => {
+                (one.finish, one.tokens) = (Some(finish), tokens);
+                one.calls.end().into_iter().collect()
+            }
+        };
+        for part in parts {
+            match part {
+                Part::Text(text) => one.text.expose_mut().push_str(text.expose()),
+                Part::Call(mut call) => {
+                    call.index = None;
+                    one.called.push(call);
                 }
             }
         }
+        Ok(())
     }
 
     /// Tokens of all choices.
     pub(super) fn tokens(&self) -> usize {
-        self.0.iter().map(|(.., tokens)| tokens).sum()
+        self.0.iter().map(|one| one.tokens).sum()
     }
 
-    pub(super) fn document(&self, head: &Head, usage: &Usage) -> Document {
-        let choice = |(index, (text, finish, _)): (usize, &(Prompt<String>, Option<Finish>, usize))| {
-            let text = Told::new(text.expose());
+    /// All of it; with how likely the tokens were where that was asked for.
+    pub(super) fn document(self, head: &Head, usage: &Usage, with_likely: bool) -> Document {
+        let choice = |(index, one): (usize, OfOne)| {
+            let logprobs = with_likely.then(|| head.likely(one.chosen.iter(), 0));
+            let called = one.calls.are_any();
+            let text = Some(Told(one.text)).filter(|text| !(called && text.0.expose().is_empty()));
             let said = match head.route {
-                Route::Chat => Said::Message(Message { role: Some("assistant"), content: Some(text) }),
-                Route::Text => Said::Text(text),
+                Route::Chat => {
+                    Said::Message(Message { role: Some("assistant"), content: Some(text), tool_calls: one.called })
+                }
+                Route::Text => Said::Text(text.unwrap_or_else(|| Told::new(""))),
             };
-            Choice { index, said, logprobs: None, finish_reason: finish.map(Finish::name) }
+            Choice { index, said, logprobs, finish_reason: one.finish.map(|finish| finish.name(called)) }
         };
         let object = match head.route {
             Route::Chat => "chat.completion",
             Route::Text => "text_completion",
         };
-        head.document(object, self.0.iter().enumerate().map(choice).collect(), Some(Some(*usage)))
+        head.document(object, self.0.into_iter().enumerate().map(choice).collect(), Some(Some(*usage)))
     }
 }

@@ -4,12 +4,14 @@
 //! quotes the body.
 
 use super::Route;
+use super::tools::{Callable, ResponseFormat, ToolChoice, Understood, Wanted, parsed};
 use crate::inference::{Ask, Asked, Chat, Message, Sampling};
 use crate::prompt::Prompt;
 use core::fmt;
 use minijinja::Value;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use strongroom_wire::{Code, Refusal, Result, limits};
 
 /// OpenAI's own: what `/v1/completions` generates at the most where nothing is said.
@@ -21,8 +23,9 @@ pub(super) struct Request {
     model: String,
     messages: Option<Vec<Said>>,
     prompt: Option<Given>,
-    tools: Option<Value>,
+    tools: Option<Box<RawValue>>,
     tool_choice: Option<ToolChoice>,
+    parallel_tool_calls: Option<bool>,
     max_tokens: Option<usize>,
     max_completion_tokens: Option<usize>,
     n: Option<usize>,
@@ -32,10 +35,8 @@ pub(super) struct Request {
     stop: Option<Stops>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
-    #[serde(default)]
-    logprobs: Asks,
-    #[serde(default)]
-    top_logprobs: Asks,
+    logprobs: Option<Logprobs>,
+    top_logprobs: Option<usize>,
     #[serde(default)]
     frequency_penalty: Asks,
     #[serde(default)]
@@ -59,9 +60,9 @@ struct Said {
     role: String,
     #[serde(default)]
     content: Content,
-    name: Option<Value>,
-    tool_calls: Option<Value>,
-    tool_call_id: Option<Value>,
+    name: Option<String>,
+    tool_calls: Option<Box<RawValue>>,
+    tool_call_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -69,14 +70,12 @@ struct StreamOptions {
     include_usage: Option<bool>,
 }
 
-#[derive(Deserialize)]
-struct ResponseFormat {
-    r#type: String,
-}
-
-/// Which tools are to be called: what the model decides.
-struct ToolChoice {
-    is_none: bool,
+/// Whether it is told how likely tokens were, of a chat; and for how many beside each, of a text.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Logprobs {
+    Whether(bool),
+    Most(usize),
 }
 
 /// Whether a member asks for something: it does, unless it is absent, null, false, zero or empty.
@@ -96,7 +95,7 @@ enum Given {
     Tokens(Prompt<Vec<u32>>),
 }
 
-fn invalid(member: &str, want: &str) -> Refusal {
+pub(super) fn invalid(member: &str, want: &str) -> Refusal {
     Refusal::new(Code::RequestInvalid, member).want(want)
 }
 
@@ -120,12 +119,20 @@ impl Request {
         self.stream.unwrap_or(false).then_some(with_usage)
     }
 
-    /// The model's name, and what it is asked.
+    /// The model's name, what it is asked, and the tools that it may call.
     ///
     /// # Errors
-    /// `request-invalid` a member is out of its range, or asks for what is not served; `too-large` too many messages.
-    pub(super) fn into_ask(self, route: Route) -> Result<(String, Ask)> {
+    /// `request-invalid` a member is out of its range, or asks for what is not served; `too-large` too many messages, tools or parts
+    /// of a schema.
+    pub(super) fn into_ask(self, route: Route) -> Result<(String, Ask, Callable)> {
         self.is_served()?;
+        let likeliest = self.likeliest(route)?;
+        let Self { tools, tool_choice, parallel_tool_calls, response_format, .. } = self;
+        if route == Route::Text && tools.is_some() {
+            return Err(invalid("tools", "nothing: a text has none"));
+        }
+        let wanted = Wanted { tools, tool_choice, parallel_tool_calls, response_format };
+        let Understood { tools, callable, form } = wanted.understood()?;
         let most = self.max_completion_tokens.or(self.max_tokens);
         if most == Some(0) {
             return Err(invalid("max_tokens", "at least 1"));
@@ -143,23 +150,40 @@ impl Request {
         if stops.iter().any(|stop| stop.expose().is_empty()) {
             return Err(invalid("stop", "no empty text"));
         }
+        if form.is_some() && !stops.is_empty() {
+            return Err(invalid(
+                "stop",
+                "nothing beside a `response_format` or a call that is demanded: it would cut them",
+            ));
+        }
         let (asked, most) = match (route, self.messages, self.prompt) {
-            (Route::Chat, Some(messages), None) => {
-                let tools = self.tools.filter(|tools| !self.tool_choice.is_some_and(|c| c.is_none) && tools.is_true());
-                (Asked::Chat(Chat { messages: all(messages)?, tools }), most)
-            }
+            (Route::Chat, Some(messages), None) => (Asked::Chat(Chat { messages: all(messages)?, tools }), most),
             (Route::Text, None, Some(Given::Text(text))) => (Asked::Text(text), most.or(Some(TEXT_TOKENS))),
             (Route::Text, None, Some(Given::Tokens(tokens))) => (Asked::Tokens(tokens), most.or(Some(TEXT_TOKENS))),
             (Route::Chat, ..) => return Err(invalid("messages", "messages, and no `prompt`")),
             (Route::Text, ..) => return Err(invalid("prompt", "one text or its tokens, and no `messages`")),
         };
-        Ok((self.model, Ask { asked, most, choices, sampling, stops }))
+        Ok((self.model, Ask { asked, most, choices, sampling, stops, form, likeliest }, callable))
+    }
+
+    /// How many of the likeliest tokens are told beside each.
+    fn likeliest(&self, route: Route) -> Result<Option<usize>> {
+        let likeliest = match (route, self.logprobs, self.top_logprobs) {
+            (Route::Chat, Some(Logprobs::Whether(true)), most) => Some(most.unwrap_or(0)),
+            (Route::Chat, None | Some(Logprobs::Whether(false)), None | Some(0)) => None,
+            (Route::Text, Some(Logprobs::Most(most)), None) => Some(most),
+            (Route::Text, None | Some(Logprobs::Whether(false)), None) => None,
+            (Route::Chat, ..) => return Err(invalid("logprobs", "true or false, and true beside `top_logprobs`")),
+            (Route::Text, ..) => return Err(invalid("logprobs", "a number, and no `top_logprobs`")),
+        };
+        if likeliest.is_some_and(|most| most > limits::TOP_LOG_PROBABILITIES) {
+            return Err(invalid("top_logprobs", "20 at most"));
+        }
+        Ok(likeliest)
     }
 
     fn is_served(&self) -> Result<()> {
         let asked = [
-            ("logprobs", &self.logprobs),
-            ("top_logprobs", &self.top_logprobs),
             ("frequency_penalty", &self.frequency_penalty),
             ("presence_penalty", &self.presence_penalty),
             ("logit_bias", &self.logit_bias),
@@ -170,9 +194,6 @@ impl Request {
         ];
         if let Some((member, _)) = asked.iter().find(|(_, asks)| asks.0) {
             return Err(invalid(member, "nothing: it is not served"));
-        }
-        if self.response_format.as_ref().is_some_and(|format| format.r#type != "text") {
-            return Err(invalid("response_format", "`text`: no other is served"));
         }
         Ok(())
     }
@@ -185,36 +206,52 @@ fn within(member: &str, number: Option<f32>, most: f32) -> Result<f32> {
 }
 
 fn all(messages: Vec<Said>) -> Result<Vec<Message>> {
-    match messages.len() {
-        0 => Err(invalid("messages", "at least one")),
-        1..=limits::API_MESSAGES => Ok(messages.into_iter().map(Said::into_message).collect()),
-        more => Err(Refusal::too_large("messages", more, limits::API_MESSAGES)),
+    if messages.is_empty() {
+        return Err(invalid("messages", "at least one"));
     }
+    if messages.len() > limits::API_MESSAGES {
+        return Err(Refusal::too_large("messages", messages.len(), limits::API_MESSAGES));
+    }
+    // Read into something many times as long, so that it is bounded before.
+    let calls: usize = messages.iter().filter_map(|said| said.tool_calls.as_ref()).map(|calls| calls.get().len()).sum();
+    if calls > limits::API_INPUT {
+        return Err(Refusal::too_large("bytes of `tool_calls`", calls, limits::API_INPUT));
+    }
+    messages.into_iter().map(Said::into_message).collect()
 }
 
 impl Said {
-    fn into_message(self) -> Message {
-        let others = [("name", self.name), ("tool_calls", self.tool_calls), ("tool_call_id", self.tool_call_id)];
+    fn into_message(self) -> Result<Message> {
+        let calls = self.tool_calls.map(|calls| past_calls(&calls)).transpose()?;
+        let (name, id) = (self.name.map(Value::from), self.tool_call_id.map(Value::from));
+        let others = [("name", name), ("tool_calls", calls), ("tool_call_id", id)];
         let others = others.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value)));
         // What OpenAI's newer models call a developer, templates call the system.
         let role = if self.role == "developer" { "system".to_owned() } else { self.role };
-        Message { role, content: Prompt::new(self.content.0), others: others.collect() }
+        Ok(Message { role, content: Prompt::new(self.content.0), others: others.collect() })
     }
 }
 
-impl<'de> Deserialize<'de> for ToolChoice {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "auto" => Ok(Self { is_none: false }),
-            "none" => Ok(Self { is_none: true }),
-            _ => Err(D::Error::custom("tool choice")),
+/// Calls that a model made before. OpenAI has their arguments as text of JSON, and templates want what that says.
+fn past_calls(calls: &RawValue) -> Result<Value> {
+    let mut calls: serde_json::Value = parsed(calls, "tool_calls", "a list of calls")?;
+    for call in calls.as_array_mut().into_iter().flatten() {
+        let Some(arguments) = call.pointer_mut("/function/arguments") else { continue };
+        let read = arguments.as_str().and_then(|text| serde_json::from_str(text).ok());
+        if let Some(read) = read {
+            *arguments = read;
         }
     }
+    Value::deserialize(calls).map_err(|_| invalid("tool_calls", "a list of calls"))
 }
 
 impl<'de> Deserialize<'de> for Asks {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
-        Value::deserialize(deserializer).map(|value| Self(value.is_true()))
+        // Looked at as it is written: whatever it is, nothing is made of it.
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let text: String = raw.get().chars().filter(|c| !c.is_ascii_whitespace()).take(8).collect();
+        let is_nothing = matches!(text.as_str(), "null" | "false" | "[]" | "{}" | "\"\"");
+        Ok(Self(!is_nothing && text.parse::<f64>() != Ok(0.0)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Begun;
 use super::answer::{Head, Usage};
+use super::calls::Calls;
 use crate::api::error::document as error_document;
 use crate::inference::{Answering, Event};
 use axum::body::{Body, Bytes};
@@ -10,6 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use core::convert::Infallible;
 use futures_util::stream;
 use serde::Serialize;
+use std::sync::Arc;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// What is left of an answer.
@@ -18,16 +20,25 @@ struct Pieces {
     with_usage: bool,
     first: Option<Event>,
     rest: Answering,
-    begun: Vec<bool>,
+    choices: Vec<OfOne>,
     tokens: usize,
     is_over: bool,
 }
 
+/// How far one choice is.
+struct OfOne {
+    has_begun: bool,
+    calls: Calls,
+    /// Characters of the tokens whose likelihood was told.
+    offset: usize,
+}
+
 /// The answer, whose body ends when the answers do. Dropped, they are not gone on with.
 pub(super) fn response(begun: Begun, with_usage: bool) -> Response {
-    let Begun { head, first, rest, choices, .. } = begun;
-    let begun = vec![false; choices];
-    let pieces = Pieces { head, with_usage, first: Some(first), rest, begun, tokens: 0, is_over: false };
+    let Begun { head, first, rest, choices, callable, .. } = begun;
+    let one = |_| OfOne { has_begun: false, calls: Calls::new(Arc::clone(&callable)), offset: 0 };
+    let choices = (0..choices).map(one).collect();
+    let pieces = Pieces { head, with_usage, first: Some(first), rest, choices, tokens: 0, is_over: false };
     let body = stream::unfold(pieces, async |mut pieces| {
         let piece = pieces.next().await?;
         Some((Ok::<_, Infallible>(piece), pieces))
@@ -49,25 +60,41 @@ impl Pieces {
             None => self.rest.next().await,
         };
         Some(match next {
-            Some(event) => event.and_then(|event| self.piece(&event)).unwrap_or_else(|refusal| self.failure(&refusal)),
+            Some(event) => event.and_then(|event| self.piece(event)).unwrap_or_else(|refusal| self.failure(&refusal)),
             None => self.end(),
         })
     }
 
-    /// One event, before the first of its choice with what that begins with.
-    fn piece(&mut self, event: &Event) -> Result<Bytes> {
-        let mut text = Vec::new();
+    /// What one event comes to, before the first of its choice with what that begins with. Nothing, where it is held back.
+    fn piece(&mut self, event: Event) -> Result<Bytes> {
+        let (mut text, with_usage) = (Vec::new(), self.with_usage);
         let (Event::Text { choice, .. } | Event::End { choice, .. }) = event;
-        if let Some(begun) = self.begun.get_mut(*choice).filter(|begun| !**begun) {
-            *begun = true;
-            if let Some(beginning) = self.head.beginning(*choice, self.with_usage) {
-                write(&mut text, &beginning)?;
+        let Some(one) = self.choices.get_mut(choice) else { return Ok(Bytes::new()) };
+        if !core::mem::replace(&mut one.has_begun, true)
+            && let Some(beginning) = self.head.beginning(choice, with_usage)
+        {
+            write(&mut text, &beginning)?;
+        }
+        match event {
+            Event::Text { text: said, chosen, .. } => {
+                let mut likely = chosen.as_ref().map(|chosen| self.head.likely(core::iter::once(chosen), one.offset));
+                let length = chosen.map_or(0, |chosen| chosen.token.text.expose().chars().count());
+                one.offset = one.offset.saturating_add(length);
+                for part in one.calls.push(said.expose())? {
+                    write(&mut text, &self.head.part(choice, Some(part), likely.take(), with_usage))?;
+                }
+                if let Some(likely) = likely {
+                    write(&mut text, &self.head.part(choice, None, Some(likely), with_usage))?;
+                }
+            }
+            Event::End { finish, tokens, .. } => {
+                self.tokens = self.tokens.saturating_add(tokens);
+                if let Some(part) = one.calls.end() {
+                    write(&mut text, &self.head.part(choice, Some(part), None, with_usage))?;
+                }
+                write(&mut text, &self.head.ending(choice, finish, one.calls.are_any(), with_usage))?;
             }
         }
-        if let Event::End { tokens, .. } = event {
-            self.tokens = self.tokens.saturating_add(*tokens);
-        }
-        write(&mut text, &self.head.event(event, self.with_usage))?;
         Ok(text.into())
     }
 

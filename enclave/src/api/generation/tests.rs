@@ -1,3 +1,5 @@
+mod forms;
+
 use crate::api::tests::{KEY, app};
 use crate::inference::generation_tests::alphabet;
 use crate::setup::peer;
@@ -161,17 +163,7 @@ async fn caller_is_known_and_the_model_there_before_anything_is_generated() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openai_s_client_chats_whole_in_pieces_and_asynchronously_and_may_leave() {
-    let Some(python) = peer("PEERS_PYTHON") else { return };
-    let (bound, (stop, stopped)) = (bind("127.0.0.1:0").await.unwrap(), oneshot::channel::<()>());
-    let url = format!("http://{}/v1", bound.local_addr());
-    let stopped = async { drop(stopped.await) };
-    let server = tokio::spawn(serve(bound, None, serving(), ServeLimits::default(), stopped));
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers/openai_generate.py");
-    let key = KEY.1.strip_prefix("Bearer ").unwrap();
-    let asked = Command::new(python).arg(script).args([&url, key, "tiny/1"]).output();
-    let output = asked.await.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let done: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let Some(done) = asked_by("openai_generate.py", serving()).await else { return };
     let (chat, streamed) = (&done["chat"], &done["streamed"]);
     let text = "tuvwxyz";
     assert_eq!((&chat["text"], &chat["finish"]), (&json!(text), &json!("stop")));
@@ -184,8 +176,22 @@ async fn openai_s_client_chats_whole_in_pieces_and_asynchronously_and_may_leave(
     assert_eq!((&done["seeded"][0], &done["after_cancel"]), (&done["seeded"][1], &json!(text)));
     assert_eq!(done["completion"], json!({"text": "-./012", "finish": "length"}));
     assert_eq!(done["refused"], 400);
+}
+
+/// What a script of OpenAI's client says of a service; `None`, with a message, where there is no Python.
+async fn asked_by(script: &str, service: Router) -> Option<Value> {
+    let python = peer("PEERS_PYTHON")?;
+    let (bound, (stop, stopped)) = (bind("127.0.0.1:0").await.unwrap(), oneshot::channel::<()>());
+    let url = format!("http://{}/v1", bound.local_addr());
+    let stopped = async { drop(stopped.await) };
+    let server = tokio::spawn(serve(bound, None, service, ServeLimits::default(), stopped));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers").join(script);
+    let key = KEY.1.strip_prefix("Bearer ").unwrap();
+    let output = Command::new(python).arg(script).args([&url, key, "tiny/1"]).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     stop.send(()).unwrap();
     server.await.unwrap().unwrap();
+    Some(serde_json::from_slice(&output.stdout).unwrap())
 }
 
 #[tokio::test]

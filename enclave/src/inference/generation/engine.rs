@@ -7,7 +7,7 @@
 mod answer;
 
 pub(super) use answer::{Call, Of};
-pub use answer::{Event, Finish};
+pub use answer::{Chosen, Event, Finish};
 
 use super::batch::{Batch, Forward, Row as _, room};
 use super::sampling::Scratch;
@@ -21,6 +21,8 @@ use std::time::Instant;
 use strongroom_wire::{Code, Refusal, Result, limits};
 use tokio::sync::mpsc;
 
+/// Bytes of the thread's stack: what goes through grammars of callers has plenty.
+const STACK: usize = 16 * 1024 * 1024;
 /// Tokens of a prompt that run at a time where others are answered meanwhile, and where nobody is.
 const PART_BESIDE: usize = 64;
 const PART_ALONE: usize = 512;
@@ -61,7 +63,7 @@ pub(super) fn start<F: Forward + Send + 'static>(
         let mut engine = Engine { forward, vocabulary, waiting, prompting: None, batch, scratch, memory };
         engine.work(&mut called);
     };
-    let thread = thread::Builder::new().name("generation".to_owned()).spawn(work);
+    let thread = thread::Builder::new().name("generation".to_owned()).stack_size(STACK).spawn(work);
     thread.map_err(|e| Refusal::new(Code::Io, "generation thread").because(e))?;
     Ok(calls)
 }

@@ -36,7 +36,31 @@ impl Draws {
 
 /// Room for what is computed on the way to a token, used again for the next.
 #[derive(Default)]
-pub(super) struct Scratch(Zeroizing<Vec<f32>>);
+pub(super) struct Scratch {
+    weights: Zeroizing<Vec<f32>>,
+    allowed: Zeroizing<Vec<f32>>,
+}
+
+impl Scratch {
+    /// The next token of those that `limit` leaves, which rules others out with minus infinity.
+    ///
+    /// # Errors
+    /// As [`choose`] and as `limit`.
+    pub(super) fn choose_of(
+        &mut self,
+        logits: &[f32],
+        limit: impl FnOnce(&mut [f32]) -> Result<()>,
+        how: &Sampling,
+        draws: &mut Draws,
+    ) -> Result<u32> {
+        let mut allowed = core::mem::take(&mut self.allowed);
+        allowed.clear();
+        allowed.extend_from_slice(logits);
+        let chosen = limit(&mut allowed).and_then(|()| choose(&allowed, how, draws, self));
+        self.allowed = allowed;
+        chosen
+    }
+}
 
 /// The next token.
 ///
@@ -48,7 +72,7 @@ pub(super) fn choose(logits: &[f32], how: &Sampling, draws: &mut Draws, scratch:
         return Ok(likeliest);
     }
     // Relative to the likeliest, so that nothing overflows.
-    let weights = &mut *scratch.0;
+    let weights = &mut *scratch.weights;
     weights.clear();
     weights.extend(logits.iter().map(|logit| ((logit - highest) / how.temperature).exp()));
     let all: f64 = weights.iter().copied().map(f64::from).sum();
@@ -98,6 +122,27 @@ fn likeliest(logits: &[f32]) -> Result<(u32, f32)> {
         return Ok(best);
     }
     Err(Refusal::new(Code::RuntimeFailed, "running model.onnx").got("logits that are no numbers"))
+}
+
+/// What OpenAI writes for a token that does not come, since JSON has no infinity.
+const LEAST: f64 = -9999.0;
+
+/// The natural logarithm of how likely `token` is by these logits, and the `most` likeliest tokens with theirs, the likeliest first.
+pub(super) fn log_probabilities(logits: &[f32], token: u32, most: usize) -> (f64, Vec<(u32, f64)>) {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let all: f64 = logits.iter().map(|logit| f64::from(logit - highest).exp()).sum();
+    // Of a sum of 1 at least, since the highest is in it.
+    let of = |logit: f32| (f64::from(logit - highest) - all.ln()).max(LEAST);
+    let mut likeliest: Vec<(u32, f32)> = Vec::with_capacity(most.saturating_add(1));
+    for (token, logit) in (0..).zip(logits.iter().copied()) {
+        if likeliest.len() < most || likeliest.last().is_some_and(|(_, least)| logit > *least) {
+            let at = likeliest.partition_point(|(_, other)| *other >= logit);
+            likeliest.insert(at, (token, logit));
+            likeliest.truncate(most);
+        }
+    }
+    let own = (0..).zip(logits).find_map(|(at, logit)| (at == token).then_some(*logit)).unwrap_or(f32::NEG_INFINITY);
+    (of(own), likeliest.into_iter().map(|(token, logit)| (token, of(logit))).collect())
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ pub(super) struct Template {
     begin: Option<String>,
     end: Option<String>,
     takes_tools: bool,
+    calls_tools: bool,
 }
 
 impl fmt::Debug for Template {
@@ -136,11 +137,16 @@ impl Template {
             (None, None) => of_model()?.and_then(Source::text),
         };
         let Some(text) = text else { return Ok(None) };
-        let takes_tools = text.contains("tools");
+        let (takes_tools, calls_tools) = (text.contains("tools"), text.contains("<tool_call>"));
         let mut environment = environment().map_err(|e| unsupported(&e))?;
         environment.add_template_owned(NAME, text).map_err(|e| unsupported(&e))?;
         let (begin, named) = (tokenizer.bos_token.map(Special::text), tokenizer.eos_token.map(Special::text));
-        Ok(Some(Self { environment, begin, end: named.or(end), takes_tools }))
+        Ok(Some(Self { environment, begin, end: named.or(end), takes_tools, calls_tools }))
+    }
+
+    /// Whether it has the model call tools in the way that [`super::Form::Calls`] says.
+    pub(super) const fn calls_tools(&self) -> bool {
+        self.calls_tools
     }
 
     /// The text of `chat` up to where the model's answer begins.

@@ -1,4 +1,8 @@
+mod form;
 mod real;
+mod reciting;
+
+pub(crate) use reciting::reciting;
 
 use super::engine::tests::Alphabet;
 use super::template::tests::template;
@@ -26,7 +30,7 @@ pub(crate) fn alphabet() -> Model {
 }
 
 fn ask(asked: Asked, most: Option<usize>) -> Ask {
-    Ask { asked, most, choices: 1, sampling: GREEDY, stops: Vec::new() }
+    Ask { asked, most, choices: 1, sampling: GREEDY, stops: Vec::new(), form: None, likeliest: None }
 }
 
 fn text(text: &str) -> Asked {
@@ -105,6 +109,17 @@ async fn request_beyond_what_may_wait_refused_and_taken_again_afterwards() {
     let refusal = generator.generate(&caller(), ask(text("a"), None)).await.unwrap_err();
     assert_eq!(refusal.code, Code::Busy);
     drop(all);
+    assert!(answered(&generator, ask(text("a"), None)).await.is_ok());
+}
+
+#[tokio::test]
+async fn identity_has_a_part_of_the_places_at_the_most_and_another_is_served_beside_it() {
+    let generator = generator(true);
+    let identity = Arc::from(caller().identity().to_string());
+    let taken: Vec<_> = (0..JOBS / 4).map(|_| generator.shares.take(&identity).unwrap()).collect();
+    assert_eq!(generator.generate(&caller(), ask(text("a"), None)).await.unwrap_err().code, Code::Busy);
+    assert!(generator.shares.take(&Arc::from("another")).is_ok());
+    drop(taken);
     assert!(answered(&generator, ask(text("a"), None)).await.is_ok());
 }
 

@@ -1,10 +1,12 @@
 //! A generating model's tokens: which text they are, which of them end an answer, and how many fit.
 
+use super::form::Grammars;
 use crate::inference::encoder::{settings, tokenizer};
 use crate::memory::ModelFiles;
 use crate::prompt::Prompt;
 use core::fmt;
 use serde::Deserialize;
+use std::sync::OnceLock;
 use strongroom_wire::{Code, Refusal, Result, limits};
 use tokenizers::Tokenizer;
 use zeroize::Zeroizing;
@@ -14,6 +16,19 @@ pub(super) struct Vocabulary {
     tokenizer: Tokenizer,
     ends: Vec<u32>,
     context: usize,
+    /// Made when first wanted: where nobody asks for a form, nothing waits for it.
+    grammars: OnceLock<Option<Grammars>>,
+}
+
+/// A token that comes, or could have come.
+#[derive(Debug)]
+pub struct Likely {
+    /// What it reads as by itself: of a part of a character, replacement characters.
+    pub text: Prompt<String>,
+    /// Its bytes; none where they cannot be told.
+    pub bytes: Prompt<Vec<u8>>,
+    /// The natural logarithm of how likely it is.
+    pub log_probability: f64,
 }
 
 impl fmt::Debug for Vocabulary {
@@ -72,7 +87,7 @@ impl Vocabulary {
         if !(2..=limits::SEQUENCE).contains(&context) {
             return Err(unsupported("longest text").got(context).want(format!("2 to {} tokens", limits::SEQUENCE)));
         }
-        Ok(Self { tokenizer, ends, context })
+        Ok(Self { tokenizer, ends, context, grammars: OnceLock::new() })
     }
 
     /// Tokens that fit, prompt and answer together.
@@ -103,6 +118,23 @@ impl Vocabulary {
     /// Whether it has all of `tokens`.
     pub(super) fn has(&self, tokens: &[u32]) -> bool {
         tokens.iter().all(|token| self.tokenizer.id_to_token(*token).is_some())
+    }
+
+    /// What makes forms into grammars over its tokens. Blocks, the first time for up to a second.
+    ///
+    /// # Errors
+    /// `request-invalid` which bytes its tokens stand for cannot be told.
+    pub(super) fn grammars(&self) -> Result<&Grammars> {
+        let made = || self.tokenizer.to_string(false).ok().and_then(|json| Grammars::of(&json, &self.ends));
+        let none = || Refusal::new(Code::RequestInvalid, "model").got("one whose answers cannot be held to a form");
+        self.grammars.get_or_init(made).as_ref().ok_or_else(none)
+    }
+
+    /// `token`, as likely as `log_probability` says.
+    pub(super) fn likely(&self, token: u32, log_probability: f64) -> Likely {
+        let text = Prompt::new(self.tokenizer.decode(&[token], false).unwrap_or_default());
+        let bytes = Prompt::new(self.grammars().map(|grammars| grammars.bytes(token)).unwrap_or_default());
+        Likely { text, bytes, log_probability }
     }
 
     /// The text of `tokens` without the special ones.
@@ -146,7 +178,7 @@ pub(in crate::inference) mod tests {
         .to_string()
     }
 
-    fn vocabulary(others: &[(&str, &str)]) -> Result<Vocabulary> {
+    pub(in crate::inference::generation) fn vocabulary(others: &[(&str, &str)]) -> Result<Vocabulary> {
         let tokenizer = tokenizer_of_bytes();
         Vocabulary::load(&files(&[&[("tokenizer.json", tokenizer.as_str())], others].concat()))
     }

@@ -1,12 +1,13 @@
 use super::*;
+use crate::inference::Form;
 
 fn chat(members: &str) -> Result<Ask> {
     let json = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"secret"}}]{members}}}"#);
-    Request::parse(json.as_bytes())?.into_ask(Route::Chat).map(|(_, ask)| ask)
+    Request::parse(json.as_bytes())?.into_ask(Route::Chat).map(|(_, ask, _)| ask)
 }
 
 fn text(members: &str) -> Result<Ask> {
-    Request::parse(format!(r#"{{"model":"m"{members}}}"#).as_bytes())?.into_ask(Route::Text).map(|(_, ask)| ask)
+    Request::parse(format!(r#"{{"model":"m"{members}}}"#).as_bytes())?.into_ask(Route::Text).map(|(_, ask, _)| ask)
 }
 
 #[test]
@@ -23,15 +24,19 @@ fn members_that_ask_for_nothing_or_are_not_known_passed_over() {
 #[test]
 fn what_is_not_served_refused_by_its_name() {
     for (member, value) in [
-        ("logprobs", "true"),
-        ("top_logprobs", "2"),
+        ("logprobs", "2"),
+        ("logprobs", r#"true,"top_logprobs":21"#),
         ("frequency_penalty", "0.5"),
         ("presence_penalty", "-1"),
         ("logit_bias", r#"{"5":1}"#),
         ("echo", "true"),
         ("suffix", r#""x""#),
         ("functions", r#"[{"name":"f"}]"#),
-        ("response_format", r#"{"type":"json_object"}"#),
+        ("response_format", r#"{"type":"xml"}"#),
+        ("response_format", r#"{"type":"json_schema"}"#),
+        ("uniqueItems", r#"0,"response_format":{"type":"json_schema","json_schema":{"schema":{"uniqueItems":true}}}"#),
+        ("tool_choice", r#""required""#),
+        ("tool_choice", r#""other""#),
     ] {
         let refusal = chat(&format!(r#","{member}":{value}"#)).unwrap_err();
         assert_eq!(refusal.code, Code::RequestInvalid, "{member}");
@@ -105,7 +110,7 @@ fn messages_in_each_of_openai_s_forms_understood() {
         {"role":"assistant","content":null,"tool_calls":[{"id":"1"}]},
         {"role":"tool","content":"r","tool_call_id":"1"},
         {"role":"assistant"}]}"#;
-    let (_, ask) = Request::parse(json).unwrap().into_ask(Route::Chat).unwrap();
+    let (_, ask, _) = Request::parse(json).unwrap().into_ask(Route::Chat).unwrap();
     let Asked::Chat(chat) = ask.asked else { panic!("no chat") };
     let said: Vec<_> =
         chat.messages.iter().map(|m| (m.role.as_str(), m.content.expose().as_str(), m.others.len())).collect();
@@ -164,7 +169,109 @@ fn tools_given_unless_there_are_none_or_the_caller_wants_none() {
         Asked::Chat(chat) => chat.tools.is_some(),
         _ => panic!("no chat"),
     };
-    assert!(tools(r#","tools":[{"type":"function"}]"#));
-    assert!(!tools(r#","tools":[{"type":"function"}],"tool_choice":"none""#));
+    assert!(tools(r#","tools":[{"type":"function","function":{"name":"f"}}]"#));
+    assert!(!tools(r#","tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"none""#));
     assert!(!tools(r#","tools":[]"#) && !tools(""));
+}
+
+#[test]
+fn tools_and_what_is_demanded_of_them_understood_and_what_contradicts_itself_refused() {
+    let tool = |name: &str| {
+        format!(r#"{{"type":"function","function":{{"name":"{name}","parameters":{{"type":"object"}}}}}}"#)
+    };
+    let of = |choice: &str| chat(&format!(r#","tools":[{},{}]{choice}"#, tool("f"), tool("g-1")));
+    let form = |choice: &str| match of(choice).unwrap().form {
+        Some(Form::Calls { tools, several }) => {
+            Some((tools.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), several))
+        }
+        Some(Form::Json(_)) => panic!("no calls"),
+        None => None,
+    };
+    let both = || vec!["f".to_owned(), "g-1".to_owned()];
+    assert_eq!((form(""), form(r#","tool_choice":"auto""#)), (None, None));
+    assert_eq!(form(r#","tool_choice":"required""#), Some((both(), true)));
+    assert_eq!(form(r#","tool_choice":"required","parallel_tool_calls":false"#), Some((both(), false)));
+    let named = r#","tool_choice":{"type":"function","function":{"name":"g-1"}}"#;
+    assert_eq!(form(named), Some((vec!["g-1".to_owned()], false)));
+    for choice in [
+        r#","tool_choice":{"type":"function","function":{"name":"h"}}"#,
+        r#","tool_choice":"secret""#,
+        r#","parallel_tool_calls":false"#,
+        r#","response_format":{"type":"json_object"}"#,
+    ] {
+        let refusal = of(choice).unwrap_err();
+        assert_eq!(refusal.code, Code::RequestInvalid, "{choice}");
+        assert!(!refusal.to_string().contains("secret"));
+    }
+    assert!(of(r#","stop":"a""#).is_ok());
+    for stopped in [r#""tools":[TOOL],"tool_choice":"required""#, r#""response_format":{"type":"json_object"}"#] {
+        let members = format!(",{}", stopped.replace("TOOL", &tool("f")));
+        assert!(chat(&members).is_ok());
+        assert_eq!(chat(&format!(r#"{members},"stop":"a""#)).unwrap_err().what, "stop");
+    }
+    let with = |members: &str| {
+        chat(&format!(
+            r#","tools":[{{"type":"function","function":{{"name":"f"{members}}}}}],"tool_choice":"required""#
+        ))
+    };
+    assert!(with("").is_ok() && with(r#","parameters":{}"#).is_ok() && with(r#","strict":true"#).is_ok());
+    assert_eq!(with(r#","parameters":{"properties":{}}"#).unwrap_err().what, "parameters");
+    let strict = |strict: bool| {
+        chat(&format!(r#","tools":[{{"type":"function","function":{{"name":"f","strict":{strict}}}}}]"#))
+    };
+    assert!(strict(false).is_ok());
+    assert_eq!(strict(true).unwrap_err().what, "strict");
+    assert!(of(r#","response_format":{"type":"json_object"},"tool_choice":"none""#).unwrap().form.is_some());
+    for tools in [
+        r#"[{"type":"secret","function":{"name":"f"}}]"#.to_owned(),
+        format!("[{},{}]", tool("f"), tool("f")),
+        format!("[{}]", tool("secret name")),
+        format!("[{}]", tool("")),
+        format!("[{}]", tool(&"f".repeat(65))),
+        r#""secret""#.to_owned(),
+    ] {
+        let refusal = chat(&format!(r#","tools":{tools}"#)).unwrap_err();
+        assert_eq!((refusal.code, refusal.what.as_str()), (Code::RequestInvalid, "tools"), "{tools}");
+        assert!(!refusal.to_string().contains("secret"));
+    }
+    let many = |count: usize| {
+        chat(&format!(r#","tools":[{}]"#, (0..count).map(|n| tool(&format!("f{n}"))).collect::<Vec<_>>().join(",")))
+    };
+    assert!(many(limits::TOOLS).is_ok());
+    assert_eq!(many(limits::TOOLS + 1).unwrap_err().code, Code::TooLarge);
+    assert_eq!(text(&format!(r#","prompt":"a","tools":[{}]"#, tool("f"))).unwrap_err().code, Code::RequestInvalid);
+}
+
+#[test]
+fn calls_made_before_given_to_templates_with_what_their_arguments_say() {
+    let message = |arguments: &str| {
+        let json = format!(
+            r#"{{"model":"m","messages":[{{"role":"assistant","tool_calls":[{{"function":{{"name":"f","arguments":{arguments}}}}}]}}]}}"#
+        );
+        let (_, ask, _) = Request::parse(json.as_bytes()).unwrap().into_ask(Route::Chat)?;
+        let Asked::Chat(mut chat) = ask.asked else { panic!("no chat") };
+        let (_, calls) = chat.messages.remove(0).others.remove(0);
+        Ok::<_, Refusal>(serde_json::to_value(&calls).unwrap()[0]["function"]["arguments"].clone())
+    };
+    assert_eq!(message(r#""{\"b\": 1, \"a\": [2.50]}""#).unwrap().to_string(), r#"{"b":1,"a":[2.5]}"#);
+    assert_eq!(message(r#"{"b":1}"#).unwrap(), serde_json::json!({"b": 1}));
+    assert_eq!(message(r#""no JSON""#).unwrap(), serde_json::json!("no JSON"));
+    let long = |size: usize| message(&format!("\"{}\"", "a".repeat(size)));
+    let around = r#"[{"function":{"name":"f","arguments":""}}]"#.len();
+    assert!(long(limits::API_INPUT - around).is_ok());
+    assert_eq!(long(limits::API_INPUT - around + 1).unwrap_err().code, Code::TooLarge);
+}
+
+#[test]
+fn likelihoods_asked_for_as_each_api_has_it_understood_and_in_another_way_refused() {
+    let of = |ask: Result<Ask>| ask.map(|ask| ask.likeliest).map_err(|refusal| refusal.code);
+    let prompt = |members: &str| of(text(&format!(r#","prompt":"a"{members}"#)));
+    assert_eq!(of(chat(r#","logprobs":true"#)), Ok(Some(0)));
+    assert_eq!(of(chat(r#","logprobs":true,"top_logprobs":20"#)), Ok(Some(20)));
+    assert_eq!(of(chat(r#","top_logprobs":1"#)), Err(Code::RequestInvalid));
+    assert_eq!((prompt(r#","logprobs":0"#), prompt(r#","logprobs":20"#)), (Ok(Some(0)), Ok(Some(20))));
+    assert_eq!(
+        (prompt(r#","logprobs":21"#), prompt(r#","logprobs":true"#)),
+        (Err(Code::RequestInvalid), Err(Code::RequestInvalid))
+    );
 }

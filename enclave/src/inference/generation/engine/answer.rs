@@ -1,9 +1,11 @@
 //! A request to the engine, and each answer to it.
 
 use crate::inference::generation::batch::Row;
-use crate::inference::generation::sampling::{Draws, Sampling, Scratch, choose};
+use crate::inference::generation::form::Guide;
+use crate::inference::generation::sampling::{Draws, Sampling, Scratch, choose, log_probabilities};
 use crate::inference::generation::text::Text;
-use crate::inference::generation::vocabulary::Vocabulary;
+use crate::inference::generation::vocabulary::{Likely, Vocabulary};
+use crate::inference::shares::Share;
 use crate::prompt::Prompt;
 use core::fmt;
 use core::time::Duration;
@@ -21,6 +23,8 @@ pub enum Event {
         choice: usize,
         /// What comes after the text of before.
         text: Prompt<String>,
+        /// The token that it came with, where that was asked for. What is held back comes with a later one, or with none.
+        chosen: Option<Chosen>,
     },
     /// The end of an answer.
     End {
@@ -31,6 +35,16 @@ pub enum Event {
         /// Tokens of it, the one that ended it included.
         tokens: usize,
     },
+}
+
+/// A token of an answer, how likely it was, and what was likeliest in its place. By the model alone: before what a form rules out, and
+/// before temperature.
+#[derive(Debug)]
+pub struct Chosen {
+    /// The token.
+    pub token: Likely,
+    /// The likeliest ones, as many as were asked for, the likeliest first.
+    pub likeliest: Vec<Likely>,
 }
 
 /// Why an answer ends.
@@ -47,6 +61,7 @@ pub enum Finish {
 pub(in crate::inference) struct Call {
     pub(in crate::inference::generation) prompt: Prompt<Vec<u32>>,
     pub(in crate::inference::generation) stops: Vec<Prompt<String>>,
+    pub(in crate::inference::generation) guide: Option<Guide>,
     pub(in crate::inference::generation) of: Arc<Of>,
 }
 
@@ -58,15 +73,26 @@ pub(in crate::inference) struct Of {
     pub(in crate::inference::generation) tokens: usize,
     pub(in crate::inference::generation) sampling: Sampling,
     pub(in crate::inference::generation) seed: u64,
+    /// How many of the likeliest tokens are told beside each; `None`: not even how likely that one was.
+    pub(in crate::inference::generation) likeliest: Option<usize>,
     pub(in crate::inference::generation) since: Instant,
     pub(in crate::inference::generation) reply: mpsc::UnboundedSender<Result<Event>>,
+    /// One of the places of its identity.
+    pub(in crate::inference::generation) share: Share,
     /// A place among the requests of the model, until the last answer ends.
     pub(in crate::inference::generation) permit: OwnedSemaphorePermit,
+    /// A place among those of a form.
+    pub(in crate::inference::generation) of_form: Option<(Share, OwnedSemaphorePermit)>,
 }
 
 impl fmt::Debug for Of {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Of").field("choices", &self.choices).field("permit", &self.permit).finish_non_exhaustive()
+        f.debug_struct("Of")
+            .field("choices", &self.choices)
+            .field("permit", &self.permit)
+            .field("share", &self.share)
+            .field("of_form", &self.of_form)
+            .finish_non_exhaustive()
     }
 }
 
@@ -90,7 +116,11 @@ impl Of {
 
     /// Tells whoever waits that nothing more comes.
     pub(super) fn fail(&self, refusal: &Refusal) {
-        tracing::error!(%refusal, "generation failed");
+        match refusal.code {
+            // Of load, or of what was asked for.
+            Code::Busy | Code::Timeout | Code::TooLarge => tracing::debug!(%refusal, "generation ended"),
+            _ => tracing::error!(%refusal, "generation failed"),
+        }
         // Who hung up needs no answer.
         let _ = self.reply.send(Err(refusal.clone()));
     }
@@ -128,6 +158,7 @@ pub(super) struct Answer {
     of: Arc<Of>,
     choice: usize,
     draws: Draws,
+    guide: Option<Guide>,
     text: Option<Text>,
     /// The token that runs next.
     last: u32,
@@ -144,6 +175,7 @@ impl Answer {
             of: Arc::clone(&call.of),
             choice,
             draws: Draws::new(call.seed, u64::try_from(choice).unwrap_or(u64::MAX)),
+            guide: call.guide.clone(),
             text: Some(Text::new(Arc::clone(vocabulary), &call.stops)),
             last: 0,
             length: call.prompt().len(),
@@ -158,7 +190,7 @@ impl Answer {
 
     /// Takes the next token by these logits, and says whether another is wanted.
     pub(super) fn take(&mut self, logits: &[f32], vocabulary: &Vocabulary, scratch: &mut Scratch) -> bool {
-        let token = match choose(logits, &self.of.sampling, &mut self.draws, scratch) {
+        let token = match self.next(logits, vocabulary, scratch) {
             Ok(token) => token,
             Err(refusal) => {
                 self.of.fail(&refusal);
@@ -176,7 +208,9 @@ impl Answer {
         }
         let Some(all) = &mut self.text else { return false };
         let (text, stopped) = all.push(token);
-        if !text.expose().is_empty() && !self.of.tell(Event::Text { choice: self.choice, text }) {
+        let chosen = self.of.likeliest.map(|most| chosen(logits, token, most, vocabulary));
+        let is_said = !text.expose().is_empty() || chosen.is_some();
+        if is_said && !self.of.tell(Event::Text { choice: self.choice, text, chosen }) {
             return false;
         }
         if stopped {
@@ -187,15 +221,34 @@ impl Answer {
         self.length.saturating_add(1) < self.of.tokens || self.end(Finish::Length)
     }
 
+    /// The next token, of those that the form allows if there is one.
+    fn next(&mut self, logits: &[f32], vocabulary: &Vocabulary, scratch: &mut Scratch) -> Result<u32> {
+        let Some(guide) = &mut self.guide else {
+            return choose(logits, &self.of.sampling, &mut self.draws, scratch);
+        };
+        let limit = |logits: &mut [f32]| guide.limit(logits);
+        let token = scratch.choose_of(logits, limit, &self.of.sampling, &mut self.draws)?;
+        if !vocabulary.is_end(token) {
+            guide.take(token)?;
+        }
+        Ok(token)
+    }
+
     /// Tells the rest; there is no more to it.
     fn end(&mut self, finish: Finish) -> bool {
         let choice = self.choice;
         if let Some(text) = self.text.take().map(Text::end).filter(|text| !text.expose().is_empty()) {
-            self.of.tell(Event::Text { choice, text });
+            self.of.tell(Event::Text { choice, text, chosen: None });
         }
         self.of.tell(Event::End { choice, finish, tokens: self.tokens });
         false
     }
+}
+
+fn chosen(logits: &[f32], token: u32, most: usize, vocabulary: &Vocabulary) -> Chosen {
+    let (own, likeliest) = log_probabilities(logits, token, most);
+    let likely = |(token, logarithm): (u32, f64)| vocabulary.likely(token, logarithm);
+    Chosen { token: likely((token, own)), likeliest: likeliest.into_iter().map(likely).collect() }
 }
 
 impl Row for Answer {

@@ -5,6 +5,7 @@
 use super::*;
 use crate::inference::generation::sampling::Sampling;
 use crate::inference::generation::vocabulary::tests::bytes;
+use crate::inference::shares::Shares;
 use crate::prompt::Prompt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
@@ -165,10 +166,12 @@ fn call(
     let (reply, events) = mpsc::unbounded_channel();
     let permit = Arc::clone(places).try_acquire_owned().unwrap();
     let (tokens, identity) = (prompt.len() + most, Arc::from(identity));
-    let of = Arc::new(Of { identity, choices, tokens, sampling: FOREVER, seed: 0, since, reply, permit });
+    let (likeliest, of_form, sampling) = (None, None, FOREVER);
+    let share = Shares::new(1).take(&identity).unwrap();
+    let of = Of { identity, choices, tokens, sampling, seed: 0, likeliest, since, reply, share, permit, of_form };
     let prompt = Prompt::new(prompt.bytes().map(u32::from).collect());
     let stops = stops.iter().map(|stop| Prompt::new((*stop).to_owned())).collect();
-    (Call { prompt, stops, of }, Caller(events))
+    (Call { prompt, stops, guide: None, of: Arc::new(of) }, Caller(events))
 }
 
 impl Caller {
@@ -190,7 +193,7 @@ impl Got {
         self.texts.resize(self.texts.len().max(place), String::new());
         self.ends.resize(self.texts.len(), None);
         match event {
-            Ok(Event::Text { choice, text }) => self.texts[choice].push_str(text.expose()),
+            Ok(Event::Text { choice, text, .. }) => self.texts[choice].push_str(text.expose()),
             Ok(Event::End { choice, finish, tokens }) => self.ends[choice] = Some((finish, tokens)),
             Err(refusal) => self.failed = Some(refusal.code),
         }

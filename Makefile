@@ -23,10 +23,10 @@ demo: setup ## the whole system on this machine, without a TEE; KEEP=1 leaves it
 
 test: setup peers format lint models guest unit examples documents ## every check that CI runs
 
-image: setup ## the guest image, reproducible, in target/image; prints digests and launch measurements. KEY=FILE signs its reference values; REPRODUCE=1 builds it twice
+image: setup ## the guest image, reproducible, in target/image; prints digests and launch measurements. KEY=FILE signs its reference values; REPRODUCE=1 builds all of it twice, REPRODUCE=init all but the enclave
 	$(CARGO) build --package strongroom-images --package strongroom-tools --bins --locked
 	$(WITH_ENV) "$(TARGET_DIR)/debug/strongroom-image" build --out "$(TARGET_DIR)/$(or $(IMAGE),image)" --programs "$(TARGET_DIR)/image-build" \
-		$(if $(PRESENT),--present) $(if $(KEY),--sign-key "$(KEY)") $(if $(REPRODUCE),--twice)
+		$(if $(PRESENT),--present) $(if $(KEY),--sign-key "$(KEY)") $(if $(REPRODUCE),--twice $(if $(filter init,$(REPRODUCE)),init,programs))
 
 image-update: ## take what Debian has now into images/inputs.lock, and say what moved
 	$(CARGO) run --package strongroom-images --locked --quiet -- update
@@ -37,7 +37,7 @@ guest:
 	@if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then $(MAKE) --no-print-directory image PRESENT=1 IMAGE=image-test KEY=; \
 		else echo "guest: skipped, no apt-get and dpkg-deb here"; fi
 
-bench: ## the figures, each beside its limit measured in the same run; writes target/bench.json, bench-memory.json, bench-releases.json and bench-models.json; BENCH_MIB=4096 is the length of the model that is pulled
+bench: ## the figures, each beside its limit measured in the same run; writes target/bench.json, bench-memory.json, bench-releases.json, bench-models.json and bench-boot.json; BENCH_MIB=4096 is the length of the model that is pulled
 	@for peer in $(BENCH_PEERS); do \
 		$(CARGO) build --release --locked --quiet --manifest-path tests/peers/bench/Cargo.toml --bin $$peer \
 			--features $$peer --target-dir "$(TARGET_DIR)/peers" || { rm -f "$(TARGET_DIR)/peers/release/$$peer"; \
@@ -47,6 +47,10 @@ bench: ## the figures, each beside its limit measured in the same run; writes ta
 	$(WITH_ENV) $(CARGO) bench --locked -p strongroom-attestation-verifier --bench releases -- "$(TARGET_DIR)/bench-releases.json" "$(BENCH_SESSIONS)"
 	$(WITH_ENV) sh -c '$(CARGO) bench --locked -p strongroom-tests --bench models -- "$(TARGET_DIR)/bench-models.json" \
 		"$(BENCH_MIB)" $${PEERS_PYTHON:+"$$PEERS_PYTHON"}'
+	@if [ -e "$(TARGET_DIR)/image-test" ] && command -v qemu-system-x86_64 >/dev/null; then $(CARGO) build --workspace --bins --locked; \
+		set -x; GUEST_IMAGE="$(TARGET_DIR)/image-test" BOOT_FIGURES="$(TARGET_DIR)/bench-boot.json" $(WITH_ENV) $(CARGO) test --locked --quiet \
+			-p strongroom-tests --test strongroom image::boot::image_boots && cat "$(TARGET_DIR)/bench-boot.json"; \
+		else echo "boot: skipped, no QEMU or no image here; \`make guest\` builds one"; fi
 
 # In place, because the tests read captured evidence beside the workspace: sources change while it runs and are put back.
 mutants: ## mutation testing of the formats and the judgement, hours long; SHARD=k/n for a part. See tests/mutants.md

@@ -34,6 +34,9 @@ pub struct Config {
     /// Beside what whoever sees the traffic knows, they say how many tokens there were, as the log's lines do.
     #[serde(default)]
     pub metrics_listen: Option<SocketAddr>,
+    /// The Unix datagram socket of whoever watches that this process does not hang; absent: nobody ([`crate::heartbeat`]).
+    #[serde(default)]
+    pub heartbeat: Option<PathBuf>,
     /// How much is logged.
     #[serde(default)]
     pub log: LogLevel,

@@ -17,6 +17,7 @@ pub mod boot;
 pub mod clock;
 pub mod config;
 pub mod evidence;
+pub mod heartbeat;
 pub mod inference;
 pub mod kbs;
 pub mod lease;

@@ -3,6 +3,7 @@
 use crate::api::App;
 use crate::boot::boot;
 use crate::config::Config;
+use crate::heartbeat;
 use crate::stage::{Progress, Stage};
 use core::time::Duration;
 use std::io::Write as _;
@@ -21,6 +22,9 @@ use tokio::task::{JoinError, JoinHandle};
 /// that of evidence: what cannot serve any more drains and stops, so that whoever supervises it starts it anew. `unleased`, and what
 /// the verifier refuses a lease with ([`crate::lease`]): so does what may not.
 pub async fn run(config: &Config) -> Result<()> {
+    if let Some(watcher) = &config.heartbeat {
+        heartbeat::start(watcher.clone());
+    }
     let signal = shutdown_signal();
     let (fail, failed) = oneshot::channel();
     let stop = async {

@@ -22,7 +22,7 @@ const LIBRARIES: [(&str, &str, &str); 8] = [
 const LIBRARY_FOLDER: &str = "usr/lib/x86_64-linux-gnu";
 
 /// The modules that `strongroom-init` loads, and where the kernel's package has them.
-pub(crate) const MODULES: [&str; 11] = [
+pub(crate) const MODULES: [&str; 13] = [
     "fs/configfs/configfs",
     "drivers/virt/coco/tsm",
     "drivers/virt/coco/sev-guest/sev-guest",
@@ -34,6 +34,8 @@ pub(crate) const MODULES: [&str; 11] = [
     "drivers/firmware/qemu_fw_cfg",
     "drivers/acpi/button",
     "drivers/input/evdev",
+    "drivers/watchdog/watchdog",
+    "drivers/watchdog/i6300esb",
 ];
 
 /// Where the kernel looks for what it mounts, and the first process mounts.
@@ -94,7 +96,7 @@ mod tests {
     fn modules_are_those_that_the_first_process_loads_in_its_order() {
         let source = tool::read(&tool::workspace().unwrap().join("init/src/modules.rs")).unwrap();
         let source = String::from_utf8(source).unwrap();
-        let list = source.split_once("MODULES: [&str; 11] = [").unwrap().1.split_once("];").unwrap().0;
+        let list = source.split_once("MODULES: [&str; 13] = [").unwrap().1.split_once("];").unwrap().0;
         let loaded: Vec<_> = list.split('"').skip(1).step_by(2).collect();
         let ours: Vec<_> = MODULES.iter().map(|module| module.rsplit('/').next().unwrap()).collect();
         assert_eq!(ours, loaded);

@@ -26,7 +26,7 @@ impl Debian {
     /// The package, from the cache or the archive, unpacked.
     ///
     /// # Errors
-    /// `network`: the archive has another version now; `io`.
+    /// `network`: the archive has another version now, or none; `io`: it cannot be asked.
     pub(crate) fn unpack(&mut self, package: &Package) -> Result<Unpacked> {
         let file = self.cache.join(format!("{}.deb", package.sha256));
         if !file.is_file() || Sha256::of(&tool::read(&file)?) != package.sha256 {
@@ -38,9 +38,9 @@ impl Debian {
     }
 
     fn download(&mut self, package: &Package, to: &Path) -> Result<()> {
-        let present = self.present(&package.name, &package.suite);
-        if !present.as_ref().is_ok_and(|present| present == package) {
-            let got = present.map_or_else(|_| "none".to_owned(), |present| present.version);
+        let present = self.present(&package.name, &package.suite)?;
+        if present.as_ref() != Some(package) {
+            let got = present.map_or_else(|| "none".to_owned(), |present| present.version);
             return Err(Refusal::new(Code::Network, format!("{} of Debian {}", package.name, package.suite))
                 .got(got)
                 .want(format!(
@@ -61,11 +61,16 @@ impl Debian {
         std::fs::rename(&got, to).map_err(|e| Refusal::io(to.display(), &e))
     }
 
-    /// What the suite has now under the name.
+    /// What the suite has now under the name, if anything.
     ///
     /// # Errors
-    /// `io`: nothing, or the lists cannot be had; `malformed`.
-    pub(crate) fn present(&mut self, name: &str, suite: &str) -> Result<Package> {
+    /// `io`: the lists cannot be had; `malformed`.
+    fn present(&mut self, name: &str, suite: &str) -> Result<Option<Package>> {
+        // Nothing, and success, for a name that the lists do not have.
+        let known = tool::output(self.apt("apt-cache", suite)?.args(["pkgnames", name]), "apt")?;
+        if !String::from_utf8_lossy(&known).lines().any(|known| known == name) {
+            return Ok(None);
+        }
         let shown = tool::output(self.apt("apt-cache", suite)?.args(["show", "--no-all-versions", name]), "apt")?;
         let shown = String::from_utf8_lossy(&shown).into_owned();
         let field = |field: &str| {
@@ -73,19 +78,20 @@ impl Debian {
             value.ok_or_else(|| Refusal::malformed(name, format!("no {field} in the lists of {suite}")))
         };
         let (version, sha256) = (field("Version")?.to_owned(), Sha256::from_hex(field("SHA256")?)?);
-        Ok(Package { name: name.to_owned(), suite: suite.to_owned(), version, sha256 })
+        Ok(Some(Package { name: name.to_owned(), suite: suite.to_owned(), version, sha256 }))
     }
 
     /// The same inputs as the archive has them now, of the time `now`.
     ///
     /// # Errors
-    /// As [`Self::present`].
+    /// As [`Self::present`]; `network`: a package is no longer there.
     pub(crate) fn update(&mut self, inputs: &Inputs, now: u64) -> Result<Inputs> {
         let mut packages = Vec::new();
         for package in &inputs.packages {
             let name =
                 if package.role() == KERNEL { self.current_kernel(&package.suite)? } else { package.name.clone() };
-            packages.push(self.present(&name, &package.suite)?);
+            let none = || Refusal::new(Code::Network, format!("{name} of Debian {}", package.suite)).got("none");
+            packages.push(self.present(&name, &package.suite)?.ok_or_else(none)?);
         }
         let epoch = if packages == inputs.packages { inputs.epoch } else { now };
         Ok(Inputs { epoch, packages })
@@ -101,20 +107,21 @@ impl Debian {
     }
 
     /// A command of apt's with the lists of this suite alone, which are fetched when they are first needed. The system's stay as
-    /// they are.
+    /// they are, and its configuration is not read (`APT_CONFIG` comes before all of it): what that allows, such as packages that
+    /// nobody signed, is not allowed here.
     fn apt(&mut self, program: &str, suite: &str) -> Result<Command> {
         let configuration = match self.configurations.get(suite) {
             Some(configuration) => configuration.clone(),
             None => {
                 let configuration = self.configure(suite)?;
                 let mut update = Command::new("apt-get");
-                tool::output(update.arg("-c").arg(&configuration).args(["-qq", "update"]), "apt")?;
+                tool::output(update.env("APT_CONFIG", &configuration).args(["-qq", "update"]), "apt")?;
                 self.configurations.insert(suite.to_owned(), configuration.clone());
                 configuration
             }
         };
         let mut command = Command::new(program);
-        command.arg("-c").arg(configuration);
+        command.env("APT_CONFIG", configuration);
         Ok(command)
     }
 
@@ -134,7 +141,7 @@ impl Debian {
         let configuration = self.cache.join(format!("apt-{suite}.conf"));
         let user = tool::output(Command::new("id").arg("-un"), "coreutils")?;
         let lines = format!(
-            "Dir::Etc::SourceList \"{state}/sources.list\";\nDir::Etc::SourceParts \"/dev/null\";\n\
+            "Dir::Etc::Main \"/dev/null\";\nDir::Etc::Parts \"/dev/null\";\nDir::Etc::SourceList \"{state}/sources.list\";\nDir::Etc::SourceParts \"/dev/null\";\n\
              Dir::Etc::Preferences \"/dev/null\";\nDir::Etc::PreferencesParts \"/dev/null\";\nDir::State \"{state}\";\n\
              Dir::State::Lists \"{state}/lists\";\nDir::State::Status \"{state}/status\";\nDir::Cache \"{state}\";\n\
              Dir::Cache::pkgcache \"\";\nDir::Cache::srcpkgcache \"\";\nAcquire::Languages \"none\";\n\

@@ -13,9 +13,14 @@ impl Image {
     ///
     /// # Errors
     /// `io`.
-    pub(crate) fn at(folder: &Path) -> Result<Self> {
+    pub(crate) fn make(folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|e| Refusal::io(folder.display(), &e))?;
         Ok(Self(folder.to_owned()))
+    }
+
+    /// That folder, in which an image was built.
+    pub(crate) fn at(folder: &Path) -> Self {
+        Self(folder.to_owned())
     }
 
     /// The path of a file in it.

@@ -83,9 +83,19 @@ impl Unpacked {
     /// One of its files.
     ///
     /// # Errors
-    /// `io`.
+    /// `io`; `malformed`: it leads out of the package.
     pub(crate) fn file(&self, path: &str) -> Result<Vec<u8>> {
-        tool::read(&self.folder.path().join(path))
+        tool::read(&self.inside(&self.folder.path().join(path))?)
+    }
+
+    /// Where a path of its leads, which is inside it: a link that leaves it would take a file of this machine into the image.
+    fn inside(&self, path: &Path) -> Result<PathBuf> {
+        let canonical = |path: &Path| path.canonicalize().map_err(|e| Refusal::io(path.display(), &e));
+        let (root, path) = (canonical(self.folder.path())?, canonical(path)?);
+        if path.starts_with(&root) {
+            return Ok(path);
+        }
+        Err(Refusal::malformed(&self.package.name, format!("a link in it leads to {}", path.display())))
     }
 
     /// The one entry of a folder of its.
@@ -99,7 +109,7 @@ impl Unpacked {
         let named = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
         let mut found = paths.filter(named);
         match (found.next(), found.next()) {
-            (Some(path), None) => Ok(path),
+            (Some(path), None) => self.inside(&path),
             _ => Err(Refusal::malformed(&self.package.name, format!("not one `{prefix}…` in {}", folder.display()))),
         }
     }
@@ -130,6 +140,20 @@ mod tests {
         assert_eq!(roles, [KERNEL, "libc6", "libgcc-s1", "libstdc++6", "ovmf-amdsev", "ovmf-inteltdx"]);
         let written = format!("{HEAD}{}", toml::to_string(&inputs).unwrap());
         assert_eq!(written.into_bytes(), tool::read(&Inputs::path().unwrap()).unwrap(), "as `save` writes it");
+    }
+
+    #[test]
+    fn link_inside_a_package_is_followed_and_one_that_leaves_it_refused() {
+        let package = Inputs::load().unwrap().packages[0].clone();
+        let unpacked = Unpacked { package, folder: tempfile::tempdir().unwrap() };
+        let at = |name: &str| unpacked.folder.path().join(name);
+        std::fs::write(at("file"), b"of the package").unwrap();
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", at("out")).unwrap();
+        assert_eq!(unpacked.file("link").unwrap(), b"of the package");
+        assert_eq!(unpacked.file("out").unwrap_err().code, Code::Malformed);
+        assert_eq!(unpacked.only("", "out").unwrap_err().code, Code::Malformed);
+        assert!(unpacked.only("", "link").is_ok());
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) fn files(tree: &Tree) -> Result<String> {
 /// `internal`.
 pub(crate) fn materials(
     tree: &Tree,
-    packages: &[Package],
+    packages: &[&Package],
     onnxruntime: &str,
     crates: &BTreeMap<(String, String), Option<String>>,
 ) -> Result<Vec<u8>> {

@@ -6,6 +6,7 @@
 mod contents;
 mod cpio;
 mod debian;
+mod elsewhere;
 mod image;
 mod inputs;
 mod listing;

@@ -5,6 +5,7 @@ use crate::tool::{self, text};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
+use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// The processors and sizes that reference values are made for. Others: `strongroom measure snp --reference-values`.
@@ -19,10 +20,13 @@ pub(crate) fn reference_values(image: &Image, key: Option<&Path>) -> Result<()> 
     let document = image.path("reference-values.json");
     // A measurement is added to what is there, which was another image's.
     let _ = std::fs::remove_file(&document);
+    let archive = image.path("initramfs.cpio");
+    // Two images' values are told apart by it.
+    let version: String = Sha256::of(&tool::read(&archive)?).to_string().chars().take(12).collect();
     for processor in PROCESSORS {
         for vcpus in SIZES {
-            let mut command = snp(image, &image.path("initramfs.cpio"), &image.command_line()?, vcpus, processor)?;
-            command.args(["--reference-values", text(&document)?, "--name", "strongroom-guest", "--version", "1"]);
+            let mut command = snp(image, &archive, &image.command_line()?, vcpus, processor)?;
+            command.args(["--reference-values", text(&document)?, "--name", "strongroom-guest", "--version", &version]);
             let measured = json(&mut command)?;
             crate::say(&format!(
                 "{} SEV-SNP MEASUREMENT, {vcpus} vCPUs of {processor}",
@@ -30,8 +34,7 @@ pub(crate) fn reference_values(image: &Image, key: Option<&Path>) -> Result<()> 
             ));
         }
     }
-    let mut command =
-        measure("tdx", image, "--firmware", "OVMF.inteltdx.fd", &image.path("initramfs.cpio"), &image.command_line()?)?;
+    let mut command = measure("tdx", image, "--firmware", "OVMF.inteltdx.fd", &archive, &image.command_line()?)?;
     command.args(["--kernel-form", "as-given", "--initrd-argument", "first", "--reference-values", text(&document)?]);
     let measured = json(&mut command)?;
     for register in ["mrtd", "rtmr1", "rtmr2"] {
@@ -64,13 +67,14 @@ fn measure(platform: &str, image: &Image, flag: &str, firmware: &str, archive: &
 }
 
 fn sign(image: &Image, document: &Path, key: Option<&Path>) -> Result<()> {
-    let own = image.path("signing.key");
+    // Not among what is published.
+    let own = image.path("../image-signing.key");
     let key = match key {
         Some(key) => key,
         None => {
             if !own.exists() {
                 tool::output(
-                    tool::strongroom()?.args(["model", "keygen", text(&image.path("signing"))?]),
+                    tool::strongroom()?.args(["model", "keygen", text(&image.path("../image-signing"))?]),
                     "strongroom",
                 )?;
             }

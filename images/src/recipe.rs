@@ -2,13 +2,14 @@
 
 use crate::cpio::{Tree, archive};
 use crate::debian::Debian;
+use crate::elsewhere::{self, Twice};
 use crate::image::Image;
 use crate::inputs::{Inputs, Package, Unpacked, cache};
+use crate::programs::Surroundings;
 use crate::{contents, listing, measured, programs, tool};
 use clap::Args;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -27,76 +28,101 @@ pub(crate) struct Build {
     /// Where the archive has dropped what the lock names take what it has now, and say so.
     #[arg(long)]
     present: bool,
-    /// Build the programs once more, from a copy of the sources at another path, and refuse where the archive is another one.
-    #[arg(long)]
-    twice: bool,
-    /// The key that signs the reference values; without one a key is made beside the image.
-    #[arg(long, value_name = "FILE")]
+    /// Build it once more where all is different that it must not depend on, and refuse where the bytes are others: the programs too, or
+    /// of them the first process alone.
+    #[arg(long, value_name = "WHAT")]
+    twice: Option<Twice>,
+    /// The key that signs the reference values; without one a key is made beside the image's folder. What the lock names is signed, and
+    /// not what an archive happens to have.
+    #[arg(long, value_name = "FILE", conflicts_with = "present")]
     sign_key: Option<PathBuf>,
 }
 
+/// What an image is put together from.
+pub(crate) struct Parts {
+    /// The workspace.
+    pub(crate) root: PathBuf,
+    /// Where its programs were built.
+    pub(crate) programs: PathBuf,
+    /// What is of Debian.
+    pub(crate) packages: Vec<Unpacked>,
+    /// The library, and its version.
+    pub(crate) onnxruntime: (Vec<u8>, String),
+}
+
+/// What is put together of it.
+struct Assembled {
+    tree: Tree,
+    archive: Vec<u8>,
+    files: String,
+    materials: Vec<u8>,
+}
+
+/// The files beside the archive's of which a launch consists.
+const LAUNCH: [&str; 5] = ["initramfs.cpio", "vmlinuz", "OVMF.amdsev.fd", "OVMF.inteltdx.fd", "command-line"];
+
 /// 1. Inputs: Debian's packages by the digests of the lock, ONNX Runtime by that of its own.
 /// 2. Programs: built from this workspace, without a path of this machine.
-/// 3. Contents: one tree, and nothing in it that has no use.
-/// 4. Archive: the same tree gives the same bytes, and, where that is to be proven, the same sources at another place too.
-/// 5. Listing: every file by its digest, and the bill of materials.
+/// 3. Contents: one tree, and nothing in it that has no use; of it one archive, and lists of every file and of what they are made of.
+/// 4. Again: where that is to be proven, all of it at another place under other circumstances, to the same bytes.
+/// 5. Image: what is launched, and what says so.
 /// 6. Measure: what hardware must measure when it launches this, as reference values, signed.
 pub(crate) fn build(arguments: &Build) -> Result<Image> {
     let root = tool::workspace()?;
 
     // 1
-    let (inputs, packages) = inputs(arguments.present)?;
-    let (onnxruntime, version) = runtime(arguments.onnxruntime.as_deref(), &root)?;
+    let (epoch, packages) = inputs(arguments.present)?;
+    let onnxruntime = runtime(arguments.onnxruntime.as_deref(), &root)?;
 
     // 2
     let target = std::path::absolute(&arguments.programs).map_err(|e| Refusal::io("programs", &e))?;
-    let built = programs::build(&root, &target)?;
+    let programs = programs::build(&root, &target, &programs::PACKAGES, &Surroundings::present()?)?;
 
     // 3
-    let tree = contents::tree(&packages, &built, onnxruntime.clone(), &root)?;
+    let parts = Parts { root, programs, packages, onnxruntime };
+    let assembled = parts.assemble(epoch)?;
 
     // 4
-    let image = Image::at(&arguments.out)?;
-    let bytes = archive(&tree, inputs.epoch)?;
-    if arguments.twice {
-        let again = elsewhere(&packages, onnxruntime, &root, inputs.epoch)?;
-        if Sha256::of(&again) != Sha256::of(&bytes) {
-            let refusal = Refusal::new(Code::Internal, "archive of the same sources at another path");
-            return Err(refusal.got(Sha256::of(&again)).want(Sha256::of(&bytes)));
-        }
-        crate::say("built twice, at two paths: the same bytes");
+    if let Some(twice) = arguments.twice {
+        let scratch = tempfile::tempdir().map_err(|e| Refusal::io("temporary folder", &e))?;
+        let again = elsewhere::again(twice, &parts, scratch.path())?.assemble(epoch)?;
+        elsewhere::same("list of files", assembled.files.as_bytes(), again.files.as_bytes())?;
+        elsewhere::same("archive", &assembled.archive, &again.archive)?;
+        elsewhere::same("bill of materials", &assembled.materials, &again.materials)?;
+        crate::say(&format!("built twice ({twice:?}), under other circumstances: the same bytes"));
     }
-    image.put("initramfs.cpio", bytes)?;
-    for (name, bytes) in contents::launchers(&packages)? {
-        image.put(name, bytes)?;
-    }
-    image.put("command-line", tool::read(&root.join("images/command-line"))?)?;
-    image.put("epoch", inputs.epoch.to_string())?;
-    image.put(programs::BRIDGE, tool::read(&built.join(programs::BRIDGE))?)?;
 
     // 5
-    list(&image, &tree, &inputs.packages, &version, &root)?;
+    let image = Image::make(&arguments.out)?;
+    image.put("initramfs.cpio", &assembled.archive)?;
+    for (name, bytes) in contents::launchers(&parts.packages)? {
+        image.put(name, bytes)?;
+    }
+    image.put("command-line", tool::read(&parts.root.join("images/command-line"))?)?;
+    image.put("epoch", epoch.to_string())?;
+    image.put(programs::BRIDGE, tool::read(&parts.programs.join(programs::BRIDGE))?)?;
+    list(&image, &assembled)?;
 
     // 6
     measured::reference_values(&image, arguments.sign_key.as_deref())?;
     Ok(image)
 }
 
-/// The archive of a copy of what git has of the workspace, as it stands in the working tree.
-fn elsewhere(packages: &[Unpacked], onnxruntime: Vec<u8>, root: &Path, epoch: u64) -> Result<Vec<u8>> {
-    let scratch = tempfile::tempdir().map_err(|e| Refusal::io("temporary folder", &e))?;
-    let copy = scratch.path().join("copy-of-the-sources");
-    let listed = tool::output(Command::new("git").args(["ls-files", "-z"]).current_dir(root), "git")?;
-    for name in String::from_utf8_lossy(&listed).split_terminator('\0') {
-        let (from, to) = (root.join(name), copy.join(name));
-        std::fs::create_dir_all(to.parent().unwrap_or(&copy)).map_err(|e| Refusal::io(to.display(), &e))?;
-        std::fs::copy(&from, &to).map_err(|e| Refusal::io(from.display(), &e))?;
+impl Parts {
+    fn assemble(&self, epoch: u64) -> Result<Assembled> {
+        let (onnxruntime, version) = &self.onnxruntime;
+        let tree = contents::tree(&self.packages, &self.programs, onnxruntime.clone(), &self.root)?;
+        let archive = archive(&tree, epoch)?;
+        let mut packages: Vec<_> = self.packages.iter().map(|unpacked| &unpacked.package).collect();
+        packages.sort_by(|one, other| one.name.cmp(&other.name));
+        let crates = programs::crates(&self.root)?;
+        let (files, materials) = (listing::files(&tree)?, listing::materials(&tree, &packages, version, &crates)?);
+        Ok(Assembled { tree, archive, files, materials })
     }
-    let built = programs::build(&copy, &scratch.path().join("elsewhere"))?;
-    archive(&contents::tree(packages, &built, onnxruntime, &copy)?, epoch)
 }
 
-fn inputs(present: bool) -> Result<(Inputs, Vec<Unpacked>)> {
+/// The time of every file, and the packages.
+fn inputs(present: bool) -> Result<(u64, Vec<Unpacked>)> {
     let mut debian = Debian::new(cache()?);
     let locked = Inputs::load()?;
     match unpack(&mut debian, &locked.packages) {
@@ -106,10 +132,9 @@ fn inputs(present: bool) -> Result<(Inputs, Vec<Unpacked>)> {
             for line in locked.moved_to(&now) {
                 crate::say(&format!("inputs moved: {line}"));
             }
-            let unpacked = unpack(&mut debian, &now.packages)?;
-            Ok((now, unpacked))
+            Ok((now.epoch, unpack(&mut debian, &now.packages)?))
         }
-        unpacked => Ok((locked, unpacked?)),
+        unpacked => Ok((locked.epoch, unpacked?)),
     }
 }
 
@@ -137,19 +162,22 @@ fn runtime(given: Option<&Path>, root: &Path) -> Result<(Vec<u8>, String)> {
     Ok((library, version.to_owned()))
 }
 
-fn list(image: &Image, tree: &Tree, packages: &[Package], onnxruntime: &str, root: &Path) -> Result<()> {
-    image.put("files.txt", listing::files(tree)?)?;
-    let crates = programs::crates(root)?;
-    image.put("sbom.cdx.json", listing::materials(tree, packages, onnxruntime, &crates)?)?;
-    let files = tree.values().filter(|entry| entry.mode() & 0o170_000 == 0o100_000);
+fn list(image: &Image, assembled: &Assembled) -> Result<()> {
+    image.put("files.txt", &assembled.files)?;
+    image.put("sbom.cdx.json", &assembled.materials)?;
+    let files = assembled.tree.values().filter(|entry| entry.mode() & 0o170_000 == 0o100_000);
     crate::say(&format!(
         "{} files, {} bytes in them",
         files.clone().count(),
         files.map(|file| file.content().len()).sum::<usize>()
     ));
-    for name in ["initramfs.cpio", "vmlinuz", "OVMF.amdsev.fd", "OVMF.inteltdx.fd", "command-line"] {
+    let mut sums = String::new();
+    for name in LAUNCH {
         let bytes = tool::read(&image.path(name))?;
-        crate::say(&format!("{} {:>9} {name}", Sha256::of(&bytes), bytes.len()));
+        let digest = Sha256::of(&bytes);
+        crate::say(&format!("{digest} {:>9} {name}", bytes.len()));
+        // As sha256sum(1) reads them.
+        sums.push_str(&format!("{digest}  {name}\n"));
     }
-    Ok(())
+    image.put("SHA256SUMS", sums)
 }

@@ -27,6 +27,9 @@ pub(crate) struct Run {
     /// What the hardware is told that the document's SHA-256 is; by default what it is.
     #[arg(long, value_name = "HEX", value_parser = Sha256::from_hex)]
     host_data: Option<Sha256>,
+    /// How the guest is handed the document. Nobody trusts either way.
+    #[arg(long, value_name = "HOW", default_value = "fw-cfg")]
+    delivery: Delivery,
     /// The host's `address:port` through which the guest's port 8443 is reached.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8443")]
     forward: String,
@@ -46,6 +49,9 @@ pub(crate) struct Run {
     /// Repeatable.
     #[arg(long = "share", value_name = "PORT")]
     shared: Vec<u16>,
+    /// The Unix socket on which QEMU takes commands (QMP), such as to press the power button; by default none.
+    #[arg(long, value_name = "PATH")]
+    monitor: Option<PathBuf>,
     /// The folder for what is made for this launch; by default a temporary one.
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
@@ -62,6 +68,14 @@ pub(crate) enum Machine {
     Tdx,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Delivery {
+    /// A file of QEMU's firmware configuration.
+    FwCfg,
+    /// The first virtio disk.
+    Disk,
+}
+
 /// What QEMU is told, however it is run.
 pub(crate) struct Launch {
     pub(crate) machine: Machine,
@@ -69,11 +83,14 @@ pub(crate) struct Launch {
     pub(crate) archive: PathBuf,
     pub(crate) command_line: String,
     pub(crate) document: PathBuf,
+    pub(crate) delivery: Delivery,
     pub(crate) host_data: Sha256,
     pub(crate) forward: String,
     pub(crate) memory: u32,
     pub(crate) vcpus: u32,
     pub(crate) vcpu_type: String,
+    /// Where QEMU takes commands.
+    pub(crate) monitor: Option<PathBuf>,
     /// Where the host plays the security processor.
     pub(crate) processor: Option<PathBuf>,
 }
@@ -83,7 +100,7 @@ pub(crate) struct Launch {
 /// # Errors
 /// `io`: QEMU cannot be run, or failed.
 pub(crate) fn run(arguments: &Run) -> Result<()> {
-    let image = Image::at(&arguments.image)?;
+    let image = Image::at(&arguments.image);
     let digest = Sha256::of(&tool::read(&arguments.document)?);
     let extra = arguments.append.as_deref().map_or_else(String::new, |extra| format!(" {extra}"));
     let temporary = tempfile::tempdir().map_err(|e| Refusal::io("temporary folder", &e))?;
@@ -93,11 +110,13 @@ pub(crate) fn run(arguments: &Run) -> Result<()> {
         archive: image.path("initramfs.cpio"),
         command_line: format!("{}{extra}", image.command_line()?),
         document: arguments.document.clone(),
+        delivery: arguments.delivery,
         host_data: arguments.host_data.unwrap_or(digest),
         forward: arguments.forward.clone(),
         memory: arguments.memory,
         vcpus: arguments.vcpus,
         vcpu_type: arguments.vcpu_type.clone(),
+        monitor: arguments.monitor.clone(),
         processor: None,
         image,
     };

@@ -1,7 +1,7 @@
 //! The boot recipe.
 
 use crate::console::say;
-use crate::{clock, document, entropy, modules, mounts, network, supervise};
+use crate::{clock, document, entropy, modules, mounts, network, supervise, watchdog};
 use strongroom_wire::Result;
 
 /// From the kernel's first process to an enclave that runs, and to its end:
@@ -13,7 +13,8 @@ use strongroom_wire::Result;
 /// 5. *network*: one interface, by DHCP or as the measured command line says;
 /// 6. *document*: what the host hands over, for the enclave to compare with the hardware's field;
 /// 7. *close*: no module, namespace, trace or other kernel any more, and nothing in the image's tree can be written;
-/// 8. *enclave*: as a user without rights, under a filter of system calls, until it ends or the host presses the power button.
+/// 8. *enclave*: as a user without rights, under a filter of system calls, until it ends or the host presses the power button. A
+///    watchdog, where the machine has one, ends a machine in which it hangs.
 ///
 /// # Errors
 /// The refusal of the step that failed. Whoever is told ends the machine.
@@ -38,6 +39,9 @@ pub fn boot() -> Result<()> {
 
     // 6.
     say("document", &document::deliver()?);
+
+    // Before it closes: where heartbeats go is a name in /run.
+    say("watchdog", watchdog::start()?);
 
     // 7.
     mounts::close()?;

@@ -1,5 +1,5 @@
-//! The last step before `strongroom-enclave`: a process of its own gives up every right that the enclave does not need, and becomes
-//! it.
+//! What parses bytes from outside is a process of its own that gave up every right which it does not need: `strongroom-enclave`, as the
+//! last step before it, and the process that speaks DHCP.
 
 mod calls;
 
@@ -19,6 +19,8 @@ pub const ARGUMENT: &str = "confine";
 pub const USER: u32 = 1000;
 /// Its group.
 pub const GROUP: u32 = 1000;
+/// User and group of the process that speaks DHCP.
+const RENEWER: u32 = 1001;
 /// All of its environment: what it would make it by itself, so that it does not have to.
 pub const ENVIRONMENT: [(&str, &str); 1] = [("ORT_DISABLE_TELEMETRY", "1")];
 
@@ -31,21 +33,29 @@ const KEPT: CapabilitySet = CapabilitySet::DAC_OVERRIDE;
 
 /// Becomes the enclave, or says why not.
 pub fn become_the_enclave() -> Refusal {
-    if let Err(refusal) = give_up().and_then(|()| calls::only_what_the_enclave_needs()) {
+    if let Err(refusal) = give_up(USER, GROUP, KEPT).and_then(|()| calls::only_what_the_enclave_needs()) {
         return refusal;
     }
     let error = Command::new(PROGRAM).args(["--config", CONFIGURATION]).env_clear().envs(ENVIRONMENT).exec();
     Refusal::io(PROGRAM, &error)
 }
 
-/// No cores, no root, no capability but one, and no way to more.
-fn give_up() -> Result<()> {
-    let failed = |e: rustix::io::Errno| Refusal::new(Code::Internal, "rights of the enclave").because(e);
+/// This process has no rights from now on, and no calls but those that exchange packets.
+///
+/// # Errors
+/// `internal`.
+pub(crate) fn become_a_renewer() -> Result<()> {
+    give_up(RENEWER, RENEWER, CapabilitySet::empty()).and_then(|()| calls::only_what_dhcp_needs())
+}
+
+/// No cores, no root, no capability but those that are kept, and no way to more.
+fn give_up(user: u32, group: u32, kept: CapabilitySet) -> Result<()> {
+    let failed = |e: rustix::io::Errno| Refusal::new(Code::Internal, "rights of a process").because(e);
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, none).map_err(failed)?;
     set_no_new_privs(true).map_err(failed)?;
 
-    let others = CapabilitySet::all().difference(KEPT);
+    let others = CapabilitySet::all().difference(kept);
     for capability in others.iter() {
         // A kernel knows fewer than the list does.
         if capability_is_in_bounding_set(capability).unwrap_or(false) {
@@ -54,10 +64,10 @@ fn give_up() -> Result<()> {
     }
     set_keep_capabilities(true).map_err(failed)?;
     set_thread_groups(&[]).map_err(failed)?;
-    let (group, user) = (Gid::from_raw(GROUP), Uid::from_raw(USER));
+    let (group, user) = (Gid::from_raw(group), Uid::from_raw(user));
     set_thread_res_gid(group, group, group).map_err(failed)?;
     set_thread_res_uid(user, user, user).map_err(failed)?;
-    let sets = CapabilitySets { effective: KEPT, permitted: KEPT, inheritable: KEPT };
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: kept };
     set_capabilities(None, sets).map_err(failed)?;
-    configure_capability_in_ambient_set(KEPT, true).map_err(failed)
+    kept.iter().try_for_each(|one| configure_capability_in_ambient_set(one, true).map_err(failed))
 }

@@ -18,3 +18,4 @@ pub mod mounts;
 pub mod network;
 pub mod power;
 pub mod supervise;
+mod watchdog;

@@ -1,11 +1,18 @@
-//! `strongroom-init`: process 1 of the guest, and, under the name `confine`, the last step before `strongroom-enclave`.
+//! `strongroom-init`: process 1 of the guest, and, under the names `confine` and `dhcp`, the last step before
+//! `strongroom-enclave` and the process that speaks DHCP.
 
 use std::process::ExitCode;
-use strongroom_init::{boot, confine, console, power};
+use strongroom_init::network::renewer;
+use strongroom_init::{boot, confine, console, power, supervise};
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|first| first == confine::ARGUMENT) {
-        let refusal = confine::become_the_enclave();
+    let mut arguments = std::env::args().skip(1);
+    let refusal = match arguments.next().as_deref() {
+        Some(confine::ARGUMENT) => Some(confine::become_the_enclave()),
+        Some(renewer::ARGUMENT) => Some(renewer::become_the_renewer(arguments.next().as_deref())),
+        _ => None,
+    };
+    if let Some(refusal) = refusal {
         console::refused(&refusal);
         return ExitCode::from(refusal.fault().exit_code());
     }
@@ -16,6 +23,7 @@ fn main() -> ExitCode {
     if let Err(refusal) = console::start().and_then(|()| boot::boot()) {
         console::refused(&refusal);
     }
+    supervise::end_others();
     console::finish();
     power::off()
 }

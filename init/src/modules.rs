@@ -11,7 +11,7 @@ const FOLDER: &str = "/lib/modules";
 
 /// In the order in which they need one another. `sev-guest` and `tdx-guest` are for the hardware that is there; the others
 /// for a device that may not be.
-pub const MODULES: [&str; 11] = [
+pub const MODULES: [&str; 13] = [
     "configfs",
     "tsm",
     "sev-guest",
@@ -23,6 +23,8 @@ pub const MODULES: [&str; 11] = [
     "qemu_fw_cfg",
     "button",
     "evdev",
+    "watchdog",
+    "i6300esb",
 ];
 
 /// `MODULE_INIT_COMPRESSED_FILE` of `linux/module.h`: the kernel opens the compression by itself, and then looks at the

@@ -16,12 +16,13 @@ const SYSRQ: &str = "/proc/sys/kernel/sysrq";
 const REPORTS: &str = "/sys/kernel/config/tsm/report";
 
 /// Written when nothing more is to be loaded: values that the kernel takes back from nobody come last.
-const CLOSED: [(&str, &str); 8] = [
+const CLOSED: [(&str, &str); 9] = [
     ("/proc/sys/kernel/core_pattern", "\n"),
     ("/proc/sys/kernel/dmesg_restrict", "1"),
     ("/proc/sys/kernel/kptr_restrict", "2"),
     ("/proc/sys/kernel/unprivileged_bpf_disabled", "1"),
     ("/proc/sys/user/max_user_namespaces", "0"),
+    ("/proc/sys/vm/memfd_noexec", "1"),
     ("/proc/sys/kernel/yama/ptrace_scope", "3"),
     ("/proc/sys/kernel/kexec_load_disabled", "1"),
     ("/proc/sys/kernel/modules_disabled", "1"),

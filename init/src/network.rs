@@ -2,9 +2,10 @@
 
 mod dhcp;
 mod netlink;
+pub mod renewer;
 
+use core::fmt;
 use core::net::Ipv4Addr;
-use dhcp::Client;
 use netlink::{Link, Netlink};
 use std::fs;
 use std::path::Path;
@@ -13,7 +14,7 @@ use strongroom_wire::{Code, Refusal, Result};
 const INTERFACES: &str = "/sys/class/net";
 /// Where the image's `/etc/resolv.conf` leads to.
 const RESOLVER: &str = "/run/resolv.conf";
-/// The word of the command line, which is measured: `strongroom.network=dhcp`, or `=ADDRESS/PREFIX[,GATEWAY[,RESOLVER]]`.
+/// The word of the command line, which is measured: `strongroom.network=dhcp`, or `=ADDRESS/PREFIX[,[GATEWAY][,RESOLVER]]`.
 const WORD: &str = "strongroom.network=";
 
 /// What one interface is given.
@@ -41,9 +42,10 @@ pub fn start(command_line: &str) -> Result<String> {
     let (settings, how) = match fixed {
         Some(settings) => (settings, "as the command line says".to_owned()),
         None => {
-            let (client, lease) = of_dhcp(&netlink, link, hardware_address(&folder.join("address"))?)?;
-            client.keep(lease);
-            (lease.settings, format!("by DHCP, for {} seconds", lease.seconds.as_secs()))
+            netlink.route_broadcasts(link)?;
+            let hardware = fs::read_to_string(folder.join("address"));
+            let (settings, seconds) = renewer::start(hardware.map_err(|e| Refusal::io(folder.display(), &e))?.trim())?;
+            (settings, format!("by DHCP, for {seconds} seconds"))
         }
     };
     netlink.give(link, &settings)?;
@@ -52,36 +54,38 @@ pub fn start(command_line: &str) -> Result<String> {
     Ok(format!("{name} {}/{} {how}", settings.address, settings.prefix))
 }
 
-/// Asks while all that is not on any network goes to the interface: it has no address yet.
-fn of_dhcp(netlink: &Netlink, link: Link, hardware: [u8; 6]) -> Result<(Client, dhcp::Lease)> {
-    netlink.route_all(link)?;
-    let client = Client::new(hardware)?;
-    let lease = client.ask()?;
-    netlink.route_no_more(link)?;
-    Ok((client, lease))
-}
-
 fn of_command_line(command_line: &str) -> Result<Option<Settings>> {
-    let Some(value) = command_line.split_ascii_whitespace().find_map(|word| word.strip_prefix(WORD)) else {
-        return Ok(None);
-    };
-    if value == "dhcp" {
-        return Ok(None);
-    }
+    let value = command_line.split_ascii_whitespace().find_map(|word| word.strip_prefix(WORD));
+    let Some(value) = value.filter(|value| *value != "dhcp") else { return Ok(None) };
     let wrong = || {
-        let want = "dhcp, or ADDRESS/PREFIX[,GATEWAY[,RESOLVER]] of IPv4";
+        let want = "dhcp, or ADDRESS/PREFIX[,[GATEWAY][,RESOLVER]] of IPv4";
         Refusal::new(Code::Usage, "`strongroom.network` of the command line").got(value).want(want)
     };
-    let mut parts = value.split(',');
-    let (address, prefix) = parts.next().and_then(|first| first.split_once('/')).ok_or_else(wrong)?;
-    let prefix = prefix.parse().ok().filter(|prefix| *prefix <= 32).ok_or_else(wrong)?;
-    let mut more = || parts.next().map(|part| part.parse().map_err(|_| wrong())).transpose();
-    let settings =
-        Settings { address: address.parse().map_err(|_| wrong())?, prefix, gateway: more()?, resolver: more()? };
-    if parts.next().is_some() {
-        return Err(wrong());
+    Settings::parse(value).map(Some).ok_or_else(wrong)
+}
+
+impl Settings {
+    /// `ADDRESS/PREFIX[,[GATEWAY][,RESOLVER]]`.
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(',');
+        let (address, prefix) = parts.next()?.split_once('/')?;
+        let prefix = prefix.parse().ok().filter(|prefix| *prefix <= 32)?;
+        let gateway = parts.next().filter(|part| !part.is_empty()).map(str::parse).transpose().ok()?;
+        let resolver = parts.next().map(str::parse).transpose().ok()?;
+        let settings = Self { address: address.parse().ok()?, prefix, gateway, resolver };
+        parts.next().is_none().then_some(settings)
     }
-    Ok(Some(settings))
+}
+
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)?;
+        if self.gateway.is_some() || self.resolver.is_some() {
+            f.write_str(",")?;
+        }
+        self.gateway.map_or(Ok(()), |gateway| write!(f, "{gateway}"))?;
+        self.resolver.map_or(Ok(()), |resolver| write!(f, ",{resolver}"))
+    }
 }
 
 /// The first by name that is not loopback.
@@ -98,9 +102,8 @@ fn number(path: &Path) -> Result<i32> {
 }
 
 /// `52:54:00:12:34:56`.
-fn hardware_address(path: &Path) -> Result<[u8; 6]> {
-    let text = fs::read_to_string(path).map_err(|e| Refusal::io(path.display(), &e))?;
-    let bytes: Option<Vec<u8>> = text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+fn hardware_address(text: &str) -> Result<[u8; 6]> {
+    let bytes: Option<Vec<u8>> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
     let bytes = bytes.and_then(|bytes| <[u8; 6]>::try_from(bytes).ok());
     bytes.ok_or_else(|| Refusal::malformed("hardware address", "not six bytes of an Ethernet card"))
 }
@@ -144,14 +147,24 @@ mod tests {
 
     #[test]
     fn hardware_address_of_six_bytes_taken_and_of_another_length_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("address");
-        let of = |text: &str| {
-            fs::write(&path, text).unwrap();
-            hardware_address(&path).map_err(|refusal| refusal.code)
-        };
-        assert_eq!(of("52:54:00:12:34:56\n"), Ok([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
-        assert_eq!(of("52:54:00:12:34\n"), Err(Code::Malformed));
-        assert_eq!(of("52:54:00:12:34:5g\n"), Err(Code::Malformed));
+        let of = |text: &str| hardware_address(text).map_err(|refusal| refusal.code);
+        assert_eq!(of("52:54:00:12:34:56"), Ok([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
+        assert_eq!(of("52:54:00:12:34"), Err(Code::Malformed));
+        assert_eq!(of("52:54:00:12:34:5g"), Err(Code::Malformed));
+    }
+
+    #[test]
+    fn settings_are_parsed_as_they_are_written() {
+        let (gateway, resolver) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(9, 9, 9, 9));
+        for (gateway, resolver, want) in [
+            (None, None, "10.0.0.5/24"),
+            (Some(gateway), None, "10.0.0.5/24,10.0.0.1"),
+            (None, Some(resolver), "10.0.0.5/24,,9.9.9.9"),
+            (Some(gateway), Some(resolver), "10.0.0.5/24,10.0.0.1,9.9.9.9"),
+        ] {
+            let settings = Settings { address: Ipv4Addr::new(10, 0, 0, 5), prefix: 24, gateway, resolver };
+            assert_eq!(settings.to_string(), want);
+            assert_eq!(Settings::parse(want), Some(settings));
+        }
     }
 }

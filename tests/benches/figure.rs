@@ -1,6 +1,7 @@
 //! A figure, its line, and its JSON.
 
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// What was measured, and what it is held against, in the same unit.
 pub(crate) struct Figure {
@@ -25,16 +26,25 @@ impl Figure {
 /// Prints each line, and writes all as JSON to the file named first on the command line. `cargo bench` adds flags of its
 /// own before and after.
 pub(crate) fn publish(figures: &[Figure]) {
+    print(figures);
+    if let Some(path) = arguments().next() {
+        write(figures, Path::new(&path));
+    }
+}
+
+fn print(figures: &[Figure]) {
     for Figure { name, value, unit, limit } in figures {
         match limit {
             Some(limit) => println!("{name} {value:.1} {unit} {limit:.1} {:.3}", value / limit),
             None => println!("{name} {value:.1} {unit} - -"),
         }
     }
+}
+
+/// Writes all as JSON.
+pub(crate) fn write(figures: &[Figure], path: &Path) {
     let rows: Vec<Value> = figures.iter().map(Figure::json).collect();
-    if let Some(path) = arguments().next() {
-        std::fs::write(path, serde_json::to_vec_pretty(&rows).unwrap()).unwrap();
-    }
+    std::fs::write(path, serde_json::to_vec_pretty(&rows).unwrap()).unwrap();
 }
 
 /// The command line without its flags.

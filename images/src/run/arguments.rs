@@ -1,6 +1,7 @@
-//! QEMU's arguments. Those of `snp` and `tdx` are of QEMU 10.1 and newer (`docs/system/i386/amd-memory-encryption.rst`, `tdx.rst`).
+//! QEMU's arguments. Those of `snp` are of QEMU 9.1 and newer (`docs/system/i386/amd-memory-encryption.rst`), those of `tdx` of 10.1
+//! (`docs/system/i386/tdx.rst`).
 
-use super::{Launch, Machine};
+use super::{Delivery, Launch, Machine};
 use crate::tool::text;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -55,8 +56,19 @@ pub(super) fn of(launch: &Launch) -> Result<Vec<String>> {
         .ok_or_else(|| Refusal::new(Code::Usage, "--forward").got(&launch.forward).want("ADDRESS:PORT"))?;
     let network = format!("user,id=network,hostfwd=tcp:{host}:{port}-:8443");
     add(&["-netdev", &network, "-device", "virtio-net-pci,netdev=network,romfile="]);
-    let document = format!("name=opt/org.strongroom/deployment,file={}", escaped(&launch.document)?);
-    add(&["-fw_cfg", &document]);
+    let document = escaped(&launch.document)?;
+    match launch.delivery {
+        Delivery::FwCfg => add(&["-fw_cfg", &format!("name=opt/org.strongroom/deployment,file={document}")]),
+        Delivery::Disk => {
+            let drive = format!("if=none,id=document,format=raw,readonly=on,file={document}");
+            add(&["-drive", &drive, "-device", "virtio-blk-pci,drive=document"]);
+        }
+    }
+    // Ends a guest that hangs: a reset is an end, since there is no way to reboot.
+    add(&["-device", "i6300esb", "-action", "watchdog=reset"]);
+    if let Some(monitor) = &launch.monitor {
+        add(&["-qmp", &format!("unix:{},server=on,wait=off", escaped(monitor)?)]);
+    }
     if let Some(processor) = &launch.processor {
         let socket = format!("socket,id=processor,path={}", escaped(processor)?);
         add(&["-chardev", &socket, "-device", "virtio-serial-pci,max_ports=2"]);
@@ -94,17 +106,23 @@ mod tests {
     use strongroom_wire::digest::Sha256;
 
     fn arguments(machine: Machine) -> Vec<String> {
+        delivered(machine, Delivery::FwCfg)
+    }
+
+    fn delivered(machine: Machine, delivery: Delivery) -> Vec<String> {
         let launch = Launch {
             machine,
-            image: Image::at(&std::env::temp_dir()).unwrap(),
+            image: Image::at(Path::new("/i")),
             archive: "/i/initramfs.cpio".into(),
             command_line: "quiet panic=-1".to_owned(),
             document: "/d/one,two.toml".into(),
+            delivery,
             host_data: Sha256([0xab; 32]),
             forward: "127.0.0.1:9443".to_owned(),
             memory: 1024,
             vcpus: 4,
             vcpu_type: "EPYC-Genoa".to_owned(),
+            monitor: None,
             processor: (machine == Machine::Emulated).then(|| "/s/processor".into()),
         };
         of(&launch).unwrap()
@@ -138,6 +156,10 @@ mod tests {
         for machine in [Machine::Emulated, Machine::Kvm, Machine::Snp, Machine::Tdx] {
             let line = arguments(machine);
             assert_eq!(after(&line, "-fw_cfg"), ["name=opt/org.strongroom/deployment,file=/d/one,,two.toml"]);
+            assert!(after(&line, "-drive").is_empty());
+            let by_disk = delivered(machine, Delivery::Disk);
+            assert_eq!(after(&by_disk, "-drive"), ["if=none,id=document,format=raw,readonly=on,file=/d/one,,two.toml"]);
+            assert!(after(&by_disk, "-fw_cfg").is_empty());
             assert_eq!((after(&line, "-append"), after(&line, "-smp")), (vec!["quiet panic=-1"], vec!["4"]));
             assert_eq!(after(&line, "-netdev"), ["user,id=network,hostfwd=tcp:127.0.0.1:9443-:8443"]);
         }

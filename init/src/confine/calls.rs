@@ -1,6 +1,7 @@
-//! The system calls that the enclave makes, and no others: what is not here fails with EPERM, as it would without the right to it.
+//! The system calls that a confined process makes, and no others: what is not here fails with EPERM, as it would without the right to
+//! it.
 //!
-//! It is the calls of Rust's standard library, of tokio, of glibc's resolver and dynamic loader, and of ONNX Runtime's thread
+//! The enclave's are those of Rust's standard library, of tokio, of glibc's resolver and dynamic loader, and of ONNX Runtime's thread
 //! pools. What is missing and would be missed by an attacker: mounts, modules, namespaces, tracing, keys, BPF, `io_uring`, other
 //! processes' memory, user and group ids, clocks and packet sockets.
 
@@ -47,7 +48,7 @@ const FILES: [i64; 34] = [
     libc::SYS_unlinkat,
     libc::SYS_fchmod,
 ];
-const MEMORY: [i64; 11] = [
+const MEMORY: [i64; 10] = [
     libc::SYS_brk,
     libc::SYS_mmap,
     libc::SYS_munmap,
@@ -56,7 +57,6 @@ const MEMORY: [i64; 11] = [
     libc::SYS_madvise,
     libc::SYS_mlock,
     libc::SYS_mlockall,
-    libc::SYS_memfd_create,
     libc::SYS_mbind,
     libc::SYS_get_mempolicy,
 ];
@@ -96,12 +96,10 @@ const WAITING: [i64; 16] = [
     libc::SYS_sched_yield,
     libc::SYS_set_robust_list,
 ];
-const PROCESS: [i64; 37] = [
+const PROCESS: [i64; 35] = [
     libc::SYS_execve,
     libc::SYS_exit,
     libc::SYS_exit_group,
-    libc::SYS_clone,
-    libc::SYS_clone3,
     libc::SYS_set_tid_address,
     libc::SYS_rseq,
     libc::SYS_arch_prctl,
@@ -139,32 +137,98 @@ const PROCESS: [i64; 37] = [
 /// Sockets of these families alone: Unix, IPv4, and netlink, which glibc asks for addresses before it resolves a name.
 const FAMILIES: [i32; 3] = [libc::AF_UNIX, libc::AF_INET, libc::AF_NETLINK];
 
-/// Puts the calling thread, and what it becomes, under the filter. Nothing takes it off again.
+/// Threads, and no namespaces (`CLONE_NEW…` of `linux/sched.h`).
+const NAMESPACES: u64 = 0x7e02_0000;
+/// Files in memory, and none that can be run (`MFD_EXEC` of `linux/memfd.h`). The kernel is told too that this is what is meant where
+/// nothing is said (`vm.memfd_noexec`).
+const RUNNABLE: u64 = 0x10;
+
+/// What a process calls that sends and takes packets of a socket which it was given, writes lines, and sleeps.
+const DHCP: [i64; 24] = [
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_close,
+    libc::SYS_sendto,
+    libc::SYS_recvfrom,
+    libc::SYS_setsockopt,
+    libc::SYS_getrandom,
+    libc::SYS_clock_gettime,
+    libc::SYS_nanosleep,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_restart_syscall,
+    libc::SYS_poll,
+    libc::SYS_futex,
+    libc::SYS_brk,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_sigaltstack,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// Puts the calling thread, and what it becomes, under the enclave's filter. Nothing takes it off again.
 ///
 /// # Errors
 /// `internal`: the kernel has no filters, or the list is none.
 pub(super) fn only_what_the_enclave_needs() -> Result<()> {
-    let failed = |e: &dyn core::fmt::Display| Refusal::new(Code::Internal, "filter of system calls").because(e);
-    let filter = filter().map_err(|e| failed(&e))?;
-    apply_filter(&filter).map_err(|e| failed(&e))
+    // What `clone3` is asked for stands in memory, where no filter looks: it is said not to be there, and glibc takes `clone`.
+    let clone3 = [(libc::SYS_clone3, Vec::new())].into();
+    put(SeccompFilter::new(clone3, SeccompAction::Allow, errno(libc::ENOSYS), TargetArch::x86_64))?;
+    put(of_the_enclave().and_then(allowing))
 }
 
-fn filter() -> core::result::Result<BpfProgram, seccompiler::BackendError> {
+/// The same for the process that speaks DHCP.
+///
+/// # Errors
+/// The same.
+pub(super) fn only_what_dhcp_needs() -> Result<()> {
+    put(allowing(DHCP.map(|call| (call, Vec::new())).into()))
+}
+
+type Compiled<T> = core::result::Result<T, seccompiler::BackendError>;
+
+fn put(filter: Compiled<SeccompFilter>) -> Result<()> {
+    let failed = |e: &dyn core::fmt::Display| Refusal::new(Code::Internal, "filter of system calls").because(e);
+    let program: BpfProgram = filter.and_then(TryInto::try_into).map_err(|e| failed(&e))?;
+    apply_filter(&program).map_err(|e| failed(&e))
+}
+
+/// These calls, and no others.
+fn allowing(rules: Rules) -> Compiled<SeccompFilter> {
+    SeccompFilter::new(rules, errno(libc::EPERM), SeccompAction::Allow, TargetArch::x86_64)
+}
+
+fn errno(number: i32) -> SeccompAction {
+    SeccompAction::Errno(number.unsigned_abs())
+}
+
+fn of_the_enclave() -> Compiled<Rules> {
     let calls = [&FILES[..], &MEMORY, &NETWORK, &WAITING, &PROCESS].concat();
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = calls.into_iter().map(|call| (call, Vec::new())).collect();
-    let families = FAMILIES.into_iter().map(|family| {
-        let family = u64::from(family.unsigned_abs());
-        SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family)?])
-    });
-    rules.insert(libc::SYS_socket, families.collect::<core::result::Result<_, _>>()?);
-    let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    SeccompFilter::new(rules, refuse, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
+    // The filter in front of this one has an answer for it.
+    let mut rules: Rules = calls.into_iter().chain([libc::SYS_clone3]).map(|call| (call, Vec::new())).collect();
+    let families = FAMILIES.map(|family| rule(0, SeccompCmpOp::Eq, family.unsigned_abs().into()));
+    rules.insert(libc::SYS_socket, families.into_iter().collect::<Compiled<_>>()?);
+    rules.insert(libc::SYS_clone, vec![rule(0, SeccompCmpOp::MaskedEq(NAMESPACES), 0)?]);
+    rules.insert(libc::SYS_memfd_create, vec![rule(1, SeccompCmpOp::MaskedEq(RUNNABLE), 0)?]);
+    Ok(rules)
+}
+
+/// That an argument, the first being number 0, is as it is said here, in its lower half.
+fn rule(argument: u8, how: SeccompCmpOp, value: u64) -> Compiled<SeccompRule> {
+    SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, how, value)?])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::inotify;
+    use rustix::fs::{MemfdFlags, inotify, memfd_create};
     use rustix::io::Errno;
     use rustix::net::{AddressFamily, SocketType, socket};
 
@@ -185,6 +249,30 @@ mod tests {
         let watch = || inotify::init(inotify::CreateFlags::CLOEXEC).map(drop);
         assert_eq!(watch(), Ok(()), "it is a call that the kernel has");
         assert_eq!(filtered(watch), Err(Errno::PERM));
+    }
+
+    #[test]
+    fn thread_and_file_in_memory_pass_and_file_that_can_be_run_fails() {
+        assert!(filtered(|| std::thread::spawn(|| 7).join().unwrap()) == 7);
+        let memory = |flags| filtered(move || memfd_create(c"test", flags).map(drop));
+        assert_eq!(memory(MemfdFlags::CLOEXEC), Ok(()));
+        assert_eq!(memory(MemfdFlags::EXEC), Err(Errno::PERM));
+    }
+
+    #[test]
+    fn process_that_speaks_dhcp_exchanges_packets_and_opens_no_file() {
+        let (mut sent, mut opened) = (None, None);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+                let own = socket.local_addr().unwrap();
+                only_what_dhcp_needs().unwrap();
+                let taken = socket.send_to(b"packet", own).and_then(|_| socket.recv_from(&mut [0; 16]));
+                sent = taken.map(|(length, _)| length).ok();
+                opened = std::fs::File::open("/proc/self/status").err().and_then(|e| e.raw_os_error());
+            });
+        });
+        assert_eq!((sent, opened), (Some(6), Some(libc::EPERM)));
     }
 
     #[test]

@@ -11,7 +11,6 @@ use strongroom_wire::{Code, Refusal, Result};
 const NEW_LINK: u16 = 16;
 const NEW_ADDRESS: u16 = 20;
 const NEW_ROUTE: u16 = 24;
-const DELETE_ROUTE: u16 = 25;
 /// Of `linux/netlink.h`: the kernel's answer, with an error number of which 0 is none.
 const ANSWER: u16 = 2;
 /// `NLM_F_REQUEST | NLM_F_ACK`, and with `NLM_F_CREATE | NLM_F_REPLACE`.
@@ -53,19 +52,14 @@ impl Netlink {
         let body = [head, attribute(2, address), attribute(1, address)].concat();
         self.ask(NEW_ADDRESS, CREATE, &body, "address")?;
         match settings.gateway {
-            Some(gateway) => self.ask(NEW_ROUTE, CREATE, &default_route(link, Some(gateway)), "route"),
+            Some(gateway) => self.ask(NEW_ROUTE, CREATE, &route(link, To::Everywhere { gateway }), "route"),
             None => Ok(()),
         }
     }
 
-    /// Everything goes to the interface, as if all the world were on it.
-    pub(super) fn route_all(&self, link: Link) -> Result<()> {
-        self.ask(NEW_ROUTE, CREATE, &default_route(link, None), "route")
-    }
-
-    /// Takes [`Self::route_all`] back.
-    pub(super) fn route_no_more(&self, link: Link) -> Result<()> {
-        self.ask(DELETE_ROUTE, CHANGE, &default_route(link, None), "route")
+    /// What is for everybody on the network goes to the interface, with or without an address of its own.
+    pub(super) fn route_broadcasts(&self, link: Link) -> Result<()> {
+        self.ask(NEW_ROUTE, CREATE, &route(link, To::Everybody), "route")
     }
 
     fn ask(&self, kind: u16, flags: u16, body: &[u8], what: &str) -> Result<()> {
@@ -92,13 +86,22 @@ fn error_of(answer: &[u8]) -> Option<i32> {
     (kind == ANSWER).then_some(error)
 }
 
-/// struct rtmsg of a route of the main table to everywhere, then RTA_OIF and, where there is one, RTA_GATEWAY. Its scope is the
-/// link's where there is none.
-fn default_route(link: Link, gateway: Option<Ipv4Addr>) -> Vec<u8> {
-    let scope = if gateway.is_some() { 0 } else { 253 };
-    let head = [INET, 0, 0, 0, 254, 4, scope, 1, 0, 0, 0, 0];
-    let gateway = gateway.map_or_else(Vec::new, |gateway| attribute(5, gateway.octets()));
-    [&head[..], &attribute(4, link.0.to_le_bytes()), &gateway].concat()
+/// Where a route leads.
+enum To {
+    /// Through a gateway.
+    Everywhere { gateway: Ipv4Addr },
+    /// 255.255.255.255, on the link.
+    Everybody,
+}
+
+/// struct rtmsg of a route of the main table, then RTA_OIF and RTA_GATEWAY or RTA_DST.
+fn route(link: Link, to: To) -> Vec<u8> {
+    let (bits, scope, end) = match to {
+        To::Everywhere { gateway } => (0, 0, attribute(5, gateway.octets())),
+        To::Everybody => (32, 253, attribute(1, Ipv4Addr::BROADCAST.octets())),
+    };
+    let head = [INET, bits, 0, 0, 254, 4, scope, 1, 0, 0, 0, 0];
+    [&head[..], &attribute(4, link.0.to_le_bytes()), &end].concat()
 }
 
 /// struct rtattr and four bytes of value, which need no padding.

@@ -6,6 +6,7 @@
 mod archive;
 mod boot;
 mod contents;
+mod figures;
 mod manifests;
 
 use crate::peers;

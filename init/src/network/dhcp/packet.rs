@@ -9,11 +9,12 @@ const OPTIONS: usize = 240;
 /// Relays of old throw shorter packets away (RFC 1542 §2.1).
 const SHORTEST: usize = 300;
 
-/// DHCPOFFER and DHCPACK (RFC 2132 §9.6).
+/// DHCPOFFER, DHCPACK and DHCPNAK (RFC 2132 §9.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Offer,
     Acknowledge,
+    Refuse,
 }
 
 /// What is asked.
@@ -100,6 +101,7 @@ impl Answer {
             (51, _) => self.seconds = first_address(value).map(u32::from),
             (53, [2]) => self.kind = Some(Kind::Offer),
             (53, [5]) => self.kind = Some(Kind::Acknowledge),
+            (53, [6]) => self.kind = Some(Kind::Refuse),
             (54, _) => self.server = first_address(value),
             _ => {}
         }

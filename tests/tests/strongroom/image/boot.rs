@@ -1,6 +1,6 @@
 //! Boots of the image. There are three, and no more: without acceleration each takes the better part of a minute.
 
-use super::built;
+use super::{built, figures};
 use crate::peers;
 use crate::system::guest::launch;
 use crate::system::http::Http;
@@ -10,11 +10,13 @@ use crate::system::{program, strongroom, text};
 use http::Method;
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use strongroom_devkit::amd::VekSpec;
 use strongroom_devkit::psp::{Psp, PspServer};
 use strongroom_devkit::report::ReportSpec;
@@ -23,6 +25,8 @@ use strongroom_wire::digest::Sha256;
 
 /// How long an emulated guest may take to its next line on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(400);
+/// More than one, so that whatever one holds up the others need not wait for.
+const VCPUS: &str = "2";
 /// What `run emulated` adds to the measured command line.
 const FIRST_PROCESS: &str = " rdinit=/emulated/init";
 
@@ -60,7 +64,7 @@ impl Stage {
     /// `strongroom-image run emulated`, for a document in the world's folder.
     fn command(&self, document: &str, more: &[&str]) -> Command {
         let mut command = Command::new(program("strongroom-image"));
-        command.args(["run", "emulated", "--vcpus", "1", "--image", text(&self.image)]);
+        command.args(["run", "emulated", "--vcpus", VCPUS, "--image", text(&self.image)]);
         for address in [&self.world.registry, &self.world.verifier.kbs] {
             command.args(["--share", address.rsplit_once(':').unwrap().1]);
         }
@@ -82,7 +86,7 @@ impl Stage {
     fn measured(&self, archive: &[u8], command_line: &str) -> [u8; 48] {
         let archive = self.world.file("measured.cpio", archive);
         let [firmware, kernel] = ["OVMF.amdsev.fd", "vmlinuz"].map(|name| self.image.join(name));
-        let mut arguments = vec!["measure", "snp", "--json", "--vcpus", "1", "--vcpu-type", "EPYC-Milan"];
+        let mut arguments = vec!["measure", "snp", "--json", "--vcpus", VCPUS, "--vcpu-type", "EPYC-Milan"];
         arguments.extend(["--ovmf", text(&firmware), "--kernel", text(&kernel), "--initrd", text(&archive)]);
         arguments.extend(["--append", command_line]);
         let measured = strongroom(&arguments).ok().json();
@@ -138,16 +142,22 @@ fn image_boots_attests_opens_and_serves_and_its_client_verifies_it_first() {
     let Some(stage) = Stage::start() else { return };
     stage.world.approve(&stage.model, &stage.document);
     let policy = stage.world.client_policy(&stage.model, &stage.document);
-    let guest = stage.boot("deployment.toml", &[]);
+    let monitor = stage.world.path().join("monitor");
+    let begun = Instant::now();
+    let guest = stage.boot("deployment.toml", &["--monitor", text(&monitor)]);
+    let said = |words: &str| guest.process.wait_within(PATIENCE, |line| line.contains(words).then(|| begun.elapsed()));
+    let (first, begins) = (said(" mounts: "), said(" enclave: starts"));
     assert_eq!(guest.outcome(), Ok(()), "{}", guest.process.log());
+    figures::publish(&stage.image, [first, begins, begun.elapsed()]);
 
     // The stages stand in the log of the boot, with their times.
     let log = guest.process.log();
-    for step in ["mounts", "modules", "entropy", "clock", "network", "document", "close", "enclave"] {
+    for step in ["mounts", "modules", "entropy", "clock", "network", "document", "close", "watchdog", "enclave"] {
         let said = |line: &str| line.contains("strongroom-init ") && line.contains(&format!(" {step}: "));
         assert!(log.lines().any(said), "{step} is missing in:\n{log}");
     }
     assert!(log.contains("eth0 10.0.2.15/24 by DHCP"), "{log}");
+    assert!(log.contains(" watchdog: fed while the enclave is well"), "{log}");
 
     let (url, root) = (format!("https://{}", guest.address), stage.world.path().join("ark.pem"));
     let verified =
@@ -162,6 +172,22 @@ fn image_boots_attests_opens_and_serves_and_its_client_verifies_it_first() {
         assert!(!guest.process.log().contains(secret));
     }
     other_images_are_refused(&stage);
+
+    // The host presses the button: what runs is finished, and the machine goes.
+    press_power_button(&monitor);
+    guest.process.wait_within(PATIENCE, |line| line.contains(" power button: pressed").then_some(()));
+    guest.switched_off();
+}
+
+/// As QEMU's monitor protocol has it: a greeting, the mode in which commands are taken, the command.
+fn press_power_button(monitor: &Path) {
+    let mut monitor = UnixStream::connect(monitor).unwrap();
+    let mut answers = BufReader::new(monitor.try_clone().unwrap()).lines();
+    assert!(answers.next().unwrap().unwrap().contains("QMP"));
+    for command in ["qmp_capabilities", "system_powerdown"] {
+        writeln!(monitor, "{}", json!({ "execute": command })).unwrap();
+        assert!(answers.any(|answer| answer.unwrap().contains(r#""return""#)), "{command}");
+    }
 }
 
 /// What QEMU gets with one byte changed is measured as something else, and the verifier keeps its key. The measurement is all
@@ -196,8 +222,10 @@ fn guest_that_is_handed_another_document_than_its_hardware_names_refuses_to_star
     let Some(stage) = Stage::start() else { return };
     stage.world.approve(&stage.model, &stage.document);
     let file = changed_document(&stage.world, &stage.document);
-    let guest = stage.boot(file, &["--host-data", &Sha256::of(&stage.document).to_string()]);
+    let (named, by_disk) = (Sha256::of(&stage.document).to_string(), ["--delivery", "disk"]);
+    let guest = stage.boot(file, &[&["--host-data", &named][..], &by_disk].concat());
     assert_eq!(guest.outcome(), Err(Code::DeploymentMismatch), "{}", guest.process.log());
+    assert!(guest.process.log().contains("bytes from /dev/vda"), "{}", guest.process.log());
     guest.switched_off();
 }
 

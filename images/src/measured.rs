@@ -26,7 +26,16 @@ pub(crate) fn reference_values(image: &Image, key: Option<&Path>) -> Result<()> 
     for processor in PROCESSORS {
         for vcpus in SIZES {
             let mut command = snp(image, &archive, &image.command_line()?, vcpus, processor)?;
-            command.args(["--reference-values", text(&document)?, "--name", "strongroom-guest", "--version", &version]);
+            command.args([
+                "--reference-values",
+                text(&document)?,
+                "--name",
+                "strongroom-guest",
+                "--version",
+                "1",
+                "--image-version",
+                &version,
+            ]);
             let measured = json(&mut command)?;
             crate::say(&format!(
                 "{} SEV-SNP MEASUREMENT, {vcpus} vCPUs of {processor}",

@@ -11,6 +11,7 @@ mod generation;
 mod graph;
 mod pooling;
 mod queue;
+mod rows;
 mod session;
 mod shares;
 pub mod tensor;

@@ -114,6 +114,19 @@ impl SealedFile {
         self.file.read_exact_at(&mut bytes, 0).map_err(|e| Refusal::io(what, &e))?;
         Ok(bytes)
     }
+
+    /// Adds to `bytes` what there is from `offset` on, `most` bytes of it, and gives how many that were; none at the end.
+    ///
+    /// # Errors
+    /// `io`.
+    pub fn read_at(&self, offset: u64, most: usize, bytes: &mut Vec<u8>) -> Result<usize> {
+        let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX).min(most);
+        let before = bytes.len();
+        bytes.resize(before.saturating_add(left), 0);
+        let to = bytes.get_mut(before..).unwrap_or_default();
+        self.file.read_exact_at(to, offset).map_err(|e| Refusal::io("file in memory", &e))?;
+        Ok(left)
+    }
 }
 
 /// The graph of a model. Files whose names are longer, `model.onnx_data` or `model.onnx.data`, are its external data.

@@ -1,10 +1,12 @@
 //! Embeddings: text to tokens, tokens to batches, batches through ONNX Runtime, vectors back in the order of the inputs.
 //!
 //! Requests share batches, so a vector's last bits depend on what else was asked at the time, as they do on the machine's
-//! vector instructions; nothing else of a request shows in another's answer, also where it fails.
+//! vector instructions; nothing else of a request shows in another's answer, also where it fails. Where the graph lets more of one row
+//! show in another ([`Rows::OfOne`]), requests of one identity share batches and no others.
 
 use super::encoder::{self, Encoder, Input};
 use super::graph::Graph;
+use super::rows::Rows;
 use super::turns::Turns;
 use super::worker::{self, Job, Reply};
 use super::{JOBS, reserve};
@@ -51,7 +53,7 @@ impl Embedder {
         let probe = encoder.encode(&Input::text(String::new()))?;
         let dimensions = graph.run(&[&probe], encoder.padding())?.pop().transpose()?.map_or(0, |vector| vector.len());
         let padding = encoder.padding();
-        let worker = worker::start(move |batch| graph.run(batch, padding))?;
+        let worker = worker::start(Rows::of(files)?, move |batch| graph.run(batch, padding))?;
         Ok(Self::new(dimensions, encoder, worker))
     }
 
@@ -109,7 +111,8 @@ impl Embedder {
         let permits = [job, reserve(&self.tokens, tokens)?];
         call.spend(tokens, 0);
         let gone = || Refusal::new(Code::RuntimeFailed, "inference thread is gone");
-        self.worker.send(Job { sequences, reply, permits }).map_err(|_| gone())?;
+        let identity = Arc::from(call.identity().to_string());
+        self.worker.send(Job { identity, sequences, reply, permits }).map_err(|_| gone())?;
         let vectors = vectors.await.map_err(|_| gone())??;
         Ok(Embeddings { vectors, tokens })
     }

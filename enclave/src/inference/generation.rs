@@ -20,6 +20,7 @@ pub use sampling::Sampling;
 pub use template::{Chat, Message};
 pub use vocabulary::Likely;
 
+use super::rows::Rows;
 use super::shares::Shares;
 use super::turns::Turns;
 use super::{JOBS, reserve};
@@ -163,6 +164,11 @@ impl Generator {
     /// # Errors
     /// `model-unsupported` a needed file is missing or says what is not served here; `runtime-failed` the graph does not run.
     pub(super) fn load(session: Session, files: &ModelFiles) -> Result<Self> {
+        // Its steps are of everybody's answers, and no answer waits until another's ends.
+        if Rows::of(files)? == Rows::OfOne {
+            let refusal = Refusal::new(Code::ModelUnsupported, "operators of a graph that generates");
+            return Err(refusal.got("one that scales all rows alike").want("rows computed each for itself"));
+        }
         let vocabulary = Vocabulary::load(files)?;
         let template = Template::load(files, vocabulary.end())?;
         let mut decoder = Decoder::new(session)?;

@@ -1,12 +1,15 @@
 //! Which sequences go through the graph next.
 //!
-//! Requests take turns, so that a large one does not hold up small ones. Whose turn it is leads with its longest sequence;
-//! the batch is filled with others of about that length, its own first, up to a number of tokens with padding counted: the
-//! runtime is slower per sequence beyond it, and padding is work for nothing.
+//! Identities take turns, whatever each of them asks for, and of one identity its requests, so that a large one does not hold up small
+//! ones. Whose turn it is leads with its longest sequence; the batch is filled with others of about that length, first of the request that
+//! leads, then of a request of each identity in turn, up to a number of tokens with padding counted: the runtime is slower per sequence
+//! beyond it, and padding is work for nothing.
 
 use super::encoder::Sequence;
+use super::rows::Rows;
 use super::worker::Reply;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Tokens of one batch, padding included: 8 × 128 runs faster per sequence than 32 × 128, and 32 × 16 faster than 8 × 16.
 pub(super) const BATCH_TOKENS: usize = 1024;
@@ -17,7 +20,9 @@ const SHORT: usize = 32;
 /// Requests under way. `T` is what waits for a request's vectors.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    requests: VecDeque<Request<T>>,
+    rows: Rows,
+    /// Who led longest ago first. None without a request.
+    identities: VecDeque<(Arc<str>, VecDeque<Request<T>>)>,
     next: u64,
 }
 
@@ -39,44 +44,54 @@ pub(super) struct Place {
 }
 
 impl<T> Queue<T> {
-    pub(super) const fn new() -> Self {
-        Self { requests: VecDeque::new(), next: 0 }
+    pub(super) const fn new(rows: Rows) -> Self {
+        Self { rows, identities: VecDeque::new(), next: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.requests.is_empty()
+        self.identities.is_empty()
     }
 
-    /// Adds a request of at least one sequence.
-    pub(super) fn push(&mut self, sequences: Vec<Sequence>, waiter: T) {
+    /// Adds a request of at least one sequence, after the others of its identity.
+    pub(super) fn push(&mut self, identity: &Arc<str>, sequences: Vec<Sequence>, waiter: T) {
         let vectors = vec![None; sequences.len()];
         let mut waiting: Vec<_> = sequences.into_iter().enumerate().collect();
         waiting.sort_by_key(|(_, sequence)| sequence.len());
-        self.requests.push_back(Request { number: self.next, waiting, vectors, waiter });
+        let request = Request { number: self.next, waiting, vectors, waiter };
         self.next = self.next.wrapping_add(1);
+        match self.identities.iter_mut().find(|(name, _)| name == identity) {
+            Some((_, requests)) => requests.push_back(request),
+            None => self.identities.push_back((Arc::clone(identity), VecDeque::from([request]))),
+        }
     }
 
     /// Forgets requests whose waiter `is_gone`.
     pub(super) fn forget(&mut self, is_gone: impl Fn(&T) -> bool) {
-        self.requests.retain(|request| !is_gone(&request.waiter));
+        self.identities.iter_mut().for_each(|(_, requests)| requests.retain(|request| !is_gone(&request.waiter)));
+        self.identities.retain(|(_, requests)| !requests.is_empty());
     }
 
     /// The next batch; empty only where no request is under way.
     pub(super) fn batch(&mut self) -> Vec<Place> {
-        let mut batch = Vec::new();
-        let longest = self.requests.front().and_then(|request| request.waiting.last()).map_or(0, |(_, s)| s.len());
-        let most = (BATCH_TOKENS / longest.max(1)).max(1);
-        let fits = |len: usize| len <= longest && (longest <= SHORT || len.saturating_mul(2) >= longest);
-        for request in &mut self.requests {
-            while batch.len() < most && request.waiting.last().is_some_and(|(_, s)| fits(s.len())) {
-                let Some((index, sequence)) = request.waiting.pop() else { break };
-                batch.push(Place { request: request.number, index, sequence });
-            }
+        let Some((leader, mut requests)) = self.identities.pop_front() else { return Vec::new() };
+        let longest = requests.front().and_then(|request| request.waiting.last()).map_or(0, |(_, s)| s.len());
+        let mut batch = Filling { places: Vec::new(), longest };
+        if let Some(mut led) = requests.pop_front() {
+            batch.take(&mut led);
+            requests.push_back(led);
         }
-        if let Some(led) = self.requests.pop_front() {
-            self.requests.push_back(led);
+        self.identities.push_back((leader, requests));
+        let joined = match self.rows {
+            Rows::OfAll => self.identities.len(),
+            Rows::OfOne => 1,
+        };
+        // The one that led is last, and its request too.
+        let mut places: Vec<_> = self.identities.iter_mut().rev().take(joined).map(|(_, all)| all.iter_mut()).collect();
+        places.reverse();
+        while !batch.is_full() && !places.is_empty() {
+            places.retain_mut(|requests| requests.next().map(|request| batch.take(request)).is_some());
         }
-        batch
+        batch.places
     }
 
     /// Puts the vectors of a batch where they belong, and gives back the requests that are complete or failed. `replies` are
@@ -84,9 +99,13 @@ impl<T> Queue<T> {
     pub(super) fn complete(&mut self, batch: &[Place], replies: Vec<Reply>) -> Vec<(T, Reply)> {
         let mut done = Vec::new();
         for (places, reply) in by_request(batch).zip(replies) {
-            let is_of_it = |request: &Request<T>| places.first().is_some_and(|place| place.request == request.number);
-            let Some(at) = self.requests.iter().position(is_of_it) else { continue };
-            let Some(mut request) = self.requests.remove(at) else { continue };
+            let Some(number) = places.first().map(|place| place.request) else { continue };
+            let found = self.identities.iter_mut().find_map(|(_, requests)| {
+                let at = requests.iter().position(|request| request.number == number)?;
+                Some((requests, at))
+            });
+            let Some((requests, at)) = found else { continue };
+            let Some(mut request) = requests.remove(at) else { continue };
             match reply {
                 Err(refusal) => done.push((request.waiter, Err(refusal))),
                 Ok(vectors) => {
@@ -98,12 +117,35 @@ impl<T> Queue<T> {
                     if request.vectors.iter().all(Option::is_some) {
                         done.push((request.waiter, Ok(request.vectors.into_iter().flatten().collect())));
                     } else {
-                        self.requests.insert(at, request);
+                        requests.insert(at, request);
                     }
                 }
             }
         }
+        self.identities.retain(|(_, requests)| !requests.is_empty());
         done
+    }
+}
+
+/// A batch that is being filled.
+struct Filling {
+    places: Vec<Place>,
+    longest: usize,
+}
+
+impl Filling {
+    fn is_full(&self) -> bool {
+        self.places.len() >= (BATCH_TOKENS / self.longest.max(1)).max(1)
+    }
+
+    /// Takes what fits of a request; all of it stands together.
+    fn take<T>(&mut self, request: &mut Request<T>) {
+        let longest = self.longest;
+        let fits = |len: usize| len <= longest && (longest <= SHORT || len.saturating_mul(2) >= longest);
+        while !self.is_full() && request.waiting.last().is_some_and(|(_, s)| fits(s.len())) {
+            let Some((index, sequence)) = request.waiting.pop() else { break };
+            self.places.push(Place { request: request.number, index, sequence });
+        }
     }
 }
 
@@ -131,12 +173,39 @@ mod tests {
         (0..).zip(lengths).map(sequence).collect()
     }
 
+    /// Requests of one identity.
     fn queue(requests: &[&[usize]]) -> Queue<u32> {
-        let mut queue = Queue::new();
-        for (number, lengths) in (0..).zip(requests) {
-            queue.push(sequences(number, lengths), number);
+        queue_of(Rows::OfAll, requests.iter().map(|lengths| ("a", *lengths)))
+    }
+
+    fn queue_of<'a>(rows: Rows, requests: impl Iterator<Item = (&'a str, &'a [usize])>) -> Queue<u32> {
+        let mut queue = Queue::new(rows);
+        for (number, (identity, lengths)) in (0..).zip(requests) {
+            queue.push(&Arc::from(identity), sequences(number, lengths), number);
         }
         queue
+    }
+
+    /// A hundred requests of `a` and then as many of `b`, each of one short sequence: how many of each are in the first batch.
+    fn shares(rows: Rows) -> (usize, usize) {
+        let of = |identity| core::iter::repeat_n((identity, &[16][..]), 100);
+        let batch = queue_of(rows, of("a").chain(of("b"))).batch();
+        let first = batch.iter().filter(|place| place.request < 100).count();
+        (first, batch.len() - first)
+    }
+
+    #[test]
+    fn identity_with_one_request_has_its_turn_after_one_batch_of_another_with_many() {
+        let many = core::iter::repeat_n(("a", &[512, 512][..]), 10);
+        let order = |queue| drain(queue).1.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>();
+        assert_eq!(order(queue_of(Rows::OfAll, many.clone().chain([("b", &[128][..])])))[..3], [0, 10, 1]);
+        assert_eq!(order(queue_of(Rows::OfAll, many.chain([("a", &[128][..])])))[..3], [0, 1, 2]);
+    }
+
+    #[test]
+    fn batch_is_of_all_identities_alike_and_of_one_where_the_graph_mixes_rows() {
+        assert_eq!(shares(Rows::OfAll), (32, 32));
+        assert_eq!(shares(Rows::OfOne), (64, 0));
     }
 
     fn first_token(place: &Place) -> f32 {

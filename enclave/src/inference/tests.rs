@@ -66,7 +66,7 @@ pub(crate) fn tiny() -> Option<Model> {
 
 /// A model of another graph: `run`. For tests of what is around a graph, which so need no set-up.
 fn around(run: impl FnMut(&[&encoder::Sequence]) -> Result<worker::Vectors> + Send + 'static) -> Model {
-    let embedder = Embedder::new(1, encoder::tests::letters(), worker::start(run).unwrap());
+    let embedder = Embedder::new(1, encoder::tests::letters(), worker::start(rows::Rows::OfAll, run).unwrap());
     Model { manifest: Sha256([1; 32]), kind: Kind::Embedding(embedder) }
 }
 

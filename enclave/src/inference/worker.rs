@@ -2,6 +2,8 @@
 
 use super::encoder::Sequence;
 use super::queue::{Place, Queue, by_request};
+use super::rows::Rows;
+use std::sync::Arc;
 use std::thread;
 use strongroom_wire::{Code, Refusal, Result};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -12,9 +14,10 @@ pub(super) type Reply = Result<Vec<Vec<f32>>>;
 /// What came of each sequence of a batch, in its order.
 pub(super) type Vectors = Vec<Result<Vec<f32>>>;
 
-/// One request: at least one sequence, who waits for the vectors, and what it holds of the model's bounds until it is over.
+/// One request: who asks, at least one sequence, who waits for the vectors, and what it holds of the model's bounds until it is over.
 #[derive(Debug)]
 pub(super) struct Job {
+    pub(super) identity: Arc<str>,
     pub(super) sequences: Vec<Sequence>,
     pub(super) reply: oneshot::Sender<Reply>,
     pub(super) permits: [OwnedSemaphorePermit; 2],
@@ -25,24 +28,28 @@ struct Waiter {
     permits: [OwnedSemaphorePermit; 2],
 }
 
-/// Starts a thread around `run`, which gives one vector a sequence. It ends when the sender is dropped, or where `run`
-/// panics; the sender sees either as a closed channel, and so does whoever waits for vectors.
+/// Starts a thread around `run`, which gives one vector a sequence, of `rows` that may go through it together. It ends when the sender is
+/// dropped, or where `run` panics; the sender sees either as a closed channel, and so does whoever waits for vectors.
 ///
 /// # Errors
 /// `io` no thread can be had.
-pub(super) fn start<F>(run: F) -> Result<mpsc::UnboundedSender<Job>>
+pub(super) fn start<F>(rows: Rows, run: F) -> Result<mpsc::UnboundedSender<Job>>
 where
     F: FnMut(&[&Sequence]) -> Result<Vectors> + Send + 'static,
 {
     // As many as there are permits.
     let (jobs, mut taken) = mpsc::unbounded_channel();
-    let thread = thread::Builder::new().name("inference".to_owned()).spawn(move || work(&mut taken, run));
+    let thread =
+        thread::Builder::new().name("inference".to_owned()).spawn(move || work(&mut taken, Queue::new(rows), run));
     thread.map_err(|e| Refusal::new(Code::Io, "inference thread").because(e))?;
     Ok(jobs)
 }
 
-fn work(jobs: &mut mpsc::UnboundedReceiver<Job>, mut run: impl FnMut(&[&Sequence]) -> Result<Vectors>) {
-    let mut queue = Queue::new();
+fn work(
+    jobs: &mut mpsc::UnboundedReceiver<Job>,
+    mut queue: Queue<Waiter>,
+    mut run: impl FnMut(&[&Sequence]) -> Result<Vectors>,
+) {
     loop {
         if queue.is_empty() {
             // Nothing is under way: sleep until something is, or nobody can ask any more.
@@ -94,14 +101,13 @@ fn replies(batch: &[Place], mut run: impl FnMut(&[Place]) -> Result<Vectors>) ->
 }
 
 fn push(queue: &mut Queue<Waiter>, job: Job) {
-    queue.push(job.sequences, Waiter { reply: job.reply, permits: job.permits });
+    queue.push(&job.identity, job.sequences, Waiter { reply: job.reply, permits: job.permits });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::prompt::Prompt;
-    use std::sync::Arc;
     use tokio::sync::Semaphore;
 
     fn job(semaphore: &Arc<Semaphore>) -> (Job, oneshot::Receiver<Reply>) {
@@ -113,12 +119,13 @@ mod tests {
         let (reply, vectors) = oneshot::channel();
         let permits = [1, 1].map(|n| Arc::clone(semaphore).try_acquire_many_owned(n).unwrap());
         let sequence = |token: &u32| Sequence { ids: Prompt::new(vec![*token]), segments: vec![0] };
-        (Job { sequences: tokens.iter().map(sequence).collect(), reply, permits }, vectors)
+        let sequences = tokens.iter().map(sequence).collect();
+        (Job { identity: Arc::from("a"), sequences, reply, permits }, vectors)
     }
 
     #[tokio::test]
     async fn thread_that_answers_goes_on() {
-        let worker = start(|batch| Ok(batch.iter().map(|_| Ok(vec![0.5])).collect())).unwrap();
+        let worker = start(Rows::OfAll, |batch| Ok(batch.iter().map(|_| Ok(vec![0.5])).collect())).unwrap();
         let semaphore = Arc::new(Semaphore::new(2));
         for _ in 0..2 {
             let (job, vectors) = job(&semaphore);
@@ -137,7 +144,7 @@ mod tests {
         let (release, released) = std::sync::mpsc::channel::<()>();
         let (ran, batches) = std::sync::mpsc::channel();
         let mut entered = Some(entered);
-        let worker = start(move |batch| {
+        let worker = start(Rows::OfAll, move |batch| {
             // The first batch is of the request that holds the thread until the two others wait.
             if let Some(entered) = entered.take() {
                 entered.send(()).unwrap();
@@ -200,7 +207,7 @@ mod tests {
 
     #[tokio::test]
     async fn thread_that_panics_closes_its_channel_and_keeps_nothing_of_its_requests() {
-        let worker = start(|_| panic!("graph")).unwrap();
+        let worker = start(Rows::OfAll, |_| panic!("graph")).unwrap();
         let semaphore = Arc::new(Semaphore::new(2));
         let (job, vectors) = job(&semaphore);
         worker.send(job).unwrap();

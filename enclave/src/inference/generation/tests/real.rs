@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::inference::session;
-use crate::inference::tests::folder;
+use crate::inference::tests::{files_of, folder};
 use crate::runtime::tests::runtime;
 use crate::setup::{peer, setup};
 use serde_json::json;
@@ -22,6 +22,24 @@ fn smollm2() -> Option<(Generator, std::path::PathBuf)> {
     let (runtime, path) = (runtime()?, peer("MODEL_SMOLLM2")?);
     let files = folder(&path, &[]);
     Some((Generator::load(session::load(&runtime, &files).unwrap(), &files).unwrap(), path))
+}
+
+#[test]
+fn graph_that_scales_all_rows_alike_does_not_generate() {
+    let (Some(runtime), Some(path)) = (runtime(), setup("MODEL_TINY_CHAT")) else { return };
+    // A field that says what a graph is (`doc_string` of `ModelProto`), which the runtime passes over.
+    let load = |said: &str| {
+        let mut graph = std::fs::read(path.join("model.onnx")).unwrap();
+        graph.extend([0x32, u8::try_from(said.len()).unwrap()]);
+        graph.extend(said.as_bytes());
+        let read = |name: &str| std::fs::read(path.join(name)).unwrap();
+        let (tokenizer, config) = (read("tokenizer.json"), read("config.json"));
+        let files = [("model.onnx", &graph[..]), ("tokenizer.json", &tokenizer[..]), ("config.json", &config[..])];
+        let files = files_of(&files);
+        Generator::load(session::load(&runtime, &files).unwrap(), &files).map_err(|refusal| refusal.code)
+    };
+    assert!(load("QuantizeLinear").is_ok());
+    assert_eq!(load("DynamicQuantizeLinear").unwrap_err(), Code::ModelUnsupported);
 }
 
 /// Prompts of these lengths.

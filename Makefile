@@ -12,7 +12,7 @@ BENCH_MIB ?= 4096
 BENCH_SESSIONS ?= 100000
 
 .NOTPARALLEL:
-.PHONY: help demo test bench image image-update mutants fuzz setup peers format lint models unit examples documents
+.PHONY: help demo test bench soak image image-update mutants fuzz setup peers format lint models unit examples documents
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -51,6 +51,11 @@ bench: ## the figures, each beside its limit measured in the same run; writes ta
 		set -x; GUEST_IMAGE="$(TARGET_DIR)/image-test" BOOT_FIGURES="$(TARGET_DIR)/bench-boot.json" $(WITH_ENV) $(CARGO) test --locked --quiet \
 			-p strongroom-tests --test strongroom image::boot::image_boots && cat "$(TARGET_DIR)/bench-boot.json"; \
 		else echo "boot: skipped, no QEMU or no image here; \`make guest\` builds one"; fi
+
+soak: setup ## an enclave under mixed load for SECONDS (1800); a minute of it is among the tests
+	$(CARGO) build --workspace --bins --locked
+	STRONGROOM_REQUIRE_SETUP=1 STRONGROOM_SOAK_SECONDS="$(or $(SECONDS),1800)" $(WITH_ENV) $(CARGO) test --locked -p strongroom-tests \
+		--test strongroom -- --nocapture enclave_under_mixed_load
 
 # In place, because the tests read captured evidence beside the workspace: sources change while it runs and are put back.
 mutants: ## mutation testing of the formats and the judgement, hours long; SHARD=k/n for a part. See tests/mutants.md

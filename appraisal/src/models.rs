@@ -13,19 +13,18 @@ use strongroom_wire::{Check, Code, Refusal, Result};
 /// Judges every model of `workload`. The caller has compared `deployment` with the hardware's field and `workload` with
 /// report data; a policy without a `[model]` section gives one check that did not hold.
 ///
-/// Each model must be one that the deployment document names with that very digest, and satisfy manifest and signer rules.
+/// Each model must be one that the deployment document names with that very digest, or lets be replaced, and satisfy manifest and signer
+/// rules. Those that it does not let be replaced must all be there.
 /// A signer rule holds where the document's trust rule for the model's repository cannot be met without an allowed key.
 pub fn appraise_models(policy: &Policy, deployment: &Deployment, workload: &Workload) -> Vec<Check> {
     let Some(wanted) = policy.model() else {
         return vec![Check::new("model", false, Code::NoReferenceValues, "no [model] section", "manifest or signer")];
     };
-    let mut checks = vec![Check::new(
-        "models",
-        workload.models.len() == deployment.settings().models.len(),
-        Code::WorkloadMismatch,
-        workload.models.len(),
-        deployment.settings().models.len(),
-    )];
+    let named = &deployment.settings().models;
+    let may_change = |name: &str| named.iter().any(|entry| entry.name == name && entry.replaceable);
+    let got = workload.models.iter().filter(|model| !may_change(&model.name)).count();
+    let want = named.iter().filter(|entry| !entry.replaceable).count();
+    let mut checks = vec![Check::new("models", got == want, Code::WorkloadMismatch, got, want)];
     for model in &workload.models {
         let name = |check: &str| format!("{check} of model {}", model.name);
         let repository = named_repository(deployment, model);
@@ -35,12 +34,13 @@ pub fn appraise_models(policy: &Policy, deployment: &Deployment, workload: &Work
             repository.is_ok(),
             Code::WorkloadMismatch,
             found,
-            "the digest that the deployment document names",
+            "one that the deployment document names",
         ));
         checks.push(Check::new(
             &name("manifest"),
             wanted.manifest.allows(&OciDigest(model.manifest)),
-            Code::ModelNotApproved,
+            // Whoever pinned what was served before is told what became of it.
+            if may_change(&model.name) { Code::WorkloadChanged } else { Code::ModelNotApproved },
             model.manifest.oci(),
             wanted.manifest.describe(|digest| digest.0.oci()),
         ));
@@ -58,15 +58,19 @@ pub fn appraise_models(policy: &Policy, deployment: &Deployment, workload: &Work
     checks
 }
 
-/// The repository of the deployment document's entry with this model's name and digest.
+/// The repository of the deployment document's entry with this model's name, and its digest where it may not change.
 fn named_repository(deployment: &Deployment, model: &WorkloadModel) -> Result<String> {
     let entry = deployment.settings().models.iter().find(|entry| entry.name == model.name);
     let entry = entry.ok_or_else(|| Refusal::new(Code::WorkloadMismatch, "model that the document does not name"))?;
     let (repository, digest) = entry.repository_and_digest()?;
-    if digest == model.manifest {
-        return Ok(repository.to_owned());
+    match digest {
+        _ if entry.replaceable => Ok(repository.to_owned()),
+        Some(digest) if digest == model.manifest => Ok(repository.to_owned()),
+        other => {
+            let want = other.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
+            Err(Refusal::new(Code::WorkloadMismatch, "manifest").got(model.manifest).want(want))
+        }
     }
-    Err(Refusal::new(Code::WorkloadMismatch, "manifest").got(model.manifest).want(digest))
 }
 
 /// Whether the trust rule of `repository` cannot be met without a key that `wanted` allows, and the rule's keys in words.

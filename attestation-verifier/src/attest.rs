@@ -26,6 +26,8 @@ pub(crate) struct Shown {
     pub(crate) bound: Bound,
     /// RFC 7638 thumbprint of the key that it is about.
     pub(crate) holder: String,
+    /// The manifests of the models that it says it serves: none where it is not asked yet.
+    pub(crate) served: Vec<Sha256>,
 }
 
 impl Shown {
@@ -40,7 +42,8 @@ impl Shown {
         }
         let bound = Bound { report_data, document: Sha256::of(&document) };
         let (evidence, endorsements, lacks) = Evidence::parse_answer(answer)?;
-        Ok(Self { evidence, endorsements, lacks, document, bound, holder: holder.to_owned() })
+        let served = answer.workload.models.iter().map(|model| model.manifest).collect();
+        Ok(Self { evidence, endorsements, lacks, document, bound, holder: holder.to_owned(), served })
     }
 }
 
@@ -113,7 +116,7 @@ impl Claim {
         let report_data = kbs_report_data(&runtime.nonce, &runtime.tee_pubkey)?;
         let bound = Bound { report_data, document: Sha256::of(&document) };
         let holder = thumbprint(&runtime.tee_pubkey)?;
-        let shown = Shown { evidence, endorsements, lacks, document, bound, holder };
+        let shown = Shown { evidence, endorsements, lacks, document, bound, holder, served: Vec::new() };
         Ok(Self { shown, runtime, recipient, session })
     }
 }

@@ -1,9 +1,10 @@
 //! The recipe of leases. Evidence that is made for one walks steps 1, 2, 3 and 5 of `release.rs`; then, in one transaction:
 //!
-//! 1. the models that the guest says it serves are those of its document;
+//! 1. the models that the guest says it serves are those of its document; of those that this lets be replaced, any or none;
 //! 2. neither it, nor what it was given, is revoked or quarantined;
-//! 3. of each key that guests of its document were given, the policy accepts it as it is now, and the model is promoted as that
-//!    demands, by all that is known: no registry is asked, which could only add, and would add a way to stop every guest;
+//! 3. of each key that guests of its document were given for a model that it serves, the policy accepts it as it is now, and the model
+//!    is promoted as that demands, by all that is known: no registry is asked, which could only add, and would add a way to stop every
+//!    guest. What it gave up is no matter of policies any more; what is revoked is, whether it gave it up or not;
 //! 4. it gets connections under those names that the table of routes gives its document and Cedar policies permit, where it says
 //!    that it listens in a network of the configuration;
 //! 5. the decision and the lease are recorded.
@@ -16,6 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde_json::json;
 use strongroom_appraisal::UnixTime;
 use strongroom_jose::{signing_key, thumbprint};
+use strongroom_wire::deployment::Deployment;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::ear::Confirmation;
 use strongroom_wire::evidence::{EvidenceAnswer, Workload};
@@ -30,7 +32,7 @@ use crate::platform::Authentic;
 use crate::release::Accepted;
 use crate::revocation::Subject;
 use crate::sessions::random;
-use crate::store::{StoredLease, Transaction};
+use crate::store::{Opening, StoredLease, Transaction};
 use crate::token::ISSUER;
 use crate::trail::Trail;
 use crate::{authorization, promotions};
@@ -120,10 +122,13 @@ async fn grant(
     verify_models(asked, accepted)?; // 1
     let openings = store.openings(document).await?;
     let subject = Subject::of_guest(authentic, holder, deployment)?;
-    let subject = openings.iter().fold(subject, |subject, opening| subject.with_key(&opening.key));
+    let subject = openings.iter().fold(subject, Subject::with_opening);
+    let served = &asked.shown.served;
+    let subject = served.iter().copied().fold(subject, Subject::with_model);
     store.verify_not_revoked(&subject).await?; // 2
     let (mut zone, mut judged) = (None, Vec::new());
-    for opening in &openings {
+    let is_served = |opening: &&Opening| served.iter().any(|manifest| opening.model.ends_with(&manifest.oci()));
+    for opening in openings.iter().filter(is_served) {
         let within = |refusal: Refusal| refusal.within(format!("key `{}`", opening.key));
         let policy = store.policy_in_force(&opening.key, now).await.map_err(within)?;
         let appraised = authentic.appraise(policy.policy.appraisal(), bound);
@@ -131,6 +136,24 @@ async fn grant(
         let promotion = promotions::still_holds(store, deployment, &policy, &opening.model, now).await;
         judged.push(json!({ "key": opening.key, "promotion": promotion.map_err(within)? }));
         zone = zone.or_else(|| authentic.zone(policy.policy.appraisal()).map(str::to_owned));
+    }
+    for (reference, manifest) in replaced(asked, deployment)? {
+        if openings.iter().any(|opening| opening.model == reference) {
+            continue;
+        }
+        // A plain one in the place of another: no key of its own says who is a promoter, so those do that were released beside it.
+        let mut promotion = None;
+        for opening in &openings {
+            let policy = store.policy_in_force(&opening.key, now).await?;
+            let held = promotions::still_holds(store, deployment, &policy, &reference, now).await;
+            match held.map_err(|refusal| refusal.within(format!("model `{reference}`"))) {
+                Err(refusal) if refusal.code == Code::RepositoryUntrusted => {}
+                held => promotion = held?.or(promotion),
+            }
+        }
+        let unknown = || Refusal::new(Code::WorkloadMismatch, "model that takes another's place").got(manifest.oci());
+        let promotion = promotion.ok_or_else(|| unknown().want("one that a release policy demands to be promoted"))?;
+        judged.push(json!({ "model": reference, "promotion": promotion }));
     }
     trail.note("keys", judged); // 3
     let addr = asked.addr.filter(|addr| terms.networks.iter().any(|network| network.contains(addr.ip())));
@@ -154,10 +177,26 @@ async fn grant(
     Ok(lease)
 }
 
+/// The models that are served in the place of those that the document names by digest: how they are referred to, and their digests.
+fn replaced(asked: &Asked, deployment: &Deployment) -> Result<Vec<(String, Sha256)>> {
+    let mut replaced = Vec::new();
+    for model in deployment.settings().models.iter().filter(|model| model.replaceable) {
+        let (repository, digest) = model.repository_and_digest()?;
+        let served = asked.workload.models.iter().filter(|served| served.name == model.name);
+        let others = served.map(|served| served.manifest).filter(|manifest| Some(*manifest) != digest);
+        replaced.extend(others.map(|manifest| (format!("{repository}@{}", manifest.oci()), manifest)));
+    }
+    Ok(replaced)
+}
+
 fn verify_models(asked: &Asked, accepted: &Accepted) -> Result<()> {
-    let mut served: Vec<_> = asked.workload.models.iter().map(|model| (model.name.as_str(), model.manifest)).collect();
+    let models = &accepted.deployment.settings().models;
+    // What they are replaced by is judged with the keys.
+    let may_change = |name: &str| models.iter().any(|model| model.replaceable && model.name == name);
+    let served = asked.workload.models.iter().filter(|model| !may_change(&model.name));
+    let mut served: Vec<_> = served.map(|model| (model.name.as_str(), Some(model.manifest))).collect();
     let mut named = Vec::new();
-    for model in &accepted.deployment.settings().models {
+    for model in models.iter().filter(|model| !model.replaceable) {
         named.push((model.name.as_str(), model.repository_and_digest()?.1));
     }
     served.sort();

@@ -1,5 +1,6 @@
 //! Which key a signed model is sealed with, found out by ourselves: from the registry, by the digest that the hash-checked
-//! deployment document names, judged by the trust file of the key's own release policy.
+//! deployment document names, judged by the trust file of the key's own release policy. Where the document lets a model be replaced,
+//! that is also the digest that was promoted last in the repository it names, by what is kept here of promotions.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +10,7 @@ use strongroom_appraisal::{ReleasePolicy, UnixTime};
 use strongroom_artifact::Manifest;
 use strongroom_artifact::promotion::Statements;
 use strongroom_registry_client::{Reference, RegistryClient, verify_signed};
-use strongroom_wire::deployment::{Deployment, Model};
+use strongroom_wire::deployment::Deployment;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
 use strongroom_wire::{Code, Refusal, Result};
@@ -99,8 +100,12 @@ impl Models {
         now: UnixTime,
     ) -> Result<Fact> {
         let (mut found, mut unjudged, mut untrusted) = (None::<Fact>, None, None);
-        for model in &deployment.settings().models {
-            match self.judge(model, policy, known, now).await {
+        for Candidate { name, reference, is_named } in candidates(deployment, policy, known, now)? {
+            let judged = match &reference {
+                Ok(reference) => self.judge(reference, policy, known, now).await,
+                Err(refusal) => Err(refusal.clone()),
+            };
+            match judged {
                 Ok(fact) if fact.key.as_ref() == Some(key) => match &found {
                     Some(first) if first.reference != fact.reference => {
                         let shared = Refusal::new(Code::KeyShared, format!("key `{key}`"));
@@ -111,8 +116,10 @@ impl Models {
                 },
                 Ok(_) => {}
                 Err(refusal) => {
-                    let refusal = refusal.within(format!("model `{}`", model.name));
-                    if self.may_be_sealed_with(model, key, policy).await {
+                    let refusal = refusal.within(format!("model `{name}`"));
+                    if let Ok(reference) = &reference
+                        && self.may_be_sealed_with(reference, is_named, key, policy).await
+                    {
                         untrusted.get_or_insert_with(|| refusal.clone());
                     }
                     unjudged.get_or_insert(refusal);
@@ -128,26 +135,37 @@ impl Models {
 
     /// Whether the key of a model that is not trusted is this one, by its manifest, which the document names by digest. What it is
     /// sealed with where the manifest cannot be had is not known: that counts where its promotion is demanded, since the guest may
-    /// be shown what is hidden from here.
-    async fn may_be_sealed_with(&self, model: &Model, key: &ResourcePath, policy: &ReleasePolicy) -> bool {
-        let Ok(reference) = Reference::parse(&model.reference) else { return false };
+    /// be shown what is hidden from here. Where the document does not name it, somebody's promotion of what is not there stops no other key.
+    async fn may_be_sealed_with(
+        &self,
+        reference: &Reference,
+        is_named: bool,
+        key: &ResourcePath,
+        policy: &ReleasePolicy,
+    ) -> bool {
         let manifest = match self.clients.get(reference.host()) {
-            Some(client) => client.manifest(&reference).await.ok(),
+            Some(client) => client.manifest(reference).await.ok(),
             None => None,
         };
-        let demanded = || policy.trust().rule_for(&reference.name()).is_ok_and(|rule| rule.promotion.is_some());
+        let demanded =
+            || is_named && policy.trust().rule_for(&reference.name()).is_ok_and(|rule| rule.promotion.is_some());
         manifest.map_or_else(demanded, |fetched| {
             Manifest::parse(&fetched.bytes)
                 .is_ok_and(|manifest| manifest.sealing().is_some_and(|sealing| sealing.key == *key))
         })
     }
 
-    async fn judge(&self, model: &Model, policy: &ReleasePolicy, known: &mut Known, now: UnixTime) -> Result<Fact> {
-        let question = Question { reference: model.reference.clone(), policy: policy.digest() };
+    async fn judge(
+        &self,
+        reference: &Reference,
+        policy: &ReleasePolicy,
+        known: &mut Known,
+        now: UnixTime,
+    ) -> Result<Fact> {
+        let question = Question { reference: reference.to_string(), policy: policy.digest() };
         if let Some(fact) = self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(&question) {
             return Ok(fact.clone());
         }
-        let reference = Reference::parse(&model.reference)?;
         let client = self.clients.get(reference.host()).ok_or_else(|| {
             let known = self.clients.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             Refusal::new(Code::RegistryNotAllowed, "registry").got(reference.host()).want(known)
@@ -155,7 +173,7 @@ impl Models {
         // Nobody's signature counts in a repository without a rule, so nothing is fetched from it.
         let repository = reference.name();
         policy.trust().rule_for(&repository)?;
-        let shown = verify_signed(client, &reference, policy.trust()).await?;
+        let shown = verify_signed(client, reference, policy.trust()).await?;
         // Kept first, whatever is refused below: a demotion is shown once, perhaps.
         let mut statements = Statements::demanded(policy.trust(), &repository)?;
         if let Some(statements) = &mut statements {
@@ -168,7 +186,7 @@ impl Models {
         }
         let trusted = signed.promoted(now)?;
         let fact = Fact {
-            reference: model.reference.clone(),
+            reference: reference.to_string(),
             key: trusted.manifest().sealing().map(|sealing| sealing.key.clone()),
             signers: trusted.signers().to_vec(),
             promotion: trusted.promotion().map(|promotion| known.held(&repository, promotion)),
@@ -184,4 +202,45 @@ impl Models {
         facts.insert(question, fact.clone());
         Ok(fact)
     }
+}
+
+/// A model that a deployment may serve.
+struct Candidate {
+    /// As the document calls it.
+    name: String,
+    /// By digest; or why it is none.
+    reference: Result<Reference>,
+    /// Whether the document names this very digest.
+    is_named: bool,
+}
+
+/// The models that a deployment may serve.
+///
+/// # Errors
+/// Those of [`Known::newest`].
+fn candidates(deployment: &Deployment, policy: &ReleasePolicy, known: &Known, now: UnixTime) -> Result<Vec<Candidate>> {
+    let mut candidates = Vec::new();
+    for model in &deployment.settings().models {
+        let name = &model.name;
+        let reference = match Reference::parse(&model.reference) {
+            Ok(reference) => reference,
+            Err(refusal) => {
+                candidates.push(Candidate { name: name.clone(), reference: Err(refusal), is_named: true });
+                continue;
+            }
+        };
+        // Without a rule for the repository the model is refused when it is judged.
+        let newest = match model.replaceable && policy.trust().rule_for(&reference.name()).is_ok() {
+            true => known.newest(policy.trust(), &reference.name(), now)?,
+            false => None,
+        };
+        let newest = newest.filter(|newest| reference.digest() != Some(*newest));
+        let newest = newest.map(|newest| Ok(reference.untagged(newest)));
+        candidates.extend(newest.map(|reference| Candidate { name: name.clone(), reference, is_named: false }));
+        // What a tag names is nothing that the hardware vouches for.
+        if reference.digest().is_some() {
+            candidates.push(Candidate { name: name.clone(), reference: Ok(reference), is_named: true });
+        }
+    }
+    Ok(candidates)
 }

@@ -7,10 +7,10 @@ use strongroom_appraisal::UnixTime;
 use strongroom_artifact::promotion::{Action, Fact, Promotion, SignedStatement, Statement, Statements, parse_attached};
 use strongroom_registry_client::Reference;
 use strongroom_wire::bytes::to_base64;
-use strongroom_wire::deployment::Deployment;
+use strongroom_wire::deployment::{Deployment, Model};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
-use strongroom_wire::trust::Environment;
+use strongroom_wire::trust::{Environment, TrustFile};
 use strongroom_wire::{Code, Refusal, Result, limits};
 
 use crate::store::{Kept, Place, StoredPolicy, StoredPromotion, Transaction};
@@ -89,6 +89,23 @@ impl Known {
             // What spoke against a promotion once still does, whoever is a promoter today.
             facts.iter().for_each(|fact| statements.remember(*fact));
         }
+    }
+
+    /// The manifest that was promoted last in a repository, by what was kept: what a replaceable model may be by now.
+    ///
+    /// # Errors
+    /// Those of [`Statements::demanded`].
+    pub(crate) fn newest(&self, trust: &TrustFile, repository: &str, now: UnixTime) -> Result<Option<Sha256>> {
+        let (Some(kept), Some(mut statements)) = (self.kept.get(repository), Statements::demanded(trust, repository)?)
+        else {
+            return Ok(None);
+        };
+        kept.kept.rows.iter().for_each(|row| drop(statements.add(&row.bundle)));
+        let reached = statements.facts(now).into_iter().filter_map(|fact| match fact {
+            Fact::Reached { manifest, sequence } => Some((sequence, manifest)),
+            Fact::Demoted { .. } => None,
+        });
+        Ok(reached.max().map(|(_, manifest)| manifest))
     }
 
     /// What the release hangs on, for a promotion that was judged by all that [`Self::add_to`] added.
@@ -176,14 +193,16 @@ pub(crate) async fn still_holds(
     reference: &str,
     now: UnixTime,
 ) -> Result<Option<Value>> {
-    let model = deployment.settings().models.iter().find(|model| model.reference == reference);
-    let model = model.ok_or_else(|| Refusal::new(Code::Internal, "model of the deployment").got(reference))?;
-    let (repository, manifest) = model.repository_and_digest()?;
-    let Some(mut statements) = Statements::demanded(policy.policy.trust(), repository)? else { return Ok(None) };
+    let opened = Reference::parse(reference)?;
+    let repository = opened.name();
+    let is_named = |model: &Model| model.repository_and_digest().is_ok_and(|(named, _)| named == repository);
+    let manifest = opened.digest().filter(|_| deployment.settings().models.iter().any(is_named));
+    let manifest = manifest.ok_or_else(|| Refusal::new(Code::Internal, "model of the deployment").got(reference))?;
+    let Some(mut statements) = Statements::demanded(policy.policy.trust(), &repository)? else { return Ok(None) };
     let mut known = Known::load(store, deployment, policy).await?;
-    known.add_to(&mut statements, repository, &[]);
+    known.add_to(&mut statements, &repository, &[]);
     let promotion = statements.judge(&manifest, now)?;
-    Ok(Some(known.held(repository, &promotion).note()))
+    Ok(Some(known.held(&repository, &promotion).note()))
 }
 
 fn place(policy: &StoredPolicy, repository: &str, environment: &Environment) -> Place {

@@ -201,7 +201,8 @@ impl Verifier {
         // Whoever was launched with this document may have the keys that its guests were given.
         let subject = Subject::of_guest(authentic, &shown.holder, &accepted.deployment)?;
         let openings = store.openings(shown.bound.document).await?;
-        let subject = openings.iter().fold(subject, |subject, opening| subject.with_key(&opening.key));
+        let subject = openings.iter().fold(subject, Subject::with_opening);
+        let subject = shown.served.iter().copied().fold(subject, Subject::with_model);
         store.verify_not_revoked(&subject).await?;
         let policies = store.policies_in_force(now).await?;
         let Judgement { accepted: policies, .. } =
@@ -385,7 +386,9 @@ impl Verifier {
         attested.session.verify_current(now)?;
         verify_dates(&attested.authentic, now)?;
         attested.authentic.verify_newest(&mut store.seen().await?)?;
-        let subject = Subject::of_guest(&attested.authentic, &attested.thumbprint, &attested.deployment)?.with_key(id);
+        let opening = Opening { key: id.clone(), model: approved.model.clone() };
+        let subject = Subject::of_guest(&attested.authentic, &attested.thumbprint, &attested.deployment)?;
+        let subject = subject.with_opening(&opening);
         store.verify_not_revoked(&subject).await?;
         let key = store.key(id).await?.enabled()?;
         let current = store.policy_in_force(id, now).await?;
@@ -401,7 +404,6 @@ impl Verifier {
             promotion.confirm(store, now).await?;
         }
         approved.permitted.confirm(store, &key.metadata, now, trail).await?;
-        let opening = Opening { key: id.clone(), model: approved.model.clone() };
         store.keep_opening(attested.deployment.digest(), &opening).await?;
         let counted = store.count_release(key, current.policy.allowance(), now).await?;
         trail.note("releases", counted.uses.releases);

@@ -10,6 +10,7 @@ use strongroom_wire::spiffe::SpiffeId;
 use strongroom_wire::{Code, Refusal, Result};
 
 use crate::platform::Authentic;
+use crate::store::Opening;
 
 /// Characters of a value that is none which are shown.
 const SHOWN: usize = 200;
@@ -172,7 +173,7 @@ impl Subject {
     /// A guest that holds the key with this thumbprint, and was launched with that document.
     ///
     /// # Errors
-    /// `reference-invalid`: the document names a model without a digest, which no parsed one does.
+    /// `reference-invalid`: of a model of the document, which no parsed one has.
     pub(crate) fn of_guest(authentic: &Authentic, holder: &str, deployment: &Deployment) -> Result<Self> {
         let guest = [(What::Identity, Some(holder.to_owned())), (What::Measurement, Some(authentic.measurement()))];
         let machine = [(What::Chip, authentic.machine())];
@@ -180,9 +181,22 @@ impl Subject {
         let mut subject = Self(guest.collect());
         for model in &deployment.settings().models {
             let (_, digest) = model.repository_and_digest()?;
-            subject.0.insert(Mark { kind: What::Model, value: digest.oci() });
+            subject = digest.into_iter().fold(subject, Self::with_model);
         }
         Ok(subject)
+    }
+
+    /// Also a model, by the digest of its manifest.
+    pub(crate) fn with_model(mut self, manifest: Sha256) -> Self {
+        self.0.insert(Mark { kind: What::Model, value: manifest.oci() });
+        self
+    }
+
+    /// Also a key that guests like it were given, and the model that it was given for.
+    pub(crate) fn with_opening(self, opening: &Opening) -> Self {
+        // It is always named by digest.
+        let manifest = opening.model.split_once('@').and_then(|(_, digest)| Sha256::from_oci(digest).ok());
+        manifest.into_iter().fold(self.with_key(&opening.key), Self::with_model)
     }
 
     /// An identity that somebody asks for.

@@ -4,10 +4,11 @@ use crate::Verified;
 use crate::channel::{Channel, Unanswered};
 use core::fmt;
 use core::time::Duration;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use std::sync::Arc;
 use strongroom_transport::Body;
+use strongroom_wire::evidence::WORKLOAD_HEADER;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// A connection that ends in an enclave which was verified: it is the one type of this crate that can send.
@@ -53,9 +54,16 @@ impl Attested {
     /// [`Self::send`], giving an unsent request back.
     pub(crate) async fn try_send(
         &mut self,
-        request: Request<Body>,
+        mut request: Request<Body>,
         timeout: Duration,
     ) -> core::result::Result<Response<Incoming>, Unanswered> {
+        if let Some(workload) = self.verified.pinned() {
+            let pinned = HeaderValue::from_str(&workload.to_string()).map_err(|e| {
+                let refusal = Refusal::new(Code::Internal, WORKLOAD_HEADER).because(e);
+                Unanswered { refusal, unsent: None }
+            })?;
+            request.headers_mut().insert(WORKLOAD_HEADER, pinned);
+        }
         self.channel.send(request, timeout).await
     }
 

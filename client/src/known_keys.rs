@@ -43,6 +43,13 @@ impl<P: Clone> KnownKeys<P> {
         self.keys.get(&key).filter(|known| known.is_fresh(now)).map(|known| (known.proof.clone(), known.since))
     }
 
+    /// Forgets a key where `is_over` of what was proven of it.
+    pub(crate) fn forget(&mut self, key: KeyUnderPolicy, is_over: impl FnOnce(&P) -> bool) {
+        if self.keys.get(&key).is_some_and(|known| is_over(&known.proof)) {
+            self.keys.remove(&key);
+        }
+    }
+
     /// Remembers what was proven at `since`: the moment before its nonce was drawn.
     pub(crate) fn remember(&mut self, key: KeyUnderPolicy, proof: P, since: Instant) {
         self.keys.retain(|_, known| known.is_fresh(since));
@@ -74,6 +81,15 @@ mod tests {
         known.remember(key(1, 1), "proof", start);
         assert_eq!(known.fresh(key(1, 1), start + Duration::from_secs(600)), Some(("proof", start)));
         assert_eq!(known.fresh(key(1, 1), start + Duration::from_secs(601)), None);
+    }
+
+    #[test]
+    fn key_that_was_forgotten_not_known_and_another_still() {
+        let (mut known, now) = (KnownKeys::new(), Instant::now());
+        [1, 2].into_iter().for_each(|name| known.remember(key(name, 1), "proof", now));
+        known.forget(key(1, 1), |proof| *proof == "proof");
+        known.forget(key(2, 1), |proof| *proof == "another");
+        assert_eq!([1, 2].map(|name| known.fresh(key(name, 1), now).is_some()), [false, true]);
     }
 
     #[test]

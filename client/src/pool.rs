@@ -5,7 +5,8 @@ use crate::{Attested, Provisional, ResponseBody, Terms, Verified, system_time};
 use core::fmt;
 use core::time::Duration;
 use http::uri::{Scheme, Uri};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strongroom_appraisal::UnixTime;
 use strongroom_transport::Body;
@@ -80,6 +81,8 @@ pub struct Lease {
     pool: Arc<Pool>,
     /// Whether it carried a request before, and so may have been closed by its server meanwhile.
     used: bool,
+    /// Whether what was proven of its key holds no more.
+    is_over: bool,
     slot: OwnedSemaphorePermit,
 }
 
@@ -144,11 +147,12 @@ impl AttestedClient {
         while let Some(mut idle) = pool.pop_idle() {
             let young = idle.since.elapsed() <= IDLE_FOR && idle.proven.elapsed() <= FRESH_FOR;
             if young && idle.connection.ready(READY_PATIENCE).await {
-                return Ok(Lease { connection: idle.connection, proven: idle.proven, pool, used: true, slot });
+                let Idle { connection, proven, .. } = idle;
+                return Ok(Lease { connection, proven, pool, used: true, is_over: false, slot });
             }
         }
         let (connection, proven) = pool.open().await?;
-        Ok(Lease { connection, proven, pool, used: false, slot })
+        Ok(Lease { connection, proven, pool, used: false, is_over: false, slot })
     }
 }
 
@@ -166,7 +170,7 @@ impl Lease {
     pub async fn send(mut self, request: Request<Body>) -> Result<Response<ResponseBody>> {
         let timeout = self.pool.options.answer_timeout;
         let unanswered = match self.connection.try_send(request, timeout).await {
-            Ok(answer) => return Ok(answer.map(|body| ResponseBody::new(body, self))),
+            Ok(answer) => return Ok(self.answered(answer)),
             Err(unanswered) => unanswered,
         };
         let Some(request) = unanswered.unsent.filter(|_| self.used) else { return Err(unanswered.refusal) };
@@ -177,12 +181,30 @@ impl Lease {
         }
         (self.connection, self.proven) = (fresh, proven);
         let answer = self.connection.send(request, timeout).await?;
-        Ok(answer.map(|body| ResponseBody::new(body, self)))
+        Ok(self.answered(answer))
+    }
+
+    /// The answer with its body. One that says `workload-changed` ends what was proven of the key: whoever asks next attests anew.
+    fn answered(mut self, answer: Response<Incoming>) -> Response<ResponseBody> {
+        let pinned = self.verified().pinned().is_some();
+        if pinned && answer.status() == StatusCode::PRECONDITION_FAILED {
+            let (key, workload) = (self.verified().channel_key(), self.verified().workload());
+            let is_of_it = |verified: &Verified| (verified.channel_key(), verified.workload()) == (key, workload);
+            let known = KeyUnderPolicy { key, policy: self.pool.terms.policy_digest() };
+            // What somebody else was proven since stays.
+            lock(&self.pool.known).forget(known, |verified| is_of_it(verified));
+            lock(&self.pool.idle).retain(|idle| !is_of_it(idle.connection.verified()));
+            self.is_over = true;
+        }
+        answer.map(|body| ResponseBody::new(body, self))
     }
 
     /// Makes the connection available to the next request.
     pub(crate) fn give_back(self) {
-        let Self { connection, proven, pool, slot, .. } = self;
+        let Self { connection, proven, pool, slot, is_over, .. } = self;
+        if is_over {
+            return;
+        }
         lock(&pool.idle).push(Idle { connection, proven, since: Instant::now() });
         // After the push, so that connections in use and idle ones together never exceed the slots.
         drop(slot);

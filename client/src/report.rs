@@ -5,7 +5,7 @@ use strongroom_appraisal::{UnixTime, VerifiedEnclave};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::evidence::Workload;
 use strongroom_wire::snp::Tcb;
-use strongroom_wire::{Check, Root};
+use strongroom_wire::{Check, Result, Root};
 
 /// What holds of an enclave and of its TLS key, as of [`Self::at`]. Nothing in it is the enclave's mere word.
 ///
@@ -36,6 +36,10 @@ pub struct Verified {
     deployment: Sha256,
     tcb: Tcb,
     models: Vec<VerifiedModel>,
+    workload: Sha256,
+    /// Whether the policy names the manifests that may be served, so that another workload is another matter.
+    #[serde(skip)]
+    is_pinned: bool,
     channel_key: Sha256,
     policy: Sha256,
     at: UnixTime,
@@ -57,17 +61,17 @@ impl Verified {
     /// Called by the recipe in `verify.rs` alone, with `enclave` as its proof that the policy held.
     pub(crate) fn new(
         enclave: &VerifiedEnclave,
-        workload: &Workload,
+        (workload, is_pinned): (&Workload, bool),
         spki: &[u8],
         at: UnixTime,
         checks: Vec<Check>,
-    ) -> Self {
+    ) -> Result<Self> {
         let models = workload.models.iter().map(|model| VerifiedModel {
             name: model.name.clone(),
             manifest: model.manifest.oci(),
             statement: model.statement,
         });
-        Self {
+        Ok(Self {
             verdict: "accepted",
             platform: "snp",
             root: enclave.root(),
@@ -76,11 +80,13 @@ impl Verified {
             deployment: Sha256(enclave.report().host_data),
             tcb: enclave.tcb(),
             models: models.collect(),
+            workload: workload.digest()?,
+            is_pinned,
             channel_key: Sha256::of(spki),
             policy: enclave.policy_digest(),
             at,
             checks,
-        }
+        })
     }
 
     /// The root that its evidence ends at.
@@ -106,6 +112,17 @@ impl Verified {
     /// What it serves.
     pub fn models(&self) -> &[VerifiedModel] {
         &self.models
+    }
+
+    /// The digest of document and models together ([`strongroom_wire::binding::workload_digest`]).
+    pub const fn workload(&self) -> Sha256 {
+        self.workload
+    }
+
+    /// The one workload that requests may be answered by, where the policy names manifests: an enclave that replaces a model, as its
+    /// document lets it, refuses them then (`workload-changed`). A policy that names signers alone takes whatever these signed.
+    pub(crate) fn pinned(&self) -> Option<Sha256> {
+        self.is_pinned.then_some(self.workload)
     }
 
     /// SHA-256 of the SubjectPublicKeyInfo of its TLS key.

@@ -70,7 +70,10 @@ pub(crate) fn verify(
     trace.extend(checks.iter().cloned());
     match checks.iter().find_map(Check::refusal) {
         Some(refusal) => Err(refusal),
-        None => Ok(Verified::new(&enclave, &answer.workload, spki, now, trace.clone())),
+        None => {
+            let is_pinned = terms.policy().model().is_some_and(|model| model.manifest.is_fixed());
+            Verified::new(&enclave, (&answer.workload, is_pinned), spki, now, trace.clone())
+        }
     }
 }
 

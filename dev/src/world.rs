@@ -179,7 +179,7 @@ impl World {
             },
             runtime: deployment::Runtime { onnxruntime: self.onnxruntime },
             registries: vec![deployment::Registry { host: self.registry.clone(), plain_http: true, ca: None }],
-            models: vec![deployment::Model { name: name.into(), reference: reference.into() }],
+            models: vec![deployment::Model { name: name.into(), reference: reference.into(), replaceable: false }],
             trust: self.trust()?,
             principals: vec![deployment::Principal { name: "demo".into(), key_sha256: Sha256::of(API_KEY.as_bytes()) }],
             access: deployment::Access::default(),

@@ -13,12 +13,14 @@ mod error;
 mod generation;
 mod oip;
 mod openapi;
+mod repository;
 mod request;
 mod room;
 mod routes;
 
 pub use access::{Access, Authorized, Caller, Identity};
 
+use crate::change::Changes;
 use crate::evidence::Desk;
 use crate::inference::Models;
 use crate::lease::Tenure;
@@ -37,24 +39,29 @@ use futures_util::stream;
 use room::Room;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use strongroom_policy::CallAction;
 use strongroom_transport::exposition;
 use strongroom_wire::digest::Sha256;
-use strongroom_wire::{Code, Refusal, Result};
+use strongroom_wire::{Code, Refusal, Result, evidence};
 use tokio::sync::watch;
 
-/// What there is once the boot is through.
+/// What there is once the boot is through, and after each change of a model ([`crate::change`]) anew. A request is answered by the one that
+/// it met.
 #[derive(Debug)]
 pub struct Serving {
     /// Who may ask, for what, and how much of it.
-    pub access: Access,
+    pub access: Arc<Access>,
     /// What may be asked for.
     pub models: Models,
+    /// The digest of the workload that evidence is bound to.
+    pub workload: Sha256,
     /// Where evidence is given.
     pub desk: Desk,
     /// How long it may go on.
-    pub tenure: Tenure,
+    pub tenure: Arc<Tenure>,
+    /// What changes models; absent where the document lets none change.
+    pub changes: Option<Arc<Changes>>,
 }
 
 impl Serving {
@@ -69,6 +76,31 @@ impl Serving {
     /// `model-unknown`; `policy-denied`, `policy-failed`, `authorization-empty`.
     pub fn authorize(&self, caller: &Caller, action: CallAction, name: &str) -> Result<Authorized> {
         self.access.authorize(caller, action, name, self.models.manifest(name)?)
+    }
+
+    /// Whether `caller` may have the model called `name` changed; it need not be served at the moment.
+    ///
+    /// # Errors
+    /// `model-unknown`; `policy-denied`, `policy-failed`, `authorization-empty`.
+    pub(crate) fn authorize_change(&self, caller: &Caller, name: &str) -> Result<Authorized> {
+        let manifest = self.models.manifest(name).or_else(|refusal| {
+            let gone = self.changes.iter().flat_map(|changes| changes.replaceable());
+            gone.into_iter().find(|(gone, _)| gone == name).map(|(_, manifest)| manifest).ok_or(refusal)
+        })?;
+        self.access.authorize(caller, CallAction::ManageModel, name, manifest)
+    }
+
+    /// That a request which may be answered by the workload with this digest alone meets that one.
+    ///
+    /// # Errors
+    /// `workload-changed`; `request-invalid`: what is named is no digest.
+    pub(crate) fn verify_pinned(&self, pinned: &HeaderValue) -> Result<()> {
+        let pinned = pinned.to_str().ok().and_then(|text| Sha256::from_hex(text).ok());
+        match pinned {
+            Some(pinned) if pinned == self.workload => Ok(()),
+            Some(pinned) => Err(Refusal::new(Code::WorkloadChanged, "workload").got(self.workload).want(pinned)),
+            None => Err(Refusal::new(Code::RequestInvalid, evidence::WORKLOAD_HEADER).want("64 lower-case hex digits")),
+        }
     }
 
     /// Resolves when a part of it has ended, with what that was, or when it may go on no more, with why.
@@ -87,7 +119,7 @@ impl Serving {
 #[derive(Debug, Clone)]
 pub struct App {
     stage: watch::Receiver<Stage>,
-    serving: Arc<OnceLock<Serving>>,
+    serving: watch::Sender<Option<Arc<Serving>>>,
     room: Room,
     metrics: Arc<Metrics>,
 }
@@ -96,42 +128,55 @@ impl App {
     /// An application that is not ready yet; `stage` follows the boot.
     pub fn new(stage: watch::Receiver<Stage>) -> Self {
         let metrics = Arc::new(Metrics::of(routes::paths()));
-        Self { stage, serving: Arc::default(), room: Room::default(), metrics }
+        Self { stage, serving: watch::Sender::default(), room: Room::default(), metrics }
     }
 
-    /// Makes it ready. It stays so as long as all parts of `serving` run.
+    /// Makes it ready, or serves this from now on in place of what it served. It stays ready as long as all parts of `serving` run.
+    pub fn serve(&self, serving: Serving) {
+        self.serving.send_replace(Some(Arc::new(serving)));
+    }
+
+    fn current(&self) -> Option<Arc<Serving>> {
+        self.serving.borrow().clone()
+    }
+
+    /// What is served.
     ///
     /// # Errors
-    /// `internal` it is ready already.
-    pub fn serve(&self, serving: Serving) -> Result<()> {
-        self.serving.set(serving).map_err(|_| Refusal::new(Code::Internal, "serving twice"))
-    }
-
-    fn serving(&self) -> Result<&Serving> {
-        let stage = self.stage();
+    /// `not-ready`: nothing yet, or nothing any more.
+    pub(crate) fn serving(&self) -> Result<Arc<Serving>> {
         // Without a lease nothing more is begun; what was goes on to its end.
-        let serving = self.serving.get().filter(|serving| serving.tenure.lasts());
-        serving.ok_or_else(|| Refusal::new(Code::NotReady, "enclave").got(stage).want(Stage::Serving))
+        let serving = self.current().filter(|serving| serving.tenure.lasts());
+        serving.ok_or_else(|| Refusal::new(Code::NotReady, "enclave").got(self.stage()).want(Stage::Serving))
     }
 
     /// Whether it serves, whole.
     fn is_ready(&self) -> bool {
-        self.serving.get().is_some_and(Serving::is_whole)
+        self.current().is_some_and(|serving| serving.is_whole())
     }
 
     /// How far it is.
     fn stage(&self) -> Stage {
-        match self.serving.get() {
+        match self.current() {
             Some(serving) if !serving.is_whole() => Stage::Failed,
             _ => *self.stage.borrow(),
         }
     }
 
-    /// Resolves when a part of what it serves has ended, with what that was.
+    /// Resolves when a part of what it serves has ended, with what that was. What it serves no more ends without a word.
     pub async fn ended(&self) -> Refusal {
-        match self.serving() {
-            Ok(serving) => serving.ended().await,
-            Err(refusal) => refusal,
+        let mut changed = self.serving.subscribe();
+        loop {
+            let serving = changed.borrow_and_update().clone();
+            let Some(serving) = serving.filter(|serving| serving.tenure.lasts()) else {
+                return self.serving().err().unwrap_or_else(|| Refusal::new(Code::Internal, "serving"));
+            };
+            tokio::select! {
+                // Looked at first: what was replaced may end at the same time.
+                biased;
+                Ok(()) = changed.changed() => {}
+                refusal = serving.ended() => return refusal,
+            }
         }
     }
 
@@ -143,77 +188,77 @@ impl App {
 
 async fn embed(
     State(app): State<App>,
+    Extension(serving): Extension<Arc<Serving>>,
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> core::result::Result<Response, Answer> {
-    let serving = app.serving()?;
     let body = request.into_body();
     // Until the answer: what was read is waited for in other forms.
     let _room = app.room.reserve(&body)?;
     let call = embeddings::Call::read(body).await?;
-    Ok(call.answer(&caller, serving).await?.into_response())
+    Ok(call.answer(&caller, &serving).await?.into_response())
 }
 
 async fn classify(
     State(app): State<App>,
+    Extension(serving): Extension<Arc<Serving>>,
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> core::result::Result<Response, Answer> {
-    let serving = app.serving()?;
     let body = request.into_body();
     let _room = app.room.reserve(&body)?;
     let call = classify::Call::read(body).await?;
-    Ok(call.answer(&caller, serving).await?.into_response())
+    Ok(call.answer(&caller, &serving).await?.into_response())
 }
 
 async fn chat(
     state: State<App>,
+    serving: Extension<Arc<Serving>>,
     caller: Extension<Caller>,
     request: Request,
 ) -> core::result::Result<Response, Answer> {
-    generate(state, caller, generation::Route::Chat, request).await
+    generate(state, serving, caller, generation::Route::Chat, request).await
 }
 
 async fn complete(
     state: State<App>,
+    serving: Extension<Arc<Serving>>,
     caller: Extension<Caller>,
     request: Request,
 ) -> core::result::Result<Response, Answer> {
-    generate(state, caller, generation::Route::Text, request).await
+    generate(state, serving, caller, generation::Route::Text, request).await
 }
 
 async fn generate(
     State(app): State<App>,
+    Extension(serving): Extension<Arc<Serving>>,
     Extension(caller): Extension<Caller>,
     route: generation::Route,
     request: Request,
 ) -> core::result::Result<Response, Answer> {
-    let serving = app.serving()?;
     let body = request.into_body();
     let begun = {
         // Until the answer begins.
         let _room = app.room.reserve(&body)?;
-        generation::Call::read(route, body).await?.begin(&caller, serving).await?
+        generation::Call::read(route, body).await?.begin(&caller, &serving).await?
     };
     Ok(begun.answer().await?)
 }
 
 async fn models(
-    State(app): State<App>,
+    Extension(serving): Extension<Arc<Serving>>,
     Extension(caller): Extension<Caller>,
 ) -> core::result::Result<Json<Value>, Answer> {
-    let serving = app.serving()?;
     let seen = serving.models.list().filter(|(name, manifest)| serving.access.may_list(&caller, name, *manifest));
     let list: Vec<Value> = seen.map(|(name, manifest)| described(name, manifest)).collect();
     Ok(Json(json!({"object": "list", "data": list})))
 }
 
 async fn model(
-    State(app): State<App>,
+    Extension(serving): Extension<Arc<Serving>>,
     Extension(caller): Extension<Caller>,
     name: core::result::Result<Path<String>, PathRejection>,
 ) -> core::result::Result<Json<Value>, Answer> {
-    let serving = app.serving()?;
     // A name that is no text is no model's.
     let name = name.map_or_else(|_| String::new(), |Path(name)| name);
     let call = serving.authorize(&caller, CallAction::ListModels, &name)?;
@@ -256,9 +301,10 @@ async fn live() -> Json<Value> {
 }
 
 async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    let serving = app.serving.get();
+    let serving = app.current();
+    let serving = serving.as_ref();
     let gauges = Gauges {
-        ready: serving.is_some_and(Serving::is_whole),
+        ready: serving.is_some_and(|serving| serving.is_whole()),
         queued: serving.map_or(0, |serving| serving.models.queued()),
         identities: serving.map_or(0, |serving| serving.access.counted()),
     };

@@ -7,8 +7,10 @@ mod pulled;
 
 pub use attested::Attested;
 pub use measured::Measured;
+pub(crate) use opened::Loaded;
 pub use opened::Opened;
 pub use pulled::Pulled;
+pub(crate) use pulled::trust;
 
 #[cfg(test)]
 pub(crate) use measured::tests;

@@ -44,6 +44,10 @@ pub struct Config {
     /// lock.
     #[serde(default)]
     pub lock_memory: bool,
+    /// Mebibytes that the files of all models may take together when one is loaded while others are served, that which it replaces
+    /// among them; absent: as much as the machine has free.
+    #[serde(default)]
+    pub model_memory: Option<u32>,
     /// Seconds from SIGTERM until open requests are cut off.
     #[serde(default = "thirty")]
     pub grace: u64,

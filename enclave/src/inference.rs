@@ -31,7 +31,7 @@ use crate::runtime::Runtime;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::{Code, Refusal, Result};
 use tensor::TensorModel;
@@ -41,10 +41,10 @@ use turns::Turns;
 /// Requests of one model that may wait or be under way.
 const JOBS: usize = 256;
 
-/// The models that are served, by name.
-#[derive(Debug, Default)]
+/// The models that are served, by name. Clones are of the same models: each runs as long as one of them has it.
+#[derive(Debug, Clone, Default)]
 pub struct Models {
-    models: BTreeMap<String, Model>,
+    models: BTreeMap<String, Arc<Model>>,
     turns: Turns,
 }
 
@@ -69,10 +69,25 @@ pub enum Kind {
 }
 
 impl Models {
-    /// Adds a model under its name.
+    /// Adds a model under its name, or has it in the place of the one of that name.
     pub fn insert(&mut self, name: String, mut model: Model) {
         model.share(&self.turns);
-        self.models.insert(name, model);
+        self.models.insert(name, Arc::new(model));
+    }
+
+    /// What the model called `name` is for, if it is there.
+    pub(crate) fn kind(&self, name: &str) -> Option<&'static str> {
+        self.models.get(name).map(|model| model.kind().name())
+    }
+
+    /// The model called `name`, for as long as somebody has it.
+    pub(crate) fn weak(&self, name: &str) -> Option<Weak<Model>> {
+        self.models.get(name).map(Arc::downgrade)
+    }
+
+    /// Takes a model out, if it is there.
+    pub fn remove(&mut self, name: &str) {
+        self.models.remove(name);
     }
 
     /// The names and manifests of all models, in the order of the names; evidence of the enclave has them, too.
@@ -85,7 +100,7 @@ impl Models {
     /// # Errors
     /// `model-unknown`.
     pub fn manifest(&self, name: &str) -> Result<Sha256> {
-        self.find(name).map(Model::manifest)
+        self.find(name).map(|model| model.manifest())
     }
 
     /// The model that a call is authorised for.
@@ -98,17 +113,17 @@ impl Models {
 
     fn find(&self, name: &str) -> Result<&Model> {
         // The name is the caller's text: it stays out of the refusal, which is logged.
-        self.models.get(name).ok_or_else(|| Refusal::new(Code::ModelUnknown, "model of that name"))
+        self.models.get(name).map(Arc::as_ref).ok_or_else(|| Refusal::new(Code::ModelUnknown, "model of that name"))
     }
 
     /// Requests that wait for a model or are with one.
     pub fn queued(&self) -> usize {
-        self.models.values().map(Model::queued).sum()
+        self.models.values().map(|model| model.queued()).sum()
     }
 
     /// Whether every model's thread runs.
     pub fn are_alive(&self) -> bool {
-        self.models.values().all(Model::is_alive)
+        self.models.values().all(|model| model.is_alive())
     }
 
     /// Resolves when the thread of a model has ended, which it does only where it panicked, and gives the model's name.

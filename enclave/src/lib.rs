@@ -5,7 +5,7 @@
 //! verifier that [`kbs`] speaks to, models from a registry into sealed [`memory`]; [`inference`] runs them in the
 //! [`runtime`] that the document names, [`api`] answers requests, and [`evidence`] whoever asks what is behind the channel, with
 //! endorsements to [`staple`] where the host gives none. It goes on as long as the verifier gives it a [`lease`], and knows by those
-//! what time it is at the least ([`clock`]).
+//! what time it is at the least ([`clock`]). Where the document lets it, it replaces a model while it serves ([`mod@change`]).
 //!
 //! This crate does not appraise evidence, its own or another's: an attester does not grade itself. It does not verify a
 //! signature on a model or open a seal by itself (`strongroom-artifact` does), does not write to a disk, does not read the
@@ -14,6 +14,7 @@
 pub mod api;
 pub mod attester;
 pub mod boot;
+pub mod change;
 pub mod clock;
 pub mod config;
 pub mod evidence;

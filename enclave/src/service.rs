@@ -55,7 +55,7 @@ pub async fn run(config: &Config) -> Result<()> {
         serving = boot(config, &channel, &mut progress) => serving?,
         ended = &mut server => return flatten(ended),
     };
-    app.serve(serving)?;
+    app.serve(serving);
     progress.enter(Stage::Serving);
     // Standard error may be closed; the enclave serves all the same.
     drop(writeln!(std::io::stderr(), "listening on {address}"));

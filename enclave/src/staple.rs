@@ -33,8 +33,8 @@ const BOOT: Duration = Duration::from_secs(30);
 /// often, or used past its end, which clients then refuse.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// What evidence is handed out with.
-#[derive(Debug)]
+/// What evidence is handed out with. Clones have the same set.
+#[derive(Debug, Clone)]
 pub struct Staple {
     held: watch::Receiver<Held>,
     want: watch::Sender<Option<Want>>,
@@ -98,7 +98,7 @@ impl Staple {
         Self { held: watch::channel(Held::default()).1, want: watch::channel(None).0 }
     }
 
-    /// What the host gives, and what it lacks from `source`. The task that asks ends when this is dropped.
+    /// What the host gives, and what it lacks from `source`. The task that asks ends when the last clone is dropped.
     pub fn open(source: impl Source, clock: Clock) -> Self {
         let (holds, held) = watch::channel(Held::default());
         let (want, wanted) = watch::channel(None);

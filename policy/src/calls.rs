@@ -14,8 +14,9 @@ use strongroom_wire::{Code, Refusal, Result};
 /// What policies over calls may ask about, in Cedar's schema language.
 pub const CALL_SCHEMA: &str = include_str!("calls.cedarschema");
 
-/// What a deployment document means that says nothing of policies: whoever has one of its bearer keys may do everything.
-pub const PRINCIPALS: &str = "@id(\"principals\")\npermit (principal is Strongroom::ApiKey, action, resource);\n";
+/// What a deployment document means that says nothing of policies: whoever has one of its bearer keys may have everything done by models,
+/// and nobody may change which there are.
+pub const PRINCIPALS: &str = "@id(\"principals\")\npermit (principal is Strongroom::ApiKey, action, resource)\nunless { action == Strongroom::Action::\"ManageModel\" };\n";
 
 static SCHEMA: LazyLock<core::result::Result<Arc<Schema>, String>> = LazyLock::new(|| {
     let parsed = Schema::from_cedarschema_str(CALL_SCHEMA);
@@ -33,6 +34,8 @@ pub enum CallAction {
     Infer,
     /// Have text generated.
     Generate,
+    /// Have it loaded, replaced or unloaded, where the deployment document lets it change.
+    ManageModel,
 }
 
 impl CallAction {
@@ -43,6 +46,7 @@ impl CallAction {
             Self::Embed => "Embed",
             Self::Infer => "Infer",
             Self::Generate => "Generate",
+            Self::ManageModel => "ManageModel",
         }
     }
 }

@@ -83,6 +83,12 @@ impl Reference {
         Self { digest: Some(digest), ..self.clone() }
     }
 
+    /// The same repository, and the manifest `digest` in it, without a tag: the one way to write it.
+    #[must_use]
+    pub fn untagged(&self, digest: Sha256) -> Self {
+        Self { tag: None, ..self.pinned(digest) }
+    }
+
     /// The same repository, and what `tag` names in it.
     pub(crate) fn tagged(&self, tag: &str) -> Self {
         Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() }

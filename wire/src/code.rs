@@ -235,6 +235,8 @@ codes! {
     NoReferenceValues = "no-reference-values", Configuration, "write a policy that fixes measurement, deployment document and the model's digest or signer";
     /// The enclave serves another workload than the one pinned.
     WorkloadMismatch = "workload-mismatch", Refused, "";
+    /// The enclave serves another workload by now than the one that was verified or pinned.
+    WorkloadChanged = "workload-changed", Refused, "the enclave replaced a model, as its deployment document lets it; approve what it serves now, or ask another";
     /// The enclave serves a model that the policy does not name.
     ModelNotApproved = "model-not-approved", Refused, "";
 
@@ -406,6 +408,10 @@ codes! {
     RequestInvalid = "request-invalid", Refused, "";
     /// There is no such model.
     ModelUnknown = "model-unknown", Refused, "";
+    /// The deployment document does not let the model change while it is served.
+    ModelFixed = "model-fixed", Refused, "say `replaceable = true` of the model in the deployment document";
+    /// The model needs more memory than there is room for.
+    MemoryShort = "memory-short", Environment, "unload a model first, give the guest more memory, or raise `model-memory`";
     /// There is no such route.
     RouteUnknown = "route-unknown", Refused, "";
     /// No guest that holds a lease can be reached.

@@ -125,8 +125,12 @@ pub struct Registry {
 pub struct Model {
     /// The name that requests use.
     pub name: String,
-    /// `host[:port]/repo@sha256:…`: always with the digest of the manifest.
+    /// `host[:port]/repo@sha256:…`; where it is replaceable, `host[:port]/repo:tag` too.
     pub reference: String,
+    /// Whether it may be unloaded, and replaced by what the same repository has that is signed as the trust file demands, and promoted
+    /// with a higher sequence: the rule of the repository has to demand a promotion. Absent: nothing of it may change.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub replaceable: bool,
 }
 
 /// A caller of the inference API, known by the hash of its bearer key.
@@ -140,16 +144,31 @@ pub struct Principal {
 }
 
 impl Model {
-    /// `host[:port]/repo` and the manifest's digest.
-    pub fn repository_and_digest(&self) -> Result<(&str, Sha256)> {
-        // A tag beside the digest would name nothing, and be part of the repository's name for whoever splits differently.
-        let whole = self.reference.split_once('@');
-        let untagged = whole.filter(|(name, _)| name.rsplit_once('/').is_some_and(|(_, last)| !last.contains(':')));
-        let (repository, digest) = untagged.ok_or_else(|| {
-            let wrong = Refusal::new(Code::ReferenceInvalid, "model of a deployment");
-            wrong.got(&self.reference).want("host/repo@sha256:…")
-        })?;
-        Ok((repository, Sha256::from_oci(digest)?))
+    /// `host[:port]/repo`, and the manifest's digest, which only a replaceable one may leave to a tag.
+    ///
+    /// # Errors
+    /// `reference-invalid`; `malformed`: the digest is none.
+    pub fn repository_and_digest(&self) -> Result<(&str, Option<Sha256>)> {
+        let wrong = || {
+            let refusal = Refusal::new(Code::ReferenceInvalid, "model of a deployment").got(&self.reference);
+            refusal.want(if self.replaceable {
+                "host/repo@sha256:… or host/repo:tag"
+            } else {
+                "host/repo@sha256:…"
+            })
+        };
+        let last = |name: &str| name.rfind('/').and_then(|at| name.get(at..)).is_some_and(|last| last.contains(':'));
+        match self.reference.split_once('@') {
+            // A tag beside the digest would name nothing, and be part of the repository's name for whoever splits differently.
+            Some((repository, digest)) if repository.contains('/') && !last(repository) => {
+                Ok((repository, Some(Sha256::from_oci(digest)?)))
+            }
+            None if self.replaceable && last(&self.reference) => {
+                let (repository, tag) = self.reference.rsplit_once(':').ok_or_else(wrong)?;
+                if tag.is_empty() { Err(wrong()) } else { Ok((repository, None)) }
+            }
+            _ => Err(wrong()),
+        }
     }
 }
 
@@ -229,7 +248,12 @@ impl Settings {
         let mut names = BTreeSet::new();
         for model in &self.models {
             let (repository, _) = model.repository_and_digest()?;
-            self.trust.rule_for(repository)?;
+            let rule = self.trust.rule_for(repository)?;
+            if model.replaceable && rule.promotion.is_none() {
+                // Nothing would say which of two models is the newer one.
+                let refusal = Refusal::new(Code::ConfigurationInvalid, format!("replaceable model `{}`", model.name));
+                return Err(refusal.got("no promotion").want(format!("[trust.rule.promotion] for `{repository}`")));
+            }
             if model.name.is_empty() || model.name.len() > limits::MODEL_NAME || !names.insert(&model.name) {
                 return Err(Refusal::malformed("model name", "empty, too long or given twice").got(&model.name));
             }
@@ -261,7 +285,11 @@ mod tests {
             },
             runtime: Runtime { onnxruntime: Sha256([2; 32]) },
             registries: vec![Registry { host: "r".into(), plain_http: true, ca: None }],
-            models: vec![Model { name: "m".into(), reference: format!("r/models/m@{}", Sha256([3; 32]).oci()) }],
+            models: vec![Model {
+                name: "m".into(),
+                reference: format!("r/models/m@{}", Sha256([3; 32]).oci()),
+                replaceable: false,
+            }],
             trust: TrustFile::new(vec![rule]),
             principals: vec![Principal { name: "app".into(), key_sha256: Sha256([4; 32]) }],
             access: Access {
@@ -291,7 +319,7 @@ mod tests {
         assert_eq!(deployment.raw(), raw);
         assert_eq!(deployment.digest(), Sha256::of(&raw));
         let (repository, digest) = deployment.settings().models[0].repository_and_digest().unwrap();
-        assert_eq!((repository, digest), ("r/models/m", Sha256([3; 32])));
+        assert_eq!((repository, digest), ("r/models/m", Some(Sha256([3; 32]))));
     }
 
     #[test]
@@ -333,6 +361,40 @@ mod tests {
         assert_eq!(code(models(limits::MODELS + 1)), Code::Malformed);
         assert!(parsed(|s| s.models[0].name = "n".repeat(limits::MODEL_NAME)).is_ok());
         assert_eq!(code(|s| s.models[0].name = "n".repeat(limits::MODEL_NAME + 1)), Code::Malformed);
+    }
+
+    #[test]
+    fn replaceable_model_of_a_promoted_repository_accepted_by_tag_too_and_of_another_refused() {
+        let promoted = |s: &mut Settings| {
+            let environment = crate::trust::Environment::parse("production").unwrap();
+            let promoters = vec![Signer::with_key("anna", "PEM")];
+            s.trust.rules[0].promotion = Some(crate::trust::PromotionRule::new(environment, promoters));
+            s.models[0].replaceable = true;
+        };
+        let of = |reference: &str| {
+            parsed(|s| {
+                promoted(s);
+                s.models[0].reference = reference.into();
+            })
+        };
+        let digest = Sha256([3; 32]).oci();
+        for (reference, digest) in
+            [("r/models/m:live".to_owned(), None), (format!("r/models/m@{digest}"), Some(Sha256([3; 32])))]
+        {
+            let deployment = of(&reference).unwrap();
+            assert_eq!(deployment.settings().models[0].repository_and_digest(), Ok(("r/models/m", digest)));
+        }
+        for wrong in ["r/models/m", "r/models/m:", "r:5000/models/m", &format!("r/models/m:live@{digest}")] {
+            assert_eq!(of(wrong).unwrap_err().code, Code::ReferenceInvalid, "{wrong}");
+        }
+        let fixed = |s: &mut Settings| {
+            promoted(s);
+            (s.models[0].replaceable, s.models[0].reference) = (false, "r/models/m:live".into());
+        };
+        assert_eq!(code(fixed), Code::ReferenceInvalid);
+        assert_eq!(code(|s| s.models[0].replaceable = true), Code::ConfigurationInvalid);
+        // What is not said is not written: a document keeps its digest.
+        assert!(!String::from_utf8(Deployment::render(&settings()).unwrap()).unwrap().contains("replaceable"));
     }
 
     #[test]

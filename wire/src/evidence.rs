@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 /// The path of the evidence endpoint.
 pub const PATH: &str = "/.well-known/strongroom/evidence";
+/// The header field by which a request names the one workload that may answer it, by its digest (64 hex digits): an enclave that
+/// serves another by now refuses it (`workload-changed`), before it reads the body.
+pub const WORKLOAD_HEADER: &str = "strongroom-workload";
 
 /// The answer, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -134,6 +134,8 @@ pub const EVIDENCE_ANSWER: usize = 2 * 1024 * 1024;
 pub const MERKLE_DEPTH: usize = 16;
 /// A request body of the inference API (before the model's own token limits).
 pub const API_BODY: usize = 8 * 1024 * 1024;
+/// A request to load or unload a model: a reference ([`REFERENCE`]) and little around it.
+pub const CHANGE_REQUEST: usize = 16 * 1024;
 /// Bodies of requests that are under way, in bytes, of all callers together: sixteen of the longest, or very many of the
 /// usual ones. With what is made of a body before its tokens it is held about four times.
 pub const API_BODIES: usize = 128 * 1024 * 1024;
@@ -356,6 +358,7 @@ mod tests {
             (EVIDENCE_ANSWER, 2_097_152),
             (MERKLE_DEPTH, 16),
             (API_BODY, 8_388_608),
+            (CHANGE_REQUEST, 16_384),
             (API_BODIES, 134_217_728),
             (API_INPUT, 262_144),
             (API_INPUTS, 2048),
@@ -457,6 +460,7 @@ mod tests {
             (EVIDENCE, PCK_CHAIN + QE_AUTH_DATA),
             (LOG_PROOF, base64(base64(LOG_ENTRY) + 48 * LOG_DEPTH + 4 * NOTE_NAME)),
             (API_BODIES, API_BODY),
+            (CHANGE_REQUEST, REFERENCE),
             (API_BODY, API_INPUT),
             (API_TOKENS, SEQUENCE),
         ] {

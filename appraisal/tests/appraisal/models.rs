@@ -23,6 +23,11 @@ fn document(threshold: usize, signers: usize, label: &str) -> Deployment {
 
 /// The same, with `more` signers.
 fn with_signers(threshold: usize, signers: usize, label: &str, more: &str) -> Deployment {
+    with_models(threshold, signers, label, more, "")
+}
+
+/// The same; `of_a` is said of model `a`.
+fn with_models(threshold: usize, signers: usize, label: &str, more: &str, of_a: &str) -> Deployment {
     let signers: String = KEYS
         .iter()
         .take(signers)
@@ -34,7 +39,9 @@ fn with_signers(threshold: usize, signers: usize, label: &str, more: &str) -> De
         .collect();
     let models: String = [("a", 1), ("b", 2)]
         .map(|(name, fill)| {
-            format!("[[model]]\nname = \"{name}\"\nreference = \"r/m/{name}@{}\"\n", Sha256([fill; 32]).oci())
+            let more = if name == "a" { of_a } else { "" };
+            let reference = format!("r/m/{name}@{}", Sha256([fill; 32]).oci());
+            format!("[[model]]\nname = \"{name}\"\nreference = \"{reference}\"\n{more}")
         })
         .concat();
     let zeros = "00".repeat(32);
@@ -116,6 +123,28 @@ fn model_whose_entry_is_missing_fails_that_check_alone_where_any_signer_will_do(
     assert_eq!(failed(&checks), [("deployment entry of model c", Code::WorkloadMismatch)]);
     let checks = appraise_models(&manifests, &document, &served(&BOTH));
     assert_eq!(failed(&checks), [("manifest of model b", Code::ModelNotApproved)]);
+}
+
+#[test]
+fn model_that_may_be_replaced_accepted_with_another_digest_or_gone_and_told_to_be_changed_to_who_pinned_it() {
+    let promoted =
+        "[trust.rule.promotion]\nenvironment = \"p\"\n[[trust.rule.promotion.promoter]]\nname = \"p\"\nkey = \"k\"\n";
+    let document = with_models(1, 1, "PUBLIC KEY", promoted, "replaceable = true\n");
+    let judged = |policy: &Policy, models: &[(&str, u8)]| {
+        let checks = appraise_models(policy, &document, &served(models));
+        failed(&checks).into_iter().map(|(name, code)| (name.to_owned(), code)).collect::<Vec<_>>()
+    };
+    let signer = signed_by(0);
+    for accepted in [&BOTH[..], &[("a", 3), ("b", 2)], &[("b", 2)]] {
+        assert_eq!(judged(&signer, accepted), [], "{accepted:?}");
+    }
+    let entry = ("deployment entry of model b".to_owned(), Code::WorkloadMismatch);
+    assert_eq!(judged(&signer, &[("a", 1), ("b", 3)])[0], entry);
+    assert_eq!(judged(&signer, &[("a", 1)]), [("models".to_owned(), Code::WorkloadMismatch)]);
+    let [one, two] = [1, 2].map(|fill| Sha256([fill; 32]).oci());
+    let pinned = policy(&format!("[model]\nmanifest = {{ one-of = [\"{one}\", \"{two}\"] }}\n"));
+    assert_eq!(judged(&pinned, &BOTH), []);
+    assert_eq!(judged(&pinned, &[("a", 3), ("b", 2)]), [("manifest of model a".to_owned(), Code::WorkloadChanged)]);
 }
 
 #[test]

@@ -30,7 +30,7 @@ impl<'a> Enclave<'a> {
         let models = Deployment::parse(document).unwrap().settings().models.clone();
         let served = models.iter().map(|model| WorkloadModel {
             name: model.name.clone(),
-            manifest: model.repository_and_digest().unwrap().1,
+            manifest: model.repository_and_digest().unwrap().1.unwrap(),
             statement: Sha256([2; 32]),
         });
         Self {

@@ -37,6 +37,7 @@ mod platforms;
 mod promotions;
 mod protocol;
 mod release;
+mod replacement;
 mod replicas;
 mod revocations;
 mod rewrap;

@@ -18,11 +18,11 @@ use strongroom_wire::trust::Environment;
 pub(crate) struct Staged {
     pub(crate) world: World,
     pub(crate) document: Vec<u8>,
-    policy: String,
+    pub(crate) policy: String,
     pub(crate) anna: SigningKey,
-    ben: SigningKey,
-    reference: Reference,
-    client: RegistryClient,
+    pub(crate) ben: SigningKey,
+    pub(crate) reference: Reference,
+    pub(crate) client: RegistryClient,
 }
 
 impl Staged {

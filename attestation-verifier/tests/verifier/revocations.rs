@@ -50,7 +50,8 @@ async fn codes(session: &Guest<'_>, enclave: &Enclave<'_>) -> [String; 4] {
 #[tokio::test]
 async fn whoever_is_revoked_by_any_word_gets_nothing_more_and_whoever_is_quarantined_until_a_person_says_so() {
     let (world, document) = World::ready().await;
-    let model = Deployment::parse(&document).unwrap().settings().models[0].repository_and_digest().unwrap().1.oci();
+    let model =
+        Deployment::parse(&document).unwrap().settings().models[0].repository_and_digest().unwrap().1.unwrap().oci();
     let chip = world.chip();
     let session = Guest::launch(&world, &document).await;
     session.attest().await;

@@ -429,7 +429,11 @@ impl World {
     }
 
     pub(crate) fn settings(&self, references: &[String]) -> Settings {
-        let model = |(n, reference): (usize, &String)| Model { name: format!("m{n}"), reference: reference.clone() };
+        let model = |(n, reference): (usize, &String)| Model {
+            name: format!("m{n}"),
+            reference: reference.clone(),
+            replaceable: false,
+        };
         let mut trust = self.trust();
         let own = trust.rules[0].clone();
         for reference in references {

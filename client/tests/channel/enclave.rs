@@ -164,6 +164,7 @@ fn settings(root: Root) -> Settings {
         models: vec![Model {
             name: "embed".into(),
             reference: format!("registry.example/models/embed@{}", MANIFEST.oci()),
+            replaceable: false,
         }],
         trust: TrustFile::new(vec![rule]),
         principals: vec![],

@@ -38,6 +38,8 @@ pub(super) fn told(code: Code) -> (StatusCode, &'static str, bool) {
             (StatusCode::FORBIDDEN, "permission_error", false)
         }
         Code::ModelUnknown | Code::RouteUnknown => (StatusCode::NOT_FOUND, invalid, true),
+        // As a condition that a request made (RFC 9110 §13.1) and that does not hold.
+        Code::WorkloadChanged => (StatusCode::PRECONDITION_FAILED, invalid, true),
         Code::Timeout => (StatusCode::REQUEST_TIMEOUT, invalid, false),
         Code::Busy | Code::LimitExceeded => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", true),
         Code::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "server_error", true),

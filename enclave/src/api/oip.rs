@@ -11,7 +11,7 @@ mod response;
 mod target;
 
 use super::error::InferenceAnswer as Answer;
-use super::{App, Caller};
+use super::{App, Caller, Serving};
 use crate::inference::Model;
 use crate::inference::tensor::Port;
 use axum::Extension;
@@ -23,6 +23,7 @@ use axum::response::{IntoResponse as _, Json, Response};
 use request::Call;
 use response::HEADER_LENGTH;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use strongroom_policy::CallAction;
 use strongroom_transport::read_body;
 use strongroom_wire::{Code, Refusal, Result, limits};
@@ -33,7 +34,10 @@ type Answered = core::result::Result<Response, Answer>;
 
 pub(super) async fn server() -> Answered {
     let version = env!("CARGO_PKG_VERSION");
-    Ok(Json(json!({"name": "strongroom", "version": version, "extensions": ["binary_tensor_data"]})).into_response())
+    Ok(Json(
+        json!({"name": "strongroom", "version": version, "extensions": ["binary_tensor_data", "model_repository"]}),
+    )
+    .into_response())
 }
 
 pub(super) async fn live() -> Json<Value> {
@@ -47,11 +51,10 @@ pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
 }
 
 pub(super) async fn described(
-    State(app): State<App>,
+    Extension(serving): Extension<Arc<Serving>>,
     Extension(caller): Extension<Caller>,
     path: core::result::Result<Path<String>, PathRejection>,
 ) -> Answered {
-    let serving = app.serving()?;
     let target = target(path)?;
     let call = serving.authorize(&caller, CallAction::ListModels, &target.name)?;
     let model = serving.models.get(&call)?;
@@ -84,11 +87,11 @@ fn port(port: &Port) -> Value {
 
 pub(super) async fn infer(
     State(app): State<App>,
+    Extension(serving): Extension<Arc<Serving>>,
     Extension(caller): Extension<Caller>,
     path: core::result::Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Answered {
-    let serving = app.serving()?;
     let (head, body) = request.into_parts();
     let target = target(path)?;
     if target.action != Action::Infer {

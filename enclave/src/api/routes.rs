@@ -4,6 +4,7 @@ use super::access::Record;
 use super::error::{self, Answer, InferenceAnswer};
 use super::{
     App, Caller, chat, classify, complete, embed, evidence_for_nonce, live, model, models, oip, openapi, ready,
+    repository,
 };
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody as _};
@@ -76,6 +77,8 @@ pub(super) fn table() -> Vec<Route> {
         route(Method::GET, "/v2", For::Callers, inference, get(oip::server)),
         route(Method::GET, target, For::Callers, inference, get(oip::described).fallback(oip::other_method)),
         route(Method::POST, target, For::Callers, inference, post(oip::infer)),
+        route(Method::POST, "/v2/repository/index", For::Callers, inference, post(repository::index)),
+        route(Method::POST, "/v2/repository/models/{*target}", For::Callers, inference, post(repository::change)),
         route(Method::GET, evidence::PATH, For::Anybody, openai, get(evidence_for_nonce)),
         route(Method::GET, "/openapi.json", For::Anybody, openai, get(openapi::document)),
         route(Method::GET, "/healthz", For::Probes, openai, get(live)),
@@ -149,7 +152,13 @@ fn until_taken(answer: Response, held: impl Send + 'static) -> Response {
 impl App {
     async fn admit(&self, request: &mut Request, record: &Arc<Record>) -> Result<Caller> {
         let shown = request.extensions().get::<PeerCertificates>();
-        let caller = self.serving()?.access.admit(request.headers(), shown, record).await?;
+        let serving = self.serving()?;
+        let caller = serving.access.admit(request.headers(), shown, record).await?;
+        if let Some(pinned) = request.headers().get(evidence::WORKLOAD_HEADER) {
+            serving.verify_pinned(pinned)?;
+        }
+        // What the request is answered by, whatever replaces it meanwhile.
+        request.extensions_mut().insert(serving);
         request.extensions_mut().insert(caller.clone());
         Ok(caller)
     }

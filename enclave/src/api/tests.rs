@@ -45,8 +45,10 @@ pub(crate) fn app_of(models: impl IntoIterator<Item = Model>, tenure: Tenure, ac
     }
     let workload = Workload { deployment: bytes::to_base64(b"document"), models: Vec::new() };
     let bound = Bound { channel_key: b"key".to_vec(), workload };
+    let workload = bound.workload.digest().unwrap();
     let desk = Desk::open(Arc::new(Unsigned::default()), bound, crate::staple::Staple::of_host()).unwrap();
-    app.serve(Serving { access, models: served, desk, tenure }).unwrap();
+    let (access, tenure) = (Arc::new(access), Arc::new(tenure));
+    app.serve(Serving { access, models: served, workload, desk, tenure, changes: None });
     progress.enter(Stage::Serving);
     app
 }

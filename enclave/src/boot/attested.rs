@@ -46,4 +46,9 @@ impl Attested {
         }
         Ok(Self { measured, models: openable, keyed: sealed })
     }
+
+    /// Whether the verifier was asked for keys.
+    pub(crate) const fn keyed(&self) -> bool {
+        self.keyed
+    }
 }

@@ -10,8 +10,9 @@ use strongroom_wire::binding::{Purpose, report_data, workload_digest};
 use strongroom_wire::deployment::{self, Deployment};
 use strongroom_wire::{Code, Refusal, Result, limits};
 
-/// A deployment document whose digest is this guest's HOST_DATA or MRCONFIGID, and the attester that it names.
-#[derive(Debug)]
+/// A deployment document whose digest is this guest's HOST_DATA or MRCONFIGID, and the attester that it names. What it proves lasts as long as
+/// the guest.
+#[derive(Debug, Clone)]
 pub struct Measured {
     deployment: Deployment,
     attester: Arc<dyn Attester>,
@@ -113,7 +114,11 @@ pub(crate) mod tests {
             },
             runtime: Runtime { onnxruntime: Sha256([3; 32]) },
             registries: vec![Registry { host: "localhost:1".into(), plain_http: true, ca: None }],
-            models: vec![Model { name: "m".into(), reference: format!("localhost:1/m@{}", Sha256([4; 32]).oci()) }],
+            models: vec![Model {
+                name: "m".into(),
+                reference: format!("localhost:1/m@{}", Sha256([4; 32]).oci()),
+                replaceable: false,
+            }],
             trust: TrustFile::new(vec![Rule::new("localhost:1/*", vec![Signer::with_key("s", "")])]),
             principals: Vec::new(),
             access: Default::default(),

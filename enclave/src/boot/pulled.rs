@@ -1,7 +1,6 @@
 //! Step 2: the models' manifests are those of the document, signed by those whom it trusts, and promoted where it demands that.
 
 use super::Measured;
-use crate::clock;
 use crate::config::Config;
 use std::collections::BTreeMap;
 use strongroom_artifact::ladder::TrustedModel;
@@ -20,10 +19,10 @@ pub struct Pulled {
 
 /// A model on its way, under the name that requests use, and where its layers are.
 #[derive(Debug)]
-pub(super) struct Named<T> {
-    pub(super) name: String,
-    pub(super) registry: RegistryClient,
-    pub(super) model: T,
+pub(crate) struct Named<T> {
+    pub(crate) name: String,
+    pub(crate) registry: RegistryClient,
+    pub(crate) model: T,
 }
 
 impl Pulled {
@@ -47,15 +46,40 @@ impl Pulled {
                 registries.insert(host.to_owned(), connect(stated, config)?);
             }
             let registry = registries.get(host).ok_or_else(|| Refusal::new(Code::Internal, "registry"))?;
-            let within = |refusal: Refusal| refusal.within(format!("model `{}`", model.name));
-            let trusted = verify_model(registry, &reference, &settings.trust, clock::now()).await.map_err(within)?;
-            let promotion = trusted.promotion().map(|promotion| (promotion.environment(), promotion.sequence()));
-            let signers = trusted.signers();
-            tracing::info!(model = model.name, reference = model.reference, ?signers, ?promotion, "trusted");
-            models.push(Named { name: model.name.clone(), registry: registry.clone(), model: trusted });
+            let named = trust(&measured, &model.name, registry, &reference).await?;
+            if reference.digest().is_none() && named.model.manifest().sealing().is_none() {
+                // No verifier would be asked about what the registry has under the tag.
+                let refusal = Refusal::new(Code::ModelUnsupported, format!("model `{}` by tag", model.name));
+                return Err(refusal.got("plain").want("sealed, or a digest"));
+            }
+            models.push(named);
         }
         Ok(Self { measured, models })
     }
+
+    /// One model, in place of what the document begins with.
+    pub(crate) const fn of(measured: Measured, models: Vec<Named<TrustedModel>>) -> Self {
+        Self { measured, models }
+    }
+}
+
+/// The model that `reference` names, trusted as the document demands.
+///
+/// # Errors
+/// As [`verify_model`]; `clock-behind`.
+pub(crate) async fn trust(
+    measured: &Measured,
+    name: &str,
+    registry: &RegistryClient,
+    reference: &Reference,
+) -> Result<Named<TrustedModel>> {
+    let (trust, now) = (&measured.deployment().settings().trust, measured.clock().now()?);
+    let trusted = verify_model(registry, reference, trust, now).await;
+    let trusted = trusted.map_err(|refusal| refusal.within(format!("model `{name}`")))?;
+    let promotion = trusted.promotion().map(|promotion| (promotion.environment(), promotion.sequence()));
+    let (signers, manifest) = (trusted.signers(), trusted.manifest_digest());
+    tracing::info!(model = name, %reference, %manifest, ?signers, ?promotion, "trusted");
+    Ok(Named { name: name.to_owned(), registry: registry.clone(), model: trusted })
 }
 
 fn listed<'a>(registries: &'a [Registry], host: &str) -> Result<&'a Registry> {

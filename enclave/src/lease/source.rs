@@ -20,7 +20,7 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// The verifier of a deployment, asked for a lease of this enclave.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct OfVerifier {
     /// It names the verifier.
     pub deployment: Deployment,

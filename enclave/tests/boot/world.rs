@@ -141,6 +141,7 @@ impl World {
             models: vec![Model {
                 name: "tiny".into(),
                 reference: format!("{host}/models/tiny@{}", pushed.manifest.oci()),
+                replaceable: false,
             }],
             trust: TrustFile::new(vec![Rule::new(
                 format!("{host}/models/*"),
@@ -157,7 +158,7 @@ impl World {
     }
 
     pub(crate) fn manifest(&self) -> Sha256 {
-        self.settings.models[0].repository_and_digest().unwrap().1
+        self.settings.models[0].repository_and_digest().unwrap().1.unwrap()
     }
 
     fn processor(&self, host_data: [u8; 32]) -> PspServer {

@@ -50,6 +50,8 @@ fn document_without_policies_means_its_bearer_keys_and_nobody_else() {
     for action in [CallAction::ListModels, CallAction::Embed, CallAction::Infer, CallAction::Generate] {
         let key = Call { action, ..call(IdentityKind::ApiKey, "app") };
         assert_eq!(decide(PRINCIPALS, &key), Ok(vec!["principals".into()]));
+        let manage = Call { action: CallAction::ManageModel, ..key };
+        assert_eq!(decide(PRINCIPALS, &manage), Err(Code::PolicyDenied));
         for (kind, name) in [(IdentityKind::Workload, "spiffe://a.test/app"), (IdentityKind::Subject, "https://i#app")]
         {
             assert_eq!(decide(PRINCIPALS, &Call { kind, name, ..key }), Err(Code::PolicyDenied));

@@ -67,7 +67,7 @@ fn tritonclient_gets_what_onnx_runtime_gives_of_a_model_of_one_input() {
     let manifest = served.deployed.model.manifest.oci();
     assert_eq!((&found["metadata"]["name"], &found["metadata"]["versions"]), (&json!("model"), &json!([manifest])));
     assert_eq!(found["metadata"]["inputs"], json!([{"name": "bytes", "datatype": "INT32", "shape": [-1, 2048]}]));
-    assert_eq!(found["server"]["extensions"], json!(["binary_tensor_data"]));
+    assert_eq!(found["server"]["extensions"], json!(["binary_tensor_data", "model_repository"]));
     assert_refused(&found);
 }
 

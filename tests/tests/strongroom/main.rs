@@ -1,6 +1,6 @@
 //! The whole system and its peers: the crate graph as it is drawn ([`arrow`]), other people's implementations of the formats
 //! ([`tink`], [`model_signing`], [`registries`], [`rcar`], [`embeddings`], [`inference`], [`measure`]), and the real programs end to end and under bad
-//! input ([`endorsements`], [`canary`], [`promotions`], [`tampering`], [`bad_input`], [`parsers`], [`fuzz_regressions`], [`demo`]), also in a virtual machine ([`image`]); and that what is promised is tested ([`documents`]).
+//! input ([`endorsements`], [`canary`], [`promotions`], [`replacement`], [`soak`], [`tampering`], [`bad_input`], [`parsers`], [`fuzz_regressions`], [`demo`]), also in a virtual machine ([`image`]); and that what is promised is tested ([`documents`]).
 //!
 //! Programs are those that stand beside this test's executable; peers are those that `dev/setup/run` and
 //! `tests/peers/setup` brought, found through `dev/setup/with-env`. Every test has its own folder and its own ports.
@@ -25,6 +25,8 @@ mod peers;
 mod promotions;
 mod rcar;
 mod registries;
+mod replacement;
+mod soak;
 mod system;
 mod tampering;
 mod tink;

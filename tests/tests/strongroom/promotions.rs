@@ -21,7 +21,7 @@ use strongroom_wire::digest::Sha256;
 use strongroom_wire::trust::{Environment, PromotionRule, Signer};
 
 /// A world whose trust file demands that as many of Anna and Ben promote to production.
-fn world(threshold: usize) -> World {
+pub(crate) fn world(threshold: usize) -> World {
     let mut world = World::start();
     let promoter = |name: &str| {
         strongroom(&["model", "keygen", text(&world.office.path().join(name))]).ok();
@@ -33,7 +33,7 @@ fn world(threshold: usize) -> World {
     world
 }
 
-fn key(world: &World, name: &str) -> PathBuf {
+pub(crate) fn key(world: &World, name: &str) -> PathBuf {
     world.office.path().join(format!("{name}.key"))
 }
 

@@ -45,7 +45,8 @@ async fn every_operation_is_a_route_and_answers_as_it_says_while_starting_to_str
 
 /// The route that has an operation of the document: names that may have slashes are one there.
 fn route_of(path: &str) -> String {
-    if path.starts_with("/v2/models/") { "/v2/models/{*target}".into() } else { path.replace("{name}", "{*name}") }
+    let several = ["/v2/models/", "/v2/repository/models/"].into_iter().find(|several| path.starts_with(several));
+    several.map_or_else(|| path.replace("{name}", "{*name}"), |several| format!("{several}{{*target}}"))
 }
 
 #[test]

@@ -110,6 +110,11 @@ impl Process {
         self.wait_for(|line| line.strip_prefix(&marker).map(str::to_owned))
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// All that it has said.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()

@@ -115,13 +115,19 @@ impl World {
 
     /// Signs, seals and pushes a model, and hands its key to the verifier.
     pub(crate) fn publish(&self, directory: &Path, name: &str) -> Published {
-        let key = format!("models/{name}/v1");
-        let key_value = Sha256::of(format!("{name} {}", self.registry).as_bytes()).0;
-        let key_file = self.office.path().join(format!("{name}.datakey"));
+        self.publish_version(directory, name, "v1", "release")
+    }
+
+    /// The same as one version of several, signed with the key that is called so.
+    pub(crate) fn publish_version(&self, directory: &Path, name: &str, version: &str, signer: &str) -> Published {
+        let key = format!("models/{name}/{version}");
+        let key_value = Sha256::of(format!("{name} {version} {}", self.registry).as_bytes()).0;
+        let key_file = self.office.path().join(format!("{name}-{version}.datakey"));
         fs::write(&key_file, key_value).unwrap();
         self.administer(&["key", "put", &key, "--key-file", text(&key_file)]).ok();
         let repository = format!("{}/models/{name}", self.registry);
-        let (tagged, sign_key) = (format!("{repository}:v1"), self.office.path().join("release.key"));
+        let tagged = format!("{repository}:{version}");
+        let sign_key = self.office.path().join(format!("{signer}.key"));
         let mut push = vec!["model", "push", text(directory), &tagged, "--plain-http", "--json"];
         push.extend(["--sign-key", text(&sign_key), "--seal", "--key-id", &key, "--key-file", text(&key_file)]);
         let pushed = strongroom(&push).ok().json();
@@ -160,8 +166,18 @@ impl World {
 
     /// The deployment document of a guest that serves one model with that runtime library.
     pub(crate) fn document(&self, model: &Published, onnxruntime: Sha256) -> Vec<u8> {
+        self.document_with(model, onnxruntime, |_| ())
+    }
+
+    /// The same with what `change` makes of it.
+    pub(crate) fn document_with(
+        &self,
+        model: &Published,
+        onnxruntime: Sha256,
+        change: impl FnOnce(&mut Settings),
+    ) -> Vec<u8> {
         let key_sha256 = Sha256::of(API_KEY.as_bytes());
-        Deployment::render(&Settings {
+        let mut settings = Settings {
             version: 1,
             root: Root::Test(self.hierarchy.ark.key_digest().unwrap()),
             attester: Attester::Socket,
@@ -174,18 +190,32 @@ impl World {
             },
             runtime: deployment::Runtime { onnxruntime },
             registries: vec![deployment::Registry { host: self.registry.clone(), plain_http: true, ca: None }],
-            models: vec![deployment::Model { name: model.name.clone(), reference: model.reference.clone() }],
+            models: vec![deployment::Model {
+                name: model.name.clone(),
+                reference: model.reference.clone(),
+                replaceable: false,
+            }],
             trust: self.trust(),
             principals: vec![deployment::Principal { name: "tests".into(), key_sha256 }],
             access: Default::default(),
-        })
-        .unwrap()
+        };
+        change(&mut settings);
+        Deployment::render(&settings).unwrap()
     }
 
     /// What a client demands of such a guest.
     pub(crate) fn client_policy(&self, model: &Published, document: &[u8]) -> PathBuf {
         let model = format!("[model]\nmanifest = {{ exactly = \"{}\" }}\n", model.manifest.oci());
         self.file("client.toml", self.snp_policy(document) + &model)
+    }
+
+    /// What a client demands that takes whatever the release key signed.
+    pub(crate) fn client_policy_of_signer(&self, document: &[u8]) -> PathBuf {
+        let pem = fs::read_to_string(self.office.path().join("release.pub")).unwrap();
+        let der: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        let signer = Sha256::of(&strongroom_wire::bytes::from_base64(&der, "key").unwrap());
+        let model = format!("[model]\nsigner = {{ exactly = \"{signer}\" }}\n");
+        self.file("client-signer.toml", self.snp_policy(document) + &model)
     }
 
     /// Lets the release key sign what is under `models/`.

@@ -1,8 +1,10 @@
 //! `make bench`: what a key costs from the first question to the opened key, as `name value unit limit ratio`, and the same as JSON in
 //! the file named as first argument. The second is how many sessions memory is watched over (100,000).
 //!
-//! One round is what a guest does: `auth`, `attest`, `resource`, over connections that are kept. Guests, their chip and the verifier
-//! share the machine's cores, so the limit is the signatures and agreements of all three, and nothing else, on all cores.
+//! One round is what a guest does: `auth`, `attest`, `resource`, over connections that are kept, with the certificates and the
+//! revocation list that its host has. Guests, their chip, the verifier and its database
+//! share the machine's cores, so the limit is the signatures and agreements of all three, and nothing else, on all cores. What
+//! guests and chip take of a round is measured by itself too.
 #![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(clippy::print_stderr, clippy::as_conversions, clippy::indexing_slicing, reason = "shared with the tests")]
 
@@ -24,9 +26,14 @@ use aws_lc_rs::signature::{
 use figure::Figure;
 use futures_util::future::join_all;
 use guest::Guest;
+use serde_json::{Value, json};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use strongroom_devkit::report::ReportSpec;
+use strongroom_jose::{RecipientKey, TeeKey};
+use strongroom_wire::digest::Sha256;
+use strongroom_wire::kbs::{CertificateEntry, SnpEvidence};
 use tokio::runtime::Runtime;
 use world::{KEY, KEY_VALUE, World};
 
@@ -34,9 +41,6 @@ use world::{KEY, KEY_VALUE, World};
 const GUESTS: usize = 32;
 /// How long they do.
 const TIME: Duration = Duration::from_secs(8);
-/// Seconds of the verifier's clock that pass in one: a verifier keeps so many sessions at a time and no more, and those of a run end
-/// within it, as those of a day do within the day.
-const HASTE: u64 = 60;
 
 fn main() {
     let sessions = figure::arguments().nth(1).map_or(100_000, |sessions| sessions.parse().unwrap());
@@ -44,15 +48,16 @@ fn main() {
     let floor = floor();
     let mut figures = vec![Figure::new("release-crypto-floor-all-cores", floor, "rounds/s", None)];
     runtime.block_on(async {
-        let (world, document) = World::ready().await;
-        figures.extend(in_haste(&world, releases("sqlite", 1, floor, &world, &document)).await);
-        figures.extend(in_haste(&world, memory(sessions, &world, &document)).await);
+        let world = Bench::of(World::ready().await);
+        figures.push(Figure::new("release-guests-own", world.own(), "ms", None));
+        figures.extend(world.timed(world.releases("sqlite", 1, floor)).await);
+        figures.extend(world.timed(world.memory(sessions)).await);
         drop(world);
         for replicas in [1, 2] {
             match World::ready_on_postgres(replicas).await {
-                Some((world, document)) => {
-                    let releases = releases("postgresql", replicas, floor, &world, &document);
-                    figures.extend(in_haste(&world, releases).await);
+                Some(world) => {
+                    let world = Bench::of(world);
+                    figures.extend(world.timed(world.releases("postgresql", replicas, floor)).await);
                 }
                 None => println!("release-postgresql-{replicas} skipped: no PostgreSQL"),
             }
@@ -61,74 +66,118 @@ fn main() {
     figure::publish(&figures);
 }
 
-/// What comes of `work` while the verifiers' clock runs.
-async fn in_haste<T>(world: &World, work: impl Future<Output = T>) -> T {
-    let clock = async {
-        loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            world.pass(HASTE);
-        }
-    };
-    tokio::select! {
-        done = work => done,
-        () = clock => unreachable!("a clock never stops"),
+/// A verifier, the document that its guests are launched with, and what their host has of their chip.
+struct Bench {
+    world: World,
+    document: Vec<u8>,
+    chain: Vec<CertificateEntry>,
+}
+
+impl Bench {
+    fn of((world, document): (World, Vec<u8>)) -> Self {
+        let chain = guest::chain(&world);
+        Self { world, document, chain }
     }
-}
 
-/// Rounds a second, and how long one takes by itself and beside all others.
-async fn releases(store: &str, replicas: usize, floor: f64, world: &World, document: &[u8]) -> Vec<Figure> {
-    round(world, document).await;
-    let (_, alone) = load(1, replicas, world, document).await;
-    let (rate, shared) = load(GUESTS, replicas, world, document).await;
-    let name = |what: &str| format!("release-{store}-{replicas}-{what}");
-    vec![
-        Figure::new(name(&format!("{GUESTS}-guests")), rate, "rounds/s", floor),
-        Figure::new(name("alone-p50"), at(&alone, 0.5), "ms", None),
-        Figure::new(name("alone-p99"), at(&alone, 0.99), "ms", None),
-        Figure::new(name(&format!("{GUESTS}-guests-p50")), at(&shared, 0.5), "ms", None),
-        Figure::new(name(&format!("{GUESTS}-guests-p99")), at(&shared, 0.99), "ms", None),
-    ]
-}
-
-async fn load(guests: usize, replicas: usize, world: &World, document: &[u8]) -> (f64, Vec<Duration>) {
-    let (began, next) = (Instant::now(), AtomicU64::new(0));
-    let one = async || {
-        let mut times = Vec::new();
-        while began.elapsed() < TIME {
-            world.ask(next.fetch_add(1, Ordering::Relaxed) as usize % replicas);
-            let asked = Instant::now();
-            round(world, document).await;
-            times.push(asked.elapsed());
-        }
-        times
-    };
-    let mut times: Vec<_> = join_all((0..guests).map(|_| one())).await.into_iter().flatten().collect();
-    times.sort();
-    (times.len() as f64 / began.elapsed().as_secs_f64(), times)
-}
-
-async fn round(world: &World, document: &[u8]) {
-    let guest = Guest::launch(world, document).await;
-    guest.attest().await;
-    assert_eq!(guest.key(KEY).await, KEY_VALUE);
-}
-
-/// What this process holds after a tenth of so many sessions, and after all of them.
-async fn memory(sessions: u64, world: &World, document: &[u8]) -> Vec<Figure> {
-    let (begun, warm) = (AtomicU64::new(0), sessions / 10);
-    let until = async |many: u64| {
-        let one = async || {
-            while begun.fetch_add(1, Ordering::Relaxed) < many {
-                round(world, document).await;
+    /// What comes of `work` while the verifiers' clock runs.
+    async fn timed<T>(&self, work: impl Future<Output = T>) -> T {
+        let clock = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                self.world.pass(1);
             }
         };
-        join_all((0..GUESTS).map(|_| one())).await;
-        begun.store(many, Ordering::Relaxed);
-        resident()
-    };
-    let before = until(warm).await;
-    let after = until(sessions).await;
-    vec![Figure::new(format!("verifier-memory-after-{sessions}-sessions"), after, "MiB", before)]
+        tokio::select! {
+            done = work => done,
+            () = clock => unreachable!("a clock never stops"),
+        }
+    }
+
+    async fn round(&self) {
+        let guest = Guest::launch(&self.world, &self.document).await;
+        let answer = guest.post(&self.attestation(&guest)).await;
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(guest.key(KEY).await, KEY_VALUE);
+    }
+
+    fn attestation(&self, guest: &Guest<'_>) -> Value {
+        let spec = ReportSpec { report_data: guest.bound(), ..guest.report.clone() };
+        let report = spec.report(&self.world.vek).unwrap();
+        guest.attestation_with(json!(SnpEvidence::from_report(&report, Some(self.chain.clone())).unwrap()))
+    }
+
+    /// Milliseconds of one core that a guest and its chip take of a round, but for HTTP and TLS: its key, its report, what it says of it
+    /// in JSON, and the agreement by which it opens what it is given.
+    fn own(&self) -> f64 {
+        let wrapping = TeeKey::generate_p256().unwrap();
+        let recipient = RecipientKey::parse(wrapping.public()).unwrap();
+        let given = recipient.encrypt(&KEY_VALUE).unwrap();
+        let (began, rounds) = (Instant::now(), 500);
+        for _ in 0..rounds {
+            let guest = Guest {
+                world: &self.world,
+                tee: "snp",
+                key: TeeKey::generate_p256().unwrap(),
+                document: self.document.clone(),
+                report: ReportSpec { host_data: Sha256::of(&self.document).0, ..ReportSpec::default() },
+                cookie: String::new(),
+                nonce: "0".repeat(44),
+            };
+            black_box(self.attestation(&guest).to_string());
+            black_box(wrapping.decrypt(&given).unwrap());
+        }
+        began.elapsed().as_secs_f64() * 1000.0 / f64::from(rounds)
+    }
+
+    /// Rounds a second, and how long one takes by itself and beside all others.
+    async fn releases(&self, store: &str, replicas: usize, floor: f64) -> Vec<Figure> {
+        self.round().await;
+        let (_, alone) = self.load(1, replicas).await;
+        let (rate, shared) = self.load(GUESTS, replicas).await;
+        let name = |what: &str| format!("release-{store}-{replicas}-{what}");
+        vec![
+            Figure::new(name(&format!("{GUESTS}-guests")), rate, "rounds/s", floor),
+            Figure::new(name("alone-p50"), at(&alone, 0.5), "ms", None),
+            Figure::new(name("alone-p99"), at(&alone, 0.99), "ms", None),
+            Figure::new(name(&format!("{GUESTS}-guests-p50")), at(&shared, 0.5), "ms", None),
+            Figure::new(name(&format!("{GUESTS}-guests-p99")), at(&shared, 0.99), "ms", None),
+        ]
+    }
+
+    async fn load(&self, guests: usize, replicas: usize) -> (f64, Vec<Duration>) {
+        let (began, next) = (Instant::now(), AtomicU64::new(0));
+        let one = async || {
+            let mut times = Vec::new();
+            while began.elapsed() < TIME {
+                self.world.ask(next.fetch_add(1, Ordering::Relaxed) as usize % replicas);
+                let asked = Instant::now();
+                self.round().await;
+                times.push(asked.elapsed());
+            }
+            times
+        };
+        let mut times: Vec<_> = join_all((0..guests).map(|_| one())).await.into_iter().flatten().collect();
+        times.sort();
+        (times.len() as f64 / began.elapsed().as_secs_f64(), times)
+    }
+
+    /// What this process holds after a tenth of so many sessions, and after all of them.
+    async fn memory(&self, sessions: u64) -> Vec<Figure> {
+        let (begun, warm) = (AtomicU64::new(0), sessions / 10);
+        let until = async |many: u64| {
+            let one = async || {
+                while begun.fetch_add(1, Ordering::Relaxed) < many {
+                    self.round().await;
+                }
+            };
+            join_all((0..GUESTS).map(|_| one())).await;
+            begun.store(many, Ordering::Relaxed);
+            resident()
+        };
+        let before = until(warm).await;
+        let after = until(sessions).await;
+        vec![Figure::new(format!("verifier-memory-after-{sessions}-sessions"), after, "MiB", before)]
+    }
 }
 
 /// MiB of this process in memory.

@@ -349,7 +349,7 @@ impl Verifier {
                 json(json!(policy))
             }
             Call::ListPolicies => json(store.policies().await?.iter().map(|stored| json!(stored.metadata)).collect()),
-            Call::ShowPolicy(id) => Ok(Answer::Text("application/toml", store.policy(&id).await?.toml).into()),
+            Call::ShowPolicy(id) => Ok(Answer::Text("application/toml", store.policy(&id).await?.toml.clone()).into()),
             Call::PutDocument => json(json!(store.put_document(body, now).await?)),
             Call::ListDocuments => json(json!(store.documents().await?)),
             Call::PutPromotion => {

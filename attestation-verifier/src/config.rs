@@ -27,6 +27,7 @@ use crate::admin::Change;
 use crate::networks::Network;
 use crate::private_file;
 use crate::service::store_path;
+use crate::sessions::{MOST_SESSIONS, SESSIONS};
 use crate::store::Database;
 use crate::vendors::{PEER_QUESTIONS, QUESTIONS};
 
@@ -92,6 +93,10 @@ pub struct Config {
     /// guests are behind one address.
     #[serde(default = "peer_connections")]
     pub peer_connections: usize,
+    /// Guests that may have been accepted within five minutes, each to fetch keys for as long: 1 to 1,048,576, of all verifiers that
+    /// share a store. Each takes some 12 KiB of it until then. Beyond them, `busy`.
+    #[serde(default = "sessions")]
+    pub sessions: u64,
     /// Names in the TLS certificate. Clients pin its key and do not look at them.
     #[serde(default)]
     pub names: Vec<String>,
@@ -241,6 +246,10 @@ const fn peer_connections() -> usize {
     256
 }
 
+const fn sessions() -> u64 {
+    SESSIONS
+}
+
 const fn peer_questions() -> u32 {
     PEER_QUESTIONS
 }
@@ -305,6 +314,11 @@ impl Config {
             return Err(Refusal::new(Code::ConfigurationInvalid, "`peer-connections`")
                 .got(config.peer_connections)
                 .want("1 to 512"));
+        }
+        if !(1..=MOST_SESSIONS).contains(&config.sessions) {
+            return Err(Refusal::new(Code::ConfigurationInvalid, "`sessions`")
+                .got(config.sessions)
+                .want(format!("1 to {MOST_SESSIONS}")));
         }
         config.verify_administration()?;
         config.witnesses()?;

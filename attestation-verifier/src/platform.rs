@@ -4,10 +4,12 @@
 mod authentic;
 mod evidence;
 mod given;
+mod known;
 
 pub(crate) use authentic::{Appraised, Authentic, Verified};
 pub(crate) use evidence::{Evidence, Lacks};
 pub(crate) use given::Given;
+pub(crate) use known::KnownKeys;
 
 use strongroom_appraisal::Expected;
 use strongroom_wire::digest::Sha256;

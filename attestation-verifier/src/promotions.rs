@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use strongroom_appraisal::UnixTime;
 use strongroom_artifact::promotion::{Action, Fact, Promotion, SignedStatement, Statement, Statements, parse_attached};
 use strongroom_registry_client::Reference;
@@ -141,7 +142,7 @@ async fn keep(store: &mut Transaction<'_>, statements: &[SignedStatement], now: 
     let of = |signed: &SignedStatement| (signed.statement().repository.clone(), signed.statement().environment.clone());
     let policies = store.policies().await?;
     for (repository, environment) in statements.iter().map(of).collect::<BTreeSet<_>>() {
-        for policy in &policies {
+        for policy in policies.iter() {
             learn(store, policy, &repository, &environment, statements, now).await?;
         }
     }
@@ -302,7 +303,11 @@ pub(crate) async fn put(store: &mut Transaction<'_>, bundle: &[u8], now: UnixTim
 }
 
 /// The statement, and what the policies demand whose promoter signed it.
-fn verify(policies: &[StoredPolicy], claimed: &Statement, bundle: &[u8]) -> Result<(SignedStatement, Vec<Statements>)> {
+fn verify(
+    policies: &[Arc<StoredPolicy>],
+    claimed: &Statement,
+    bundle: &[u8],
+) -> Result<(SignedStatement, Vec<Statements>)> {
     let (mut signed, mut demanding, mut closest) = (None, Vec::new(), None);
     for policy in policies {
         let demanded = match Statements::demanded(policy.policy.trust(), &claimed.repository) {

@@ -58,7 +58,7 @@ pub struct Released {
 struct Approved {
     /// What its custody opened before a transaction begins, which may wait for nothing else. An id never has another value.
     value: KeyValue,
-    policy: StoredPolicy,
+    policy: Arc<StoredPolicy>,
     /// The model that the key is for, as the document names it.
     model: String,
     promotion: Option<Held>,
@@ -123,8 +123,8 @@ impl Verifier {
         let thumbprint = shown.holder.clone();
         let (mut checks, mut sightings) = (Vec::new(), Sightings::default());
         let Shown { evidence, endorsements, bound, document, .. } = shown;
-        let given = endorsements.parsed();
-        let authentic = evidence.authenticate(&bound, given, &self.roots, now, &mut checks, &mut sightings)?;
+        let under = (&self.roots, &self.known);
+        let authentic = evidence.authenticate(&bound, &endorsements, under, now, &mut checks, &mut sightings)?;
         let (deployment, seq) = (Deployment::parse(&document)?, stored.seq);
         let attested = Arc::new(Attested { authentic, bound, deployment, recipient, thumbprint, seq, session });
         self.sessions.remember(&attested, now);
@@ -180,7 +180,9 @@ impl Verifier {
             Err(refusal) => Err(refusal),
         };
         let accepted = match (accepted, keys) {
-            (Ok(accepted), Some(keys)) => store.keep_session(session, &shown.kept(keys)?, now).await.map(|()| accepted),
+            (Ok(accepted), Some(keys)) => {
+                store.keep_session(session, &shown.kept(keys)?, self.most_sessions, now).await.map(|()| accepted)
+            }
             (accepted, _) => accepted,
         };
         let recorded = store.commit(now, &trail.event(accepted.as_ref().err())).await?; // 5
@@ -234,8 +236,8 @@ impl Verifier {
     async fn verify(&self, shown: &Shown, supplied: &Supplied, now: u64, trail: &mut Trail) -> Result<Authentic> {
         let (mut checks, mut sightings) = (Vec::new(), Sightings::default());
         let Shown { evidence, bound, endorsements, .. } = shown;
-        let authentic =
-            evidence.authenticate(bound, endorsements.parsed(), &self.roots, now, &mut checks, &mut sightings); // 2
+        let under = (&self.roots, &self.known);
+        let authentic = evidence.authenticate(bound, endorsements, under, now, &mut checks, &mut sightings); // 2
         trail.checks("authentication", &checks);
         match authentic {
             Ok(authentic) => {
@@ -249,7 +251,9 @@ impl Verifier {
                     }
                     Ok(())
                 };
-                self.store.compare(compare).await?;
+                if self.store.compare(compare).await? {
+                    self.keep_newer_lists(shown, now);
+                }
                 Ok(authentic)
             }
             Err(refusal) => {

@@ -21,6 +21,7 @@ use crate::feed::Feeds;
 use crate::identity::{Identity, PublicIdentity};
 use crate::metrics::{self, Metrics};
 use crate::models::Models;
+use crate::platform::KnownKeys;
 use crate::private_file;
 use crate::sessions::Sessions;
 use crate::state_lock::StateLock;
@@ -37,7 +38,11 @@ pub struct Verifier {
     /// What wraps the values of the keys in it.
     pub(crate) custodies: Custodies,
     pub(crate) roots: Roots,
+    /// Keys that were verified under them.
+    pub(crate) known: KnownKeys,
     pub(crate) sessions: Sessions,
+    /// How many may be accepted at a time.
+    pub(crate) most_sessions: u64,
     pub(crate) models: Models,
     pub(crate) tokens: TokenKeys,
     /// How often shared token keys were looked at, by one at a time.
@@ -134,7 +139,9 @@ impl Service {
             store,
             custodies,
             roots,
+            known: KnownKeys::default(),
             sessions: Sessions::default(),
+            most_sessions: config.sessions,
             models: Models::new(&config.registries)?,
             tokens: identity.tokens,
             refreshed: tokio::sync::Mutex::default(),

@@ -21,9 +21,16 @@ use crate::store::Store;
 /// How long a session lives, in seconds: the KBS protocol's default of five minutes.
 pub const LIFETIME: u64 = 300;
 
-/// Accepted sessions at one time, in the store and in the memory of each verifier. One holds its evidence, endorsements and deployment
-/// document, which a release policy names.
-pub(crate) const CAPACITY: usize = 4096;
+/// Accepted sessions at a time in a store, where the configuration says no other number: 218 new ones a second for as long as one
+/// likes, in less than a GiB.
+pub(crate) const SESSIONS: u64 = 65_536;
+
+/// As many as it may say.
+pub(crate) const MOST_SESSIONS: u64 = 1_048_576;
+
+/// Accepted sessions in the memory of a verifier, the newest. One holds its evidence, endorsements and deployment document, which a
+/// release policy names. The others are verified again out of the store, where one comes back.
+const CAPACITY: usize = 4096;
 
 /// Nonces in memory that were used here, the newest. What proved something is in the store.
 const SPENT: usize = 65_536;

@@ -7,6 +7,7 @@
 
 mod authentic;
 mod authorities;
+mod backfill;
 mod changes;
 mod database;
 mod decisions;
@@ -27,6 +28,7 @@ mod replicas;
 mod revocations;
 mod rewrap;
 mod routes;
+mod rows;
 mod schema;
 mod seen;
 mod sessions;
@@ -53,10 +55,12 @@ pub(crate) use promotions::{Kept, StoredPromotion};
 pub(crate) use uses::Uses;
 
 use crate::master_key::MasterKey;
+use backfill::Backfill;
 use core::ops::{Deref, DerefMut};
 use database::Hold;
 use log::Keys;
 use log_key::LOG_KEY;
+use rows::Rows;
 use schema::Schema;
 use sqlx::migrate::MigrateError;
 use sqlx::{Any, AnyConnection, AnyPool};
@@ -92,8 +96,8 @@ pub(crate) struct Transaction<'a> {
     master: &'a MasterKey,
     log: &'a NoteSigner,
     documents: &'a VerifiedDocuments,
-    /// Whether the set of rows is the one that was authenticated, of which nobody else changes any meanwhile.
-    verified: bool,
+    /// Of one that reads alone, which rows there are, once they were asked for.
+    rows: Option<Arc<Rows>>,
 }
 
 /// What opens a store.
@@ -173,7 +177,8 @@ impl Store {
         };
         let log = log_key::signer(&seed, realm)?;
         let (pool, reading) = (database.pool(true)?, database.pool(false)?);
-        let writer = Writer::new(connection, database.clone(), hold);
+        let backfill = Backfill::new(&database, pool.clone());
+        let writer = Writer::new(connection, database.clone(), hold, backfill);
         let (master, documents) = (Arc::new(master), VerifiedDocuments::default());
         let store = Self { writer, database, pool, reading, master, log, schema, documents };
         if new {
@@ -194,7 +199,7 @@ impl Store {
 
     async fn writing(&self, savepoint: bool) -> Result<Writing<'_>> {
         let keys = Keys { master: &self.master, log: &self.log };
-        Writing::begin(&self.writer, &self.schema, keys, savepoint).await
+        Writing::begin(&self.writer, &self.schema, keys, &self.documents, savepoint).await
     }
 
     /// What was committed last, for reading alone. It waits for no transaction and holds up none: what anybody may cause to
@@ -205,12 +210,12 @@ impl Store {
     /// As [`Self::begin`].
     pub(crate) async fn begin_reading(&self) -> Result<Transaction<'_>> {
         let mut sql = self.reading.begin_with(self.database.begin_reading()).await.map_err(failed("reading"))?;
-        self.schema.verify(&mut sql).await?;
+        self.schema.verify_lately(&mut sql).await?;
         Ok(self.transaction(Sql::Reading(sql)))
     }
 
     fn transaction<'a>(&'a self, sql: Sql<'a>) -> Transaction<'a> {
-        Transaction { sql, master: &self.master, log: &self.log, documents: &self.documents, verified: false }
+        Transaction { sql, master: &self.master, log: &self.log, documents: &self.documents, rows: None }
     }
 
     /// Executes a statement as no transaction of the service does.
@@ -244,8 +249,8 @@ impl Store {
         let mut transaction = self.begin().await?;
         transaction.set_meta(STAMP, &self.master.seal(STAMP, realm.to_string().as_bytes())?).await?;
         transaction.set_meta(LOG_KEY, &self.master.seal(LOG_KEY, seed)?).await?;
-        transaction.authenticate_nothing().await?;
-        transaction.begin_log(realm).await
+        let rows = transaction.authenticate_nothing().await?;
+        transaction.begin_log(realm, rows).await
     }
 
     /// Verifies the stamp, then the log and which rows there are.
@@ -289,7 +294,14 @@ impl<'a> Sql<'a> {
     fn writing(self) -> Result<Writing<'a>> {
         match self {
             Self::Writing(writing) => Ok(writing),
-            Self::Reading(_) => Err(Refusal::new(Code::Internal, "store: a transaction that reads alone")),
+            Self::Reading(_) => Err(reads_alone()),
+        }
+    }
+
+    fn writing_mut(&mut self) -> Result<&mut Writing<'a>> {
+        match self {
+            Self::Writing(writing) => Ok(writing),
+            Self::Reading(_) => Err(reads_alone()),
         }
     }
 }
@@ -318,6 +330,10 @@ impl core::fmt::Debug for Transaction<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Transaction")
     }
+}
+
+fn reads_alone() -> Refusal {
+    Refusal::new(Code::Internal, "store: a transaction that reads alone")
 }
 
 async fn meta(sql: &mut AnyConnection, name: &str) -> Result<Option<Vec<u8>>> {

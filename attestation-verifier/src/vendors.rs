@@ -175,6 +175,20 @@ impl Verifier {
         Ok(renewed)
     }
 
+    /// Keeps the revocation list that `shown` came with, where it is newer than the one that is kept: who asks for endorsements gets
+    /// the newest that was seen. To be called for authentic evidence that had one.
+    pub(crate) fn keep_newer_lists(&self, shown: &Shown, now: UnixTime) {
+        let (Some(vendors), Some(report)) = (&self.vendors, shown.evidence.report()) else { return };
+        let (Ok(kind), Ok(products)) = (Kind::of(report), Product::candidates(report, None)) else { return };
+        for product in products {
+            // Most of it is no list, or that of another product.
+            let kept = |der: &&Vec<u8>| matches!(vendors.fetcher.offer_list(kind, product, der, now), Ok(true));
+            if shown.endorsements.raw().iter().any(|der| kept(&der)) {
+                tracing::info!(product = product.as_str(), "a guest brought a newer revocation list, which is kept");
+            }
+        }
+    }
+
     /// Forgets what was kept for `shown` where that is what `refusal` is about: a service that lies once, or a damaged file,
     /// must not keep a chip out for ever.
     pub(crate) fn doubt(&self, shown: &Shown, supplied: &Supplied, refusal: &Refusal) {

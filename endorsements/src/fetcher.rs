@@ -220,6 +220,20 @@ impl Fetcher {
         self.kept(&list(kind, product, false), now)
     }
 
+    /// Keeps a list that somebody showed in the place of the one that is kept, where whoever judges takes it. Whether it did.
+    pub(crate) fn offered_crl(&self, kind: Kind, product: Product, der: &[u8], now: UnixTime) -> Result<bool> {
+        let entry = list(kind, product, false);
+        // Where none is kept, the vendor is asked: what somebody shows may be an old one.
+        let Some((kept, _)) = self.kept(&entry, now)?.filter(|(kept, _)| self.judge.is_some() && **kept != *der) else {
+            return Ok(false);
+        };
+        if (entry.expires)(der)? < now {
+            return Ok(false);
+        }
+        self.verify(&entry, der, Some(&kept), now)?;
+        self.keep(&entry, der).map(|()| true)
+    }
+
     pub(crate) const fn cache(&self) -> &Cache {
         &self.cache
     }

@@ -86,6 +86,15 @@ impl Fetcher {
         Ok(self.kept_crl(kind, product, now)?.map(Dated::from))
     }
 
+    /// Keeps a list that somebody showed, in DER, where one is kept and this is judged to be genuine and no older
+    /// ([`Fetcher::judged_by`]); says whether it took that one's place. Nobody is asked, and where nobody judges nothing is kept.
+    ///
+    /// # Errors
+    /// `malformed`: it is no list; those of who judges; `io`.
+    pub fn offer_list(&self, kind: Kind, product: Product, der: &[u8], now: UnixTime) -> Result<bool> {
+        self.offered_crl(kind, product, der, now)
+    }
+
     /// Intel's collateral of `platform` that is kept and current, as `QuoteCollateralV3` JSON. Nobody is asked.
     ///
     /// # Errors

@@ -56,6 +56,14 @@ fn peer_has_one_connection_at_least_and_no_more_than_there_are() {
 }
 
 #[test]
+fn one_session_may_be_accepted_at_a_time_at_least_and_a_million_at_most() {
+    let invalid = Some(Code::ConfigurationInvalid);
+    for (most, want) in [(0, invalid), (1, None), (1_048_576, None), (1_048_577, invalid)] {
+        assert_eq!(code(&format!("sessions = {most}")), want, "{most}");
+    }
+}
+
+#[test]
 fn metrics_are_for_everybody_on_a_loopback_address_alone() {
     assert_eq!(code("metrics-listen = '127.0.0.1:9090'"), None);
     for wrong in ["'0.0.0.0:9090'", "'192.0.2.1:9090'", "'localhost:9090'"] {

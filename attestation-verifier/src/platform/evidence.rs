@@ -1,10 +1,10 @@
 //! What a guest shows, parsed. None of it is believed yet.
 
-use super::{Authentic, Bound, Given};
+use super::{Authentic, Bound, Given, KnownKeys};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use strongroom_appraisal::azure::{authenticate_snp_recording, authenticate_tdx_recording, verify_tdx_vtpm};
-use strongroom_appraisal::{Endorsements, Policy, Roots, Sightings, SnpPolicy, UnixTime, authenticate_recording, tdx};
+use strongroom_appraisal::{Policy, Roots, Sightings, SnpPolicy, UnixTime, authenticate_recording, tdx};
 use strongroom_wire::azure::{self, HclReport};
 use strongroom_wire::bytes::from_base64;
 use strongroom_wire::evidence::{Endorsement, EvidenceAnswer};
@@ -242,22 +242,29 @@ impl Evidence {
     }
 
     /// Authenticates it at `now` under `roots`, with each check that was made appended to `trace`, and what was sighted on the
-    /// way to `sightings`.
+    /// way to `sightings`. Keys that are `known` were verified under the same roots.
     ///
     /// # Errors
     /// Those of the platform's authentication.
     pub(crate) fn authenticate(
         &self,
         bound: &Bound,
-        endorsements: &Endorsements,
-        roots: &Roots,
+        given: &Given,
+        (roots, known): (&Roots, &KnownKeys),
         now: UnixTime,
         trace: &mut Vec<Check>,
         sightings: &mut Sightings,
     ) -> Result<Authentic> {
+        let endorsements = given.parsed();
         match self {
             Self::Snp(report) => {
+                let digest = given.digest();
+                if let Some((authentic, checks)) = known.authenticate(digest, report.raw(), now) {
+                    trace.extend(checks);
+                    return Ok(Authentic::Snp(authentic));
+                }
                 let authentic = authenticate_recording(report.raw(), endorsements, roots, now, trace, sightings)?;
+                known.remember(digest, &authentic);
                 Ok(Authentic::Snp(authentic))
             }
             Self::Tdx(quote, event_log) => {

@@ -2,6 +2,7 @@
 
 use strongroom_appraisal::Endorsements;
 use strongroom_wire::Result;
+use strongroom_wire::digest::Sha256;
 
 /// What vendors vouch with, as a guest or a vendor gave it. Nothing in it is trusted.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +22,14 @@ impl Given {
     /// What evidence is verified with.
     pub(crate) const fn parsed(&self) -> &Endorsements {
         &self.parsed
+    }
+
+    /// What tells it from all others.
+    pub(crate) fn digest(&self) -> Sha256 {
+        // With its length before each, no two lists are one.
+        let lengths: Vec<_> = self.raw.iter().map(|one| one.len().to_be_bytes()).collect();
+        let parts = self.raw.iter().zip(&lengths).flat_map(|(one, length)| [length.as_slice(), one.as_slice()]);
+        Sha256::of_parts(&parts.collect::<Vec<_>>())
     }
 
     /// All that was added, in its order.

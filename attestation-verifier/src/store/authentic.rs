@@ -4,8 +4,13 @@
 //! the last change of a key or policy. Who remembers a checkpoint notices both.
 
 use super::log::Keys;
-use super::tables::{Name, TABLES, Table};
-use super::{Transaction, failed, log};
+use super::rows::{self, Rows};
+use super::tables::{Name, Table};
+use super::{Sql, Transaction, failed, log, meta};
+use crate::master_key::MasterKey;
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+use std::sync::Arc;
 use strongroom_tlog::SignedNote;
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -40,77 +45,114 @@ impl Content {
 }
 
 impl Transaction<'_> {
-    /// Authenticates the set of rows as it is now: after every change to one.
+    /// Has the set of rows authenticated anew when this is committed: after every change to one of `table`.
     ///
     /// # Errors
-    /// `store-tampered`: the end of the log is not the one that was authenticated with the set as it was; `store-failed`.
-    pub(super) async fn authenticate_rows(&mut self) -> Result<()> {
-        let (last, _) = log::head(&mut self.sql, Keys { master: self.master, log: self.log }).await?;
-        self.authenticate_all(&last).await
+    /// `internal`: the set was not verified before it was changed.
+    pub(super) fn changed(&mut self, table: &Table) -> Result<()> {
+        self.writing_rows().map(|rows| rows.change(table))
+    }
+
+    /// The same where the row with this id, of a table without versions, has another code now.
+    ///
+    /// # Errors
+    /// As [`Self::changed`].
+    pub(super) fn changed_row(&mut self, table: &Table, id: &str, mac: &[u8]) -> Result<()> {
+        self.writing_rows().map(|rows| rows.change_row(table, id, mac))
+    }
+
+    fn writing_rows(&mut self) -> Result<&mut Rows> {
+        let rows = self.sql.writing_mut()?.rows_mut().map(Arc::make_mut);
+        rows.ok_or_else(|| Refusal::new(Code::Internal, "store: rows changed that were not verified"))
     }
 
     /// Authenticates the set of rows as it is now, and `last` as the end of the audit log, whatever was authenticated before.
     pub(super) async fn authenticate_all(&mut self, last: &SignedNote) -> Result<()> {
-        let content = self.rows().await?;
-        self.set_meta(ROWS, &self.master.mac(content.bytes())).await?;
-        log::authenticate(&mut self.sql, last, Keys { master: self.master, log: self.log }).await
+        let mac = self.master.mac(Rows::read(&mut self.sql).await?.content().bytes());
+        log::authenticate(&mut self.sql, last, &mac, Keys { master: self.master, log: self.log }).await
     }
 
     /// Authenticates the empty set, which is what a new store holds, whatever this one holds.
-    pub(super) async fn authenticate_nothing(&mut self) -> Result<()> {
-        let nothing = TABLES.iter().map(|table| (table.name, Vec::new())).collect::<Vec<_>>();
-        self.set_meta(ROWS, &self.master.mac(set(&nothing).bytes())).await
+    pub(super) async fn authenticate_nothing(&mut self) -> Result<Vec<u8>> {
+        let mac = self.master.mac(rows::nothing().bytes());
+        self.set_meta(ROWS, &mac).await.map(|()| mac)
     }
 
     /// Verifies the set of rows: before the first use of one. The rows themselves are verified as they are read.
     ///
+    /// Who writes verifies it with the end of the log, once in a transaction that several share, and not again where nobody else
+    /// committed anything since it was verified. Who reads alone takes the set that was verified last where it has the code
+    /// that is in force: a row that was changed behind it is then noticed by who writes.
+    ///
     /// # Errors
     /// `store-tampered`; `store-failed`.
     pub(super) async fn verify_rows(&mut self) -> Result<()> {
-        if self.verified {
-            return Ok(());
-        }
-        let content = self.rows().await?;
-        let mac = self.meta(ROWS).await?;
-        let mac =
-            mac.ok_or_else(|| Refusal::new(Code::StoreTampered, "store: keys and policies are not authenticated"))?;
-        self.master.verify("store: the set of keys and policies", content.bytes(), &mac)?;
-        self.verified = true;
+        let sql = match &mut self.sql {
+            Sql::Writing(writing) => return writing.verify_rows().await,
+            Sql::Reading(_) if self.rows.is_some() => return Ok(()),
+            Sql::Reading(sql) => sql,
+        };
+        let mac = meta(sql, ROWS).await?.ok_or_else(unauthenticated)?;
+        let rows = match self.documents.rows.find(&mac) {
+            Some(rows) => rows,
+            None => {
+                let rows = Arc::new(Rows::read(sql).await?);
+                verify(&rows, &mac, self.master)?;
+                self.documents.rows.keep(&mac, &rows);
+                rows
+            }
+        };
+        self.rows = Some(rows);
         Ok(())
     }
 
-    async fn rows(&mut self) -> Result<Content> {
-        let mut tables = Vec::new();
-        for table in &TABLES {
-            tables.push((table.name, self.names(table).await?));
-        }
-        Ok(set(&tables))
-    }
-
-    pub(super) async fn names(&mut self, table: &Table) -> Result<Vec<Name>> {
-        let error = failed("rows");
-        let rows = sqlx::query(table.names).fetch_all(&mut *self.sql).await.map_err(&error)?;
-        rows.iter().map(Name::of).collect::<sqlx::Result<_>>().map_err(&error)
+    /// The rows that `table` has to have, by the set that was verified. `None`: this transaction, or one that it shares its commit
+    /// with, changed some, and the database alone knows.
+    ///
+    /// # Errors
+    /// As [`Self::verify_rows`].
+    pub(super) async fn names(&mut self, table: &Table) -> Result<Option<Arc<Vec<Name>>>> {
+        self.verify_rows().await?;
+        let rows = match &mut self.sql {
+            Sql::Writing(writing) => writing.rows_mut().map(|rows| &**rows),
+            Sql::Reading(_) => self.rows.as_deref(),
+        };
+        Ok(rows.and_then(|rows| rows.of(table)).cloned())
     }
 }
 
-/// What all rows are authenticated by: each by what it is found by and its own code, which would only be looked at once it was
-/// found.
-fn set(tables: &[(&str, Vec<Name>)]) -> Content {
-    tables.iter().enumerate().fold(Content::of("strongroom/stored-rows/v2"), |content, (at, (table, rows))| {
-        let content = match at {
-            // Keys and policies, which every store had from the start.
-            0 | 1 => content,
-            // A table that came later says nothing while it is empty: a store from before it still authenticates.
-            _ if rows.is_empty() => return content,
-            _ => content.field(table.as_bytes()),
-        };
-        // Lengths in memory are below 2^64.
-        let content = content.number(u64::try_from(rows.len()).unwrap_or(u64::MAX));
-        rows.iter().fold(content, |content, row| {
-            content.field(row.id.as_bytes()).field(&row.version.to_be_bytes()).field(&row.mac)
-        })
-    })
+/// Verifies that these are the rows that the master key authenticated.
+///
+/// # Errors
+/// `store-tampered`.
+pub(super) fn verify(rows: &Rows, mac: &[u8], master: &MasterKey) -> Result<()> {
+    master.verify("store: the set of keys and policies", rows.content().bytes(), mac)
+}
+
+pub(super) fn unauthenticated() -> Refusal {
+    Refusal::new(Code::StoreTampered, "store: keys and policies are not authenticated")
+}
+
+/// Verifies that the rows that were read of `table` are those that it has to have, by their codes, in whatever order. What was changed
+/// in the same transaction (`None`) is what the transaction made of it.
+///
+/// # Errors
+/// `store-tampered`; `store-failed`.
+pub(super) fn verify_read<'a>(
+    table: &Table,
+    want: Option<impl Iterator<Item = &'a Name>>,
+    got: &[AnyRow],
+) -> Result<()> {
+    let Some(want) = want else { return Ok(()) };
+    let mut want: Vec<&[u8]> = want.map(|name| name.mac.as_slice()).collect();
+    let got: sqlx::Result<Vec<Vec<u8>>> = got.iter().map(|row| row.try_get("mac")).collect();
+    let mut got = got.map_err(failed(table.name))?;
+    want.sort_unstable();
+    got.sort_unstable();
+    match want.into_iter().eq(got.iter().map(Vec::as_slice)) {
+        true => Ok(()),
+        false => Err(Refusal::new(Code::StoreTampered, format!("store: rows of `{}` changed behind it", table.name))),
+    }
 }
 
 #[cfg(test)]
@@ -118,8 +160,9 @@ mod tests {
     use crate::audit::{Event, Kind};
     use crate::store::policies::tests::policy_text;
     use crate::store::schema::tests::{put_back, take_triggers};
-    use crate::store::{Database, Store};
+    use crate::store::{Database, Store, StoredPolicy};
     use std::path::Path;
+    use std::sync::Arc;
     use strongroom_wire::kbs::ResourcePath;
     use strongroom_wire::{Code, Realm, Result};
 
@@ -234,9 +277,12 @@ mod tests {
                 execute(&store, "INSERT OR REPLACE INTO meta SELECT * FROM kept").await;
             }
             let expected = put_back.then_some(Code::StoreTampered);
+            let version = |stored: Result<Arc<StoredPolicy>>| stored.map(|stored| stored.metadata.version);
+            let alone = version(store.begin_reading().await.unwrap().policy(&other).await);
+            assert_eq!(alone.unwrap(), if put_back { 1 } else { 2 }, "the set by itself authenticates");
             let mut transaction = store.begin().await.unwrap();
-            let version = transaction.policy(&other).await.unwrap().metadata.version;
-            assert_eq!(version, if put_back { 1 } else { 2 }, "the set by itself authenticates");
+            let read = version(transaction.policy(&other).await);
+            assert_eq!(read.err().map(|refusal| refusal.code), expected);
             let put = transaction.put_policy(&other, policy_text(5).as_bytes(), 6).await;
             assert_eq!(put.err().map(|refusal| refusal.code), expected);
             drop(transaction);

@@ -139,7 +139,7 @@ impl Transaction<'_> {
         let insert = insert.bind(to_integer(change.created)?).bind(to_integer(change.expires)?).bind(&stored.sealed);
         let insert = insert.bind(self.master.mac(stored.content().bytes()));
         insert.execute(&mut *self.sql).await.map_err(failed("changes"))?;
-        self.authenticate_rows().await?;
+        self.changed(&TABLE)?;
         Ok(stored.change)
     }
 
@@ -208,7 +208,7 @@ impl Transaction<'_> {
         let over = sqlx::query("DELETE FROM changes WHERE expires <= $1").bind(to_integer(now)?);
         let over = over.execute(&mut *self.sql).await.map_err(failed("changes"))?.rows_affected();
         if over > 0 {
-            self.authenticate_rows().await?;
+            self.changed(&TABLE)?;
         }
         Ok(())
     }
@@ -226,7 +226,7 @@ impl Transaction<'_> {
     async fn remove_change(&mut self, id: &ChangeId) -> Result<()> {
         let delete = sqlx::query("DELETE FROM changes WHERE id = $1").bind(&id.0);
         delete.execute(&mut *self.sql).await.map_err(failed("changes"))?;
-        self.authenticate_rows().await
+        self.changed(&TABLE)
     }
 }
 

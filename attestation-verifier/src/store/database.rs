@@ -145,6 +145,8 @@ impl Database {
         install_default_drivers();
         let database = self.clone();
         let pool = AnyPoolOptions::new().max_connections(if write { 1 } else { READERS }).acquire_timeout(TURN);
+        // A server may have gone away since; a file does not.
+        let pool = pool.test_before_acquire(self.is_shared());
         let pool = pool.after_connect(move |connection, _| {
             let database = database.clone();
             Box::pin(async move {
@@ -157,8 +159,12 @@ impl Database {
 
     async fn settings(&self, connection: &mut AnyConnection) -> sqlx::Result<()> {
         let settings = match self {
-            // What is taken out of a row is overwritten in its page.
-            Self::Sqlite(_) => "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON",
+            // What is taken out of a row is overwritten in its page. The write-ahead log is moved beside the transactions
+            // (`backfill.rs`), and by one of them at 64 MiB only.
+            Self::Sqlite(_) => {
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;
+                 PRAGMA wal_autocheckpoint = 16384"
+            }
             Self::Postgres(_) => postgres::SETTINGS,
         };
         sqlx::raw_sql(settings).execute(connection).await.map(drop)
@@ -221,6 +227,24 @@ impl Database {
         match self {
             Self::Sqlite(_) => "BEGIN IMMEDIATE".into_sql_str(),
             Self::Postgres(_) => AssertSqlSafe(postgres::begin_writing()).into_sql_str(),
+        }
+    }
+
+    /// What changes as soon as anything but this connection commits something: in a transaction of it, that nothing else did since
+    /// the same was answered. `None`: nothing says so, since others write there.
+    ///
+    /// It is what SQLite itself goes by when it takes a page out of its own memory and not out of the file. Whoever writes the file's
+    /// bytes behind SQLite is noticed by neither, before the verifier starts again.
+    ///
+    /// # Errors
+    /// `store-failed`.
+    pub(super) async fn version(&self, connection: &mut AnyConnection) -> Result<Option<i64>> {
+        match self {
+            Self::Sqlite(_) => {
+                let version = sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await;
+                version.map(Some).map_err(failed("transaction"))
+            }
+            Self::Postgres(_) => Ok(None),
         }
     }
 

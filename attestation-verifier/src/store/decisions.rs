@@ -1,6 +1,6 @@
 //! Decisions, recorded in the audit log.
 
-use super::log::{self, Committed, Keys, Leaf};
+use super::log::{self, Committed, Head, Keys, Leaf};
 use super::writer::Writing;
 use super::{Store, Transaction};
 use crate::audit::Event;
@@ -75,8 +75,8 @@ impl Transaction<'_> {
         append(self.sql.writing()?, time, event).await
     }
 
-    /// Begins the log of a new store with entry 0, which says which log it is, and commits.
-    pub(super) async fn begin_log(self, realm: Realm) -> Result<()> {
+    /// Begins the log of a new store, whose set of rows has this code, with entry 0, which says which log it is, and commits.
+    pub(super) async fn begin_log(self, realm: Realm, rows: Vec<u8>) -> Result<()> {
         let key = self.log.verifier();
         let entry = Entry {
             v: VERSION,
@@ -88,7 +88,7 @@ impl Transaction<'_> {
             detail: json!({ "key": key.to_string(), "realm": realm.to_string() }),
         };
         let mut writing = self.sql.writing()?;
-        writing.begin_log();
+        writing.begin_log(rows);
         writing.commit(Some(Leaf::new(ORIGIN, entry.leaf()?))).await.map(drop)
     }
 
@@ -114,7 +114,7 @@ impl Transaction<'_> {
     /// `store-tampered`; `store-failed`.
     pub(crate) async fn log_end(&mut self) -> Result<(u64, UnixTime)> {
         let keys = Keys { master: self.master, log: self.log };
-        let (_, checkpoint) = log::head(&mut self.sql, keys).await?;
+        let Head { checkpoint, .. } = log::head(&mut self.sql, keys).await?;
         let entries = checkpoint.size();
         let rows = log::leaves(&mut self.sql, entries.saturating_sub(1), 1, None).await?;
         let (_, _, leaf) = rows.first().ok_or_else(|| log::tampered("the audit log is empty"))?;
@@ -128,7 +128,7 @@ impl Transaction<'_> {
     /// `store-tampered`; `store-failed`.
     pub(crate) async fn checkpoint(&mut self) -> Result<SignedNote> {
         let keys = Keys { master: self.master, log: self.log };
-        log::head(&mut self.sql, keys).await.map(|(note, _)| note)
+        log::head(&mut self.sql, keys).await.map(|head| head.note)
     }
 
     /// The hashes of a tile, as they are served.
@@ -155,7 +155,7 @@ impl Transaction<'_> {
 
     async fn has(&mut self, tile: Tile) -> Result<()> {
         let keys = Keys { master: self.master, log: self.log };
-        let (_, checkpoint) = log::head(&mut self.sql, keys).await?;
+        let Head { checkpoint, .. } = log::head(&mut self.sql, keys).await?;
         let widest = Tile::of_tree(tile.level(), tile.index(), checkpoint.size())?;
         if tile.width() <= widest.width() {
             return Ok(());
@@ -170,7 +170,7 @@ impl Transaction<'_> {
     /// `store-tampered`; `store-failed`.
     pub(super) async fn verify_audit(&mut self) -> Result<()> {
         let keys = Keys { master: self.master, log: self.log };
-        let (_, checkpoint) = log::head(&mut self.sql, keys).await?;
+        let Head { checkpoint, .. } = log::head(&mut self.sql, keys).await?;
         log::verify(&mut self.sql, checkpoint.size().saturating_sub(VERIFIED), keys).await
     }
 }

@@ -51,7 +51,7 @@ pub(crate) struct DocumentMetadata {
 #[derive(Debug, Clone)]
 pub(crate) struct PolicyInForce {
     /// The policy; as it was put, where it lacks something.
-    pub stored: StoredPolicy,
+    pub stored: Arc<StoredPolicy>,
     /// Why it could not take all that it takes. It accepts nobody then.
     pub lacks: Option<Refusal>,
 }
@@ -100,7 +100,7 @@ impl Transaction<'_> {
         for verified in held.values() {
             kept.push(self.keep(verified, envelope, now).await?);
         }
-        self.authenticate_rows().await?;
+        self.changed(&TABLE)?;
         Ok(kept)
     }
 
@@ -149,7 +149,7 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// Those of [`Transaction::policy`]; why it could not take something.
-    pub(crate) async fn policy_in_force(&mut self, id: &ResourcePath, now: UnixTime) -> Result<StoredPolicy> {
+    pub(crate) async fn policy_in_force(&mut self, id: &ResourcePath, now: UnixTime) -> Result<Arc<StoredPolicy>> {
         let stored = self.policy(id).await?;
         let PolicyInForce { stored, lacks } = self.taking(stored, now).await?;
         lacks.map_or(Ok(stored), Err)
@@ -161,20 +161,25 @@ impl Transaction<'_> {
     /// Those of [`Transaction::policies`].
     pub(crate) async fn policies_in_force(&mut self, now: UnixTime) -> Result<Vec<PolicyInForce>> {
         let mut policies = Vec::new();
-        for stored in self.policies().await? {
-            policies.push(self.taking(stored, now).await?);
+        for stored in self.policies().await?.iter() {
+            policies.push(self.taking(Arc::clone(stored), now).await?);
         }
         Ok(policies)
     }
 
-    async fn taking(&mut self, stored: StoredPolicy, now: UnixTime) -> Result<PolicyInForce> {
+    async fn taking(&mut self, stored: Arc<StoredPolicy>, now: UnixTime) -> Result<PolicyInForce> {
         let appraisal = stored.policy.appraisal();
+        if appraisal.reference_sources().is_empty() && appraisal.inventory_sources().is_empty() {
+            return Ok(PolicyInForce { stored, lacks: None });
+        }
         let documents = self.documents;
         let values = self.kept(appraisal.reference_sources(), &documents.reference_values).await?;
         let inventories = self.kept(appraisal.inventory_sources(), &documents.inventories).await?;
         let taken = all(&values).and_then(|values| stored.policy.with_documents(&values, &all(&inventories)?, now));
         Ok(match taken {
-            Ok(policy) => PolicyInForce { stored: StoredPolicy { policy, ..stored }, lacks: None },
+            Ok(policy) => {
+                PolicyInForce { stored: Arc::new(StoredPolicy { policy, ..StoredPolicy::clone(&stored) }), lacks: None }
+            }
             Err(refusal) => {
                 let refusal = refusal.within(format!("release policy `{}`", stored.metadata.id));
                 PolicyInForce { stored, lacks: Some(refusal) }
@@ -198,10 +203,18 @@ impl Transaction<'_> {
         memory: &Memory<D>,
     ) -> Result<Option<Outcome<D>>> {
         let (kind, name, signers) = (D::SEEN.as_str(), &source.name, source.signed_by());
-        self.verify_rows().await?;
-        let select = "SELECT mac FROM documents WHERE kind = $1 AND name = $2 AND signers = $3";
-        let select = sqlx::query_scalar(select).bind(kind).bind(name).bind(signers.to_string());
-        let mac: Option<Vec<u8>> = select.fetch_optional(&mut *self.sql).await.map_err(failed("documents"))?;
+        let mac = match self.names(&TABLE).await? {
+            Some(names) => {
+                // As rows of it are named: kind and signers have no space in them.
+                let id = format!("{kind} {signers} {name}");
+                names.iter().find(|row| row.id == id).map(|row| row.mac.clone())
+            }
+            None => {
+                let select = "SELECT mac FROM documents WHERE kind = $1 AND name = $2 AND signers = $3";
+                let select = sqlx::query_scalar(select).bind(kind).bind(name).bind(signers.to_string());
+                select.fetch_optional(&mut *self.sql).await.map_err(failed("documents"))?
+            }
+        };
         let Some(mac) = mac else { return Ok(None) };
         if let Some(outcome) = memory.get(name, signers, &mac) {
             return Ok(Some(outcome));

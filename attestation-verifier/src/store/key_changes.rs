@@ -1,7 +1,7 @@
 //! What happens to stored keys: they are stored once, wrapped anew, enabled, disabled, labelled, released, and destroyed for good.
 //! No transaction waits for a custody: what one has to do was done before.
 
-use super::keys::{KeyMetadata, KeyState, StoredKey};
+use super::keys::{KeyMetadata, KeyState, StoredKey, TABLE};
 use super::uses::Uses;
 use super::{Transaction, failed, to_integer};
 use crate::custody::Wrapped;
@@ -153,8 +153,8 @@ impl Transaction<'_> {
         for number in metadata.uses.numbers() {
             update = update.bind(to_integer(number)?);
         }
-        update.bind(mac).bind(&metadata.id).execute(&mut *self.sql).await.map_err(failed("keys"))?;
-        self.authenticate_rows().await?;
+        update.bind(&mac).bind(&metadata.id).execute(&mut *self.sql).await.map_err(failed("keys"))?;
+        self.changed_row(&TABLE, &metadata.id, &mac)?;
         Ok(metadata)
     }
 }

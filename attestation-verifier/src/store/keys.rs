@@ -1,7 +1,7 @@
 //! Stored keys: what the row of one has, and what authenticates it. A value is immutable at its id and wrapped by a custody; its
 //! state, whose it is and what it is called by may change (`key_changes.rs`).
 
-use super::authentic::Content;
+use super::authentic::{Content, verify_read};
 use super::tables::{Rewrapped, Table};
 use super::uses::Uses;
 use super::{Transaction, failed, from_integer};
@@ -103,10 +103,12 @@ impl Transaction<'_> {
     /// # Errors
     /// `store-failed`; `store-tampered`.
     pub(crate) async fn find_key(&mut self, id: &ResourcePath) -> Result<Option<StoredKey>> {
-        self.verify_rows().await?;
+        let names = self.names(&TABLE).await?;
         let select = sqlx::query("SELECT * FROM keys WHERE id = $1").bind(id.as_str());
-        let row = select.fetch_optional(&mut *self.sql).await.map_err(failed("keys"))?;
-        row.map(|row| stored(&row, self.master)).transpose()
+        let rows = select.fetch_all(&mut *self.sql).await.map_err(failed("keys"))?;
+        let own = names.as_deref().map(|names| names.iter().filter(|name| name.id == id.as_str()));
+        verify_read(&TABLE, own, &rows)?;
+        rows.first().map(|row| stored(row, self.master)).transpose()
     }
 
     /// All keys by id.
@@ -114,9 +116,11 @@ impl Transaction<'_> {
     /// # Errors
     /// `store-failed`; `store-tampered`.
     pub(crate) async fn keys(&mut self) -> Result<Vec<KeyMetadata>> {
-        self.verify_rows().await?;
+        let names = self.names(&TABLE).await?;
         let rows = sqlx::query("SELECT * FROM keys ORDER BY id").fetch_all(&mut *self.sql).await;
-        rows.map_err(failed("keys"))?.iter().map(|row| stored(row, self.master).map(|key| key.metadata)).collect()
+        let rows = rows.map_err(failed("keys"))?;
+        verify_read(&TABLE, names.as_deref().map(|names| names.iter()), &rows)?;
+        rows.iter().map(|row| stored(row, self.master).map(|key| key.metadata)).collect()
     }
 }
 

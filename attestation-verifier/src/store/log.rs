@@ -3,12 +3,12 @@
 //!
 //! The last tile of each level is as wide as the tree has it, so that nothing but those is read to append: O(log n).
 
-use super::authentic::{Content, HEAD, ROWS};
-use super::{failed, from_integer, meta, set_meta, to_integer};
+use super::authentic::{Content, HEAD, ROWS, unauthenticated};
+use super::{failed, from_integer, to_integer};
 use crate::audit::Event;
 use crate::master_key::MasterKey;
 use sqlx::{AnyConnection, AssertSqlSafe};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use strongroom_appraisal::UnixTime;
 use strongroom_tlog::{
@@ -34,11 +34,25 @@ pub(super) struct Keys<'a> {
     pub(super) log: &'a NoteSigner,
 }
 
+/// The log's end, authenticated together with the set of rows.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// The newest checkpoint as it is stored.
+    pub(super) note: SignedNote,
+    /// The same, verified.
+    pub(super) checkpoint: VerifiedCheckpoint,
+    /// The code of the set of rows.
+    pub(super) rows: Vec<u8>,
+}
+
 /// The log's end as a transaction found it, and what is to be appended to it before that commits.
 #[derive(Debug)]
 pub(super) struct Growing {
     size: u64,
+    /// The last of each level.
     tiles: Tiles,
+    /// The code of the set of rows that it is authenticated with.
+    rows: Vec<u8>,
     leaves: Vec<Leaf>,
 }
 
@@ -78,14 +92,17 @@ pub(super) fn tampered(what: &str) -> Refusal {
 ///
 /// # Errors
 /// `store-tampered`; `store-failed`.
-pub(super) async fn head(sql: &mut AnyConnection, keys: Keys<'_>) -> Result<(SignedNote, VerifiedCheckpoint)> {
-    let note = meta(sql, CHECKPOINT).await?.ok_or_else(|| tampered("the audit log has no checkpoint"))?;
+pub(super) async fn head(sql: &mut AnyConnection, keys: Keys<'_>) -> Result<Head> {
+    let select = sqlx::query_as("SELECT name, value FROM meta WHERE name IN ($1, $2, $3)");
+    let select = select.bind(CHECKPOINT).bind(HEAD).bind(ROWS).fetch_all(sql);
+    let mut found: BTreeMap<String, Vec<u8>> = select.await.map_err(failed("meta"))?.into_iter().collect();
+    let note = found.remove(CHECKPOINT).ok_or_else(|| tampered("the audit log has no checkpoint"))?;
     let note = SignedNote::parse(&note).map_err(|e| tampered("the audit log's checkpoint").because(e))?;
-    let mac = meta(sql, HEAD).await?.ok_or_else(|| tampered("the audit log is not authenticated"))?;
-    let content = ending(sql, &note).await?;
-    keys.master.verify("store: the end of the audit log", content.bytes(), &mac)?;
+    let mac = found.remove(HEAD).ok_or_else(|| tampered("the audit log is not authenticated"))?;
+    let rows = found.remove(ROWS).ok_or_else(unauthenticated)?;
+    keys.master.verify("store: the end of the audit log", ending(&note, &rows).bytes(), &mac)?;
     let checkpoint = trust(keys)?.verify(&note).map_err(|e| tampered("the audit log's checkpoint").because(e))?;
-    Ok((note, checkpoint))
+    Ok(Head { note, checkpoint, rows })
 }
 
 fn trust(keys: Keys<'_>) -> Result<Trust> {
@@ -107,23 +124,30 @@ async fn verify_goes_on(sql: &mut AnyConnection, last: &VerifiedCheckpoint, end:
     verify_consistency(last, end, &proof).map_err(|e| put_back().because(e))
 }
 
-/// Authenticates a checkpoint as the end of the log, together with the set of rows as it is now: neither can be put back without
-/// the other.
-pub(super) async fn authenticate(sql: &mut AnyConnection, note: &SignedNote, keys: Keys<'_>) -> Result<()> {
-    let content = ending(sql, note).await?;
-    set_meta(sql, CHECKPOINT, note.to_string().as_bytes()).await?;
-    set_meta(sql, HEAD, &keys.master.mac(content.bytes())).await
+/// Authenticates a checkpoint as the end of the log, together with the set of rows, whose code this is: neither can be put back
+/// without the other.
+pub(super) async fn authenticate(
+    sql: &mut AnyConnection,
+    note: &SignedNote,
+    rows: &[u8],
+    keys: Keys<'_>,
+) -> Result<()> {
+    let mac = keys.master.mac(ending(note, rows).bytes());
+    let upsert = "INSERT INTO meta (name, value) VALUES ($1, $2), ($3, $4), ($5, $6)
+        ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    let upsert = sqlx::query(upsert).bind(CHECKPOINT).bind(note.to_string().into_bytes());
+    let upsert = upsert.bind(HEAD).bind(mac).bind(ROWS).bind(rows);
+    upsert.execute(sql).await.map(drop).map_err(failed("meta"))
 }
 
-async fn ending(sql: &mut AnyConnection, note: &SignedNote) -> Result<Content> {
-    let rows = meta(sql, ROWS).await?.unwrap_or_default();
-    Ok(Content::of("strongroom/audit-head/v2").field(note.text().as_bytes()).field(&rows))
+fn ending(note: &SignedNote, rows: &[u8]) -> Content {
+    Content::of("strongroom/audit-head/v2").field(note.text().as_bytes()).field(rows)
 }
 
 impl Growing {
-    /// The log that has nothing yet.
-    pub(super) fn new() -> Self {
-        Self { size: 0, tiles: Tiles::default(), leaves: Vec::new() }
+    /// The log that has nothing yet, beside rows whose set has this code.
+    pub(super) fn new(rows: Vec<u8>) -> Self {
+        Self { size: 0, tiles: Tiles::default(), rows, leaves: Vec::new() }
     }
 
     /// The end of the log: its checkpoint is signed and authenticated, and goes on from the one that was committed `last`, where that
@@ -132,7 +156,7 @@ impl Growing {
     /// # Errors
     /// `store-tampered`; `store-failed`.
     pub(super) async fn load(sql: &mut AnyConnection, keys: Keys<'_>, last: Option<&SignedNote>) -> Result<Self> {
-        let (note, checkpoint) = head(sql, keys).await?;
+        let Head { note, checkpoint, rows } = head(sql, keys).await?;
         if let Some(last) = last.filter(|last| last.text() != note.text()) {
             verify_goes_on(sql, &trust(keys)?.verify(last)?, &checkpoint).await?;
         }
@@ -148,7 +172,17 @@ impl Growing {
         if count != size {
             return Err(tampered("entries of the audit log").got(count).want(size));
         }
-        Ok(Self { size, tiles, leaves: Vec::new() })
+        Ok(Self { size, tiles, rows, leaves: Vec::new() })
+    }
+
+    /// The code of the set of rows that its end is authenticated with.
+    pub(super) fn rows(&self) -> &[u8] {
+        &self.rows
+    }
+
+    /// Whether something is to be appended.
+    pub(super) const fn has_entries(&self) -> bool {
+        !self.leaves.is_empty()
     }
 
     /// How many entries there are and will be: the number of the next.
@@ -170,14 +204,20 @@ impl Growing {
         self.leaves.push(leaf);
     }
 
-    /// Writes leaves, tiles and the new checkpoint.
+    /// Writes leaves, tiles and the new checkpoint, and authenticates that with the set of rows, which has the code `rows` by now where
+    /// it changed. This is then the log's end, once it is committed.
     ///
     /// # Errors
     /// `store-failed`.
-    pub(super) async fn write(mut self, sql: &mut AnyConnection, keys: Keys<'_>) -> Result<Committed> {
+    pub(super) async fn write(
+        &mut self,
+        sql: &mut AnyConnection,
+        keys: Keys<'_>,
+        rows: Option<Vec<u8>>,
+    ) -> Result<Committed> {
         let error = failed("audit");
         let mut changed = BTreeSet::new();
-        for leaves in self.leaves.chunks(INSERTED) {
+        for leaves in core::mem::take(&mut self.leaves).chunks(INSERTED) {
             let places = (0..leaves.len()).map(|at| 3 * at);
             let places: Vec<_> = places.map(|at| format!("(${}, ${}, ${})", at + 1, at + 2, at + 3)).collect();
             let insert = format!("INSERT INTO leaves (seq, kind, leaf) VALUES {}", places.join(", "));
@@ -199,8 +239,11 @@ impl Growing {
         let origin = keys.log.verifier().name().to_owned();
         let mut checkpoint = Checkpoint { origin, size: self.size, root }.note()?;
         keys.log.sign(&mut checkpoint, 0)?;
-        authenticate(sql, &checkpoint, keys).await?;
-        Ok(Committed { tiles: self.tiles, size: self.size, checkpoint })
+        self.rows = rows.unwrap_or_else(|| core::mem::take(&mut self.rows));
+        authenticate(sql, &checkpoint, &self.rows, keys).await?;
+        let tiles = self.tiles.clone();
+        self.tiles.keep_last(self.size)?;
+        Ok(Committed { tiles, size: self.size, checkpoint })
     }
 }
 
@@ -276,7 +319,7 @@ pub(super) async fn bundle(sql: &mut AnyConnection, tile: Tile) -> Result<Vec<Ve
 pub(super) async fn verify(sql: &mut AnyConnection, first: u64, keys: Keys<'_>) -> Result<()> {
     // Its end, and that there is no entry beyond.
     Growing::load(sql, keys, None).await?;
-    let (_, checkpoint) = head(sql, keys).await?;
+    let Head { checkpoint, .. } = head(sql, keys).await?;
     for index in first / WIDTH..checkpoint.size().div_ceil(WIDTH) {
         let tile = Tile::of_tree(0, index, checkpoint.size())?;
         let entries = bundle(sql, tile).await?;

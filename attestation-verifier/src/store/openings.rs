@@ -1,12 +1,13 @@
 //! Which keys were released to guests of which deployment document: kept for good, since such a guest has the model as long as it
 //! runs, and what its keys are released by is what its leases are given by.
 
-use super::authentic::Content;
+use super::authentic::{Content, verify_read};
 use super::tables::{Rewrapped, Table};
 use super::{Transaction, failed};
 use crate::master_key::MasterKey;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
 use strongroom_wire::Result;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::kbs::ResourcePath;
@@ -44,7 +45,7 @@ impl Transaction<'_> {
         let insert = sqlx::query("INSERT INTO openings (document, id, model, mac) VALUES ($1, $2, $3, $4)");
         let insert = insert.bind(document).bind(opening.key.as_str()).bind(&opening.model).bind(mac);
         insert.execute(&mut *self.sql).await.map_err(failed("openings"))?;
-        self.authenticate_rows().await
+        self.changed(&TABLE)
     }
 
     /// All keys that guests of `document` were given.
@@ -52,10 +53,20 @@ impl Transaction<'_> {
     /// # Errors
     /// `store-failed`; `store-tampered`.
     pub(crate) async fn openings(&mut self, document: Sha256) -> Result<Vec<Opening>> {
-        self.verify_rows().await?;
-        let select = sqlx::query("SELECT * FROM openings WHERE document = $1 ORDER BY id, model");
-        let rows = select.bind(document.to_string()).fetch_all(&mut *self.sql).await.map_err(failed("openings"))?;
-        rows.iter().map(|row| Ok(authentic(row, self.master)?.1)).collect()
+        let names = self.names(&TABLE).await?;
+        let of = |all: &BTreeMap<String, Vec<Opening>>| all.get(&document.to_string()).cloned().unwrap_or_default();
+        if let Some(all) = self.documents.openings.get(names.as_ref()) {
+            return Ok(of(&all));
+        }
+        let select = sqlx::query("SELECT * FROM openings ORDER BY document, id, model");
+        let rows = select.fetch_all(&mut *self.sql).await.map_err(failed("openings"))?;
+        verify_read(&TABLE, names.as_ref().map(|names| names.iter()), &rows)?;
+        let mut all = BTreeMap::<_, Vec<_>>::new();
+        for row in &rows {
+            let (document, opening) = authentic(row, self.master)?;
+            all.entry(document).or_default().push(opening);
+        }
+        Ok(of(&self.documents.openings.put(names, all)))
     }
 }
 

@@ -1,12 +1,13 @@
 //! Release policies: every version is kept, the last is in force.
 
-use super::authentic::Content;
-use super::tables::{Rewrapped, Table};
+use super::authentic::{Content, verify_read};
+use super::tables::{Name, Rewrapped, Table};
 use super::{Transaction, failed, from_integer, to_integer};
 use crate::master_key::MasterKey;
 use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use std::sync::Arc;
 use strongroom_appraisal::{ReleasePolicy, UnixTime};
 use strongroom_artifact::verify_signers;
 use strongroom_wire::digest::Sha256;
@@ -71,7 +72,7 @@ impl Transaction<'_> {
         let insert = sqlx::query(insert).bind(id.as_str()).bind(to_integer(version)?).bind(toml);
         let insert = insert.bind(to_integer(now)?).bind(self.master.mac(content(&metadata, toml).bytes()));
         insert.execute(&mut *self.sql).await.map_err(failed("policies"))?;
-        self.authenticate_rows().await?;
+        self.changed(&TABLE)?;
         Ok(metadata)
     }
 
@@ -79,30 +80,48 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// `no-policy`; `store-failed`; `store-tampered`.
-    pub(crate) async fn policy(&mut self, id: &ResourcePath) -> Result<StoredPolicy> {
-        let text = self.find_text(id).await?.ok_or_else(|| Refusal::new(Code::NoPolicy, "release policy").got(id))?;
-        stored(text)
+    pub(crate) async fn policy(&mut self, id: &ResourcePath) -> Result<Arc<StoredPolicy>> {
+        let none = || Refusal::new(Code::NoPolicy, "release policy").got(id);
+        let names = self.names(&TABLE).await?;
+        if let Some(all) = self.documents.release_policies.get(names.as_ref()) {
+            return all.iter().find(|stored| stored.metadata.id == id.as_str()).cloned().ok_or_else(none);
+        }
+        stored(self.find_text(id).await?.ok_or_else(none)?).map(Arc::new)
     }
 
     /// The policy in force as it was put.
     async fn find_text(&mut self, id: &ResourcePath) -> Result<Option<(PolicyMetadata, Vec<u8>)>> {
-        self.verify_rows().await?;
+        let names = self.names(&TABLE).await?;
         let select = "SELECT id, version, toml, created, mac FROM policies WHERE id = $1 ORDER BY version DESC LIMIT 1";
-        let row = sqlx::query(select).bind(id.as_str()).fetch_optional(&mut *self.sql).await;
-        row.map_err(failed("policies"))?.map(|row| authentic(&row, self.master)).transpose()
+        let rows = sqlx::query(select).bind(id.as_str()).fetch_all(&mut *self.sql).await.map_err(failed("policies"))?;
+        let own = names.as_deref().map(|names| in_force(names).filter(|name| name.id == id.as_str()));
+        verify_read(&TABLE, own, &rows)?;
+        rows.first().map(|row| authentic(row, self.master)).transpose()
     }
 
-    /// All policies in force, by id, without what they take of documents ([`Transaction::policies_in_force`]).
+    /// All policies in force, by id, without what they take of documents ([`Transaction::policies_in_force`]); read and parsed once,
+    /// however often they are asked for.
     ///
     /// # Errors
     /// `store-failed`; `store-tampered`.
-    pub(crate) async fn policies(&mut self) -> Result<Vec<StoredPolicy>> {
-        self.verify_rows().await?;
+    pub(crate) async fn policies(&mut self) -> Result<Arc<Vec<Arc<StoredPolicy>>>> {
+        let names = self.names(&TABLE).await?;
+        if let Some(all) = self.documents.release_policies.get(names.as_ref()) {
+            return Ok(all);
+        }
         let select = "SELECT id, version, toml, created, mac FROM policies AS one
              WHERE version = (SELECT MAX(version) FROM policies WHERE id = one.id) ORDER BY id";
         let rows = sqlx::query(select).fetch_all(&mut *self.sql).await.map_err(failed("policies"))?;
-        rows.iter().map(|row| stored(authentic(row, self.master)?)).collect()
+        verify_read(&TABLE, names.as_deref().map(|names| in_force(names)), &rows)?;
+        let all = rows.iter().map(|row| stored(authentic(row, self.master)?).map(Arc::new)).collect::<Result<_>>()?;
+        Ok(self.documents.release_policies.put(names, all))
     }
+}
+
+/// Of all versions, the last of each id: they come one after the other.
+fn in_force(names: &[Name]) -> impl Iterator<Item = &Name> {
+    let next = names.iter().skip(1).map(Some).chain([None]);
+    names.iter().zip(next).filter(|(name, next)| next.is_none_or(|next| next.id != name.id)).map(|(name, _)| name)
 }
 
 fn verify_trust(policy: &ReleasePolicy) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Cedar policies: every version is kept, the last is in force. To go back is to put an earlier one again, as a version of its
 //! own: that an older one is in force can then not be taken for nobody having put a newer one.
 
-use super::authentic::Content;
+use super::authentic::{Content, verify_read};
 use super::tables::{Rewrapped, Table};
 use super::{Transaction, failed, from_integer, to_integer};
 use crate::master_key::MasterKey;
@@ -93,7 +93,7 @@ impl Transaction<'_> {
         let insert = sqlx::query(insert).bind(to_integer(version)?).bind(cedar).bind(comment);
         let insert = insert.bind(to_integer(now)?).bind(self.master.mac(content(&metadata, cedar).bytes()));
         insert.execute(&mut *self.sql).await.map_err(failed("policies"))?;
-        self.authenticate_rows().await?;
+        self.changed(&TABLE)?;
         Ok(metadata)
     }
 
@@ -103,23 +103,19 @@ impl Transaction<'_> {
     /// `authorization-empty`: none were ever put; `policy-invalid`: this program takes them no more; `store-failed`;
     /// `store-tampered`.
     pub(crate) async fn policy_set_in_force(&mut self) -> Result<Arc<PolicySet>> {
-        self.verify_rows().await?;
-        let select = sqlx::query("SELECT version, mac FROM policy_sets ORDER BY version DESC LIMIT 1");
-        let error = failed("policies");
-        let row = select.fetch_optional(&mut *self.sql).await.map_err(&error)?;
         let none = || Refusal::new(Code::AuthorizationEmpty, "policies").got("none").want("a version in force");
-        let row = row.ok_or_else(none)?;
-        let version = from_integer(row.try_get("version").map_err(&error)?)?;
-        let mac: Vec<u8> = row.try_get("mac").map_err(&error)?;
-        let parsed = &self.documents.policies;
-        if let Some(set) = parsed.find(version, &mac) {
-            return Ok(set);
+        let names = self.names(&TABLE).await?;
+        if let Some(names) = &names {
+            let last = names.last().ok_or_else(none)?;
+            if let Some(set) = self.documents.policies.find(from_integer(last.version)?, &last.mac) {
+                return Ok(set);
+            }
         }
         let (metadata, cedar, mac) = self.last_policy_set().await?.ok_or_else(none)?;
         let policies = Policies::parse(&cedar);
         let policies = policies.map_err(|refusal| refusal.within(what(metadata.version)))?;
         let set = Arc::new(PolicySet { version: metadata.version, policies });
-        parsed.keep(mac, &set);
+        self.documents.policies.keep(mac, &set);
         Ok(set)
     }
 
@@ -149,11 +145,12 @@ impl Transaction<'_> {
 
     /// The version in force, its text, and the code of its row.
     async fn last_policy_set(&mut self) -> Result<Option<(PolicySetMetadata, Vec<u8>, Vec<u8>)>> {
-        self.verify_rows().await?;
+        let names = self.names(&TABLE).await?;
         let select = "SELECT version, cedar, comment, created, mac FROM policy_sets ORDER BY version DESC LIMIT 1";
-        let row = sqlx::query(select).fetch_optional(&mut *self.sql).await.map_err(failed("policies"))?;
-        let Some(row) = row else { return Ok(None) };
-        let (metadata, cedar) = authentic(&row, self.master)?;
+        let rows = sqlx::query(select).fetch_all(&mut *self.sql).await.map_err(failed("policies"))?;
+        verify_read(&TABLE, names.as_ref().map(|names| names.last().into_iter()), &rows)?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let (metadata, cedar) = authentic(row, self.master)?;
         Ok(Some((metadata, cedar, row.try_get("mac").map_err(failed("policies"))?)))
     }
 }
@@ -297,7 +294,8 @@ mod tests {
             sqlx::query(statement).execute(&store.pool).await.unwrap();
             put_back(&store, triggers).await;
             let expected = tampered.then_some(Code::StoreTampered);
-            assert_eq!(in_force(&store).await.err().map(|refusal| refusal.code), expected, "{statement}");
+            let in_force = store.begin().await.unwrap().policy_set_in_force().await;
+            assert_eq!(in_force.err().map(|refusal| refusal.code), expected, "{statement}");
         }
     }
 

@@ -77,7 +77,7 @@ impl Transaction<'_> {
             insert.execute(&mut *self.sql).await.map_err(failed("promotion facts"))?;
             new = true;
         }
-        if new { self.authenticate_rows().await } else { Ok(()) }
+        if new { self.changed(&TABLE) } else { Ok(()) }
     }
 }
 

@@ -101,7 +101,7 @@ impl Transaction<'_> {
             changed = true;
         }
         if changed {
-            self.authenticate_rows().await?;
+            self.changed(&TABLE)?;
         }
         Ok(changed)
     }

@@ -9,6 +9,7 @@ use crate::store::policies::tests::policy_text;
 use futures_util::future::{join_all, try_join_all};
 use serde_json::json;
 use std::collections::BTreeSet;
+use strongroom_appraisal::Allowance;
 use strongroom_devkit::postgres::Postgres;
 use strongroom_tlog::Trust;
 use strongroom_wire::digest::Sha256;
@@ -260,6 +261,47 @@ async fn row_that_was_changed_put_in_or_taken_out_is_noticed_and_triggers_forbid
         server.postgres.sql("postgres", &["DROP DATABASE copy WITH (FORCE)"]).unwrap();
     }
     assert_eq!(code(server.open_in(Realm::Vendor).await), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_that_was_changed_behind_a_running_verifier_is_noticed_at_its_next_decision_and_one_by_another_verifier_counts()
+ {
+    let Some(server) = Server::start() else { return };
+    let (one, other) = (server.open().await, server.open().await);
+    policy_and_key(&one).await;
+    let decide = async |store: &Store| -> Result<u64> {
+        let mut transaction = store.begin().await?;
+        let key = transaction.key(&id("a/b/c")).await?;
+        let releases = transaction.count_release(key, &Allowance::default(), 6).await?.uses.releases;
+        transaction.policies().await?;
+        transaction.commit(6, &event(1)).await.map(|_| releases)
+    };
+    // In turn, each by what the other left.
+    for releases in 1..=3 {
+        assert_eq!(decide(&one).await.unwrap(), 2 * releases - 1);
+        assert_eq!(decide(&other).await.unwrap(), 2 * releases);
+    }
+    let before = "CREATE TABLE public.old AS SELECT * FROM keys";
+    server.execute(&[before]);
+    assert_eq!(decide(&one).await.unwrap(), 7);
+    for (done, undone) in [
+        ("UPDATE keys SET owner = 'bob'", "UPDATE keys SET owner = ''"),
+        ("UPDATE policies SET version = 9 WHERE version = 2", "UPDATE policies SET version = 2 WHERE version = 9"),
+        (
+            "INSERT INTO policies SELECT 'a/b/d', version, toml, created, mac FROM policies WHERE version = 1",
+            "DELETE FROM policies WHERE id = 'a/b/d'",
+        ),
+        // What once authenticated, and lets a key be released once more.
+        ("DELETE FROM keys; INSERT INTO keys SELECT * FROM public.old", "SELECT 1"),
+    ] {
+        let replica = "SET session_replication_role TO replica";
+        assert_eq!(code(one.begin().await.unwrap().keys().await), None, "{done}");
+        server.execute(&[replica, done]);
+        for store in [&one, &other] {
+            assert_eq!(code(decide(store).await), Some(Code::StoreTampered), "{done}");
+        }
+        server.execute(&[replica, undone]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,15 @@
 //! What is revoked or quarantined. A revocation stays; of a quarantine that was released the audit log alone knows.
 
-use super::authentic::Content;
+use super::authentic::{Content, verify_read};
 use super::tables::{Rewrapped, Table};
 use super::{Transaction, failed, from_integer, to_integer};
 use crate::master_key::MasterKey;
 use crate::revocation::{Mark, Revocation, State, Subject};
 use serde::de::DeserializeOwned;
+use sqlx::Row as _;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row as _};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use strongroom_wire::{Code, Refusal, Result, limits};
 
 pub(super) const TABLE: Table = Table {
@@ -40,7 +42,7 @@ impl Transaction<'_> {
         let insert = sqlx::query(insert).bind(kind).bind(value).bind(new.state.as_str()).bind(&new.because);
         let insert = insert.bind(&new.by).bind(to_integer(new.created)?).bind(self.master.mac(content(new).bytes()));
         insert.execute(&mut *self.sql).await.map_err(failed("revocations"))?;
-        self.authenticate_rows().await
+        self.changed(&TABLE)
     }
 
     /// Ends a quarantine, and gives what it was.
@@ -56,19 +58,31 @@ impl Transaction<'_> {
         }
         let delete = sqlx::query("DELETE FROM revocations WHERE kind = $1 AND value = $2").bind(kind).bind(value);
         delete.execute(&mut *self.sql).await.map_err(failed("revocations"))?;
-        self.authenticate_rows().await?;
+        self.changed(&TABLE)?;
         Ok(before)
     }
 
-    /// All that are in force.
+    /// All that are in force, the oldest first.
     ///
     /// # Errors
     /// `store-failed`; `store-tampered`.
     pub(crate) async fn revocations(&mut self) -> Result<Vec<Revocation>> {
-        self.verify_rows().await?;
-        let select = sqlx::query("SELECT * FROM revocations ORDER BY created, kind, value");
-        let rows = select.fetch_all(&mut *self.sql).await.map_err(failed("revocations"))?;
-        rows.iter().map(|row| authentic(row, self.master)).collect()
+        let mut all: Vec<_> = self.by_mark().await?.values().cloned().collect();
+        all.sort_by(|one, other| (one.created, one.mark.parts()).cmp(&(other.created, other.mark.parts())));
+        Ok(all)
+    }
+
+    async fn by_mark(&mut self) -> Result<Arc<BTreeMap<Mark, Revocation>>> {
+        let names = self.names(&TABLE).await?;
+        if let Some(all) = self.documents.revocations.get(names.as_ref()) {
+            return Ok(all);
+        }
+        let rows = sqlx::query("SELECT * FROM revocations").fetch_all(&mut *self.sql).await;
+        let rows = rows.map_err(failed("revocations"))?;
+        verify_read(&TABLE, names.as_ref().map(|names| names.iter()), &rows)?;
+        let of = |row| authentic(row, self.master).map(|revocation| (revocation.mark.clone(), revocation));
+        let all = rows.iter().map(of).collect::<Result<_>>()?;
+        Ok(self.documents.revocations.put(names, all))
     }
 
     /// Verifies that nothing that somebody could be revoked by is revoked or quarantined.
@@ -82,20 +96,11 @@ impl Transaction<'_> {
         }
     }
 
-    /// The first by any of the marks, in one question.
+    /// The first by any of the marks, `revoked` before `quarantined`.
     async fn revocation_of(&mut self, marks: impl Iterator<Item = &Mark>) -> Result<Option<Revocation>> {
-        self.verify_rows().await?;
-        let marks: Vec<_> = marks.map(Mark::parts).collect();
-        let places = (0..marks.len()).map(|at| format!(" OR (kind = ${} AND value = ${})", 2 * at + 1, 2 * at + 2));
-        // `revoked` before `quarantined`.
-        let select = format!(
-            "SELECT * FROM revocations WHERE FALSE{} ORDER BY state DESC, kind, value LIMIT 1",
-            places.collect::<String>()
-        );
-        let select = sqlx::query(AssertSqlSafe(select)).persistent(false);
-        let select = marks.iter().fold(select, |select, (kind, value)| select.bind(*kind).bind(*value));
-        let row = select.fetch_optional(&mut *self.sql).await.map_err(failed("revocations"))?;
-        row.map(|row| authentic(&row, self.master)).transpose()
+        let all = self.by_mark().await?;
+        let found = marks.filter_map(|mark| all.get(mark));
+        Ok(found.min_by_key(|revocation| (revocation.state != State::Revoked, revocation.mark.parts())).cloned())
     }
 }
 

@@ -6,6 +6,7 @@ use super::authorities::AUTHORITIES;
 use super::identity::IDENTITY;
 use super::log::{self, CHECKPOINT};
 use super::log_key::{self, LOG_KEY};
+use super::rows;
 use super::tables::{APART, Datum, Name, Rewrapped, TABLES, Table};
 use super::witnessed::WITNESSED;
 use super::{Recorded, STAMP, Sql, Store, Transaction, failed};
@@ -80,7 +81,7 @@ impl Transaction<'_> {
         // 2.
         self.verify_rows().await?;
         let keys = log::Keys { master: self.master, log: self.log };
-        let (last, _) = log::head(&mut self.sql, keys).await?;
+        let log::Head { note: last, .. } = log::head(&mut self.sql, keys).await?;
         let stamp = self.master.open(STAMP, &self.sealed_stamp().await?)?;
         let log_key = self.meta(LOG_KEY).await?.unwrap_or_default();
         let log_key = log_key::open(&log_key, self.master)?;
@@ -94,7 +95,7 @@ impl Transaction<'_> {
         }
         // 4.
         let old = self.master;
-        let mut renewed = Transaction { master: new, verified: false, ..self };
+        let mut renewed = Transaction { master: new, ..self };
         if let Sql::Writing(writing) = &mut renewed.sql {
             writing.under(new);
         }
@@ -127,7 +128,7 @@ impl Transaction<'_> {
 
     /// Gives how many there are.
     async fn rewrap_rows(&mut self, table: &Table, new: &MasterKey) -> Result<usize> {
-        let (names, keys) = (self.names(table).await?, self.primary_keys(table).await?);
+        let (names, keys) = (rows::names(&mut self.sql, table).await?, self.primary_keys(table).await?);
         for key in &keys {
             let row = self.row(table, key).await?;
             let renewed = (table.rewrap)(&row, self.master, new)?;
@@ -137,7 +138,7 @@ impl Transaction<'_> {
             (table.rewrap)(&self.row(table, key).await?, new, new)?;
         }
         let of = |names: &[Name]| names.iter().map(|n| (n.id.clone(), n.version)).collect::<Vec<_>>();
-        if of(&names) != of(&self.names(table).await?) || names.len() != keys.len() {
+        if of(&names) != of(&rows::names(&mut self.sql, table).await?) || names.len() != keys.len() {
             return Err(Refusal::new(Code::Internal, format!("rows of `{}` lost on the way", table.name)));
         }
         Ok(names.len())
@@ -242,7 +243,8 @@ mod tests {
             keys.push((metadata.id, metadata.state.as_str(), metadata.created, value));
         }
         let policies = transaction.policies().await.unwrap();
-        let policies = policies.into_iter().map(|p| (p.metadata.id, p.metadata.version, p.toml)).collect();
+        let policies = policies.iter().map(|one| (one.metadata.id.clone(), one.metadata.version, one.toml.clone()));
+        let policies = policies.collect();
         (keys, policies, transaction.audit(0, 100, None).await.unwrap().len())
     }
 
@@ -296,7 +298,9 @@ mod tests {
         let store = open(folder.path(), NEW).await.unwrap();
         sqlx::query("PRAGMA busy_timeout = 1").execute(&store.pool).await.unwrap();
         let reader = Store::open_under(Database::sqlite(&path), key(NEW), Realm::Vendor).await.unwrap();
-        let reading = reader.begin_reading().await.unwrap();
+        let mut reading = reader.begin_reading().await.unwrap();
+        // It reads the log from its first row on.
+        reading.keys().await.unwrap();
         let refused = store.clean().await.unwrap_err();
         assert_eq!(refused.code, Code::StoreFailed);
         assert!(refused.to_string().contains("under the new master key"), "{refused}");

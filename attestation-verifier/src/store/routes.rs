@@ -58,7 +58,7 @@ impl Transaction<'_> {
         let insert = insert.bind(to_integer(version)?).bind(toml).bind(to_integer(now)?);
         let insert = insert.bind(self.master.mac(content(&stored).bytes()));
         insert.execute(&mut *self.sql).await.map_err(failed("routes"))?;
-        self.authenticate_rows().await?;
+        self.changed(&TABLE)?;
         Ok(metadata(&stored))
     }
 

@@ -3,9 +3,12 @@
 
 use super::database::Database;
 use super::failed;
+use core::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyTransactionManager as Manager};
 use sqlx::{AnyConnection, ConnectOptions as _};
 use sqlx_core::transaction::TransactionManager as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// Everything in a SQLite file.
@@ -15,11 +18,16 @@ const SQLITE: &str = "SELECT type, name, tbl_name, sql FROM main.sqlite_schema";
 /// constraints, indices and rules, triggers, and the functions that these call.
 const POSTGRES: &str = include_str!("schema/postgres.sql");
 
+/// How long ago who writes may have found all of it as it has to be, for who reads alone: nothing of it runs where nothing is written.
+const LATELY: Duration = Duration::from_secs(1);
+
 /// All tables, indices, views, triggers and the like.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Schema {
     select: &'static str,
     entries: Vec<Entry>,
+    /// When it was found last, unless something else was found since.
+    found: Mutex<Option<Instant>>,
 }
 
 /// Its type, its name, its table, and what made it; an index that a table of SQLite needs has nothing.
@@ -57,22 +65,47 @@ impl Schema {
     /// # Errors
     /// `store-tampered`; `store-failed`.
     pub(super) async fn verify(&self, database: &mut AnyConnection) -> Result<()> {
-        let found = Self::of(self.select, database).await?;
-        if found == *self {
+        self.note(false);
+        let found = entries(self.select, database).await?;
+        if found == self.entries {
+            self.note(true);
             return Ok(());
         }
-        let differs = |entry: &&Entry| !(found.entries.contains(entry) && self.entries.contains(entry));
-        let entry = found.entries.iter().chain(&self.entries).find(differs);
+        let differs = |entry: &&Entry| !(found.contains(entry) && self.entries.contains(entry));
+        let entry = found.iter().chain(&self.entries).find(differs);
         let entry = entry.map(|(kind, name, ..)| format!("{kind} `{name}`"));
         Err(Refusal::new(Code::StoreTampered, "store: tables and triggers are not those that it was made with")
             .got(entry.unwrap_or_else(|| "one twice".to_owned())))
     }
 
-    async fn of(select: &'static str, database: &mut AnyConnection) -> Result<Self> {
-        let mut entries: Vec<Entry> = sqlx::query_as(select).fetch_all(database).await.map_err(failed("schema"))?;
-        entries.sort();
-        Ok(Self { select, entries })
+    /// The same for who reads alone: that it was found lately is enough.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub(super) async fn verify_lately(&self, database: &mut AnyConnection) -> Result<()> {
+        let found = *self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        match found.is_some_and(|found| found.elapsed() < LATELY) {
+            true => Ok(()),
+            false => self.verify(database).await,
+        }
     }
+
+    /// Whether it is known to be all that there is.
+    pub(super) fn note(&self, is_found: bool) {
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = is_found.then(Instant::now);
+    }
+
+    async fn of(select: &'static str, database: &mut AnyConnection) -> Result<Self> {
+        let entries = entries(select, database).await?;
+        Ok(Self { select, entries, found: Mutex::default() })
+    }
+}
+
+/// Everything that there is, sorted.
+async fn entries(select: &'static str, database: &mut AnyConnection) -> Result<Vec<Entry>> {
+    let mut entries: Vec<Entry> = sqlx::query_as(select).fetch_all(database).await.map_err(failed("schema"))?;
+    entries.sort();
+    Ok(entries)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The memory of the newest revocation lists that were seen: an older one is refused, across restarts too.
 
-use super::authentic::Content;
+use super::authentic::{Content, verify_read};
 use super::tables::{Rewrapped, Table};
 use super::{Store, Transaction, failed, from_integer, to_integer};
 use crate::master_key::MasterKey;
@@ -22,16 +22,17 @@ pub(super) const TABLE: Table = Table {
 
 impl Store {
     /// Holds something against the memory, and keeps durably what `compare` raised in it, whatever it says. `compare` may be
-    /// asked twice: at first of what was committed last, so that the usual case, in which nothing is new, waits for nobody.
+    /// asked twice: at first of what was committed last, so that the usual case, in which nothing is new, waits for nobody. Whether
+    /// something was new, is the answer.
     ///
     /// # Errors
     /// Those of `compare`; `store-failed`; `store-tampered`.
-    pub(crate) async fn compare(&self, compare: impl Fn(&mut Seen) -> Result<()>) -> Result<()> {
+    pub(crate) async fn compare(&self, compare: impl Fn(&mut Seen) -> Result<()>) -> Result<bool> {
         let before = self.begin_reading().await?.seen().await?;
         let mut raised = before.clone();
         let outcome = compare(&mut raised);
         if raised == before {
-            return outcome;
+            return outcome.map(|()| false);
         }
         let mut transaction = self.begin().await?;
         let before = transaction.seen().await?;
@@ -39,7 +40,7 @@ impl Store {
         let outcome = compare(&mut raised);
         transaction.put_seen(&before, &raised).await?;
         transaction.commit_unrecorded().await?;
-        outcome
+        outcome.map(|()| true)
     }
 }
 
@@ -49,14 +50,19 @@ impl Transaction<'_> {
     /// # Errors
     /// `store-failed`; `store-tampered`.
     pub(crate) async fn seen(&mut self) -> Result<Seen> {
-        self.verify_rows().await?;
+        let names = self.names(&TABLE).await?;
+        if let Some(seen) = self.documents.seen.get(names.as_ref()) {
+            return Ok(Seen::clone(&seen));
+        }
         let rows = sqlx::query("SELECT kind, subject, number, mac FROM seen").fetch_all(&mut *self.sql).await;
+        let rows = rows.map_err(failed("seen"))?;
+        verify_read(&TABLE, names.as_ref().map(|names| names.iter()), &rows)?;
         let mut seen = Seen::default();
-        for row in &rows.map_err(failed("seen"))? {
+        for row in &rows {
             let (kind, subject, number) = authentic(row, self.master)?;
             seen.check_and_raise(kind, &subject, number)?;
         }
-        Ok(seen)
+        Ok(Seen::clone(&self.documents.seen.put(names, seen)))
     }
 
     async fn put_seen(&mut self, before: &Seen, raised: &Seen) -> Result<()> {
@@ -72,7 +78,7 @@ impl Transaction<'_> {
             let insert = insert.bind(self.master.mac(content(kind, subject, number).bytes()));
             insert.execute(&mut *self.sql).await.map_err(failed("seen"))?;
         }
-        self.authenticate_rows().await
+        self.changed(&TABLE)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Sessions that were accepted, for every verifier that shares the store, and the nonces that were used.
 
 use super::authentic::Content;
-use super::{Sql, Store, Transaction, failed, from_integer, to_integer};
-use crate::sessions::{CAPACITY, Challenged, Nonce};
+use super::{Store, Transaction, failed, from_integer, to_integer};
+use crate::sessions::{Challenged, Nonce};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use sqlx::Row as _;
 use strongroom_appraisal::UnixTime;
@@ -44,40 +44,57 @@ impl Transaction<'_> {
     /// # Errors
     /// `nonce-used`; `store-failed`.
     pub(crate) async fn spend(&mut self, session: &Challenged, now: UnixTime) -> Result<()> {
-        let error = failed("sessions");
-        let over = to_integer(now.saturating_sub(KEPT))?;
-        let delete = sqlx::query("DELETE FROM nonces WHERE expires <= $1").bind(over);
-        delete.execute(&mut *self.sql).await.map_err(&error)?;
+        self.count(now).await?;
         let insert = "INSERT INTO nonces (nonce, expires) VALUES ($1, $2) ON CONFLICT (nonce) DO NOTHING";
         let insert = sqlx::query(insert).bind(session.nonce.as_slice()).bind(to_integer(session.expires)?);
-        match insert.execute(&mut *self.sql).await.map_err(&error)?.rows_affected() {
+        match insert.execute(&mut *self.sql).await.map_err(failed("sessions"))?.rows_affected() {
             0 => Err(Refusal::new(Code::NonceUsed, "session").got("used at another verifier")),
             _ => Ok(()),
         }
     }
 
     /// Keeps what was accepted in a session whose nonce was just used, under the number that the decision's entry of the log gets.
+    /// Where several verifiers share the store, there may be as many more as others accept in a second.
     ///
     /// # Errors
-    /// `busy`: as many are kept as there is room for; `store-failed`; `store-tampered`.
-    pub(crate) async fn keep_session(&mut self, session: &Challenged, shown: &[u8], now: UnixTime) -> Result<()> {
-        let error = failed("sessions");
-        let delete = sqlx::query("DELETE FROM sessions WHERE expires <= $1").bind(to_integer(now)?);
-        delete.execute(&mut *self.sql).await.map_err(&error)?;
-        let count = sqlx::query_scalar("SELECT COUNT(*) FROM sessions").fetch_one(&mut *self.sql).await;
-        let count = from_integer(count.map_err(&error)?)?;
-        if usize::try_from(count).map_or(true, |count| count >= CAPACITY) {
-            return Err(Refusal::new(Code::Busy, "sessions").got(count));
+    /// `busy`: `most` are kept, which there is room for; `store-failed`; `store-tampered`.
+    pub(crate) async fn keep_session(
+        &mut self,
+        session: &Challenged,
+        shown: &[u8],
+        most: u64,
+        now: UnixTime,
+    ) -> Result<()> {
+        let count = self.count(now).await?;
+        if count >= most {
+            return Err(Refusal::new(Code::Busy, "sessions").got(count).want(format!("fewer than {most}")));
         }
-        let seq = match &mut self.sql {
-            Sql::Writing(writing) => writing.log().await?.next(),
-            Sql::Reading(_) => return Err(Refusal::new(Code::Internal, "store: a transaction that reads alone")),
-        };
+        let writing = self.sql.writing_mut()?;
+        let seq = writing.log().await?.next();
+        writing.set_sessions(now, count.saturating_add(1));
         let insert = "INSERT INTO sessions (nonce, expires, seq, shown, mac) VALUES ($1, $2, $3, $4, $5)";
         let insert = sqlx::query(insert).bind(session.nonce.as_slice()).bind(to_integer(session.expires)?);
         let insert = insert.bind(to_integer(seq)?).bind(shown);
         let insert = insert.bind(self.master.mac(content(&session.nonce, seq, shown).bytes()));
-        insert.execute(&mut *self.sql).await.map(drop).map_err(error)
+        insert.execute(&mut *self.sql).await.map(drop).map_err(failed("sessions"))
+    }
+
+    /// Accepted sessions: counted once a second, when those that ended go, and nonces that ended long ago.
+    async fn count(&mut self, now: UnixTime) -> Result<u64> {
+        if let Some(count) = self.sql.writing_mut()?.sessions(now) {
+            return Ok(count);
+        }
+        let error = failed("sessions");
+        for (delete, over) in [
+            ("DELETE FROM nonces WHERE expires <= $1", now.saturating_sub(KEPT)),
+            ("DELETE FROM sessions WHERE expires <= $1", now),
+        ] {
+            sqlx::query(delete).bind(to_integer(over)?).execute(&mut *self.sql).await.map_err(&error)?;
+        }
+        let count = sqlx::query_scalar("SELECT COUNT(*) FROM sessions").fetch_one(&mut *self.sql).await;
+        let count = from_integer(count.map_err(error)?)?;
+        self.sql.writing_mut()?.set_sessions(now, count);
+        Ok(count)
     }
 
     /// What was accepted in a session.
@@ -170,18 +187,21 @@ mod tests {
         let session = Challenged::open(&store, KEYS, 5).unwrap();
         assert_eq!(code(store.begin_reading().await.unwrap().session(&session).await), Some(Code::SessionUnknown));
         let mut transaction = store.begin().await.unwrap();
-        transaction.keep_session(&session, b"shown", 6).await.unwrap();
+        transaction.keep_session(&session, b"shown", 4, 6).await.unwrap();
         let seq = transaction.commit(6, &event()).await.unwrap().seq();
         let kept = store.begin_reading().await.unwrap().session(&session).await.unwrap();
         assert_eq!(kept, StoredSession { seq, shown: b"shown".to_vec() });
         let mut transaction = store.begin().await.unwrap();
-        for _ in 1..CAPACITY {
+        for _ in 1..4 {
             let other = Challenged::open(&store, KEYS, 5).unwrap();
-            transaction.keep_session(&other, b"", 6).await.unwrap();
+            transaction.keep_session(&other, b"", 4, 6).await.unwrap();
         }
         let other = Challenged::open(&store, KEYS, 6).unwrap();
-        assert_eq!(code(transaction.keep_session(&other, b"", session.expires - 1).await), Some(Code::Busy));
-        assert_eq!(code(transaction.keep_session(&other, b"", session.expires).await), None);
+        // By what was counted in this second, and by what is counted in the last before the first of them ends.
+        for now in [6, session.expires - 1] {
+            assert_eq!(code(transaction.keep_session(&other, b"", 4, now).await), Some(Code::Busy));
+        }
+        assert_eq!(code(transaction.keep_session(&other, b"", 4, session.expires).await), None);
         assert_eq!(code(transaction.session(&session).await), Some(Code::SessionUnknown));
     }
 
@@ -197,7 +217,7 @@ mod tests {
             let (_folder, store) = store().await;
             let [session, other] = [0, 1].map(|now| Challenged::open(&store, KEYS, now).unwrap());
             let mut transaction = store.begin().await.unwrap();
-            transaction.keep_session(&session, b"shown", 6).await.unwrap();
+            transaction.keep_session(&session, b"shown", 4, 6).await.unwrap();
             transaction.spend(&other, 6).await.unwrap();
             transaction.commit(6, &event()).await.unwrap();
             store.execute(statement).await;

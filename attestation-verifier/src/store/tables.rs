@@ -42,6 +42,7 @@ pub(super) struct Table {
 }
 
 /// What a row is found by, and what authenticates the rest of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {
     /// The columns of its id, with a space between; bytes in hex.
     pub(super) id: String,

@@ -2,10 +2,15 @@
 //! this verifier look at its policies. Which document is the one of a name and its signers, the rows alone say; whether it
 //! counts is judged each time.
 
+use super::openings::Opening;
+use super::policies::StoredPolicy;
 use super::policy_sets::Parsed;
+use super::rows::LastRows;
+use super::tables::Name;
+use crate::revocation::{Mark, Revocation};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use strongroom_appraisal::{ReferenceValues, Verified};
+use strongroom_appraisal::{ReferenceValues, Seen, Verified};
 use strongroom_wire::Result;
 use strongroom_wire::digest::Sha256;
 use strongroom_wire::inventory::Inventory;
@@ -16,12 +21,49 @@ const DOCUMENTS: usize = 128;
 /// What verifying a document under its signers came to, whatever its dates are.
 pub(super) type Outcome<D> = Arc<Result<Verified<D>>>;
 
-/// All kinds.
+/// All kinds, and what whole tables came to.
 #[derive(Debug, Default)]
 pub(super) struct VerifiedDocuments {
     pub(super) reference_values: Memory<ReferenceValues>,
     pub(super) inventories: Memory<Inventory>,
     pub(super) policies: Parsed,
+    pub(super) rows: LastRows,
+    pub(super) release_policies: Whole<Vec<Arc<StoredPolicy>>>,
+    pub(super) seen: Whole<Seen>,
+    pub(super) revocations: Whole<BTreeMap<Mark, Revocation>>,
+    pub(super) openings: Whole<BTreeMap<String, Vec<Opening>>>,
+}
+
+/// What all rows of a table came to when it had just these rows, each of which was verified. A row that is changed has another code,
+/// and the set of all codes is verified before this is asked: what is here is what is in force, however often it is asked for.
+#[derive(Debug)]
+pub(super) struct Whole<T>(Mutex<Option<OfRows<T>>>);
+
+/// Rows of a table, and what they came to.
+type OfRows<T> = (Arc<Vec<Name>>, Arc<T>);
+
+impl<T> Whole<T> {
+    /// What the table came to that has these rows.
+    pub(super) fn get(&self, names: Option<&Arc<Vec<Name>>>) -> Option<Arc<T>> {
+        let whole = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (of, value) = whole.as_ref()?;
+        names.filter(|names| Arc::ptr_eq(names, of) || *names == of).map(|_| Arc::clone(value))
+    }
+
+    /// Keeps it. `None`: which rows it has is not known, so that nothing is kept.
+    pub(super) fn put(&self, names: Option<Arc<Vec<Name>>>, value: T) -> Arc<T> {
+        let value = Arc::new(value);
+        if let Some(names) = names {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((names, Arc::clone(&value)));
+        }
+        value
+    }
+}
+
+impl<T> Default for Whole<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
 }
 
 /// Documents of one kind.

@@ -1,7 +1,7 @@
 //! What witnesses said: the newest checkpoint that some of them cosigned. The log grows with the very call that brings it, so that
 //! it is a checkpoint of the log as it was.
 
-use super::log::{Keys, head, tiles};
+use super::log::{Head, Keys, head, tiles};
 use super::{Transaction, meta};
 use strongroom_tlog::{NoteVerifier, SignedNote, Trust, root, tiles_of_root};
 use strongroom_wire::{Code, Refusal, Result};
@@ -24,7 +24,7 @@ impl Transaction<'_> {
     pub(crate) async fn put_cosignatures(&mut self, note: &[u8], witnesses: &[NoteVerifier]) -> Result<SignedNote> {
         let note = SignedNote::parse(note)?;
         let checkpoint = Trust::new(self.log.verifier().clone(), Vec::new(), 0)?.verify(&note)?; // 1
-        let (_, newest) = head(&mut self.sql, Keys { master: self.master, log: self.log }).await?;
+        let Head { checkpoint: newest, .. } = head(&mut self.sql, Keys { master: self.master, log: self.log }).await?;
         let (size, want) = (checkpoint.size(), checkpoint.root());
         let forked = Refusal::new(Code::LogInconsistent, format!("checkpoint of {size} entries"));
         if size > newest.size() {

@@ -2,22 +2,32 @@
 //! savepoint of its own, one after the other, so that what one reads is what is in force, and one that is given up undoes nothing
 //! of another. Then it queues once more, behind those who came meanwhile: the first whose turn it is again commits for all of them,
 //! with all their entries of the log under one checkpoint. Nobody is answered before.
+//!
+//! What was proven of the database (its schema, the set of its rows, the end of its log) is proven once for all of them, and for those
+//! of the next transaction too where the database says that nobody else committed anything in between: then it is what this writer
+//! itself left there.
 
+mod writing;
+
+pub(super) use writing::Writing;
+
+use super::backfill::Backfill;
 use super::database::{Database, Hold};
 use super::failed;
-use super::log::{Committed, Growing, Keys, Leaf};
+use super::log::{Committed, Growing, Keys};
+use super::rows::Rows;
 use super::schema::Schema;
-use crate::master_key::MasterKey;
-use core::ops::{Deref, DerefMut};
+use super::verified::VerifiedDocuments;
 use core::time::Duration;
 use sqlx::any::AnyTransactionManager as Manager;
 use sqlx::{AnyConnection, Connection as _};
 use sqlx_core::transaction::TransactionManager as _;
 use std::sync::{Arc, OnceLock, Weak};
+use strongroom_appraisal::UnixTime;
 use strongroom_tlog::SignedNote;
 use strongroom_wire::{Code, Refusal, Result};
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 /// How long a server may take until a transaction is begun, which others' may come before, or a connection closed.
@@ -37,6 +47,11 @@ pub(super) struct Writer {
     broken: bool,
     /// The end of the log that was committed here last: what is in the database goes on from it, or was put back.
     last: Option<SignedNote>,
+    /// What the last transaction left, as long as nobody else changes it.
+    left: Option<Left>,
+    backfill: Option<Backfill>,
+    /// Accepted sessions, as they were counted in this second and grew here since.
+    sessions: Option<(UnixTime, u64)>,
     group: Group,
     /// This one, for what is done behind whoever gave up.
     this: Weak<Mutex<Self>>,
@@ -47,41 +62,49 @@ pub(super) struct Writer {
 struct Group {
     /// How many wait for it.
     members: usize,
-    /// The log, once one of them has an entry for it.
+    /// What tells the database from what it is once somebody else changed it.
+    version: Option<i64>,
+    /// The end of the log, once one of them asked for it.
     log: Option<Growing>,
+    /// Which rows there are, once one of them asked for them.
+    rows: Option<Arc<Rows>>,
     outcome: Arc<Outcome>,
+}
+
+/// What a transaction left when it was committed. Its schema was verified.
+#[derive(Debug)]
+struct Left {
+    version: i64,
+    log: Option<Growing>,
+    rows: Option<Arc<Rows>>,
 }
 
 /// What a transaction came to, for all who waited for it: what it made of the log, if anything.
 type Outcome = OnceLock<Result<Option<Arc<Committed>>>>;
 
-/// One's turn to write. Dropped, it is as if it had not been.
-pub(super) struct Writing<'a> {
-    mutex: &'a Mutex<Writer>,
-    writer: MutexGuard<'a, Writer>,
-    keys: Keys<'a>,
-    /// Whether there is a savepoint to go back to.
-    savepoint: bool,
-    stage: Stage,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// It may still be given up alone.
-    Deciding,
-    /// Given up now, it takes the transaction along.
-    Joining,
-    /// It is.
-    Joined,
-}
-
 impl Writer {
     /// A writer with this connection, and with what another one is made by.
-    pub(super) fn new(connection: AnyConnection, database: Database, hold: Hold) -> Arc<Mutex<Self>> {
-        let (group, last) = (Group::default(), None);
+    pub(super) fn new(
+        connection: AnyConnection,
+        database: Database,
+        hold: Hold,
+        backfill: Option<Backfill>,
+    ) -> Arc<Mutex<Self>> {
         Arc::new_cyclic(|this| {
-            let this = Weak::clone(this);
-            Mutex::new(Self { database, hold, connection, open: false, undo: false, broken: false, last, group, this })
+            Mutex::new(Self {
+                database,
+                hold,
+                connection,
+                open: false,
+                undo: false,
+                broken: false,
+                last: None,
+                left: None,
+                backfill,
+                sessions: None,
+                group: Group::default(),
+                this: Weak::clone(this),
+            })
         })
     }
 
@@ -90,11 +113,14 @@ impl Writer {
         &mut self.connection
     }
 
-    /// Begins the transaction, where none is shared yet; whether it did.
-    async fn open(&mut self) -> Result<bool> {
+    /// Begins the transaction, where none is shared yet, in which the schema is what it has to be.
+    ///
+    /// # Errors
+    /// `store-tampered`; `store-failed`.
+    async fn open(&mut self, schema: &Schema) -> Result<()> {
         self.settle().await;
         if self.open {
-            return Ok(false);
+            return Ok(());
         }
         if self.broken || self.begin().await.is_err() {
             // The server went away; or a transaction that nobody waited for was rolled back by SQLite itself, of which sqlx knows
@@ -103,7 +129,18 @@ impl Writer {
             self.begin().await?;
         }
         self.open = true;
-        Ok(true)
+        let left = self.left.take();
+        let version = self.database.version(&mut self.connection).await?;
+        self.group.version = version;
+        match left.filter(|left| Some(left.version) == version) {
+            Some(Left { log, rows, .. }) => {
+                (self.group.log, self.group.rows) = (log, rows);
+                schema.note(true);
+                Ok(())
+            }
+            // While the transaction lasts nobody else changes it.
+            None => schema.verify(&mut self.connection).await,
+        }
     }
 
     /// Whoever is interrupted here leaves a connection of which nobody knows what is done on it.
@@ -119,6 +156,8 @@ impl Writer {
     /// Takes another connection: whatever the old one had not committed is undone when it is closed.
     async fn replace(&mut self) -> Result<()> {
         self.broken = true;
+        // What tells one database from a changed one is of its connection.
+        self.left = None;
         let another = self.database.connect(self.hold).await?;
         let old = core::mem::replace(&mut self.connection, another);
         self.broken = false;
@@ -145,7 +184,7 @@ impl Writer {
     /// Rolls the transaction back. Nobody waits for it.
     fn give_up(&mut self) {
         Manager::start_rollback(&mut self.connection);
-        (self.open, self.undo) = (false, false);
+        (self.open, self.undo, self.sessions) = (false, false, None);
         self.group = Group::default();
         // To a server it is only said with what is said next: until then others would wait for the lock.
         if self.database.is_shared()
@@ -173,7 +212,7 @@ impl Writer {
     }
 
     /// Commits for all who wait.
-    async fn close(&mut self, keys: Keys<'_>) {
+    async fn close(&mut self, keys: Keys<'_>, documents: &VerifiedDocuments) {
         let mut closing = Interrupted(Some(self));
         let Some(writer) = &mut closing.0 else { return };
         match writer.commit(keys).await {
@@ -181,9 +220,15 @@ impl Writer {
                 if let Some(committed) = &committed {
                     writer.last = Some(committed.checkpoint.clone());
                 }
-                let group = core::mem::take(&mut writer.group);
+                let Group { version, log, rows, outcome, .. } = core::mem::take(&mut writer.group);
+                if let (Some(log), Some(rows)) = (&log, &rows) {
+                    documents.rows.keep(log.rows(), rows);
+                }
+                writer.left = version.map(|version| Left { version, log, rows });
                 writer.open = false;
-                drop(group.outcome.set(Ok(committed)));
+                drop(outcome.set(Ok(committed)));
+                // It ends by itself.
+                drop(writer.backfill.as_mut().and_then(Backfill::committed));
             }
             Err(refusal) => writer.fail(refusal),
         }
@@ -191,11 +236,25 @@ impl Writer {
     }
 
     async fn commit(&mut self, keys: Keys<'_>) -> Result<Option<Arc<Committed>>> {
-        let committed = match self.group.log.take() {
-            Some(log) => Some(Arc::new(log.write(&mut self.connection, keys).await?)),
-            None => None,
+        let Self { connection, group: Group { log, rows, .. }, last, .. } = self;
+        let changed = match rows {
+            Some(rows) if rows.are_changed() => {
+                let rows = Arc::make_mut(rows);
+                rows.settle(connection).await?;
+                Some(keys.master.mac(rows.content().bytes()))
+            }
+            _ => None,
         };
-        Manager::commit(&mut self.connection).await.map_err(failed("commit"))?;
+        if changed.is_some() && log.is_none() {
+            *log = Some(Growing::load(connection, keys, last.as_ref()).await?);
+        }
+        let committed = match log {
+            Some(log) if changed.is_some() || log.has_entries() => {
+                Some(Arc::new(log.write(connection, keys, changed).await?))
+            }
+            _ => None,
+        };
+        Manager::commit(connection).await.map_err(failed("commit"))?;
         Ok(committed)
     }
 }
@@ -213,113 +272,4 @@ impl Drop for Interrupted<'_> {
 
 fn interrupted() -> Refusal {
     Refusal::new(Code::StoreFailed, "store: commit").got("an interruption")
-}
-
-impl<'a> Writing<'a> {
-    /// Waits for its turn. `savepoint`: it may write something else than an entry of the log, and give that up.
-    ///
-    /// # Errors
-    /// `store-tampered`: the schema is not that of the migrations; `store-failed`.
-    pub(super) async fn begin(
-        mutex: &'a Mutex<Writer>,
-        schema: &Schema,
-        keys: Keys<'a>,
-        savepoint: bool,
-    ) -> Result<Self> {
-        // From here on it is given up where this is.
-        let mut writing = Self { mutex, writer: mutex.lock().await, keys, savepoint: false, stage: Stage::Deciding };
-        if writing.writer.open().await? {
-            // While the transaction lasts nobody else changes the schema.
-            schema.verify(&mut writing.writer.connection).await?;
-        }
-        if savepoint {
-            // sqlx rolls it back where nobody waits for the answer any more.
-            Manager::begin(&mut writing.writer.connection, None).await.map_err(failed("savepoint"))?;
-            writing.savepoint = true;
-        }
-        Ok(writing)
-    }
-
-    /// Commits under another master key. Nobody else may be waiting.
-    pub(super) fn under(&mut self, master: &'a MasterKey) {
-        self.keys.master = master;
-    }
-
-    /// The log, whose end is verified when the first entry of a transaction comes.
-    ///
-    /// # Errors
-    /// `store-tampered`; `store-failed`.
-    pub(super) async fn log(&mut self) -> Result<&mut Growing> {
-        let Writer { connection, group, last, .. } = &mut *self.writer;
-        if group.log.is_none() {
-            // Where it fails, SQLite may have rolled back.
-            self.stage = Stage::Joining;
-            group.log = Some(Growing::load(connection, self.keys, last.as_ref()).await?);
-            self.stage = Stage::Deciding;
-        }
-        group.log.as_mut().ok_or_else(|| Refusal::new(Code::Internal, "audit log"))
-    }
-
-    /// Begins the log of a new store.
-    pub(super) fn begin_log(&mut self) -> &mut Growing {
-        self.writer.group.log.insert(Growing::new())
-    }
-
-    /// Waits until what it did is durable, with `leaf` as the next entry of the log.
-    ///
-    /// # Errors
-    /// `store-failed`: nothing of it is there.
-    pub(super) async fn commit(mut self, leaf: Option<Leaf>) -> Result<Option<Arc<Committed>>> {
-        self.stage = Stage::Joining;
-        if let (Some(leaf), Some(log)) = (leaf, &mut self.writer.group.log) {
-            log.push(leaf);
-        }
-        if self.savepoint {
-            Manager::commit(&mut self.writer.connection).await.map_err(failed("savepoint"))?;
-        }
-        self.stage = Stage::Joined;
-        self.writer.group.members = self.writer.group.members.saturating_add(1);
-        let outcome = Arc::clone(&self.writer.group.outcome);
-        let (mutex, keys) = (self.mutex, self.keys);
-        drop(self);
-        let mut writer = mutex.lock().await;
-        writer.settle().await;
-        if outcome.get().is_none() {
-            writer.close(keys).await;
-        }
-        outcome.get().cloned().unwrap_or_else(|| Err(interrupted()))
-    }
-}
-
-impl Drop for Writing<'_> {
-    fn drop(&mut self) {
-        if self.stage == Stage::Joined {
-            return;
-        }
-        if self.stage == Stage::Joining {
-            // What the database made of it is not known, and the others' entries are numbered after its own.
-            self.writer.fail(interrupted());
-        } else if self.writer.group.members == 0 {
-            if self.savepoint {
-                Manager::start_rollback(&mut self.writer.connection);
-            }
-            self.writer.give_up();
-        } else {
-            self.writer.undo = self.savepoint;
-        }
-    }
-}
-
-impl Deref for Writing<'_> {
-    type Target = AnyConnection;
-
-    fn deref(&self) -> &AnyConnection {
-        &self.writer.connection
-    }
-}
-
-impl DerefMut for Writing<'_> {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
-        &mut self.writer.connection
-    }
 }

@@ -294,10 +294,17 @@ async fn guest_without_a_list_is_judged_by_the_newest_though_an_older_one_is_kep
     let (world, document) = World::ready_with_vendors(START + 10_000).await;
     let list = |number| world.hierarchy.ark.numbered_crl(&[], START - 10..START + 10_000, Some(number)).unwrap();
     assert_eq!(world.attest_bare(&document).await.status, 200);
-    // A guest's host has a newer one than is kept, and AMD's service has it too.
-    world.vendors().answer("/vcek/v1/Milan/crl", Sent::of(&list(9)));
+    // A guest's host has a newer one than is kept, which takes its place.
     let guest = Guest::launch(&world, &document).await;
     assert_eq!(guest.post(&with_list(&guest.attestation(), &list(9))).await.status, 200);
+    assert_eq!(world.attest_bare(&document).await.status, 200);
+    assert_eq!(world.asked("/crl"), 1, "the guest's is kept");
+    // One by which its guest is refused counts, and is not kept: AMD's service has the next.
+    let revoking = world.hierarchy.ark.numbered_crl(&[0x01_00_01], START - 10..START + 10_000, Some(11)).unwrap();
+    let guest = Guest::launch(&world, &document).await;
+    let refused = guest.refused(&with_list(&guest.attestation(), &revoking)).await;
+    assert_eq!(refused, "certificate-revoked");
+    world.vendors().answer("/vcek/v1/Milan/crl", Sent::of(&list(12)));
     assert_eq!(world.attest_bare(&document).await.status, 200);
     assert_eq!(world.attest_bare(&document).await.status, 200);
     assert_eq!(world.asked("/crl"), 2, "renewed once");

@@ -9,6 +9,7 @@ use strongroom_devkit::amd::{ALWAYS, Authority, VekSpec};
 use strongroom_devkit::vendors::{Answer as Sent, Fault};
 use strongroom_wire::bytes::from_base64;
 use strongroom_wire::endorsements::EndorsementSet;
+use strongroom_wire::kbs::CertificateEntry;
 
 /// When the revocation list ends.
 const ENDS: u64 = START + 100_000;
@@ -314,6 +315,34 @@ async fn set_of_a_genuine_guest_is_all_that_its_report_is_verified_with() {
     let roots = Roots::test(world.hierarchy.ark.certificate()).unwrap();
     assert!(authenticate(&report, &endorsements, &roots, world.now()).unwrap().revocation_judged());
     assert_eq!((world.vceks_asked(), world.vendors().asked().len()), (1, 3));
+}
+
+#[tokio::test]
+async fn set_has_the_newest_list_that_any_guest_showed_and_no_older_one() {
+    let (world, document) = World::ready_with_vendors(ENDS).await;
+    assert_eq!(world.attest_bare(&document).await.status, 200);
+    let report = Guest::launch(&world, &document).await.report.sign(&world.vek).unwrap();
+    let list_of_set = async || {
+        let set = EndorsementSet::parse(&world.set_of(&report).await.body).unwrap();
+        from_base64(&set.endorsements.last().unwrap().data, "list").unwrap()
+    };
+    let kept = list_of_set().await;
+    let mut newest = kept.clone();
+    for (number, is_newer) in [(9, true), (8, false), (10, true)] {
+        let list = world.hierarchy.ark.numbered_crl(&[], START - 10..ENDS, Some(number)).unwrap();
+        let guest = Guest::launch(&world, &document).await;
+        let mut attestation = with_certificates(&guest, &["VCEK", "ASK", "ARK"]);
+        let chain = &mut attestation["tee-evidence"]["primary_evidence"]["cert_chain"];
+        let shown = CertificateEntry { cert_type: "CRL".into(), data: list.clone() };
+        chain.as_array_mut().unwrap().push(json!(shown));
+        drop(guest.post(&attestation).await);
+        if is_newer {
+            newest = list;
+        }
+        assert_eq!(list_of_set().await, newest, "{number}");
+    }
+    assert_ne!(kept, newest);
+    assert_eq!(world.asked("/crl"), 1);
 }
 
 #[tokio::test]

@@ -60,18 +60,7 @@ impl<'a> Guest<'a> {
     pub(crate) fn attestation_bound_to(&self, nonce: &str, key: &TeePubKey) -> Value {
         let spec = ReportSpec { report_data: kbs_report_data(nonce, key).unwrap(), ..self.report.clone() };
         let report = spec.report(&self.world.vek).unwrap();
-        let table = self.world.hierarchy.certificate_table(&self.world.vek).unwrap();
-        let chain = table.entries.into_iter().map(|entry| {
-            let kind = match entry.kind {
-                CertificateKind::Vcek => "VCEK",
-                CertificateKind::Ask => "ASK",
-                CertificateKind::Ark => "ARK",
-                CertificateKind::Crl => "CRL",
-                _ => "Empty",
-            };
-            CertificateEntry { cert_type: kind.into(), data: entry.data }
-        });
-        self.attestation_with(json!(SnpEvidence::from_report(&report, Some(chain.collect())).unwrap()))
+        self.attestation_with(json!(SnpEvidence::from_report(&report, Some(chain(self.world))).unwrap()))
     }
 
     /// What this guest sends with that evidence.
@@ -120,6 +109,22 @@ impl<'a> Guest<'a> {
         let jwe: Jwe = serde_json::from_slice(&answer.body).unwrap();
         self.key.decrypt(&jwe).unwrap().to_vec()
     }
+}
+
+/// What the chip's host has beside its reports: certificates, and a revocation list that is signed anew.
+pub(crate) fn chain(world: &World) -> Vec<CertificateEntry> {
+    let table = world.hierarchy.certificate_table(&world.vek).unwrap();
+    let chain = table.entries.into_iter().map(|entry| {
+        let kind = match entry.kind {
+            CertificateKind::Vcek => "VCEK",
+            CertificateKind::Ask => "ASK",
+            CertificateKind::Ark => "ARK",
+            CertificateKind::Crl => "CRL",
+            _ => "Empty",
+        };
+        CertificateEntry { cert_type: kind.into(), data: entry.data }
+    });
+    chain.collect()
 }
 
 pub(crate) async fn auth(world: &World, request: Value) -> Answer {

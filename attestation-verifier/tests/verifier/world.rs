@@ -277,7 +277,7 @@ impl World {
             endorsements.map(|url| format!("[endorsements]\nkds = '{url}'\npcs = '{url}'\nplain-http = true\n"));
         format!(
             "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nstate = '{}'\nmaster-key = '{}'\nadmin-token = '{}'\n\
-             names = ['localhost']\ngrace = 1\n{root}[[registry]]\nhost = '{registry}'\nplain-http = true\n{}\
+             names = ['localhost']\ngrace = 1\nsessions = 262144\n{root}[[registry]]\nhost = '{registry}'\nplain-http = true\n{}\
              [leases]\nnetworks = ['127.0.0.0/8']\n",
             path("state"),
             path(master_key),

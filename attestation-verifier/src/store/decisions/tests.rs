@@ -3,6 +3,7 @@ use crate::audit::Kind;
 use crate::store::Database;
 use crate::store::schema::tests::{put_back, take_triggers};
 use std::path::Path;
+use strongroom_appraisal::Allowance;
 use strongroom_tlog::Trust;
 
 async fn open(folder: &Path) -> Result<Store> {
@@ -104,6 +105,37 @@ async fn decision_that_is_given_up_takes_nothing_of_those_beside_it_along() {
     kept.sort();
     recorded.sort();
     assert_eq!((kept.len(), &kept), (40, &recorded));
+}
+
+#[tokio::test]
+async fn release_that_is_given_up_is_not_counted_and_those_beside_it_are_authenticated() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await.unwrap();
+    let id = strongroom_wire::kbs::ResourcePath::parse("a/b/c").unwrap();
+    let mut transaction = store.begin().await.unwrap();
+    transaction.put_key(&id, b"value", 5).await.unwrap();
+    transaction.commit(5, &event(0)).await.unwrap();
+    for _ in 0..3 {
+        let release = async |n: u64| {
+            let mut transaction = store.begin().await.unwrap();
+            let key = transaction.key(&id).await.unwrap();
+            transaction.count_release(key, &Allowance::default(), 6).await.unwrap();
+            // Every third is dropped after it was counted.
+            if !n.is_multiple_of(3) {
+                transaction.commit(6, &event(n)).await.unwrap();
+            }
+        };
+        futures_util::future::join_all((0..30).map(release)).await;
+    }
+    let releases = async |store: &Store| {
+        let key = store.begin().await.unwrap().key(&id).await.unwrap();
+        let read = store.begin_reading().await.unwrap().key(&id).await.unwrap();
+        assert_eq!(read.metadata, key.metadata);
+        key.metadata.uses.releases
+    };
+    assert_eq!(releases(&store).await, 60);
+    drop(store);
+    assert_eq!(releases(&open(folder.path()).await.unwrap()).await, 60);
 }
 
 #[tokio::test]

@@ -96,8 +96,10 @@ pub(crate) struct Transaction<'a> {
     master: &'a MasterKey,
     log: &'a NoteSigner,
     documents: &'a VerifiedDocuments,
-    /// Of one that reads alone, which rows there are, once they were asked for.
+    /// Of one that reads alone, which rows there are, once they were verified in it.
     rows: Option<Arc<Rows>>,
+    /// The same by what was verified before, where that has the code that is in force.
+    known: Option<Arc<Rows>>,
 }
 
 /// What opens a store.
@@ -215,7 +217,7 @@ impl Store {
     }
 
     fn transaction<'a>(&'a self, sql: Sql<'a>) -> Transaction<'a> {
-        Transaction { sql, master: &self.master, log: &self.log, documents: &self.documents, rows: None }
+        Transaction { sql, master: &self.master, log: &self.log, documents: &self.documents, rows: None, known: None }
     }
 
     /// Executes a statement as no transaction of the service does.

@@ -80,9 +80,8 @@ impl Transaction<'_> {
 
     /// Verifies the set of rows: before the first use of one. The rows themselves are verified as they are read.
     ///
-    /// Who writes verifies it with the end of the log, once in a transaction that several share, and not again where nobody else
-    /// committed anything since it was verified. Who reads alone takes the set that was verified last where it has the code
-    /// that is in force: a row that was changed behind it is then noticed by who writes.
+    /// Who writes verifies it with the end of the log, and not again where nobody else can have committed anything since it was
+    /// verified. Who reads alone does in its own transaction, once.
     ///
     /// # Errors
     /// `store-tampered`; `store-failed`.
@@ -93,31 +92,43 @@ impl Transaction<'_> {
             Sql::Reading(sql) => sql,
         };
         let mac = meta(sql, ROWS).await?.ok_or_else(unauthenticated)?;
-        let rows = match self.documents.rows.find(&mac) {
-            Some(rows) => rows,
-            None => {
-                let rows = Arc::new(Rows::read(sql).await?);
-                verify(&rows, &mac, self.master)?;
-                self.documents.rows.keep(&mac, &rows);
-                rows
-            }
-        };
+        let rows = Arc::new(Rows::read(sql).await?);
+        verify(&rows, &mac, self.master)?;
+        self.documents.rows.keep(&mac, &rows);
         self.rows = Some(rows);
         Ok(())
     }
 
-    /// The rows that `table` has to have, by the set that was verified. `None`: this transaction, or one that it shares its commit
-    /// with, changed some, and the database alone knows.
+    /// The rows that there have to be: for who compares every row that it reads with them ([`verify_read`]). Who reads alone takes the
+    /// set that was verified last, where that is in force by its code.
+    ///
+    /// # Errors
+    /// As [`Self::verify_rows`].
+    async fn rows(&mut self) -> Result<Option<Arc<Rows>>> {
+        if let (Sql::Reading(sql), None) = (&mut self.sql, &self.rows) {
+            if self.known.is_none() {
+                let mac = meta(sql, ROWS).await?.ok_or_else(unauthenticated)?;
+                self.known = self.documents.rows.find(&mac);
+            }
+            if let Some(rows) = &self.known {
+                return Ok(Some(Arc::clone(rows)));
+            }
+        }
+        self.verify_rows().await?;
+        Ok(match &mut self.sql {
+            Sql::Writing(writing) => writing.rows_mut().map(|rows| Arc::clone(rows)),
+            Sql::Reading(_) => self.rows.clone(),
+        })
+    }
+
+    /// The rows that `table` has to have, by the set that was verified. `None`: this transaction itself changed some, and the database
+    /// alone knows.
     ///
     /// # Errors
     /// As [`Self::verify_rows`].
     pub(super) async fn names(&mut self, table: &Table) -> Result<Option<Arc<Vec<Name>>>> {
-        self.verify_rows().await?;
-        let rows = match &mut self.sql {
-            Sql::Writing(writing) => writing.rows_mut().map(|rows| &**rows),
-            Sql::Reading(_) => self.rows.as_deref(),
-        };
-        Ok(rows.and_then(|rows| rows.of(table)).cloned())
+        let rows = self.rows().await?;
+        Ok(rows.and_then(|rows| rows.of(table).cloned()))
     }
 }
 

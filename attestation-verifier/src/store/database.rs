@@ -234,7 +234,7 @@ impl Database {
     /// the same was answered. `None`: nothing says so, since others write there.
     ///
     /// It is what SQLite itself goes by when it takes a page out of its own memory and not out of the file. Whoever writes the file's
-    /// bytes behind SQLite is noticed by neither, before the verifier starts again.
+    /// bytes behind SQLite is not surely noticed.
     ///
     /// # Errors
     /// `store-failed`.

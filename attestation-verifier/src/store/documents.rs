@@ -1,7 +1,7 @@
 //! Signed documents that release policies take something from (reference values, inventories): the newest of each name, and
 //! the policies in force with what they take.
 
-use super::authentic::Content;
+use super::authentic::{Content, verify_read};
 use super::policies::StoredPolicy;
 use super::tables::{Rewrapped, Table};
 use super::verified::{Memory, Outcome};
@@ -205,8 +205,7 @@ impl Transaction<'_> {
         let (kind, name, signers) = (D::SEEN.as_str(), &source.name, source.signed_by());
         let mac = match self.names(&TABLE).await? {
             Some(names) => {
-                // As rows of it are named: kind and signers have no space in them.
-                let id = format!("{kind} {signers} {name}");
+                let id = id(kind, name, signers);
                 names.iter().find(|row| row.id == id).map(|row| row.mac.clone())
             }
             None => {
@@ -233,13 +232,20 @@ impl Transaction<'_> {
         name: &str,
         signers: Sha256,
     ) -> Result<Option<(DocumentMetadata, Vec<u8>)>> {
-        self.verify_rows().await?;
+        let names = self.names(&TABLE).await?;
         let select = "SELECT kind, name, signers, version, envelope, created, mac FROM documents
              WHERE kind = $1 AND name = $2 AND signers = $3";
-        let row =
-            sqlx::query(select).bind(kind).bind(name).bind(signers.to_string()).fetch_optional(&mut *self.sql).await;
-        row.map_err(failed("documents"))?.map(|row| authentic(&row, self.master)).transpose()
+        let rows = sqlx::query(select).bind(kind).bind(name).bind(signers.to_string()).fetch_all(&mut *self.sql).await;
+        let rows = rows.map_err(failed("documents"))?;
+        let id = id(kind, name, signers);
+        verify_read(&TABLE, names.as_ref().map(|names| names.iter().filter(|row| row.id == id)), &rows)?;
+        rows.first().map(|row| authentic(row, self.master)).transpose()
     }
+}
+
+/// As rows of the set are named: kind and signers have no space in them.
+fn id(kind: &str, name: &str, signers: Sha256) -> String {
+    format!("{kind} {signers} {name}")
 }
 
 fn all<D>(outcomes: &[Outcome<D>]) -> Result<Vec<&Verified<D>>> {
@@ -273,125 +279,4 @@ fn authentic(row: &AnyRow, master: &MasterKey) -> Result<(DocumentMetadata, Vec<
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Clock;
-    use crate::private_file;
-    use crate::store::policies::tests::policy_text;
-    use crate::store::{Database, Store};
-    use std::path::Path;
-    use strongroom_appraisal::SeenKind;
-    use strongroom_artifact::SigningKey;
-    use strongroom_wire::{Code, Realm};
-
-    async fn open(folder: &Path) -> Store {
-        Store::open(Database::sqlite(&folder.join("verifier.sqlite")), &folder.join("master"), Realm::Vendor)
-            .await
-            .unwrap()
-    }
-
-    /// An inventory of no machines that is valid from 0 to 9.
-    fn inventory(publisher: &SigningKey, version: u64) -> Vec<u8> {
-        let payload = format!(r#"{{"v":1,"name":"fleet","version":{version},"issued":0,"expires":9,"machines":[]}}"#);
-        let payload_type = Inventory::PAYLOAD_TYPE.to_owned();
-        let mut envelope = Envelope { payload_type, payload: payload.into_bytes(), signatures: Vec::new() };
-        envelope.signatures.push(publisher.sign(&envelope.signed_bytes()).unwrap());
-        envelope.to_json().unwrap()
-    }
-
-    /// A policy that takes that inventory, of some version.
-    fn policy_of(publisher: &SigningKey, version: u64) -> String {
-        let (pem, at_least) = (publisher.public().pem(), format!("version = {{ at-least = {version} }}"));
-        let source =
-            format!("[[inventory]]\nname = \"fleet\"\n{at_least}\nsigners = {{ keys = [\"\"\"{pem}\"\"\"] }}\n");
-        policy_text(1).replace("version = 1\n", &format!("version = 1\n{source}"))
-    }
-
-    #[tokio::test]
-    async fn document_is_read_and_verified_once_and_judged_each_time_for_each_policy() {
-        let folder = tempfile::tempdir().unwrap();
-        let (store, publisher) = (open(folder.path()).await, SigningKey::generate().unwrap());
-        let put = async |store: &Store, envelope: &[u8]| {
-            let mut transaction = store.begin().await.unwrap();
-            transaction.put_document(envelope, 5).await.unwrap();
-            transaction.commit_unrecorded().await.unwrap();
-        };
-        let mut transaction = store.begin().await.unwrap();
-        for (id, version) in [("a/b/any", 1), ("a/b/newer", 8)] {
-            let id = ResourcePath::parse(id).unwrap();
-            transaction.put_policy(&id, policy_of(&publisher, version).as_bytes(), 5).await.unwrap();
-        }
-        transaction.commit_unrecorded().await.unwrap();
-        let lacks = async |store: &Store, now| {
-            let in_force = store.begin_reading().await.unwrap().policies_in_force(now).await?;
-            Ok::<_, Refusal>(in_force.into_iter().map(|one| one.lacks.map(|lack| lack.code)).collect::<Vec<_>>())
-        };
-        let (missing, old, late) = (Code::InventoryMissing, Code::InventoryRolledBack, Code::InventoryExpired);
-        assert_eq!(lacks(&store, 5).await.unwrap(), [Some(missing); 2]);
-        put(&store, &inventory(&publisher, 7)).await;
-        assert_eq!(lacks(&store, 5).await.unwrap(), [None, Some(old)]);
-
-        // What is not read again is not noticed: there is one copy in memory, which was authenticated.
-        let tamper = sqlx::query("UPDATE documents SET envelope = x'00'").execute(&store.pool).await.unwrap();
-        assert_eq!(tamper.rows_affected(), 1);
-        assert_eq!(lacks(&store, 9).await.unwrap(), [None, Some(old)]);
-        assert_eq!(lacks(&store, 10).await.unwrap(), [Some(late); 2]);
-        assert_eq!(lacks(&store, 9).await.unwrap(), [None, Some(old)]);
-        drop(store);
-        let store = open(folder.path()).await;
-        assert_eq!(lacks(&store, 5).await.unwrap_err().code, Code::StoreTampered);
-    }
-
-    #[tokio::test]
-    async fn document_that_is_put_takes_the_place_of_the_one_in_memory() {
-        let folder = tempfile::tempdir().unwrap();
-        let (store, publisher) = (open(folder.path()).await, SigningKey::generate().unwrap());
-        let id = ResourcePath::parse("a/b/c").unwrap();
-        let mut transaction = store.begin().await.unwrap();
-        transaction.put_policy(&id, policy_of(&publisher, 1).as_bytes(), 5).await.unwrap();
-        transaction.commit_unrecorded().await.unwrap();
-        let mut digests = Vec::new();
-        for (version, keep) in [(7, true), (8, false), (8, true)] {
-            let mut transaction = store.begin().await.unwrap();
-            transaction.put_document(&inventory(&publisher, version), 5).await.unwrap();
-            digests.push(transaction.policy_in_force(&id, 5).await.unwrap().policy.digest());
-            if keep {
-                transaction.commit_unrecorded().await.unwrap();
-            } else {
-                drop(transaction);
-            }
-            let mut transaction = store.begin_reading().await.unwrap();
-            digests.push(transaction.policy_in_force(&id, 5).await.unwrap().policy.digest());
-        }
-        let [seven, eight] = [digests[0], digests[2]];
-        assert_ne!(seven, eight);
-        assert_eq!(digests, [seven, seven, eight, seven, eight, eight]);
-    }
-
-    #[tokio::test]
-    async fn documents_and_memory_are_the_same_under_another_master_key() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("verifier.sqlite");
-        private_file::create(&folder.path().join("master"), &[1; 32]).unwrap();
-        private_file::create(&path, b"").unwrap();
-        let key = |byte| MasterKey::from_file_bytes(&[byte; 32]).unwrap();
-        let store = Store::open(Database::sqlite(&path), &folder.path().join("master"), Realm::Vendor).await.unwrap();
-
-        let publisher = SigningKey::generate().unwrap();
-        let mut transaction = store.begin().await.unwrap();
-        transaction
-            .put_policy(&ResourcePath::parse("a/b/c").unwrap(), policy_of(&publisher, 1).as_bytes(), 5)
-            .await
-            .unwrap();
-        let kept = transaction.put_document(&inventory(&publisher, 7), 5).await.unwrap();
-        transaction.commit_unrecorded().await.unwrap();
-        store.compare(|seen| seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", 7)).await.unwrap();
-
-        store.rewrap(&key(2), &Clock::of(|| 6)).await.unwrap();
-        let store = Store::open_under(Database::sqlite(&path), key(2), Realm::Vendor).await.unwrap();
-        assert_eq!(store.begin().await.unwrap().documents().await.unwrap(), kept);
-        assert!(store.begin().await.unwrap().policies_in_force(5).await.unwrap()[0].lacks.is_none());
-        let back = store.compare(|seen| seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", 6)).await;
-        assert_eq!(back.unwrap_err().code, Code::CollateralRolledBack);
-    }
-}
+mod tests;

@@ -53,6 +53,8 @@ pub(super) struct Growing {
     tiles: Tiles,
     /// The code of the set of rows that it is authenticated with.
     rows: Vec<u8>,
+    /// Whether that is another than is stored.
+    is_changed: bool,
     leaves: Vec<Leaf>,
 }
 
@@ -147,7 +149,7 @@ fn ending(note: &SignedNote, rows: &[u8]) -> Content {
 impl Growing {
     /// The log that has nothing yet, beside rows whose set has this code.
     pub(super) fn new(rows: Vec<u8>) -> Self {
-        Self { size: 0, tiles: Tiles::default(), rows, leaves: Vec::new() }
+        Self { size: 0, tiles: Tiles::default(), rows, is_changed: false, leaves: Vec::new() }
     }
 
     /// The end of the log: its checkpoint is signed and authenticated, and goes on from the one that was committed `last`, where that
@@ -172,7 +174,7 @@ impl Growing {
         if count != size {
             return Err(tampered("entries of the audit log").got(count).want(size));
         }
-        Ok(Self { size, tiles, rows, leaves: Vec::new() })
+        Ok(Self { size, tiles, rows, is_changed: false, leaves: Vec::new() })
     }
 
     /// The code of the set of rows that its end is authenticated with.
@@ -180,9 +182,14 @@ impl Growing {
         &self.rows
     }
 
-    /// Whether something is to be appended.
-    pub(super) const fn has_entries(&self) -> bool {
-        !self.leaves.is_empty()
+    /// Says that the set of rows has another code now.
+    pub(super) fn set_rows(&mut self, rows: Vec<u8>) {
+        (self.rows, self.is_changed) = (rows, true);
+    }
+
+    /// Whether there is something to write.
+    pub(super) const fn has_grown(&self) -> bool {
+        !self.leaves.is_empty() || self.is_changed
     }
 
     /// How many entries there are and will be: the number of the next.
@@ -204,17 +211,12 @@ impl Growing {
         self.leaves.push(leaf);
     }
 
-    /// Writes leaves, tiles and the new checkpoint, and authenticates that with the set of rows, which has the code `rows` by now where
-    /// it changed. This is then the log's end, once it is committed.
+    /// Writes leaves, tiles and the new checkpoint, and authenticates that with the set of rows. This is then the log's end, once it
+    /// is committed.
     ///
     /// # Errors
     /// `store-failed`.
-    pub(super) async fn write(
-        &mut self,
-        sql: &mut AnyConnection,
-        keys: Keys<'_>,
-        rows: Option<Vec<u8>>,
-    ) -> Result<Committed> {
+    pub(super) async fn write(&mut self, sql: &mut AnyConnection, keys: Keys<'_>) -> Result<Committed> {
         let error = failed("audit");
         let mut changed = BTreeSet::new();
         for leaves in core::mem::take(&mut self.leaves).chunks(INSERTED) {
@@ -239,8 +241,8 @@ impl Growing {
         let origin = keys.log.verifier().name().to_owned();
         let mut checkpoint = Checkpoint { origin, size: self.size, root }.note()?;
         keys.log.sign(&mut checkpoint, 0)?;
-        self.rows = rows.unwrap_or_else(|| core::mem::take(&mut self.rows));
         authenticate(sql, &checkpoint, &self.rows, keys).await?;
+        self.is_changed = false;
         let tiles = self.tiles.clone();
         self.tiles.keep_last(self.size)?;
         Ok(Committed { tiles, size: self.size, checkpoint })

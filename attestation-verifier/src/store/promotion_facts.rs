@@ -205,4 +205,23 @@ mod tests {
             assert_eq!(kept(&store).await.err().map(|refusal| refusal.code), code, "{statement}");
         }
     }
+
+    #[tokio::test]
+    async fn fact_that_is_hidden_while_somebody_reads_is_noticed_though_it_is_put_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await.unwrap();
+        keep(&store, &[demoted(3, 7)]).await;
+        let read = async || {
+            let facts = store.begin_reading().await.unwrap().promotion_facts(&place()).await;
+            facts.map(|facts| facts.len()).map_err(|refusal| refusal.code)
+        };
+        assert_eq!(read().await, Ok(1));
+        let triggers = take_triggers(&store).await;
+        sqlx::query("CREATE TEMP TABLE kept AS SELECT * FROM promotion_facts").execute(&store.pool).await.unwrap();
+        sqlx::query("DELETE FROM promotion_facts").execute(&store.pool).await.unwrap();
+        put_back(&store, triggers).await;
+        assert_eq!(read().await, Err(Code::StoreTampered));
+        sqlx::query("INSERT INTO promotion_facts SELECT * FROM kept").execute(&store.pool).await.unwrap();
+        assert_eq!(read().await, Ok(1));
+    }
 }

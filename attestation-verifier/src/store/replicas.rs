@@ -5,6 +5,7 @@ use super::*;
 use crate::audit::{Event, Kind};
 use crate::clock::Clock;
 use crate::private_file;
+use crate::revocation::{Mark, Revocation, State, What};
 use crate::store::policies::tests::policy_text;
 use futures_util::future::{join_all, try_join_all};
 use serde_json::json;
@@ -302,6 +303,36 @@ async fn row_that_was_changed_behind_a_running_verifier_is_noticed_at_its_next_d
         }
         server.execute(&[replica, undone]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_that_is_taken_out_between_decisions_that_share_a_commit_is_noticed_and_not_authenticated() {
+    let Some(server) = Server::start() else { return };
+    let store = server.open().await;
+    let chip = |byte: &str| Revocation {
+        mark: Mark::new(What::Chip, byte.repeat(64)).unwrap(),
+        state: State::Revoked,
+        because: "test".into(),
+        by: "anna".into(),
+        created: 5,
+    };
+    let mut transaction = store.begin().await.unwrap();
+    transaction.put_revocation(&chip("0a")).await.unwrap();
+    transaction.commit(6, &event(1)).await.unwrap();
+    let turn = store.begin().await.unwrap();
+    let first = async {
+        let mut transaction = store.begin().await.unwrap();
+        assert_eq!(transaction.revocations().await.unwrap().len(), 1);
+        transaction.commit(6, &event(2)).await
+    };
+    let second = async {
+        let mut transaction = store.begin().await.unwrap();
+        server.execute(&["SET session_replication_role TO replica", "DELETE FROM revocations"]);
+        transaction.put_revocation(&chip("0b")).await
+    };
+    let (first, second, ()) = futures_util::future::join3(first, second, async { drop(turn) }).await;
+    assert_eq!((code(first), code(second)), (None, Some(Code::StoreTampered)));
+    assert_eq!(code(store.begin().await.unwrap().revocations().await), Some(Code::StoreTampered));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,9 @@
 //! Which rows there are, in memory: each by what it is found by and its own code, table by table, as the master key authenticates
 //! all of them together. A decision asks here first what the database has to have, and is refused where that has something else.
 //!
-//! Nobody reads it anew while it is known to be so: in one transaction, and from one to the next where the database says that
-//! nobody but this verifier committed anything between them (`database.rs`), or where the code of the whole set is the one that
-//! was verified.
+//! Nobody reads it anew while it is known to be so: in one decision, and from one to the next where nobody but this verifier can have
+//! committed anything between them (`database.rs`). Who reads alone goes by the set that was verified last where the code of the
+//! whole set is still that one, and compares each row with it.
 
 use super::authentic::Content;
 use super::failed;
@@ -93,12 +93,6 @@ impl Rows {
             }
             _ => rows.state = State::Unknown,
         }
-    }
-
-    /// Says that some of what was changed was given up.
-    pub(super) fn give_up(&mut self) {
-        let changed = self.0.iter_mut().filter(|rows| rows.state == State::Changed);
-        changed.for_each(|rows| rows.state = State::Unknown);
     }
 
     /// Whether they are to be authenticated anew.

@@ -45,9 +45,16 @@ type OfRows<T> = (Arc<Vec<Name>>, Arc<T>);
 impl<T> Whole<T> {
     /// What the table came to that has these rows.
     pub(super) fn get(&self, names: Option<&Arc<Vec<Name>>>) -> Option<Arc<T>> {
-        let whole = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (of, value) = whole.as_ref()?;
-        names.filter(|names| Arc::ptr_eq(names, of) || *names == of).map(|_| Arc::clone(value))
+        let (names, mut whole) = (names?, self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let (of, value) = whole.as_mut()?;
+        if !Arc::ptr_eq(names, of) {
+            if names != of {
+                return None;
+            }
+            // Found at once the next time.
+            *of = Arc::clone(names);
+        }
+        Some(Arc::clone(value))
     }
 
     /// Keeps it. `None`: which rows it has is not known, so that nothing is kept.

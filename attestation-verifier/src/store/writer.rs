@@ -3,9 +3,9 @@
 //! of another. Then it queues once more, behind those who came meanwhile: the first whose turn it is again commits for all of them,
 //! with all their entries of the log under one checkpoint. Nobody is answered before.
 //!
-//! What was proven of the database (its schema, the set of its rows, the end of its log) is proven once for all of them, and for those
+//! What was proven of the database (its schema, the set of its rows, the end of its log) holds for all of them, and for those
 //! of the next transaction too where the database says that nobody else committed anything in between: then it is what this writer
-//! itself left there.
+//! itself left there. Where others may commit while a transaction lasts, each decision verifies the set of rows anew.
 
 mod writing;
 
@@ -62,7 +62,7 @@ pub(super) struct Writer {
 struct Group {
     /// How many wait for it.
     members: usize,
-    /// What tells the database from what it is once somebody else changed it.
+    /// What tells the database, whose schema was verified, from what it is once somebody else changed it.
     version: Option<i64>,
     /// The end of the log, once one of them asked for it.
     log: Option<Growing>,
@@ -131,16 +131,16 @@ impl Writer {
         self.open = true;
         let left = self.left.take();
         let version = self.database.version(&mut self.connection).await?;
-        self.group.version = version;
         match left.filter(|left| Some(left.version) == version) {
             Some(Left { log, rows, .. }) => {
                 (self.group.log, self.group.rows) = (log, rows);
                 schema.note(true);
-                Ok(())
             }
             // While the transaction lasts nobody else changes it.
-            None => schema.verify(&mut self.connection).await,
+            None => schema.verify(&mut self.connection).await?,
         }
+        self.group.version = version;
+        Ok(())
     }
 
     /// Whoever is interrupted here leaves a connection of which nobody knows what is done on it.
@@ -236,22 +236,9 @@ impl Writer {
     }
 
     async fn commit(&mut self, keys: Keys<'_>) -> Result<Option<Arc<Committed>>> {
-        let Self { connection, group: Group { log, rows, .. }, last, .. } = self;
-        let changed = match rows {
-            Some(rows) if rows.are_changed() => {
-                let rows = Arc::make_mut(rows);
-                rows.settle(connection).await?;
-                Some(keys.master.mac(rows.content().bytes()))
-            }
-            _ => None,
-        };
-        if changed.is_some() && log.is_none() {
-            *log = Some(Growing::load(connection, keys, last.as_ref()).await?);
-        }
+        let Self { connection, group: Group { log, .. }, .. } = self;
         let committed = match log {
-            Some(log) if changed.is_some() || log.has_entries() => {
-                Some(Arc::new(log.write(connection, keys, changed).await?))
-            }
+            Some(log) if log.has_grown() => Some(Arc::new(log.write(connection, keys).await?)),
             _ => None,
         };
         Manager::commit(connection).await.map_err(failed("commit"))?;

@@ -6,7 +6,7 @@ use super::super::log::{Committed, Growing, Keys, Leaf};
 use super::super::rows::Rows;
 use super::super::schema::Schema;
 use super::super::verified::VerifiedDocuments;
-use super::{Writer, interrupted};
+use super::{Group, Left, Writer, interrupted};
 use crate::master_key::MasterKey;
 use core::ops::{Deref, DerefMut};
 use sqlx::AnyConnection;
@@ -54,6 +54,10 @@ impl<'a> Writing<'a> {
         // From here on it is given up where this is.
         let mut writing = Self { mutex, writer, keys, documents, savepoint: false, stage };
         writing.writer.open(schema).await?;
+        if writing.writer.database.is_shared() {
+            // On a server others may have committed since it was verified for the one before.
+            writing.writer.group.rows = None;
+        }
         if savepoint {
             // sqlx rolls it back where nobody waits for the answer any more.
             Manager::begin(&mut writing.writer.connection, None).await.map_err(failed("savepoint"))?;
@@ -126,7 +130,16 @@ impl<'a> Writing<'a> {
     /// `store-failed`: nothing of it is there.
     pub(in crate::store) async fn commit(mut self, leaf: Option<Leaf>) -> Result<Option<Arc<Committed>>> {
         self.stage = Stage::Joining;
-        if let (Some(leaf), Some(log)) = (leaf, &mut self.writer.group.log) {
+        let Writer { connection, group: Group { log, rows, .. }, .. } = &mut *self.writer;
+        if let (Some(rows), Some(log)) = (rows, &mut *log)
+            && rows.are_changed()
+        {
+            // Before anybody else decides: what they have to find is what this one left.
+            let rows = Arc::make_mut(rows);
+            rows.settle(connection).await?;
+            log.set_rows(self.keys.master.mac(rows.content().bytes()));
+        }
+        if let (Some(leaf), Some(log)) = (leaf, log) {
             log.push(leaf);
         }
         if self.savepoint {
@@ -155,18 +168,22 @@ impl Drop for Writing<'_> {
             // What the database made of it is not known, and the others' entries are numbered after its own.
             self.writer.fail(interrupted());
         } else if self.writer.group.members == 0 {
+            let (Group { version, log, rows, .. }, sessions) =
+                (core::mem::take(&mut self.writer.group), self.writer.sessions);
             if self.savepoint {
                 Manager::start_rollback(&mut self.writer.connection);
             }
             self.writer.give_up();
-        } else {
-            let Writer { undo, sessions, group, .. } = &mut *self.writer;
-            *undo = self.savepoint;
-            // Some of what was counted and changed is not.
-            *sessions = None;
-            if let Some(rows) = &mut group.rows {
-                Arc::make_mut(rows).give_up();
+            if !self.savepoint {
+                // Nothing was written.
+                self.writer.left = version.map(|version| Left { version, log, rows });
+                self.writer.sessions = sessions;
             }
+        } else if self.savepoint {
+            let Writer { undo, sessions, group, .. } = &mut *self.writer;
+            *undo = true;
+            // Some of what was counted and changed is not: it is found out anew, and has to be what it was.
+            (*sessions, group.rows) = (None, None);
         }
     }
 }

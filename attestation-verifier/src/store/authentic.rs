@@ -116,7 +116,7 @@ impl Transaction<'_> {
         }
         self.verify_rows().await?;
         Ok(match &mut self.sql {
-            Sql::Writing(writing) => writing.rows_mut().map(|rows| Arc::clone(rows)),
+            Sql::Writing(writing) => writing.rows_mut().cloned(),
             Sql::Reading(_) => self.rows.clone(),
         })
     }

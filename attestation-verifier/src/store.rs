@@ -205,8 +205,8 @@ impl Store {
     }
 
     /// What was committed last, for reading alone. It waits for no transaction and holds up none: what anybody may cause to
-    /// be read goes through here. By what it says no key is released: that is
-    /// looked at again by who writes.
+    /// be read goes through here. No key is released by what it says alone: who writes looks at it again, but for what speaks
+    /// against promotions, which is verified with the whole set of rows where it is read.
     ///
     /// # Errors
     /// As [`Self::begin`].

@@ -158,6 +158,16 @@ impl Stage {
         fs::read_dir(format!("/proc/{}/task", guest.process.id())).unwrap().count()
     }
 
+    /// Until it has no more of them than that: a service lets go those that it needs no more. It is looked at until it is so.
+    #[track_caller]
+    pub(crate) fn until_threads(&self, guest: &Guest, most: usize) {
+        let began = Instant::now();
+        while self.threads(guest) > most {
+            assert!(began.elapsed() < PATIENCE, "{} threads stay, {most} are wanted", self.threads(guest));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Until it has no more open than that, who asked being gone. It is looked at until it is so; nothing else tells.
     #[track_caller]
     pub(crate) fn until_descriptors(&self, guest: &Guest, most: usize) {

@@ -37,7 +37,8 @@ async fn enclave_that_serves_is_live_and_ready_and_one_that_starts_is_live_alone
 async fn server_described_to_a_principal_and_to_nobody_else() {
     let router = serving();
     let (status, body) = get(&router, "/v2", &[KEY]).await;
-    assert_eq!((status, &body["extensions"]), (StatusCode::OK, &json!(["binary_tensor_data"])));
+    let extensions = json!(["binary_tensor_data", "model_repository"]);
+    assert_eq!((status, &body["extensions"]), (StatusCode::OK, &extensions));
     assert_eq!(refused(&get(&router, "/v2", &[]).await), (401, "unauthenticated"));
     assert_eq!(refused(&get(&booting(), "/v2", &[KEY]).await), (503, "not-ready"));
 }

@@ -132,7 +132,7 @@ fn schema_of_cedar_policies_is_printed_and_other_policies_are_no_cedar() {
     assert!(schema.contains("action ReleaseKey appliesTo"), "{schema}");
     assert_eq!(policy(&["schema", "--cedar", "--json"]).done().json()["cedar"], schema.as_str());
     let calls = policy(&["schema", "--calls"]).done().stdout;
-    assert!(calls.contains("action ListModels, Embed, Infer, Generate appliesTo"), "{calls}");
+    assert!(calls.contains("action ListModels, Embed, Infer, Generate, ManageModel appliesTo"), "{calls}");
     let folder = Folder::new();
     let toml = folder.file("release.toml", "version = 1\n");
     for command in ["test", "explain"] {

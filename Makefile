@@ -37,7 +37,7 @@ guest:
 	@if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then $(MAKE) --no-print-directory image PRESENT=1 IMAGE=image-test KEY=; \
 		else echo "guest: skipped, no apt-get and dpkg-deb here"; fi
 
-bench: ## the figures, each beside its limit measured in the same run; writes target/bench.json, bench-memory.json, bench-releases.json, bench-models.json and bench-boot.json; BENCH_MIB=4096 is the length of the model that is pulled
+bench: ## the figures, each beside its limit, measured in the same run where its name does not say otherwise; writes target/bench.json, bench-memory.json, bench-releases.json, bench-models.json, bench-boot.json and bench-served.json; BENCH_MIB=4096 is the length of the model that is pulled
 	@for peer in $(BENCH_PEERS); do \
 		$(CARGO) build --release --locked --quiet --manifest-path tests/peers/bench/Cargo.toml --bin $$peer \
 			--features $$peer --target-dir "$(TARGET_DIR)/peers" || { rm -f "$(TARGET_DIR)/peers/release/$$peer"; \
@@ -51,6 +51,8 @@ bench: ## the figures, each beside its limit measured in the same run; writes ta
 		set -x; GUEST_IMAGE="$(TARGET_DIR)/image-test" BOOT_FIGURES="$(TARGET_DIR)/bench-boot.json" $(WITH_ENV) $(CARGO) test --locked --quiet \
 			-p strongroom-tests --test strongroom image::boot::image_boots && cat "$(TARGET_DIR)/bench-boot.json"; \
 		else echo "boot: skipped, no QEMU or no image here; \`make guest\` builds one"; fi
+	$(CARGO) build --release --locked --bin strongroom-enclave --bin strongroom-verifier --bin strongroom
+	$(WITH_ENV) $(CARGO) bench --locked -p strongroom-tests --bench served -- "$(TARGET_DIR)/bench-served.json"
 
 soak: setup ## an enclave under mixed load for SECONDS (1800); a minute of it is among the tests
 	$(CARGO) build --workspace --bins --locked

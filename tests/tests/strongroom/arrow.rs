@@ -1,5 +1,6 @@
 //! The crate graph, and what may never be in it.
 
+use crate::system::root;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -68,11 +69,6 @@ const GRAPH: [(&str, &[&str]); 24] = [
 
 /// Sockets, TLS and their runtimes: what a crate that only computes has no use for.
 const SOCKETS: [&str; 5] = ["tokio", "hyper", "rustls", "axum", "mio"];
-
-/// The workspace.
-pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
 
 fn cargo(arguments: &[&str]) -> String {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

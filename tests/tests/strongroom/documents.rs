@@ -1,6 +1,6 @@
 //! Public promises point at tests that are there.
 
-use crate::arrow::root;
+use crate::system::root;
 use std::fs;
 use strongroom_wire::Code;
 

@@ -57,7 +57,7 @@ impl Stage {
         let model = world.publish(&folder, "model");
         let document = world.document(&model, Sha256::of(&fs::read(&onnxruntime).unwrap()));
         world.approve(&model, &document);
-        let example = fs::read_to_string(crate::arrow::root().join("docs/examples/authorization.cedar")).unwrap();
+        let example = fs::read_to_string(crate::system::root().join("docs/examples/authorization.cedar")).unwrap();
         let routes = "@id(\"routes\") permit (principal, action == Strongroom::Action::\"Route\", resource);";
         let authorization = world.file("authorization.cedar", format!("{example}\n{routes}\n"));
         world.administer(&["policy", "authorization", "put", text(&authorization)]).ok();

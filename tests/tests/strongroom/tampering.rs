@@ -6,8 +6,8 @@ mod changes;
 mod rows;
 mod stage;
 
-use crate::arrow::root;
 use crate::system::process::Finished;
+use crate::system::root;
 use rows::{By, Row, rows};
 use stage::Stage;
 use std::fs;

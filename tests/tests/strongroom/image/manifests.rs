@@ -1,8 +1,8 @@
 //! The manifests for Kubernetes against its schemas.
 
-use crate::arrow::root;
 use crate::peers;
 use crate::system::process::run;
+use crate::system::root;
 use std::fs;
 
 #[test]

@@ -1,8 +1,7 @@
 //! What is around a guest: a fake vendor, a registry, a verifier, signing keys.
 
 use super::process::{Finished, Process, run};
-use super::{program, strongroom, text};
-use crate::arrow::root;
+use super::{program, root, strongroom, text};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};

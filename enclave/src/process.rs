@@ -9,7 +9,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Makes the environment that of `CLEAN` alone, by starting this program anew in its place where it is not: the host's
+/// Makes the environment that of [`CLEAN`] alone, by starting this program anew in its place where it is not: the host's
 /// environment decides nothing in a guest, and ONNX Runtime decides by it whether to keep and send usage data.
 ///
 /// # Errors
@@ -22,8 +22,13 @@ pub fn clean_environment() -> Result<()> {
     Err(Refusal::io("/proc/self/exe", &error))
 }
 
-/// ONNX Runtime's own switch. Its API's switch takes effect only after the first event was written to a file.
-const CLEAN: [(&str, &str); 1] = [("ORT_DISABLE_TELEMETRY", "1")];
+/// All of the environment, sorted.
+pub const CLEAN: [(&str, &str); 2] = [
+    // glibc's: threads share what they freed. Each of many would keep the memory of the largest request that it ever had.
+    ("MALLOC_ARENA_MAX", "2"),
+    // ONNX Runtime's own switch. Its API's switch takes effect only after the first event was written to a file.
+    ("ORT_DISABLE_TELEMETRY", "1"),
+];
 
 /// Makes panics say where they were and nothing else: their messages may quote what was being worked on.
 pub fn hide_panic_messages() {

@@ -22,7 +22,7 @@ pub const GROUP: u32 = 1000;
 /// User and group of the process that speaks DHCP.
 const RENEWER: u32 = 1001;
 /// All of its environment: what it would make it by itself, so that it does not have to.
-pub const ENVIRONMENT: [(&str, &str); 1] = [("ORT_DISABLE_TELEMETRY", "1")];
+pub const ENVIRONMENT: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "2"), ("ORT_DISABLE_TELEMETRY", "1")];
 
 const PROGRAM: &str = "/usr/bin/strongroom-enclave";
 const CONFIGURATION: &str = "/etc/strongroom/enclave.toml";

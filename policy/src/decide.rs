@@ -126,8 +126,9 @@ impl Policies {
         let Asked { request, entities, places } = asked;
         let authorizer = Authorizer::new();
         let (mut permits, mut forbids, mut failed, mut error) = (Vec::new(), Vec::new(), Vec::new(), None);
-        for set in self.scoped.about(places) {
-            let response = authorizer.is_authorized(request, set, entities); // 2
+        let parts = self.scoped.about(places);
+        for part in parts.filter(|part| !part.is_idle(&authorizer, request, entities)) {
+            let response = authorizer.is_authorized(request, &part.each, entities); // 2
             // Of a set that permits those that permit, else those that forbid.
             let by = if response.decision() == CedarDecision::Allow { &mut permits } else { &mut forbids };
             by.extend(response.diagnostics().reason().map(ToString::to_string));

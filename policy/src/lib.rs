@@ -18,6 +18,7 @@ mod policies;
 mod question;
 mod scoped;
 mod source;
+mod together;
 
 pub use calls::{CALL_SCHEMA, Call, CallAction, CallPolicies, PRINCIPALS};
 pub use decide::{Allowed, Decision, Verdict};

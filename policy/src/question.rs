@@ -7,7 +7,7 @@ use cedar_policy::{
 use core::str::FromStr as _;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use strongroom_wire::time::rfc3339;
 use strongroom_wire::{Code, Refusal, Result, limits};
 
@@ -190,6 +190,11 @@ pub(crate) fn kind(name: &str) -> Kind {
     EntityTypeName::from_str(&format!("Strongroom::{name}")).map_err(|e| shown(&e))
 }
 
+/// Times in Cedar's words: it parses the name of their type for each, which takes as long as twenty policies.
+static TIMES: LazyLock<Mutex<HashMap<u64, RestrictedExpression>>> = LazyLock::new(Mutex::default);
+/// How many are kept.
+const KEPT: usize = 256;
+
 impl Question {
     /// It as Cedar is asked, and what is asked for.
     ///
@@ -333,5 +338,10 @@ pub(crate) fn time(seconds: u64) -> Result<RestrictedExpression> {
     if seconds >= limits::TIME {
         return Err(Refusal::new(Code::Internal, "time").got(seconds).want("before the year 10000"));
     }
-    Ok(RestrictedExpression::new_datetime(rfc3339(seconds)))
+    // Nobody panics while it is locked.
+    let mut times = TIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if times.len() >= KEPT && !times.contains_key(&seconds) {
+        times.clear();
+    }
+    Ok(times.entry(seconds).or_insert_with(|| RestrictedExpression::new_datetime(rfc3339(seconds))).clone())
 }

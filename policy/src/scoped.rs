@@ -3,38 +3,41 @@
 //! A policy whose scope says `resource == X` or `resource in X` applies to nothing but X and what is in it, and Cedar looks at
 //! nothing else of it where that does not hold: to leave it out there changes no decision.
 
-use crate::policies::shown;
 use crate::question::Places;
+use crate::together::{Part, parts};
 use cedar_policy::{EntityUid, Policy, PolicySet, ResourceConstraint};
 use std::collections::HashMap;
-use strongroom_wire::{Code, Refusal, Result};
+use strongroom_wire::Result;
 
-/// The same policies as a set of them, each in one place.
+/// The same policies, each in one place.
 #[derive(Clone, Default)]
 pub(crate) struct Scoped {
     /// Those that may apply to any resource.
-    anywhere: PolicySet,
+    anywhere: Vec<Part>,
     /// Those about one resource or folder.
-    places: HashMap<EntityUid, PolicySet>,
+    places: HashMap<EntityUid, Vec<Part>>,
 }
 
 impl Scoped {
     pub(crate) fn of(all: &PolicySet) -> Result<Self> {
-        let mut scoped = Self::default();
+        let mut at = HashMap::<Option<EntityUid>, Vec<&Policy>>::new();
         for policy in all.policies() {
-            let set = match place(policy) {
-                Some(place) => scoped.places.entry(place).or_default(),
-                None => &mut scoped.anywhere,
-            };
-            let added = set.add(policy.clone());
-            added.map_err(|e| Refusal::new(Code::Internal, "policies by place").because(shown(&e)))?;
+            at.entry(place(policy)).or_default().push(policy);
+        }
+        let mut scoped = Self::default();
+        for (place, policies) in at {
+            let parts = parts(&policies)?;
+            match place {
+                Some(place) => drop(scoped.places.insert(place, parts)),
+                None => scoped.anywhere = parts,
+            }
         }
         Ok(scoped)
     }
 
-    /// All that may apply to what is asked for, in sets that share none.
-    pub(crate) fn about(&self, asked: &Places) -> impl Iterator<Item = &PolicySet> {
-        asked.0.iter().filter_map(|place| self.places.get(place)).chain([&self.anywhere])
+    /// All that may apply to what is asked for, in parts that share none.
+    pub(crate) fn about(&self, asked: &Places) -> impl Iterator<Item = &Part> {
+        asked.0.iter().filter_map(|place| self.places.get(place)).chain([&self.anywhere]).flatten()
     }
 }
 

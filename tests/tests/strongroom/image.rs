@@ -16,3 +16,8 @@ use std::path::PathBuf;
 fn built() -> Option<PathBuf> {
     peers::find("GUEST_IMAGE")
 }
+
+#[test]
+fn environment_that_a_guest_gives_its_enclave_is_the_one_that_the_enclave_makes_itself() {
+    assert_eq!(strongroom_init::confine::ENVIRONMENT, strongroom_enclave::process::CLEAN);
+}

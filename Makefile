@@ -26,15 +26,16 @@ test: setup peers format lint models guest unit examples documents ## every chec
 image: setup ## the guest image, reproducible, in target/image; prints digests and launch measurements. KEY=FILE signs its reference values; REPRODUCE=1 builds all of it twice, REPRODUCE=init all but the enclave
 	$(CARGO) build --package strongroom-images --package strongroom-tools --bins --locked
 	$(WITH_ENV) "$(TARGET_DIR)/debug/strongroom-image" build --out "$(TARGET_DIR)/$(or $(IMAGE),image)" --programs "$(TARGET_DIR)/image-build" \
-		$(if $(PRESENT),--present) $(if $(KEY),--sign-key "$(KEY)") $(if $(REPRODUCE),--twice $(if $(filter init,$(REPRODUCE)),init,programs))
+		$(if $(PRESENT),--present) $(if $(FOR_TESTS),--for-tests) $(if $(KEY),--sign-key "$(KEY)") $(if $(REPRODUCE),--twice $(if $(filter init,$(REPRODUCE)),init,programs))
 
 image-update: ## take what Debian has now into images/inputs.lock, and say what moved
 	$(CARGO) run --package strongroom-images --locked --quiet -- update
 
-# The image that the tests boot, of the present inputs where the archive has dropped those of the lock.
+# The image that the tests boot: of the present inputs where the archive has dropped those of the lock, and with programs of the profile
+# `image-test`, which take less time to build than those of `make image`.
 guest:
 	@rm -rf "$(TARGET_DIR)/image-test"
-	@if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then $(MAKE) --no-print-directory image PRESENT=1 IMAGE=image-test KEY=; \
+	@if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then $(MAKE) --no-print-directory image PRESENT=1 FOR_TESTS=1 IMAGE=image-test KEY=; \
 		else echo "guest: skipped, no apt-get and dpkg-deb here"; fi
 
 bench: ## the figures, each beside its limit, measured in the same run where its name does not say otherwise; writes target/bench.json, bench-memory.json, bench-releases.json, bench-models.json, bench-boot.json and bench-served.json; BENCH_MIB=4096 is the length of the model that is pulled

@@ -53,7 +53,7 @@ pub(crate) fn again(twice: Twice, parts: &Parts, scratch: &Path) -> Result<Parts
         Twice::Init => &[INIT][..],
         Twice::Programs => &programs::PACKAGES,
     };
-    let built = programs::build(&copy, &scratch.join("elsewhere"), wanted, &surroundings)?;
+    let built = programs::build(&copy, &scratch.join("elsewhere"), parts.profile, wanted, &surroundings)?;
     if twice == Twice::Init {
         let (from, to) = (parts.programs.join(ENCLAVE), built.join(ENCLAVE));
         std::fs::copy(&from, &to).map_err(|e| io(&from, e))?;
@@ -61,7 +61,8 @@ pub(crate) fn again(twice: Twice, parts: &Parts, scratch: &Path) -> Result<Parts
     let mut debian = Debian::new(cache()?);
     let unpacked = parts.packages.iter().rev().map(|unpacked| debian.unpack(&unpacked.package));
     let onnxruntime = parts.onnxruntime.clone();
-    Ok(Parts { root: copy, programs: built, packages: unpacked.collect::<Result<_>>()?, onnxruntime })
+    let packages = unpacked.collect::<Result<_>>()?;
+    Ok(Parts { root: copy, profile: parts.profile, programs: built, packages, onnxruntime })
 }
 
 /// What git has of the workspace, as it stands in the working tree.

@@ -74,3 +74,19 @@ fn say(line: &str) {
     // Who closed it does not want to be told.
     drop(writeln!(std::io::stderr(), "{line}"));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn release_key_signs_the_locked_image_and_none_that_is_for_tests_or_of_other_inputs() {
+        let takes = |more: &[&str]| {
+            let words = ["strongroom-image", "build", "--sign-key", "release.key"].iter().chain(more);
+            Cli::try_parse_from(words).is_ok()
+        };
+        assert!(takes(&[]));
+        assert!(!takes(&["--for-tests"]));
+        assert!(!takes(&["--present"]));
+    }
+}

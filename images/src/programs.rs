@@ -24,6 +24,25 @@ const PASSED: [&str; 5] = ["PATH", "HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "T
 const PASSED_BEGINNINGS: [&str; 5] =
     ["CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTRIES_", "CARGO_REGISTRY_", "CARGO_SOURCE_"];
 
+/// How programs are compiled: a profile of the workspace's `Cargo.toml`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Profile {
+    /// For guests: optimised across crates.
+    Image,
+    /// For tests, which boot what was built a moment ago: each crate by itself.
+    ImageTest,
+}
+
+impl Profile {
+    /// What cargo calls it, and the folder that it has below the build's.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::ImageTest => "image-test",
+        }
+    }
+}
+
 /// What a build must not depend on.
 pub(crate) struct Surroundings {
     /// Where cargo keeps what it fetched.
@@ -70,8 +89,14 @@ fn is_passed(name: &str) -> bool {
 ///
 /// # Errors
 /// `io`: cargo cannot be run, or failed.
-pub(crate) fn build(root: &Path, target: &Path, packages: &[&str], surroundings: &Surroundings) -> Result<PathBuf> {
-    let programs = target.join("image");
+pub(crate) fn build(
+    root: &Path,
+    target: &Path,
+    profile: Profile,
+    packages: &[&str],
+    surroundings: &Surroundings,
+) -> Result<PathBuf> {
+    let programs = target.join(profile.name());
     for program in IN_THE_IMAGE.iter().chain([&BRIDGE]) {
         // Whatever a configuration of cargo's says of where to build: what is packed is what this build wrote.
         let _ = std::fs::remove_file(programs.join(program));
@@ -84,7 +109,8 @@ pub(crate) fn build(root: &Path, target: &Path, packages: &[&str], surroundings:
     let rust: Vec<String> = names.iter().map(|(path, name)| format!("--remap-path-prefix={path}={name}")).collect();
     let c: Vec<String> = names.iter().map(|(path, name)| format!("-ffile-prefix-map={path}={name}")).collect();
     let mut cargo = surroundings.command(&std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--locked", "--profile", "image", "--bins", "--target-dir", text(target)?]).current_dir(root);
+    cargo.args(["build", "--locked", "--profile", profile.name(), "--bins"]);
+    cargo.args(["--target-dir", text(target)?]).current_dir(root);
     cargo.args(packages.iter().flat_map(|package| ["--package", package]));
     cargo.env("CARGO_ENCODED_RUSTFLAGS", rust.join("\u{1f}")).env("CFLAGS", c.join(" ")).env("CXXFLAGS", c.join(" "));
     cargo.env("CARGO_INCREMENTAL", "0");

@@ -5,7 +5,7 @@ use crate::debian::Debian;
 use crate::elsewhere::{self, Twice};
 use crate::image::Image;
 use crate::inputs::{Inputs, Package, Unpacked, cache};
-use crate::programs::Surroundings;
+use crate::programs::{Profile, Surroundings};
 use crate::{contents, listing, measured, programs, tool};
 use clap::Args;
 use serde_json::Value;
@@ -28,13 +28,17 @@ pub(crate) struct Build {
     /// Where the archive has dropped what the lock names take what it has now, and say so.
     #[arg(long)]
     present: bool,
+    /// Build the programs sooner, without optimising them across crates: they are others than the image's, and so is what is measured of
+    /// them. For tests alone.
+    #[arg(long)]
+    for_tests: bool,
     /// Build it once more where all is different that it must not depend on, and refuse where the bytes are others: the programs too, or
     /// of them the first process alone.
     #[arg(long, value_name = "WHAT")]
     twice: Option<Twice>,
     /// The key that signs the reference values; without one a key is made beside the image's folder. What the lock names is signed, and
     /// not what an archive happens to have.
-    #[arg(long, value_name = "FILE", conflicts_with = "present")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["present", "for_tests"])]
     sign_key: Option<PathBuf>,
 }
 
@@ -42,7 +46,9 @@ pub(crate) struct Build {
 pub(crate) struct Parts {
     /// The workspace.
     pub(crate) root: PathBuf,
-    /// Where its programs were built.
+    /// How its programs were built.
+    pub(crate) profile: Profile,
+    /// Where they are.
     pub(crate) programs: PathBuf,
     /// What is of Debian.
     pub(crate) packages: Vec<Unpacked>,
@@ -76,10 +82,11 @@ pub(crate) fn build(arguments: &Build) -> Result<Image> {
 
     // 2
     let target = std::path::absolute(&arguments.programs).map_err(|e| Refusal::io("programs", &e))?;
-    let programs = programs::build(&root, &target, &programs::PACKAGES, &Surroundings::present()?)?;
+    let profile = if arguments.for_tests { Profile::ImageTest } else { Profile::Image };
+    let programs = programs::build(&root, &target, profile, &programs::PACKAGES, &Surroundings::present()?)?;
 
     // 3
-    let parts = Parts { root, programs, packages, onnxruntime };
+    let parts = Parts { root, profile, programs, packages, onnxruntime };
     let assembled = parts.assemble(epoch)?;
 
     // 4

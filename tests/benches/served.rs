@@ -49,9 +49,6 @@ mod system {
 
 use role::Role;
 
-/// Turns that each figure is the median of.
-const ROUNDS: usize = 3;
-
 fn main() {
     if let Some(role) = Role::of_this_process() {
         return role.play();

@@ -5,9 +5,11 @@ use crate::streams::{Stream, Streams, prompt};
 use crate::system::guest::Deployed;
 use crate::system::process::run;
 use crate::system::world::API_KEY;
-use crate::{ROUNDS, cores, median, peers};
+use crate::{cores, median, peers};
 use std::path::Path;
 
+/// Turns that each figure is the median of.
+const ROUNDS: usize = 3;
 const STREAMS: usize = 8;
 const PROMPT: usize = 32;
 const TOKENS: usize = 64;

@@ -8,6 +8,8 @@ mod batch;
 mod decoder;
 mod engine;
 mod form;
+mod held;
+mod lanes;
 mod sampling;
 mod schedule;
 mod template;
@@ -33,6 +35,7 @@ use core::task::{Context, Poll};
 use decoder::Decoder;
 use engine::{Call, Of};
 use form::Guide;
+use held::Held;
 use ort::session::Session;
 use std::sync::Arc;
 use std::time::Instant;
@@ -112,7 +115,7 @@ impl Answering {
     /// What comes next; `None` once all answers have ended, or after a refusal.
     ///
     /// # Errors
-    /// `busy` it waited for longer than [`limits::GENERATION_WAIT`]; `timeout` it took longer than
+    /// `busy` it waited for longer than [`limits::GENERATION_WAIT`], or had more than half of the memory while another waited; `timeout` it took longer than
     /// [`limits::GENERATION_TIME`]; `runtime-failed`.
     pub async fn next(&mut self) -> Option<Result<Event>> {
         poll_fn(|context| self.poll_next(context)).await
@@ -272,7 +275,7 @@ impl Generator {
                 context,
             ));
         }
-        let needed = engine::of_request(self.of_token, tokens, choices);
+        let needed = Held::by_request(prompt, tokens, choices).tokens.saturating_mul(self.of_token);
         if needed > limits::GENERATION_MEMORY {
             return Err(Refusal::too_large("memory of prompt and answers", needed, limits::GENERATION_MEMORY));
         }

@@ -73,15 +73,16 @@ impl<C, R: Row> Batch<C, R> {
         self.rows().next().is_none()
     }
 
-    /// How many rows there is room for, and for how many tokens each.
-    pub(super) const fn laid_out(&self) -> (usize, usize) {
-        (self.rows.len(), self.capacity)
+    /// How many rows there is room for, nobody's included.
+    pub(super) const fn laid_out(&self) -> usize {
+        self.rows.len()
     }
 
-    /// Adds `rows`, which are all what the one row of `cache`, with room for `capacity`, is. Room for `more` is made along with them.
+    /// Adds `rows`, which are all what the one row of `cache`, with room for `capacity`, is. Where rows are laid out anew for them, it is
+    /// with room for `more`, and for as many tokens as they have by then.
     ///
     /// # Errors
-    /// `runtime-failed` there is no memory; the batch is to be given up then.
+    /// `runtime-failed` there is no memory; the batch is to be given up then, and `rows` with it.
     pub(super) fn join<F: Forward<Cache = C>>(
         &mut self,
         forward: &mut F,
@@ -91,31 +92,32 @@ impl<C, R: Row> Batch<C, R> {
     ) -> Result<()> {
         let Some(own) = &mut self.cache else {
             // The first rows of a batch are laid out by what it begins with.
-            let mut cache = cache;
-            if rows.len() > 1 {
-                forward.arrange(&mut cache, &vec![Some(0); rows.len()], capacity)?;
-            }
-            *self = Self { cache: Some(cache), rows: rows.into_iter().map(Some).collect(), capacity, idle: 0 };
-            return Ok(());
+            let count = rows.len();
+            self.rows = rows.into_iter().map(Some).collect();
+            self.capacity = capacity;
+            let own = self.cache.insert(cache);
+            return if count > 1 { forward.arrange(own, &vec![Some(0); count], capacity) } else { Ok(()) };
         };
-        let free = self.rows.iter().filter(|row| row.is_none()).count();
-        let needed = rows.iter().map(Row::length).max().unwrap_or(0);
-        if free < rows.len() || needed > self.capacity {
-            let added = rows.len().saturating_sub(free);
-            let added = if added > 0 { added.saturating_add(more) } else { 0 };
-            let kept = (0..self.rows.len()).map(|at| self.rows.get(at).and_then(Option::as_ref).map(|_| at));
-            let layout: Vec<Option<usize>> = kept.chain(core::iter::repeat_n(None, added)).collect();
-            let capacity = self.capacity.max(needed).max(capacity);
-            forward.arrange(own, &layout, capacity)?;
+        let mut layout: Vec<Option<usize>> =
+            self.rows.iter().enumerate().map(|(at, row)| row.as_ref().map(|_| at)).collect();
+        let mut places: Vec<usize> = (0..).zip(&layout).filter(|(_, row)| row.is_none()).map(|(at, _)| at).collect();
+        let added = rows.len().saturating_sub(places.len());
+        places.extend((self.rows.len()..).take(added));
+        places.truncate(rows.len());
+        if added > 0 {
+            layout.resize(self.rows.len().saturating_add(added).saturating_add(more), None);
             self.rows.resize_with(layout.len(), || None);
-            (self.capacity, self.idle) = (capacity, 0);
         }
-        let places = self.rows.iter_mut().enumerate().filter(|(_, place)| place.is_none());
-        for ((at, place), row) in places.zip(rows) {
-            forward.copy(&cache, own, at)?;
+        // They are in their places before anything can fail, so that who gives the batch up has them.
+        for ((_, place), row) in self.rows.iter_mut().enumerate().filter(|(at, _)| places.contains(at)).zip(rows) {
             *place = Some(row);
         }
-        Ok(())
+        let (needed, most) = longest(&self.rows);
+        if added > 0 || needed > self.capacity {
+            (self.capacity, self.idle) = (room(needed, most), 0);
+            forward.arrange(own, &layout, self.capacity)?;
+        }
+        places.into_iter().try_for_each(|at| forward.copy(&cache, own, at))
     }
 
     /// Runs the next token of each row, and has `judge` see each row with its logits: it says whether the row stays.
@@ -160,13 +162,8 @@ impl<C, R: Row> Batch<C, R> {
         core::mem::replace(self, Self::new()).rows.into_iter().flatten().collect()
     }
 
-    /// Tokens that the longest row has with its next.
-    fn needed(&self) -> usize {
-        self.rows().map(|row| row.length().saturating_add(1)).max().unwrap_or(0)
-    }
-
     fn make_room<F: Forward<Cache = C>>(&mut self, forward: &mut F) -> Result<()> {
-        if self.needed() <= self.capacity {
+        if longest(&self.rows).0 <= self.capacity {
             return Ok(());
         }
         self.lay_out(forward)
@@ -180,7 +177,18 @@ impl<C, R: Row> Batch<C, R> {
         }
         let busy = self.rows().count();
         self.idle = self.idle.saturating_add(self.rows.len().saturating_sub(busy));
-        if self.idle <= busy.saturating_mul(IDLE) || self.rows.len() == busy {
+        if self.idle <= busy.saturating_mul(IDLE) {
+            return Ok(());
+        }
+        self.compact(forward)
+    }
+
+    /// Leaves out the rows that are nobody's.
+    ///
+    /// # Errors
+    /// `runtime-failed` there is no memory; the batch is to be given up then.
+    pub(super) fn compact<F: Forward<Cache = C>>(&mut self, forward: &mut F) -> Result<()> {
+        if self.rows.iter().all(Option::is_some) {
             return Ok(());
         }
         self.lay_out(forward)
@@ -188,7 +196,8 @@ impl<C, R: Row> Batch<C, R> {
 
     /// Lays out the rows that are somebody's, and no others, with room for what they need.
     fn lay_out<F: Forward<Cache = C>>(&mut self, forward: &mut F) -> Result<()> {
-        let capacity = room(self.needed(), self.rows().map(Row::most).max().unwrap_or(0));
+        let (needed, most) = longest(&self.rows);
+        let capacity = room(needed, most);
         let Some(cache) = &mut self.cache else { return Err(Refusal::new(Code::Internal, "batch without a cache")) };
         let layout: Vec<Option<usize>> =
             self.rows.iter().enumerate().filter(|(_, row)| row.is_some()).map(|(at, _)| Some(at)).collect();
@@ -197,4 +206,11 @@ impl<C, R: Row> Batch<C, R> {
         (self.capacity, self.idle) = (capacity, 0);
         Ok(())
     }
+}
+
+/// Tokens that the longest row has with its next, and the most that one will have.
+fn longest<R: Row>(rows: &[Option<R>]) -> (usize, usize) {
+    let rows = || rows.iter().flatten();
+    let needed = rows().map(|row| row.length().saturating_add(1)).max().unwrap_or(0);
+    (needed, rows().map(Row::most).max().unwrap_or(0))
 }

@@ -1,17 +1,18 @@
 //! The thread that generates: continuous batching.
 //!
-//! Each turn it lets go who hung up or waited too long, takes on one more request if there is room for it, runs a part of that
-//! one's prompt, and the next token of all answers under way. So who is answered is not held up by a long prompt for longer than
-//! a part of it takes, and who comes joins between two tokens.
+//! Each turn it lets go who hung up or waited too long, runs a part of one prompt, of a request that waits if there is room for it or of one that
+//! began, and the next token of all answers under way. So who is answered is not held up by a long prompt for longer than
+//! a part of it takes, and who comes joins between two tokens. Whose turn it is, and who may have how much: [`super::schedule`], [`super::held`].
 
 mod answer;
+mod under_way;
 
 pub(super) use answer::{Call, Of};
 pub use answer::{Chosen, Event, Finish};
 
-use super::batch::{Batch, Forward, Row as _, room};
+use super::batch::{Forward, room};
 use super::sampling::Scratch;
-use super::schedule::Waiting;
+use super::schedule::{Clocks, Waiting};
 use super::vocabulary::Vocabulary;
 use answer::Answer;
 use core::time::Duration;
@@ -20,6 +21,7 @@ use std::thread;
 use std::time::Instant;
 use strongroom_wire::{Code, Refusal, Result, limits};
 use tokio::sync::mpsc;
+use under_way::{Prompting, UnderWay};
 
 /// Bytes of the thread's stack: what goes through grammars of callers has plenty.
 const STACK: usize = 16 * 1024 * 1024;
@@ -27,23 +29,15 @@ const STACK: usize = 16 * 1024 * 1024;
 const PART_BESIDE: usize = 64;
 const PART_ALONE: usize = 512;
 
-/// A request whose prompt is under way.
-struct Prompting<C> {
-    call: Call,
-    cache: C,
-    capacity: usize,
-    done: usize,
-}
-
 struct Engine<F: Forward> {
     forward: F,
     vocabulary: Arc<Vocabulary>,
+    clocks: Clocks,
     waiting: Waiting<Call>,
-    prompting: Option<Prompting<F::Cache>>,
-    batch: Batch<F::Cache, Answer>,
+    under_way: UnderWay<F::Cache>,
+    /// Whether the part that ran last left some of its prompt over.
+    is_between: bool,
     scratch: Scratch,
-    /// Bytes that all caches together may take.
-    memory: usize,
 }
 
 /// Starts a thread around `forward`, whose caches take at most `memory` bytes. It ends when the sender is dropped, or where it panics; the
@@ -58,19 +52,10 @@ pub(super) fn start<F: Forward + Send + 'static>(
 ) -> Result<mpsc::UnboundedSender<Call>> {
     // As many as there are permits.
     let (calls, mut called) = mpsc::unbounded_channel();
-    let work = move || {
-        let (waiting, batch, scratch) = (Waiting::new(), Batch::new(), Scratch::default());
-        let mut engine = Engine { forward, vocabulary, waiting, prompting: None, batch, scratch, memory };
-        engine.work(&mut called);
-    };
+    let work = move || Engine::new(forward, vocabulary, memory).work(&mut called);
     let thread = thread::Builder::new().name("generation".to_owned()).stack_size(STACK).spawn(work);
     thread.map_err(|e| Refusal::new(Code::Io, "generation thread").because(e))?;
     Ok(calls)
-}
-
-/// Bytes that a request may take: its rows, and the one that its prompt runs in.
-pub(super) fn of_request(of_token: usize, tokens: usize, choices: usize) -> usize {
-    choices.saturating_add(1).saturating_mul(tokens).saturating_mul(of_token)
 }
 
 /// How many of the tokens that are left run next. One alone is never left over: attention computes it in another way than several,
@@ -86,6 +71,13 @@ const fn part(left: usize, most: usize) -> usize {
 }
 
 impl<F: Forward> Engine<F> {
+    /// One whose caches take at most `memory` bytes.
+    fn new(forward: F, vocabulary: Arc<Vocabulary>, memory: usize) -> Self {
+        let under_way = UnderWay::new(memory / forward.of_token().max(1));
+        let (clocks, waiting, scratch) = (Clocks::default(), Waiting::new(), Scratch::default());
+        Self { forward, vocabulary, clocks, waiting, under_way, is_between: false, scratch }
+    }
+
     fn work(&mut self, called: &mut mpsc::UnboundedReceiver<Call>) {
         loop {
             if self.is_idle() {
@@ -101,7 +93,7 @@ impl<F: Forward> Engine<F> {
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.prompting.is_none() && self.batch.is_empty()
+        self.waiting.is_empty() && self.under_way.is_empty()
     }
 
     fn push(&mut self, call: Call) {
@@ -110,97 +102,111 @@ impl<F: Forward> Engine<F> {
 
     fn turn(&mut self, now: Instant) {
         self.forget(now);
-        if self.prompting.is_none() {
-            self.take_on();
-        }
+        self.make_way(now);
         self.prompt();
         self.step();
+        if self.waiting.is_empty() && self.under_way.prompting.is_empty() {
+            // What ran kept nobody waiting.
+            self.clocks = Clocks::default();
+        }
     }
 
     /// Lets go who hung up, who waited too long, and whose answer takes too long.
     fn forget(&mut self, now: Instant) {
         self.waiting.forget(|call| call.is_wanted(now, Duration::from_secs(limits::GENERATION_WAIT), Code::Busy));
         let longest = Duration::from_secs(limits::GENERATION_TIME);
-        self.prompting = self.prompting.take().filter(|p| p.call.is_wanted(now, longest, Code::Timeout));
-        self.batch.forget(&mut self.forward, |answer| answer.call().is_wanted(now, longest, Code::Timeout));
+        self.under_way.keep(&mut self.forward, |of| of.is_wanted(now, longest, Code::Timeout));
     }
 
-    /// Takes on one of those who wait, if there is room for all that it may come to.
-    fn take_on(&mut self) {
-        let Self { batch, waiting, forward, memory, .. } = self;
-        let under_way = |identity: &str| batch.rows().filter(|answer| &*answer.call().identity() == identity).count();
-        let (laid_out, capacity) = batch.laid_out();
-        let longest = batch.rows().map(|answer| answer.most()).max().unwrap_or(0).max(capacity);
-        let busy = batch.rows().count();
-        let fits = |call: &Call| {
-            let rows = busy.saturating_add(call.choices());
-            let tokens = call.tokens().max(longest);
-            // Nobody has more than half of the rows, so that another's answer can begin at any time.
-            let own = under_way(&call.identity()).saturating_add(call.choices());
-            own <= limits::GENERATIONS / 2
-                && rows <= limits::GENERATIONS
-                && of_request(forward.of_token(), tokens, rows.max(laid_out)) <= *memory
-        };
-        let Some(call) = waiting.next(under_way, fits) else { return };
-        let capacity = room(call.prompt().len().saturating_add(1), call.tokens());
-        match forward.cache(capacity) {
-            Ok(cache) => self.prompting = Some(Prompting { call, cache, capacity, done: 0 }),
-            Err(refusal) => call.fail(&refusal),
+    /// Ends a request that has more than half of the memory where somebody with nothing under way has waited for room for half as long as they may.
+    fn make_way(&mut self, now: Instant) {
+        let Self { forward, waiting, under_way, .. } = self;
+        let is_long = |call: &Call| now.saturating_duration_since(call.since).as_secs() >= limits::GENERATION_WAIT / 2;
+        if !waiting.requests().any(|call| is_long(call) && under_way.keeps_out(call)) {
+            return;
         }
+        let Some(most) = under_way.of_most() else { return };
+        let refusal =
+            Refusal::new(Code::Busy, "generation").got("more than half of the memory").want("room for others");
+        most.fail(&refusal);
+        under_way.keep(forward, |of| of.identity != most.identity);
     }
 
-    /// Runs a part of the prompt that is under way, and after the last one lets its answers join the others.
+    /// Runs a part of a prompt, and after the last one lets its answers join the others.
     fn prompt(&mut self) {
-        let Some(mut prompting) = self.prompting.take() else { return };
-        let most = if self.batch.is_empty() { PART_ALONE } else { PART_BESIDE };
-        let end =
-            prompting.done.saturating_add(part(prompting.call.prompt().len().saturating_sub(prompting.done), most));
+        let Some(mut prompting) = self.next() else { return };
+        let most = if self.under_way.lanes.is_empty() { PART_ALONE } else { PART_BESIDE };
+        let left = prompting.call.prompt().len().saturating_sub(prompting.done);
+        let end = prompting.done.saturating_add(part(left, most));
         let part = prompting.call.prompt().get(prompting.done..end).unwrap_or_default();
+        self.clocks.run(&prompting.call.identity, part.len());
         if let Err(refusal) = self.forward.run(&mut prompting.cache, part) {
             return prompting.call.fail(&refusal);
         }
         prompting.done = end;
-        if end < prompting.call.prompt().len() {
-            self.prompting = Some(prompting);
+        self.is_between = end < prompting.call.prompt().len();
+        if self.is_between {
+            self.under_way.prompting.push(prompting);
             return;
         }
         let Prompting { call, cache, capacity, .. } = prompting;
+        let (tokens, more) = (call.tokens(), self.under_way.expected(&call, self.waiting.requests()));
         let mut answers = Answer::all(call, &self.vocabulary);
         let logits = self.forward.logits(&cache, 0);
         answers.retain_mut(|answer| answer.take(logits, &self.vocabulary, &mut self.scratch));
-        if answers.is_empty() {
-            return;
-        }
-        let more = self.expected(&answers);
-        if let Err(refusal) = self.batch.join(&mut self.forward, (cache, capacity), answers, more) {
-            self.give_up(&refusal);
+        if !answers.is_empty() {
+            fail(self.under_way.lanes.join(&mut self.forward, tokens, (cache, capacity), answers, more));
         }
     }
 
-    /// How many rows those who wait are likely to take soon, as far as there is room.
-    fn expected(&self, joining: &[Answer]) -> usize {
-        let rows = self.batch.rows().count().saturating_add(joining.len());
-        let longest = self.batch.rows().chain(joining).map(|answer| answer.most()).max().unwrap_or(1);
-        // All rows are laid out as the longest is, or once was.
-        let longest = longest.max(self.batch.laid_out().1);
-        let room = self.memory / self.forward.of_token().saturating_mul(longest).max(1);
-        self.waiting.len().min(room.min(limits::GENERATIONS).saturating_sub(rows.saturating_add(1)))
+    /// Whose prompt runs next: that of whoever is behind, of one identity the one that began, and between two parts of a long one a short one
+    /// that waits.
+    fn next(&mut self) -> Option<Prompting<F::Cache>> {
+        let Self { clocks, waiting, under_way, is_between, .. } = self;
+        let began = under_way.prompting.iter().map(|prompting| clocks.of(&prompting.call.identity)).enumerate();
+        let began = began.min_by_key(|(_, clock)| *clock);
+        let is_turn = |call: &Call| {
+            let is_short = call.prompt().len() <= PART_BESIDE;
+            began.is_none_or(|(_, least)| clocks.of(&call.identity) < least) || (*is_between && is_short)
+        };
+        if let Some(call) = waiting.next(clocks, is_turn, under_way.admission()) {
+            let clock = clocks.of(&call.identity);
+            clocks.pass(began.map_or(clock, |(_, least)| least.min(clock)));
+            return self.begin(call);
+        }
+        let (at, clock) = began?;
+        clocks.pass(clock);
+        Some(under_way.prompting.remove(at))
+    }
+
+    /// Makes room for a request that there is room for.
+    fn begin(&mut self, call: Call) -> Option<Prompting<F::Cache>> {
+        let Self { forward, under_way, .. } = self;
+        if under_way.free() < call.held().tokens {
+            // It is laid out for rows that are nobody's.
+            fail(under_way.lanes.each(|batch| batch.compact(forward)));
+        }
+        let capacity = room(call.prompt().len().saturating_add(1), call.tokens());
+        let cache = forward.cache(capacity).inspect_err(|refusal| call.fail(refusal)).ok()?;
+        Some(Prompting { call, cache, capacity, done: 0 })
     }
 
     /// Runs the next token of all answers under way.
     fn step(&mut self) {
-        let Self { forward, vocabulary, batch, scratch, .. } = self;
-        let stepped = batch.step(forward, |answer, logits| answer.take(logits, vocabulary, scratch));
-        if let Err(refusal) = stepped {
-            self.give_up(&refusal);
-        }
+        let Self { forward, vocabulary, under_way, scratch, clocks, .. } = self;
+        fail(under_way.lanes.each(|batch| {
+            batch.step(forward, |answer, logits| {
+                clocks.run(&answer.call().identity, 1);
+                answer.take(logits, vocabulary, scratch)
+            })
+        }));
     }
+}
 
-    /// Fails all answers under way: what their rows hold is not known any more.
-    fn give_up(&mut self, refusal: &Refusal) {
-        for answer in self.batch.give_up() {
-            answer.call().fail(refusal);
-        }
+/// Fails the answers of a batch that failed: what their rows hold is not known any more.
+fn fail(answers: Vec<(Answer, Refusal)>) {
+    for (answer, refusal) in answers {
+        answer.call().fail(&refusal);
     }
 }
 

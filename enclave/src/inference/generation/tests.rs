@@ -78,12 +78,13 @@ async fn prompt_and_answer_that_fit_accepted_and_one_token_more_refused() {
 #[tokio::test]
 async fn request_whose_tokens_take_all_of_the_memory_accepted_and_more_refused() {
     let mut generator = generator(true);
-    // Two rows of 64 tokens.
-    generator.of_token = limits::GENERATION_MEMORY / 128;
-    assert!(generator.generate(&caller(), ask(text("a"), None)).await.is_ok());
+    let asked = |choices| Ask { choices, ..ask(text("a"), None) };
+    // Answers of up to 512 tokens, and 64 of the prompt.
+    generator.of_token = limits::GENERATION_MEMORY / (2 * 512 + 64);
+    assert!(generator.generate(&caller(), asked(2)).await.is_ok());
     generator.of_token += 1;
-    assert_eq!(generator.generate(&caller(), ask(text("a"), None)).await.unwrap_err().code, Code::TooLarge);
-    assert!(generator.generate(&caller(), ask(text("a"), Some(2))).await.is_ok());
+    assert_eq!(generator.generate(&caller(), asked(2)).await.unwrap_err().code, Code::TooLarge);
+    assert!(generator.generate(&caller(), asked(1)).await.is_ok());
 }
 
 #[tokio::test]

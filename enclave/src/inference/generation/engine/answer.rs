@@ -2,6 +2,7 @@
 
 use crate::inference::generation::batch::Row;
 use crate::inference::generation::form::Guide;
+use crate::inference::generation::held::Held;
 use crate::inference::generation::sampling::{Draws, Sampling, Scratch, choose, log_probabilities};
 use crate::inference::generation::text::Text;
 use crate::inference::generation::vocabulary::{Likely, Vocabulary};
@@ -151,6 +152,11 @@ impl Call {
     pub(super) fn tokens(&self) -> usize {
         self.of.tokens
     }
+
+    /// What it holds until its answers begin.
+    pub(super) fn held(&self) -> Held {
+        Held::by_request(self.prompt().len(), self.tokens(), self.choices())
+    }
 }
 
 /// An answer under way.
@@ -184,7 +190,7 @@ impl Answer {
         (0..call.choices()).map(answer).collect()
     }
 
-    pub(super) fn call(&self) -> &Of {
+    pub(super) const fn call(&self) -> &Arc<Of> {
         &self.of
     }
 

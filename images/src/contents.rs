@@ -3,7 +3,7 @@
 use crate::cpio::{Entry, Tree, with_folders};
 use crate::inputs::{KERNEL, Unpacked};
 use crate::programs::IN_THE_IMAGE;
-use crate::tool;
+use crate::{tool, uki};
 use std::path::Path;
 use strongroom_wire::{Code, Refusal, Result};
 
@@ -72,15 +72,17 @@ pub(crate) fn tree(packages: &[Unpacked], programs: &Path, onnxruntime: Vec<u8>,
     with_folders(files)
 }
 
-/// What boots it: the kernel, and the firmware that measures it on each platform.
+/// What boots it: the kernel, what has it started from a disk, and the firmware that measures it on each platform.
 ///
 /// # Errors
 /// `io`, `malformed`.
-pub(crate) fn launchers(packages: &[Unpacked]) -> Result<[(&'static str, Vec<u8>); 3]> {
+pub(crate) fn launchers(packages: &[Unpacked]) -> Result<[(&'static str, Vec<u8>); 4]> {
     let kernel = of_role(packages, KERNEL)?.only("boot", "vmlinuz-")?;
     let amd = of_role(packages, "ovmf-amdsev")?.file("usr/share/ovmf/OVMF.amdsev.fd")?;
     let intel = of_role(packages, "ovmf-inteltdx")?.file("usr/share/ovmf/OVMF.inteltdx.ms.fd")?;
-    Ok([("vmlinuz", tool::read(&kernel)?), ("OVMF.amdsev.fd", amd), ("OVMF.inteltdx.fd", intel)])
+    let stub = of_role(packages, "systemd-boot-efi")?.file(&format!("usr/lib/systemd/boot/efi/{}", uki::STUB))?;
+    let kernel = tool::read(&kernel)?;
+    Ok([("vmlinuz", kernel), (uki::STUB, stub), ("OVMF.amdsev.fd", amd), ("OVMF.inteltdx.fd", intel)])
 }
 
 fn of_role<'a>(packages: &'a [Unpacked], role: &str) -> Result<&'a Unpacked> {

@@ -134,10 +134,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lock_of_the_workspace_has_a_kernel_its_libraries_and_both_firmwares() {
+    fn lock_of_the_workspace_has_a_kernel_its_libraries_both_firmwares_and_what_a_disk_starts() {
         let inputs = Inputs::load().unwrap();
         let roles: Vec<_> = inputs.packages.iter().map(Package::role).collect();
-        assert_eq!(roles, [KERNEL, "libc6", "libgcc-s1", "libstdc++6", "ovmf-amdsev", "ovmf-inteltdx"]);
+        assert_eq!(
+            roles,
+            [KERNEL, "libc6", "libgcc-s1", "libstdc++6", "ovmf-amdsev", "ovmf-inteltdx", "systemd-boot-efi"]
+        );
         let written = format!("{HEAD}{}", toml::to_string(&inputs).unwrap());
         assert_eq!(written.into_bytes(), tool::read(&Inputs::path().unwrap()).unwrap(), "as `save` writes it");
     }

@@ -15,6 +15,7 @@ mod programs;
 mod recipe;
 mod run;
 mod tool;
+mod uki;
 
 use clap::{Parser, Subcommand};
 use inputs::Inputs;
@@ -38,6 +39,10 @@ enum Command {
     Build(recipe::Build),
     /// Take what Debian has now into `images/inputs.lock`, and say what moved. The measurement is another one then.
     Update,
+    /// Make a unified kernel image, for firmware that boots from a disk, of an image that was built: one whose kernel is told more. Compute
+    /// the PCRs that it leaves in a TPM.
+    #[command(after_help = "Example:\n  strongroom-image uki --append strongroom.cloud=aws --out strongroom-aws.efi")]
+    Uki(uki::Unify),
     /// Launch a guest under QEMU.
     #[command(after_help = "Examples:\n  strongroom-image run emulated --document deployment.toml\n  \
                             strongroom-image run snp --document deployment.toml --vcpus 4 --vcpu-type EPYC-Genoa --forward 0.0.0.0:8443")]
@@ -48,6 +53,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Build(arguments) => recipe::build(&arguments).map(drop),
         Command::Update => update(),
+        Command::Uki(arguments) => uki::unify(&arguments),
         Command::Run(arguments) => run::run(&arguments),
     };
     match outcome {

@@ -3,6 +3,7 @@
 use crate::image::Image;
 use crate::tool::{self, text};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use strongroom_wire::digest::Sha256;
@@ -50,6 +51,31 @@ pub(crate) fn reference_values(image: &Image, key: Option<&Path>) -> Result<()> 
         crate::say(&format!("{} TDX {}", field(&measured, register)?, register.to_uppercase()));
     }
     sign(image, &document, key)
+}
+
+/// Writes what a machine puts into its TPM that boots the unified kernel image at `uki`, beside it: the lines that a policy for Azure has.
+///
+/// # Errors
+/// As [`reference_values`].
+pub(crate) fn pcrs(uki: &Path) -> Result<()> {
+    let measured = json(tool::strongroom()?.args(["measure", "uki", "--json", "--uki", text(uki)?]))?;
+    let none = || Refusal::new(Code::Malformed, "strongroom measure").got("no pcr");
+    let pcrs: BTreeMap<u8, &str> = measured
+        .get("pcr")
+        .and_then(Value::as_object)
+        .and_then(|pcrs| pcrs.iter().map(|(number, value)| Some((number.parse().ok()?, value.as_str()?))).collect())
+        .ok_or_else(none)?;
+    let name = uki.file_name().unwrap_or_default().to_string_lossy();
+    let mut lines = format!(
+        "# PCRs of the SHA-256 bank of a machine that boots {name}, for [azure-snp-vtpm.pcr] or [azure-tdx-vtpm.pcr] of a policy.\n\
+         # PCR 2 is the machine's; PCR 8 has the deployment document.\n"
+    );
+    for (number, value) in pcrs {
+        crate::say(&format!("{value} PCR {number} of a boot of {name}"));
+        lines.push_str(&format!("{number} = {{ exactly = \"{value}\" }}\n"));
+    }
+    crate::say(&format!("{} Authenticode digest of {name}", field(&measured, "authenticode")?));
+    tool::write(&uki.with_extension("pcrs.toml"), lines)
 }
 
 /// MEASUREMENT of a launch with that archive and command line.

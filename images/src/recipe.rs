@@ -6,7 +6,7 @@ use crate::elsewhere::{self, Twice};
 use crate::image::Image;
 use crate::inputs::{Inputs, Package, Unpacked, cache};
 use crate::programs::{Profile, Surroundings};
-use crate::{contents, listing, measured, programs, tool};
+use crate::{contents, listing, measured, programs, tool, uki};
 use clap::Args;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -60,19 +60,24 @@ pub(crate) struct Parts {
 struct Assembled {
     tree: Tree,
     archive: Vec<u8>,
+    launchers: [(&'static str, Vec<u8>); 4],
+    command_line: Vec<u8>,
+    unified: Vec<u8>,
     files: String,
     materials: Vec<u8>,
 }
 
 /// The files beside the archive's of which a launch consists.
-const LAUNCH: [&str; 5] = ["initramfs.cpio", "vmlinuz", "OVMF.amdsev.fd", "OVMF.inteltdx.fd", "command-line"];
+const LAUNCH: [&str; 6] =
+    ["initramfs.cpio", "vmlinuz", "OVMF.amdsev.fd", "OVMF.inteltdx.fd", "command-line", uki::FILE];
 
 /// 1. Inputs: Debian's packages by the digests of the lock, ONNX Runtime by that of its own.
 /// 2. Programs: built from this workspace, without a path of this machine.
-/// 3. Contents: one tree, and nothing in it that has no use; of it one archive, and lists of every file and of what they are made of.
+/// 3. Contents: one tree, and nothing in it that has no use; of it one archive, and lists of every file and of what they are made of; of
+///    archive, kernel and command line one program, for firmware that boots from a disk.
 /// 4. Again: where that is to be proven, all of it at another place under other circumstances, to the same bytes.
 /// 5. Image: what is launched, and what says so.
-/// 6. Measure: what hardware must measure when it launches this, as reference values, signed.
+/// 6. Measure: what hardware must measure when it launches this, as reference values, signed; and what a TPM must.
 pub(crate) fn build(arguments: &Build) -> Result<Image> {
     let root = tool::workspace()?;
 
@@ -96,22 +101,25 @@ pub(crate) fn build(arguments: &Build) -> Result<Image> {
         elsewhere::same("list of files", assembled.files.as_bytes(), again.files.as_bytes())?;
         elsewhere::same("archive", &assembled.archive, &again.archive)?;
         elsewhere::same("bill of materials", &assembled.materials, &again.materials)?;
+        elsewhere::same("unified kernel image", &assembled.unified, &again.unified)?;
         crate::say(&format!("built twice ({twice:?}), under other circumstances: the same bytes"));
     }
 
     // 5
     let image = Image::make(&arguments.out)?;
     image.put("initramfs.cpio", &assembled.archive)?;
-    for (name, bytes) in contents::launchers(&parts.packages)? {
+    for (name, bytes) in &assembled.launchers {
         image.put(name, bytes)?;
     }
-    image.put("command-line", tool::read(&parts.root.join("images/command-line"))?)?;
+    image.put("command-line", &assembled.command_line)?;
+    image.put(uki::FILE, &assembled.unified)?;
     image.put("epoch", epoch.to_string())?;
     image.put(programs::BRIDGE, tool::read(&parts.programs.join(programs::BRIDGE))?)?;
     list(&image, &assembled)?;
 
     // 6
     measured::reference_values(&image, arguments.sign_key.as_deref())?;
+    measured::pcrs(&image.path(uki::FILE))?;
     Ok(image)
 }
 
@@ -124,7 +132,11 @@ impl Parts {
         packages.sort_by(|one, other| one.name.cmp(&other.name));
         let crates = programs::crates(&self.root)?;
         let (files, materials) = (listing::files(&tree)?, listing::materials(&tree, &packages, version, &crates)?);
-        Ok(Assembled { tree, archive, files, materials })
+        let launchers = contents::launchers(&self.packages)?;
+        let [(_, kernel), (_, stub), ..] = &launchers;
+        let command_line = tool::read(&self.root.join("images/command-line"))?;
+        let unified = uki::unified(stub, kernel, &archive, String::from_utf8_lossy(&command_line).trim_end())?;
+        Ok(Assembled { tree, archive, launchers, command_line, unified, files, materials })
     }
 }
 

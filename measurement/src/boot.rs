@@ -37,6 +37,11 @@ impl<'a> DirectBoot<'a> {
     }
 }
 
+/// What the kernel's EFI stub is handed as load options, and measures: each byte of the text as two, and a NUL.
+pub(crate) fn load_options(text: &str) -> Vec<u8> {
+    text.bytes().chain([0]).flat_map(|byte| [byte, 0]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

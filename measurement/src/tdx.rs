@@ -9,13 +9,12 @@
 //! 4. RTMR2 is extended by the kernel's EFI stub, from Linux 6.10 on, with command line and initrd.
 //! 5. RTMR3 is the guest's own, zero until it extends it.
 
-mod authenticode;
 mod kernel;
 mod metadata;
 mod mrtd;
 mod rtmr;
 
-pub use authenticode::authenticode;
+pub use crate::pe::authenticode;
 pub use mrtd::PageOrder;
 pub use rtmr::{InitrdArgument, Register, extend, rtmr1, rtmr2};
 

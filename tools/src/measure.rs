@@ -1,8 +1,9 @@
-//! `strongroom measure snp|tdx`: what hardware must measure when it launches a guest, from the files and the machine.
+//! `strongroom measure snp|tdx|uki`: what hardware must measure when it launches a guest, from the files and the machine.
 
 mod reference_values;
 mod snp;
 mod tdx;
+mod uki;
 
 use crate::files;
 use clap::{Args, Subcommand};
@@ -36,6 +37,14 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  strongroom measure tdx --firmware OVMF.inteltdx.fd --kernel vmlinuz \
                             --initrd initrd.img --append 'console=ttyS0' --kernel-form as-given --initrd-argument first")]
     Tdx(tdx::Tdx),
+    /// Compute the PCRs of a machine with a TPM that boots a unified kernel image from its disk, in the SHA-256 bank.
+    ///
+    /// PCR 4 has the image and its kernel (by Authenticode's digests), PCR 9 command line and initrd, PCR 11 each of its sections; PCR 12 and 13
+    /// are zero while there is no command line, credential or extension beside the image. What a policy for Azure names. PCR 4 is that of a
+    /// firmware without Secure Boot which starts the image first; one that tried another boot option has measured that too. The deployment document is in none
+    /// of them.
+    #[command(after_help = "Example:\n  strongroom measure uki --uki target/image/strongroom.efi")]
+    Uki(uki::Uki),
 }
 
 /// The kernel that QEMU hands to the firmware.
@@ -90,6 +99,7 @@ pub(crate) fn run(command: &Command, json: bool) -> Result<ExitCode> {
     match command {
         Command::Snp(arguments) => snp::run(arguments, json)?,
         Command::Tdx(arguments) => tdx::run(arguments, json)?,
+        Command::Uki(arguments) => uki::run(arguments, json)?,
     }
     Ok(ExitCode::SUCCESS)
 }

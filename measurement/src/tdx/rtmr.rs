@@ -2,6 +2,7 @@
 
 use super::{KernelForm, authenticode, kernel};
 use crate::DirectBoot;
+use crate::boot::load_options;
 use crate::chain::{Hasher, Sha384};
 use strongroom_wire::Result;
 
@@ -86,11 +87,6 @@ pub(super) fn of_arguments(boot: &DirectBoot<'_>, argument: Option<InitrdArgumen
     };
     let options = (!text.is_empty()).then(|| sha384(&load_options(&text)));
     Register::Known(rtmr2(options.as_ref(), initrd.map(sha384).as_ref()))
-}
-
-/// The load options of the image: each byte of the text as two, and a NUL.
-fn load_options(text: &str) -> Vec<u8> {
-    text.bytes().chain([0]).flat_map(|byte| [byte, 0]).collect()
 }
 
 fn sha384(bytes: &[u8]) -> Sha384 {

@@ -8,6 +8,7 @@ mod boot;
 mod contents;
 mod figures;
 mod manifests;
+mod unified;
 
 use crate::peers;
 use std::path::PathBuf;

@@ -38,6 +38,14 @@ pub(crate) const MODULES: [&str; 13] = [
     "drivers/watchdog/i6300esb",
 ];
 
+/// Those that it loads where the command line names a cloud.
+const DRIVERS: [&str; 4] = [
+    "drivers/net/ethernet/amazon/ena/ena",
+    "drivers/net/ethernet/google/gve/gve",
+    "drivers/hv/hv_vmbus",
+    "drivers/net/hyperv/hv_netvsc",
+];
+
 /// Where the kernel looks for what it mounts, and the first process mounts.
 const MOUNTPOINTS: [&str; 4] = ["dev", "proc", "run", "sys"];
 
@@ -61,7 +69,7 @@ pub(crate) fn tree(packages: &[Unpacked], programs: &Path, onnxruntime: Vec<u8>,
     files.push(("usr/lib/libonnxruntime.so".to_owned(), Entry::File(onnxruntime)));
     let kernel = of_role(packages, KERNEL)?;
     let modules = kernel.only("usr/lib/modules", "")?;
-    for module in MODULES {
+    for module in MODULES.into_iter().chain(DRIVERS) {
         let bytes = tool::read(&modules.join(format!("kernel/{module}.ko.xz")))?;
         let name = module.rsplit_once('/').map_or(module, |(_, name)| name);
         files.push((format!("lib/modules/{name}.ko.xz"), Entry::File(bytes)));
@@ -101,6 +109,12 @@ mod tests {
         let list = source.split_once("MODULES: [&str; 13] = [").unwrap().1.split_once("];").unwrap().0;
         let loaded: Vec<_> = list.split('"').skip(1).step_by(2).collect();
         let ours: Vec<_> = MODULES.iter().map(|module| module.rsplit('/').next().unwrap()).collect();
+        assert_eq!(ours, loaded);
+        let source = tool::read(&tool::workspace().unwrap().join("init/src/cloud.rs")).unwrap();
+        let source = String::from_utf8(source).unwrap();
+        let lists: Vec<_> = source.split("=> &[").skip(1).filter_map(|list| list.split_once(']')).collect();
+        let loaded: Vec<_> = lists.iter().flat_map(|(list, _)| list.split('"').skip(1).step_by(2)).collect();
+        let ours: Vec<_> = DRIVERS.iter().map(|module| module.rsplit('/').next().unwrap()).collect();
         assert_eq!(ours, loaded);
     }
 }

@@ -41,7 +41,7 @@ enum Command {
     Update,
     /// Make a unified kernel image, for firmware that boots from a disk, of an image that was built: one whose kernel is told more. Compute
     /// the PCRs that it leaves in a TPM.
-    #[command(after_help = "Example:\n  strongroom-image uki --append strongroom.network=10.0.0.5/24 --out strongroom-static.efi")]
+    #[command(after_help = "Example:\n  strongroom-image uki --append strongroom.cloud=aws --out strongroom-aws.efi")]
     Uki(uki::Unify),
     /// Launch a guest under QEMU.
     #[command(after_help = "Examples:\n  strongroom-image run emulated --document deployment.toml\n  \

@@ -264,7 +264,7 @@ mod tests {
     }
 
     fn number(image: &[u8], at: usize) -> usize {
-        u32::from_le_bytes(image[at..at + 4].try_into().unwrap()) as usize
+        usize::try_from(u32::from_le_bytes(image[at..at + 4].try_into().unwrap())).unwrap()
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The boot recipe.
 
+use crate::cloud::Cloud;
 use crate::console::say;
 use crate::{clock, document, entropy, modules, mounts, network, supervise, watchdog};
 use strongroom_wire::Result;
@@ -11,7 +12,7 @@ use strongroom_wire::Result;
 /// 3. *entropy*: the processor gives random numbers, before any key is made;
 /// 4. *clock*: the host's time is later than the image, or it is not known at all;
 /// 5. *network*: one interface, by DHCP or as the measured command line says;
-/// 6. *document*: what the host hands over, for the enclave to compare with the hardware's field;
+/// 6. *document*: what the host hands over, or the cloud that the command line names, for the enclave to compare with the hardware's field;
 /// 7. *close*: no module, namespace, trace or other kernel any more, and nothing in the image's tree can be written;
 /// 8. *enclave*: as a user without rights, under a filter of system calls, until it ends or the host presses the power button. A
 ///    watchdog, where the machine has one, ends a machine in which it hangs.
@@ -24,7 +25,9 @@ pub fn boot() -> Result<()> {
     say("mounts", "proc, sys, dev, run, shm");
 
     // 2.
-    say("modules", &modules::load()?);
+    let command_line = mounts::command_line()?;
+    let cloud = Cloud::of_command_line(&command_line)?;
+    say("modules", &modules::load(cloud)?);
     mounts::mount_configfs()?;
 
     // 3.
@@ -34,11 +37,10 @@ pub fn boot() -> Result<()> {
     say("clock", &clock::plausible()?);
 
     // 5.
-    let command_line = mounts::command_line()?;
     say("network", &network::start(&command_line)?);
 
     // 6.
-    say("document", &document::deliver()?);
+    say("document", &document::deliver(cloud)?);
 
     // Before it closes: where heartbeats go is a name in /run.
     say("watchdog", watchdog::start()?);

@@ -1,5 +1,5 @@
 //! What parses bytes from outside is a process of its own that gave up every right which it does not need: `strongroom-enclave`, as the
-//! last step before it, and the process that speaks DHCP.
+//! last step before it, the process that speaks DHCP, and the one that asks a cloud's metadata service.
 
 mod calls;
 
@@ -19,8 +19,8 @@ pub const ARGUMENT: &str = "confine";
 pub const USER: u32 = 1000;
 /// Its group.
 pub const GROUP: u32 = 1000;
-/// User and group of the process that speaks DHCP.
-const RENEWER: u32 = 1001;
+/// User and group of the processes that speak DHCP and with a metadata service.
+const OUTSIDER: u32 = 1001;
 /// All of its environment: what it would make it by itself, so that it does not have to.
 pub const ENVIRONMENT: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "2"), ("ORT_DISABLE_TELEMETRY", "1")];
 
@@ -40,12 +40,12 @@ pub fn become_the_enclave() -> Refusal {
     Refusal::io(PROGRAM, &error)
 }
 
-/// This process has no rights from now on, and no calls but those that exchange packets.
+/// This process has no rights from now on, and no calls but those that exchange packets over a socket which it has.
 ///
 /// # Errors
 /// `internal`.
-pub(crate) fn become_a_renewer() -> Result<()> {
-    give_up(RENEWER, RENEWER, CapabilitySet::empty()).and_then(|()| calls::only_what_dhcp_needs())
+pub(crate) fn become_an_outsider() -> Result<()> {
+    give_up(OUTSIDER, OUTSIDER, CapabilitySet::empty()).and_then(|()| calls::only_what_a_socket_needs())
 }
 
 /// No cores, no root, no capability but those that are kept, and no way to more.

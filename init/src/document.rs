@@ -1,6 +1,8 @@
 //! The deployment document, as the host hands it over. Nobody vouches for it here: the enclave compares its digest with the
 //! hardware's field.
 
+use crate::cloud::Cloud;
+use crate::metadata;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
@@ -13,14 +15,20 @@ const DISK: &str = "/dev/vda";
 /// Where the enclave's configuration looks for it.
 const TO: &str = "/run/deployment.toml";
 
-/// Puts the document where the enclave reads it, and says where it was.
+/// Puts the document where the enclave reads it, and says where it was: with the cloud, where the command line names one, and nowhere else.
 ///
 /// # Errors
-/// `deployment-missing` it is in neither place; `too-large`; `io`.
-pub fn deliver() -> Result<String> {
-    let (from, document) = read([Path::new(FW_CFG), Path::new(DISK)])?;
+/// `deployment-missing` it is in neither place, or the cloud has none; `network`; `too-large`; `io`.
+pub fn deliver(cloud: Option<Cloud>) -> Result<String> {
+    let (from, document) = match cloud {
+        Some(cloud) => (format!("the metadata service of {}", cloud.name()), bounded(metadata::document(cloud)?)?),
+        None => {
+            let (from, document) = read([Path::new(FW_CFG), Path::new(DISK)])?;
+            (from.display().to_string(), document)
+        }
+    };
     fs::write(TO, &document).map_err(|e| Refusal::io(TO, &e))?;
-    Ok(format!("{} bytes from {}", document.len(), from.display()))
+    Ok(format!("{} bytes from {from}", document.len()))
 }
 
 /// The first place that is there has it.
@@ -36,11 +44,15 @@ fn read(places: [&Path; 2]) -> Result<(&Path, Vec<u8>)> {
     file.take(most).read_to_end(&mut document).map_err(|e| Refusal::io(place.display(), &e))?;
     // What a disk has after it; the document is text.
     document.truncate(document.iter().position(|byte| *byte == 0).unwrap_or(document.len()));
+    Ok((place, bounded(document)?))
+}
+
+fn bounded(document: Vec<u8>) -> Result<Vec<u8>> {
     if document.len() > limits::DEPLOYMENT {
         let got = format!("more than {}", limits::DEPLOYMENT);
         return Err(Refusal::too_large("deployment document", got, limits::DEPLOYMENT));
     }
-    Ok((place, document))
+    Ok(document)
 }
 
 #[cfg(test)]

@@ -9,10 +9,12 @@
 
 pub mod boot;
 pub mod clock;
+pub mod cloud;
 pub mod confine;
 pub mod console;
 pub mod document;
 pub mod entropy;
+pub mod metadata;
 pub mod modules;
 pub mod mounts;
 pub mod network;

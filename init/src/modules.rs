@@ -1,5 +1,6 @@
 //! Kernel modules: those of the image, in one order, each signed by who built the kernel.
 
+use crate::cloud::Cloud;
 use rustix::io::Errno;
 use rustix::system::finit_module;
 use std::fs::File;
@@ -31,17 +32,17 @@ pub const MODULES: [&str; 13] = [
 /// signature.
 const COMPRESSED: i32 = 4;
 
-/// Loads what the machine has devices for, and says which these are.
+/// Loads what the machine has devices for, and what the network card of the cloud takes where there is one, and says which these are.
 ///
 /// # Errors
 /// `io`: a file is not in the image, or the kernel takes it for anything but a module without a device.
-pub fn load() -> Result<String> {
+pub fn load(cloud: Option<Cloud>) -> Result<String> {
     let mut loaded = Vec::new();
-    for name in MODULES {
+    for name in MODULES.iter().chain(cloud.map_or(&[][..], Cloud::drivers)) {
         let path = path_of(name);
         let file = File::open(&path).map_err(|e| Refusal::io(path.display(), &e))?;
         match finit_module(&file, c"", COMPRESSED) {
-            Ok(()) => loaded.push(name),
+            Ok(()) => loaded.push(*name),
             // Another platform's driver says that there is no such platform.
             Err(Errno::NODEV) => {}
             Err(error) => return Err(Refusal::io(path.display(), &error.into())),

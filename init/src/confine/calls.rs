@@ -143,8 +143,8 @@ const NAMESPACES: u64 = 0x7e02_0000;
 /// nothing is said (`vm.memfd_noexec`).
 const RUNNABLE: u64 = 0x10;
 
-/// What a process calls that sends and takes packets of a socket which it was given, writes lines, and sleeps.
-const DHCP: [i64; 24] = [
+/// What a process calls that sends and takes what goes over a socket which it was given, writes lines, and sleeps.
+const SOCKET: [i64; 24] = [
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_writev,
@@ -184,12 +184,12 @@ pub(super) fn only_what_the_enclave_needs() -> Result<()> {
     put(of_the_enclave().and_then(allowing))
 }
 
-/// The same for the process that speaks DHCP.
+/// The same for the processes that speak DHCP, or with a metadata service.
 ///
 /// # Errors
 /// The same.
-pub(super) fn only_what_dhcp_needs() -> Result<()> {
-    put(allowing(DHCP.map(|call| (call, Vec::new())).into()))
+pub(super) fn only_what_a_socket_needs() -> Result<()> {
+    put(allowing(SOCKET.map(|call| (call, Vec::new())).into()))
 }
 
 type Compiled<T> = core::result::Result<T, seccompiler::BackendError>;
@@ -266,13 +266,30 @@ mod tests {
             scope.spawn(|| {
                 let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
                 let own = socket.local_addr().unwrap();
-                only_what_dhcp_needs().unwrap();
+                only_what_a_socket_needs().unwrap();
                 let taken = socket.send_to(b"packet", own).and_then(|_| socket.recv_from(&mut [0; 16]));
                 sent = taken.map(|(length, _)| length).ok();
                 opened = std::fs::File::open("/proc/self/status").err().and_then(|e| e.raw_os_error());
             });
         });
         assert_eq!((sent, opened), (Some(6), Some(libc::EPERM)));
+    }
+
+    #[test]
+    fn process_that_asks_a_metadata_service_exchanges_bytes_and_connects_nowhere() {
+        let outcome = std::thread::spawn(|| {
+            use std::io::{Read as _, Write as _};
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut own = std::net::TcpStream::connect(address).unwrap();
+            let (mut other, _) = listener.accept().unwrap();
+            only_what_a_socket_needs().unwrap();
+            own.set_read_timeout(Some(core::time::Duration::from_secs(5))).unwrap();
+            let mut taken = [0; 4];
+            let exchanged = other.write_all(b"data").and_then(|()| own.read_exact(&mut taken)).is_ok();
+            (exchanged, std::net::TcpStream::connect(address).map(drop).map_err(|e| e.raw_os_error()))
+        });
+        assert_eq!(outcome.join().unwrap(), (true, Err(Some(libc::EPERM))));
     }
 
     #[test]

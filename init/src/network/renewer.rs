@@ -51,7 +51,7 @@ fn renew(hardware: &str) -> Result<core::convert::Infallible> {
     let io = |e: std::io::Error| Refusal::io("DHCP", &e);
     let hardware = hardware_address(hardware)?;
     let socket = UdpSocket::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(io)?);
-    confine::become_a_renewer()?;
+    confine::become_an_outsider()?;
 
     let client = Client::new(socket, (Ipv4Addr::BROADCAST, 67).into(), hardware);
     let lease = client.ask()?;

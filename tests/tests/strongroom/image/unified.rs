@@ -43,7 +43,9 @@ fn measured_by_systemd(folder: &Path) -> Option<Value> {
 fn image_is_read_by_another_and_its_digest_and_pcr_11_are_those_that_others_compute() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let Some(()) = unify(folder, b"archive, not of a multiple of the borders", "strongroom.network=dhcp") else { return };
+    let Some(()) = unify(folder, b"archive, not of a multiple of the borders", "strongroom.network=dhcp") else {
+        return;
+    };
     let image = folder.join("guest.efi");
     let Some((mut read, lief)) = peers::script("uki.py").zip(peers::find("LIEF")) else { return };
     let theirs = run(read.arg(&image).arg(folder).env("LIEF", lief)).ok().json();

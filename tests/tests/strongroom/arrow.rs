@@ -185,7 +185,7 @@ fn enclave_holds_no_database_no_appraisal_and_nothing_fake() {
 }
 
 #[test]
-fn first_process_of_the_guest_opens_no_connection_and_knows_nothing_fake() {
+fn first_process_of_the_guest_has_no_stack_of_connections_and_knows_nothing_fake() {
     assert_absent("init", &[&SOCKETS[..], &["strongroom-devkit", "strongroom-transport", "webpki-roots"]].concat());
 }
 

@@ -60,12 +60,13 @@ impl Policies {
         }
         let named = numbered.policies().map(name).collect::<Result<Vec<_>>>()?;
         let set = PolicySet::from_policies(named).map_err(|e| wrong("two policies of one id").because(shown(&e)))?;
-        let scoped = Scoped::of(&set)?;
         let outcome = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
         let errors: Vec<_> = outcome.validation_errors().map(|error| located(text, &error.into())).collect();
         if !errors.is_empty() {
             return Err(wrong("policies").because(errors.join("; ")));
         }
+        // What validates is no deeper than Cedar goes.
+        let scoped = Scoped::of(&set)?;
         let warnings = outcome.validation_warnings().map(|warning| located(text, &warning.into())).collect();
         Ok(Self { set, scoped, digest: Sha256::of(cedar), warnings })
     }

@@ -107,8 +107,8 @@ mod tests {
     use crate::{Policies, Verdict};
     use cedar_policy::AuthorizationError;
 
-    /// Conditions of prohibitions: those that do not hold, that hold, that fail, and of more than one clause.
-    const CONDITIONS: [&str; 7] = [
+    /// Conditions of prohibitions: those that do not hold, that hold, that fail, and of more than one clause; each of Cedar's constructs.
+    const CONDITIONS: [&str; 18] = [
         r#"when { resource.labels.contains("us") }"#,
         r#"when { resource.labels.contains("eu") }"#,
         r#"unless { resource.labels.contains("eu") }"#,
@@ -116,6 +116,17 @@ mod tests {
         r#"when { resource.labels.contains("eu") } when { principal.platform == "snp" }"#,
         "when { principal has snp && principal.snp.vmpl + 9223372036854775807 == 5 }",
         "when { context.now < datetime(\"2020-01-01\") || principal.root like \"i*\" }",
+        r#"when { context.now >= datetime("2020-01-01") && principal.root like "a*" }"#,
+        r#"when { if principal has zone then principal.zone == "eu" else resource.labels == ["eu"] }"#,
+        r#"when { if principal has snp then principal.snp.debug else true }"#,
+        r#"when { resource is Strongroom::Key in Strongroom::Folder::"models" && principal is Strongroom::Workload }"#,
+        r#"when { resource in [Strongroom::Folder::"other", Strongroom::Folder::"tools"] }"#,
+        r#"when { resource.labels.containsAll(["eu"]) && resource.labels.containsAny(["us", "eu"]) && !resource.labels.isEmpty() }"#,
+        r#"when { resource.labels.containsAll(["eu", "us"]) || resource.labels.containsAny(["us"]) || resource.labels.isEmpty() }"#,
+        r#"when { principal has snp && -principal.snp.vmpl * 2 - 3 != -5 || principal.root == "z" }"#,
+        r#"when { principal has snp && (principal.snp.tcb.microcode <= 114 || principal.snp.tcb.microcode > 115) }"#,
+        r#"when { principal == Strongroom::Workload::"thumbprint" && context.model has promotion.environment }"#,
+        r#"when { {"a": 1, "b c": [true]}["b c"].contains(false) || ip("10.0.0.1").isInRange(ip("10.0.0.0/8")) == false }"#,
     ];
 
     fn forbid(id: &str, condition: &str) -> String {
@@ -134,7 +145,8 @@ mod tests {
             snp.vmpl = 1;
         }
         let mut seen = [0, 0, 0];
-        for (a, b) in (0..7).flat_map(|a| (0..7).map(move |b| (a, b))) {
+        let all = CONDITIONS.len();
+        for (a, b) in (0..all).flat_map(|a| (a..all).map(move |b| (a, b))) {
             let both = [("a", a), ("b", b)].map(|(id, n)| forbid(id, CONDITIONS[n])).concat();
             let policies = policies(&(r#"@id("p") permit (principal, action, resource);"#.to_owned() + &both));
             assert_eq!(asked_together(&policies), 2);
@@ -155,6 +167,27 @@ mod tests {
             }
         }
         assert!(seen.iter().all(|count| *count > 10), "{seen:?}");
+    }
+
+    #[test]
+    fn prohibition_that_holds_or_fails_among_many_decides_wherever_it_stands() {
+        let mut question = question();
+        if let Some(snp) = &mut question.workload.snp {
+            snp.vmpl = 1;
+        }
+        for (at, condition, verdict) in [0, 63, 64, 129].into_iter().flat_map(|at| {
+            [
+                (at, CONDITIONS[1], Verdict::Forbid),
+                (at, CONDITIONS[5], Verdict::Failed),
+                (at, CONDITIONS[0], Verdict::Permit),
+            ]
+        }) {
+            let one = |n: usize| forbid(&format!("f{n:03}"), if n == at { condition } else { CONDITIONS[0] });
+            let all = (0..130).map(one).collect::<String>() + r#"@id("p") permit (principal, action, resource);"#;
+            let decision = policies(&all).ask(&question).unwrap();
+            let by = if verdict == Verdict::Permit { "p".to_owned() } else { format!("f{at:03}") };
+            assert_eq!((decision.verdict, decision.by), (verdict, vec![by]), "{at} {condition}");
+        }
     }
 
     #[test]

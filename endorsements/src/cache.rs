@@ -1,11 +1,13 @@
 //! Endorsements on disk. A file is there whole or not at all; what is not there yet is fetched under its lock, by one
 //! process at a time.
 
+use crate::UnixTime;
 use core::time::Duration;
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use strongroom_wire::{Code, Refusal, Result, limits};
 use tempfile::NamedTempFile;
 use tokio::time::{Instant, sleep};
@@ -67,15 +69,26 @@ impl Cache {
         Ok(Some(bytes))
     }
 
-    /// Keeps `bytes` under `name`, in place of what was there.
+    /// Since when it is kept: what its file's time of change says, as trusted as the rest. `None`: it is not, or nothing says so.
+    pub(crate) fn since(&self, name: &Path) -> Option<UnixTime> {
+        let modified = fs::metadata(self.folder.join(name)).and_then(|metadata| metadata.modified()).ok()?;
+        modified.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
+    }
+
+    /// Keeps `bytes` under `name` since `now`, in place of what was there.
     ///
     /// # Errors
     /// `io`.
-    pub(crate) fn store(&self, name: &Path, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn store(&self, name: &Path, bytes: &[u8], now: UnixTime) -> Result<()> {
         let (path, folder) = self.place(name)?;
         let io = |e: std::io::Error| Refusal::io(path.display(), &e);
         let mut file = NamedTempFile::new_in(folder).map_err(io)?;
-        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(io)?;
+        file.write_all(bytes).map_err(io)?;
+        // Of whoever's clock says what time it is, which need not be the file system's. A time that it has no room for is none.
+        if let Some(now) = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(now)) {
+            file.as_file().set_modified(now).map_err(io)?;
+        }
+        file.as_file().sync_all().map_err(io)?;
         file.persist(&path).map_err(|e| io(e.error))?;
         Ok(())
     }
@@ -196,12 +209,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path());
         let others = ["amd/Milan/bb-00.der", "amd/Milan/vcek-crl.der", "amd/Milan/vcek-chain.pem"];
-        others.iter().for_each(|name| cache.store(Path::new(name), b"x").unwrap());
+        others.iter().for_each(|name| cache.store(Path::new(name), b"x", 5).unwrap());
         let name = |tcb: u8| PathBuf::from(format!("amd/Milan/aa-{tcb:02}.der"));
         for tcb in 0..10 {
-            cache.store(&name(tcb), b"x").unwrap();
+            cache.store(&name(tcb), b"x", 5 + u64::from(tcb)).unwrap();
             cache.thin(&name(tcb)).unwrap();
-            std::thread::sleep(Duration::from_millis(5));
         }
         let kept = |name: &Path| cache.load(name).unwrap().is_some();
         assert!(others.iter().all(|name| kept(Path::new(name))));
@@ -213,9 +225,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (cache, name) = (Cache::new(folder.path().join("not/yet")), Path::new("intel/a.json"));
         assert_eq!(cache.load(name).unwrap(), None);
-        for bytes in [&b"a longer one"[..], b"b"] {
-            cache.store(name, bytes).unwrap();
-            assert_eq!(cache.load(name).unwrap().as_deref(), Some(bytes));
+        assert_eq!(cache.since(name), None);
+        for (bytes, now) in [(&b"a longer one"[..], 1_800_000_000), (b"b", 7)] {
+            cache.store(name, bytes, now).unwrap();
+            assert_eq!((cache.load(name).unwrap().as_deref(), cache.since(name)), (Some(bytes), Some(now)));
         }
         assert_eq!(fs::read_dir(folder.path().join("not/yet/intel")).unwrap().count(), 1);
     }

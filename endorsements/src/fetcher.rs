@@ -231,7 +231,17 @@ impl Fetcher {
             return Ok(false);
         }
         self.verify(&entry, der, Some(&kept), now)?;
-        self.keep(&entry, der).map(|()| true)
+        self.keep(&entry, der, now).map(|()| true)
+    }
+
+    /// When what is kept of a list was kept; `None`: none is.
+    pub(crate) fn crl_since(&self, kind: Kind, product: Product) -> Option<UnixTime> {
+        self.cache.since(&kind.crl_file(product))
+    }
+
+    /// The same of collateral.
+    pub(crate) fn tdx_since(&self, platform: &Platform) -> Option<UnixTime> {
+        self.cache.since(&platform.file())
     }
 
     pub(crate) const fn cache(&self) -> &Cache {
@@ -309,7 +319,7 @@ impl Fetcher {
             }
             self.verify(entry, &fresh, self.load(entry).as_deref(), now)?;
             // It is as good where it cannot be kept.
-            if let Err(refusal) = self.keep(entry, &fresh) {
+            if let Err(refusal) = self.keep(entry, &fresh, now) {
                 tracing::warn!(%refusal, "endorsement not kept");
             }
             Ok(fresh)
@@ -344,8 +354,8 @@ impl Fetcher {
         })
     }
 
-    fn keep(&self, entry: &Entry<'_>, bytes: &[u8]) -> Result<()> {
-        self.cache.store(&entry.name, bytes)?;
+    fn keep(&self, entry: &Entry<'_>, bytes: &[u8], now: UnixTime) -> Result<()> {
+        self.cache.store(&entry.name, bytes, now)?;
         // A report that is not authentic names whatever TCB it likes, and AMD answers for many.
         if entry.changes { Ok(()) } else { self.cache.thin(&entry.name) }
     }

@@ -86,6 +86,12 @@ impl Fetcher {
         Ok(self.kept_crl(kind, product, now)?.map(Dated::from))
     }
 
+    /// When the list that is kept was fetched, or shown, by the clock of who kept it. `None`: none is, or nothing says so. Whoever
+    /// writes the cache's folder can make it say anything.
+    pub fn list_kept_since(&self, kind: Kind, product: Product) -> Option<UnixTime> {
+        self.crl_since(kind, product)
+    }
+
     /// Keeps a list that somebody showed, in DER, where one is kept and this is judged to be genuine and no older
     /// ([`Fetcher::judged_by`]); says whether it took that one's place. Nobody is asked, and where nobody judges nothing is kept.
     ///
@@ -103,7 +109,12 @@ impl Fetcher {
         Ok(self.kept_tdx(platform, now)?.map(Dated::from))
     }
 
-    /// The same: kept, or else asked for.
+    /// When the collateral that is kept was fetched, as [`Fetcher::list_kept_since`] says it of a list.
+    pub fn collateral_kept_since(&self, platform: &Platform) -> Option<UnixTime> {
+        self.tdx_since(platform)
+    }
+
+    /// The collateral of `platform`: kept, or else asked for.
     ///
     /// # Errors
     /// As [`Fetcher::fetch_tdx`].
@@ -186,8 +197,10 @@ mod tests {
         assert_eq!(fetcher.kept_authorities(Kind::Vcek, product, NOW).unwrap().as_ref(), Some(&authorities));
         assert_eq!(authorities.value, [hierarchy.ask.certificate(), hierarchy.ark.certificate()]);
         assert_eq!(fetcher.kept_list(Kind::Vcek, product, NOW).unwrap(), None);
+        assert_eq!(fetcher.list_kept_since(Kind::Vcek, product), None);
         let list = fetcher.fetch_list(Kind::Vcek, product, NOW).await.unwrap();
         assert_eq!((list.expires, world.asked()), (ENDS, 3));
+        assert_eq!(fetcher.list_kept_since(Kind::Vcek, product), Some(NOW));
         assert_eq!(fetcher.kept_list(Kind::Vcek, product, ENDS).unwrap(), Some(list));
         assert_eq!(fetcher.kept_list(Kind::Vcek, product, ENDS + 1).unwrap(), None);
     }
@@ -234,7 +247,7 @@ mod tests {
         assert_eq!(fetcher.renew_list(of.0, of.1, NOW).await.unwrap_err().code, Code::CrlSignatureInvalid);
         assert_eq!(fetcher.kept_list(of.0, of.1, NOW).unwrap(), Some(good.clone()));
         // Another process, which does not judge, shares the folder.
-        fetcher.cache().store(&of.0.crl_file(of.1), &forged).unwrap();
+        fetcher.cache().store(&of.0.crl_file(of.1), &forged, NOW).unwrap();
         assert_eq!(fetcher.kept_list(of.0, of.1, NOW).unwrap(), None);
         assert_eq!(fetcher.fetch_list(of.0, of.1, NOW).await.unwrap(), good);
     }

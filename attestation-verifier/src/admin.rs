@@ -1,45 +1,43 @@
 //! The admin API: keys, release policies, Cedar policies, promotions, routes, revocations and the audit log, for people who show who they are
-//! (`admin_gate.rs`) and whose role it is. There is no mode without that. It is long because every call stands in it, beside each other.
+//! (`admin_gate.rs`) and whose role it is. There is no mode without that. What each call does stands in `admin/effects.rs`.
 //!
 //! Every call that would change something is one entry of the audit log with its outcome and who it was, which is durable together with
 //! its effect or not at all. Reads, and calls that are none of the caller's, are counted (`unproven.rs`). Administrators are operators,
 //! so refusals are shown whole. A key's value goes in and never out.
 
+mod answer;
 mod approval;
 mod call;
+mod effects;
 mod revocations;
 
 pub use call::Change;
 pub(crate) use call::ChangeId;
 
+use answer::{Answer, refused};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use call::{Access, Call};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Method, StatusCode, Uri};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use http::{Method, StatusCode, Uri};
+use serde_json::json;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 use strongroom_appraisal::UnixTime;
 use strongroom_jose::TokenSigner;
 use strongroom_transport::{PeerAddr, PeerCertificates, exposition, read_body, trace};
-use strongroom_wire::bytes::to_base64;
 use strongroom_wire::digest::Sha256;
-use strongroom_wire::{Code, Fault, Refusal, Result, document, limits};
+use strongroom_wire::{Code, Refusal, Result, limits};
 
 use crate::Verifier;
 use crate::admin_gate::{Caller, Permitted, Role};
-use crate::admin_log;
 use crate::audit::Kind;
 use crate::budget::Rate;
 use crate::erased::Erased;
 use crate::key_values::Rewrapped;
-use crate::promotions;
-use crate::routes::{self, to_the_end};
-use crate::store::{NewKey, Put, Transaction};
+use crate::routes::to_the_end;
+use crate::store::{NewKey, Transaction};
 use crate::trail::Trail;
 
 /// The longest body of any call: a signed document is longer than a release policy, and that than a key.
@@ -60,14 +58,6 @@ enum Prepared {
     Rewrapped(Rewrapped),
 }
 
-/// What a call comes to.
-enum Answer {
-    Json(StatusCode, Value),
-    /// A policy as it was put, by its media type.
-    Text(&'static str, Vec<u8>),
-    Log(admin_log::Answer),
-}
-
 /// A call that was executed in a transaction, and what is left to do once that is committed.
 struct Done {
     answer: Answer,
@@ -77,31 +67,11 @@ struct Done {
     erases: bool,
 }
 
-impl From<Answer> for Done {
-    fn from(answer: Answer) -> Self {
-        Self { answer, signer: None, erases: false }
-    }
-}
-
-/// The body of [`Call::PutAuthorization`].
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PutAuthorization {
-    cedar: String,
-    #[serde(default)]
-    comment: String,
-}
-
 async fn handle(State(verifier): State<Arc<Verifier>>, request: Request) -> Response {
     let began = Instant::now();
     let outcome = to_the_end(answer(Arc::clone(&verifier), request)).await;
     verifier.metrics.count_admin(outcome.as_ref().err().map(|refusal| refusal.code), began);
-    match outcome {
-        Ok(Answer::Json(status, body)) => routes::json(status, &body),
-        Ok(Answer::Text(kind, body)) => ([(CONTENT_TYPE, kind)], body).into_response(),
-        Ok(Answer::Log(answer)) => answer.into_response(),
-        Err(refusal) => refused(&refusal),
-    }
+    outcome.map_or_else(|refusal| refused(&refusal), IntoResponse::into_response)
 }
 
 /// What was asked, as it was asked.
@@ -301,119 +271,4 @@ impl Verifier {
         }
         Ok(done)
     }
-
-    async fn called(
-        &self,
-        _: Permitted<'_>,
-        store: &mut Transaction<'_>,
-        (call, prepared): (Call, Prepared),
-        body: &[u8],
-        now: UnixTime,
-    ) -> Result<Done> {
-        let json = |body: Value| Ok(Answer::Json(StatusCode::OK, body).into());
-        match call {
-            Call::PutKey(id, tags) => {
-                let Prepared::New(new) = prepared else { return Err(Refusal::new(Code::Internal, "a key to store")) };
-                match store.store_key(&id, new, tags, now).await? {
-                    Put::Created(metadata) => Ok(Answer::Json(StatusCode::CREATED, json!(metadata)).into()),
-                    Put::Unchanged(metadata) => json(json!(metadata)),
-                }
-            }
-            Call::ListKeys => json(json!(store.keys().await?)),
-            Call::ShowKey(id) => json(json!(store.key(&id).await?.metadata)),
-            Call::EnableKey(id) => json(json!(store.enable_key(&id).await?)),
-            Call::DisableKey(id) => json(json!(store.disable_key(&id).await?)),
-            Call::DestroyKey(id) => {
-                let answer = Answer::Json(StatusCode::OK, json!(store.destroy_key(&id).await?));
-                Ok(Done { erases: true, ..answer.into() })
-            }
-            Call::RotateKey(id) => {
-                let Prepared::Rewrapped(Rewrapped { before, after }) = prepared else {
-                    return Err(Refusal::new(Code::Internal, "a key to wrap anew"));
-                };
-                let answer = Answer::Json(StatusCode::OK, json!(store.rotate_key(&id, &before, after).await?));
-                Ok(Done { erases: true, ..answer.into() })
-            }
-            Call::LabelKey(id, tags) => json(json!(store.label_key(&id, tags).await?)),
-            Call::PutAuthorization => {
-                let put: PutAuthorization = document::parse_json(body, "body", LONGEST, Code::RequestInvalid)?;
-                json(json!(store.put_policy_set(put.cedar.as_bytes(), &put.comment, now).await?))
-            }
-            Call::ListAuthorization => json(json!(store.policy_sets().await?)),
-            Call::ShowAuthorization(version) => {
-                Ok(Answer::Text("text/plain; charset=utf-8", store.policy_set(version).await?).into())
-            }
-            Call::PutPolicy(id) => {
-                let policy = store.put_policy(&id, body, now).await?;
-                promotions::learn_under(store, &id, now).await?;
-                json(json!(policy))
-            }
-            Call::ListPolicies => json(store.policies().await?.iter().map(|stored| json!(stored.metadata)).collect()),
-            Call::ShowPolicy(id) => Ok(Answer::Text("application/toml", store.policy(&id).await?.toml.clone()).into()),
-            Call::PutDocument => json(json!(store.put_document(body, now).await?)),
-            Call::ListDocuments => json(json!(store.documents().await?)),
-            Call::PutPromotion => {
-                let (promotion, new) = promotions::put(store, body, now).await?;
-                Ok(Answer::Json(if new { StatusCode::CREATED } else { StatusCode::OK }, promotion).into())
-            }
-            Call::ListPromotions { repository, environment } => {
-                json(Value::Array(promotions::list(store, &repository, environment.as_ref()).await?))
-            }
-            Call::PutCosignatures => {
-                let kept = store.put_cosignatures(body, &self.witnesses).await?;
-                Ok(Answer::Log(admin_log::Answer::Text(kept.to_string())).into())
-            }
-            Call::ChangeTokenKey => {
-                let signer = TokenSigner::generate()?;
-                if self.store.is_shared() {
-                    self.share_token_key(store, &signer, now).await?;
-                } else {
-                    self.tokens.verify_may_change(now)?;
-                }
-                let key = json!({ "kid": signer.kid(), "token_key": to_base64(signer.spki_der()) });
-                Ok(Done { signer: Some(signer), ..Answer::Json(StatusCode::CREATED, key).into() })
-            }
-            Call::PutRoutes => json(json!(store.put_routes(body, now).await?)),
-            Call::ShowRoutes => Ok(Answer::Text("application/toml", store.routes_text().await?).into()),
-            Call::Revoke => json(revocations::put(store, body, now).await?),
-            Call::ListRevocations => json(json!(store.revocations().await?)),
-            Call::ReleaseQuarantine => json(revocations::release(store, body).await?),
-            Call::ListChanges => json(json!(store.changes(now).await?)),
-            Call::ShowChange(id) => json(approval::shown(&store.change(&id, now).await?)),
-            // They are dealt with before.
-            Call::ReadLog(_) | Call::ReadMetrics | Call::ApproveChange(..) | Call::RejectChange(_) => {
-                Err(Refusal::new(Code::Internal, "a call that is no other's part"))
-            }
-        }
-    }
-}
-
-fn refused(refusal: &Refusal) -> Response {
-    let status = match (refusal.code, refusal.fault()) {
-        (Code::AdminUnauthorized, _) => StatusCode::UNAUTHORIZED,
-        (Code::RoleInsufficient | Code::ApprovalOwn, _) => StatusCode::FORBIDDEN,
-        (
-            Code::RouteUnknown
-            | Code::KeyUnknown
-            | Code::NoPolicy
-            | Code::LogProofInvalid
-            | Code::WitnessMissing
-            | Code::ChangeUnknown,
-            _,
-        ) => StatusCode::NOT_FOUND,
-        (Code::KeyExists | Code::PromotionSuperseded | Code::Revoked, _) => StatusCode::CONFLICT,
-        (Code::TooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
-        (Code::Busy, _) => StatusCode::TOO_MANY_REQUESTS,
-        // The only network of an administrator's call is their own: the body broke off or came too slowly.
-        (Code::Network, _) => StatusCode::BAD_REQUEST,
-        (Code::Timeout, _) => StatusCode::REQUEST_TIMEOUT,
-        (Code::CustodyUnavailable, _) => StatusCode::SERVICE_UNAVAILABLE,
-        (_, Fault::Refused | Fault::Configuration) => StatusCode::BAD_REQUEST,
-        (_, Fault::Environment | Fault::Bug) => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    let mut response = routes::json(status, refusal);
-    if refusal.code == Code::Busy {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
-    }
-    response
 }

@@ -68,6 +68,11 @@ impl Endorsements {
         Ok(())
     }
 
+    /// How many revocation lists are among them, AMD's and those of Intel's that are not part of collateral.
+    pub const fn revocation_lists(&self) -> usize {
+        self.crls.len()
+    }
+
     const CERTIFICATE: &'static str = <x509_cert::Certificate as PemLabel>::PEM_LABEL;
     const CRL: &'static str = "X509 CRL";
 

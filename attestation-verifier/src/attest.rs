@@ -1,18 +1,30 @@
-//! What a guest shows, taken apart, and what is known once it was accepted.
+//! What a guest shows, taken apart, and what is known once it was accepted: steps 1, 2, 3 and 5 of the recipe in `release.rs`.
 
+mod accept;
 mod kept;
 
+pub(crate) use accept::{Accepted, verify_dates};
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use strongroom_appraisal::Sightings;
 use strongroom_jose::{RecipientKey, thumbprint};
 use strongroom_wire::binding::kbs_report_data;
 use strongroom_wire::deployment::Deployment;
 use strongroom_wire::digest::Sha256;
+use strongroom_wire::ear::AUDIENCE;
 use strongroom_wire::evidence::EvidenceAnswer;
 use strongroom_wire::kbs::{Attestation, RuntimeData};
 use strongroom_wire::{Check, Code, Refusal, Result};
 
+use crate::Verifier;
+use crate::audit::Kind;
 use crate::platform::{Appraised, Authentic, Bound, Evidence, Given, Lacks};
 use crate::sessions::{Challenged, Purpose};
 use crate::store::PolicyInForce;
+use crate::token::{self, About};
+use crate::trail::Trail;
 
 /// Evidence whose shape holds, with what it has to be about. None of it is believed yet.
 #[derive(Debug)]
@@ -118,6 +130,66 @@ impl Claim {
         let holder = thumbprint(&runtime.tee_pubkey)?;
         let shown = Shown { evidence, endorsements, lacks, document, bound, holder, served: Vec::new() };
         Ok(Self { shown, runtime, recipient, session })
+    }
+}
+
+impl Verifier {
+    /// Judges the evidence of `POST /attest` in a session and answers with a token for what it accepted.
+    ///
+    /// # Errors
+    /// The reason of the first step that did not hold; the session's nonce is used up unless the request had no shape at
+    /// all or the session none to give. `peer` is on whose behalf endorsements may be asked for.
+    pub async fn attest(&self, session: &str, body: impl AsRef<[u8]>, peer: Option<IpAddr>) -> Result<String> {
+        let now = self.clock.now();
+        let mut trail = Trail::new(Kind::Attestation, "-");
+        let parsed = Attestation::parse(body.as_ref())
+            .and_then(|attestation| Claim::parse(attestation, self.sessions.take(&self.store, session, now)?));
+        // Not held while others are waited for.
+        drop(body);
+        let claim = match parsed {
+            Ok(claim) => claim, // 1
+            Err(refusal) => {
+                self.refused_unproven(trail, &refusal).await?;
+                return Err(refusal);
+            }
+        };
+        let Claim { mut shown, runtime, recipient, session } = claim;
+        let thumbprint = shown.holder.clone();
+        trail.note("key", &thumbprint);
+        let (authentic, Accepted { deployment, policies }, recorded) =
+            self.accept(&mut shown, &session, Some(&runtime), peer, now, trail).await?; // 2, 3, 5
+
+        let about = About { runtime, thumbprint: &thumbprint, id: &session.id(), audience: AUDIENCE };
+        let claims = token::claims(about, &authentic, shown.bound.document, &policies, now);
+        let token = self.tokens.signer_for(&deployment.settings().verifier.token_key).sign(&claims)?;
+        let (bound, seq) = (shown.bound, recorded.seq());
+        let attested = Attested { authentic, bound, deployment, recipient, thumbprint, seq, session };
+        self.sessions.remember(&Arc::new(attested), now);
+        Ok(token)
+    }
+
+    /// What was attested in a session, here or at another verifier that shares the store: then it is verified again, by the bytes that it
+    /// was accepted on.
+    ///
+    /// # Errors
+    /// `session-unknown`: also where nothing was accepted in it; `session-expired`; why the evidence is not authentic any more;
+    /// `store-failed`; `store-tampered`.
+    pub(crate) async fn attested(&self, id: &str, now: u64) -> Result<Arc<Attested>> {
+        let session = Challenged::of(&self.store, id, now)?;
+        if let Some(attested) = self.sessions.find(&session) {
+            return Ok(attested);
+        }
+        let stored = self.store.begin_reading().await?.session(&session).await?;
+        let Claim { shown, recipient, session, .. } = Claim::of_kept(&stored.shown, session)?;
+        let thumbprint = shown.holder.clone();
+        let (mut checks, mut sightings) = (Vec::new(), Sightings::default());
+        let Shown { evidence, endorsements, bound, document, .. } = shown;
+        let under = (&self.roots, &self.known);
+        let authentic = evidence.authenticate(&bound, &endorsements, under, now, &mut checks, &mut sightings)?;
+        let (deployment, seq) = (Deployment::parse(&document)?, stored.seq);
+        let attested = Arc::new(Attested { authentic, bound, deployment, recipient, thumbprint, seq, session });
+        self.sessions.remember(&attested, now);
+        Ok(attested)
     }
 }
 

@@ -19,6 +19,9 @@ pub(crate) enum Kind {
     Lease,
     /// An identity was asked for, whose SPIFFE id is the subject; or an authority was made for the trust domain that is.
     Identity,
+    /// A revocation list or collateral was shown that is newer than all before: older ones are refused from then on. The subject is
+    /// `newest`.
+    Endorsements,
     /// An administrator's call; the subject is method and path.
     Admin,
 }
@@ -31,6 +34,7 @@ impl Kind {
             Self::Release => "release",
             Self::Lease => "lease",
             Self::Identity => "identity",
+            Self::Endorsements => "endorsements",
             Self::Admin => "admin",
         }
     }

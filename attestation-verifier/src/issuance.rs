@@ -21,11 +21,10 @@ use strongroom_wire::spiffe::TrustDomain;
 use strongroom_wire::{Code, Refusal, Result};
 
 use crate::Verifier;
-use crate::attest::Shown;
+use crate::attest::{Accepted, Shown};
 use crate::audit::Kind;
 use crate::authorization::permitted_identity;
 use crate::platform::Authentic;
-use crate::release::Accepted;
 use crate::revocation::Subject;
 use crate::store::Transaction;
 use crate::trail::Trail;

@@ -25,11 +25,10 @@ use strongroom_wire::lease::{self, Answer, Lease, Request};
 use strongroom_wire::{Code, Refusal, Result};
 
 use crate::Verifier;
-use crate::attest::Shown;
+use crate::attest::{Accepted, Shown};
 use crate::audit::Kind;
 use crate::config::Leases;
 use crate::platform::Authentic;
-use crate::release::Accepted;
 use crate::revocation::Subject;
 use crate::sessions::random;
 use crate::store::{Opening, StoredLease, Transaction};

@@ -177,7 +177,7 @@ impl Models {
         // Kept first, whatever is refused below: a demotion is shown once, perhaps.
         let mut statements = Statements::demanded(policy.trust(), &repository)?;
         if let Some(statements) = &mut statements {
-            known.add_to(statements, &repository, &shown.statements);
+            known.add_to(statements, &repository, &shown.statements, now);
         }
         let mut signed = shown.signed?;
         if let (Some(demanded), Some(statements)) = (signed.promotions(), statements) {
@@ -189,7 +189,7 @@ impl Models {
             reference: reference.to_string(),
             key: trusted.manifest().sealing().map(|sealing| sealing.key.clone()),
             signers: trusted.signers().to_vec(),
-            promotion: trusted.promotion().map(|promotion| known.held(&repository, promotion)),
+            promotion: trusted.promotion().map(|promotion| known.held(&repository, promotion)).transpose()?,
         };
         // A promotion ends, and what was promoted since may be known by then.
         if fact.promotion.is_some() {

@@ -11,9 +11,8 @@ use strongroom_wire::passport::{Challenge, Passport, Request};
 use strongroom_wire::{Code, Refusal, Result};
 
 use crate::Verifier;
-use crate::attest::Shown;
+use crate::attest::{Accepted, Shown};
 use crate::audit::Kind;
-use crate::release::Accepted;
 use crate::sessions::{Challenged, Purpose, random};
 use crate::token::{self, About};
 use crate::trail::Trail;

@@ -30,8 +30,11 @@ pub(crate) struct Known {
 /// What was kept about a repository.
 #[derive(Debug)]
 struct OfRepository {
+    place: Place,
     kept: Kept,
     facts: Vec<Fact>,
+    /// These, and what the statements come to by which it was judged last.
+    weighed: Vec<Fact>,
     /// Those whose statements counted when it was judged.
     promoters: BTreeSet<String>,
 }
@@ -39,10 +42,12 @@ struct OfRepository {
 /// A promotion that a release hangs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Held {
-    repository: String,
+    place: Place,
     promotion: Promotion,
     /// The statements that were looked at.
     judged: BTreeSet<Told>,
+    /// What was known to speak against promotions.
+    weighed: Vec<Fact>,
     /// Those whose statements counted.
     promoters: BTreeSet<String>,
 }
@@ -68,27 +73,36 @@ impl Known {
             let Ok(rule) = trust.rule_for(&repository) else { continue };
             if let (Some(demand), false) = (&rule.promotion, kept.contains_key(&repository)) {
                 let rows = store.promotions(&repository, &demand.environment).await?;
-                let facts = store.promotion_facts(&place(policy, &repository, &demand.environment)).await?;
-                kept.insert(repository, OfRepository { kept: rows, facts, promoters: BTreeSet::new() });
+                let place = place(policy, &repository, &demand.environment);
+                let facts = store.promotion_facts(&place).await?;
+                let (weighed, promoters) = (Vec::new(), BTreeSet::new());
+                kept.insert(repository, OfRepository { place, kept: rows, facts, weighed, promoters });
             }
         }
         Ok(Self { kept, policy: Some(policy.metadata.digest), found: Vec::new() })
     }
 
-    /// Adds what is known to what a manifest's promotion is judged by: what was kept, and what its registry shows.
-    pub(crate) fn add_to(&mut self, statements: &mut Statements, repository: &str, attached: &[Vec<u8>]) {
+    /// Adds what is known to what a manifest's promotion is judged by at `now`: what was kept, and what its registry shows.
+    pub(crate) fn add_to(
+        &mut self,
+        statements: &mut Statements,
+        repository: &str,
+        attached: &[Vec<u8>],
+        now: UnixTime,
+    ) {
         if let Some(policy) = self.policy {
             statements.ask_for(policy);
         }
         // What is by nobody who is a promoter, or is not any more, is nobody's.
         let shown = attached.iter().filter_map(|bundle| statements.add(bundle).ok().cloned());
         self.found.extend(shown.collect::<Vec<_>>());
-        if let Some(OfRepository { kept, facts, promoters }) = self.kept.get_mut(repository) {
+        if let Some(OfRepository { kept, facts, weighed, promoters, .. }) = self.kept.get_mut(repository) {
             kept.rows.iter().for_each(|row| drop(statements.add(&row.bundle)));
             promoters.extend(statements.all().iter().map(|signed| signed.credential().to_string()));
             statements.raise_floor(kept.floor(|promoter| promoters.contains(promoter)));
             // What spoke against a promotion once still does, whoever is a promoter today.
             facts.iter().for_each(|fact| statements.remember(*fact));
+            *weighed = facts.iter().copied().chain(statements.facts(now)).collect();
         }
     }
 
@@ -110,16 +124,21 @@ impl Known {
     }
 
     /// What the release hangs on, for a promotion that was judged by all that [`Self::add_to`] added.
-    pub(crate) fn held(&self, repository: &str, promotion: &Promotion) -> Held {
+    ///
+    /// # Errors
+    /// `internal`: nothing was added of that repository.
+    pub(crate) fn held(&self, repository: &str, promotion: &Promotion) -> Result<Held> {
         let of = self.kept.get(repository);
-        let kept = of.into_iter().flat_map(|of| of.kept.rows.iter().map(told));
+        let of = of.ok_or_else(|| Refusal::new(Code::Internal, "what is known of a repository").got(repository))?;
+        let kept = of.kept.rows.iter().map(told);
         let found = self.found.iter().map(|signed| (signed.payload(), signed.credential().to_string()));
-        Held {
-            repository: repository.to_owned(),
+        Ok(Held {
+            place: of.place.clone(),
             promotion: promotion.clone(),
             judged: kept.chain(found).collect(),
-            promoters: of.map(|of| of.promoters.clone()).unwrap_or_default(),
-        }
+            weighed: of.weighed.clone(),
+            promoters: of.promoters.clone(),
+        })
     }
 
     /// Keeps what registries showed, whatever came of it.
@@ -201,9 +220,9 @@ pub(crate) async fn still_holds(
     let manifest = manifest.ok_or_else(|| Refusal::new(Code::Internal, "model of the deployment").got(reference))?;
     let Some(mut statements) = Statements::demanded(policy.policy.trust(), &repository)? else { return Ok(None) };
     let mut known = Known::load(store, deployment, policy).await?;
-    known.add_to(&mut statements, &repository, &[]);
+    known.add_to(&mut statements, &repository, &[], now);
     let promotion = statements.judge(&manifest, now)?;
-    Ok(Some(known.held(&repository, &promotion).note()))
+    Ok(Some(known.held(&repository, &promotion)?.note()))
 }
 
 fn place(policy: &StoredPolicy, repository: &str, environment: &Environment) -> Place {
@@ -229,9 +248,13 @@ impl Held {
             let refusal = Refusal::new(Code::PromotionExpired, "promotion of the model").got(self.promotion.expires());
             return Err(refusal.want(format!("{now} or later")));
         }
-        let kept = store.promotions(&self.repository, self.promotion.environment()).await?;
+        let kept = store.promotions(&self.place.repository, &self.place.environment).await?;
         let floor = kept.floor(|promoter| self.promoters.contains(promoter));
-        match kept.rows.iter().all(|row| self.judged.contains(&told(row))) && floor <= self.promotion.sequence() {
+        let told = kept.rows.iter().all(|row| self.judged.contains(&told(row)));
+        // Of who is no promoter today there is no statement among these: it may have been hidden while this was decided.
+        let facts = store.promotion_facts(&self.place).await?;
+        let weighed = facts.iter().all(|fact| self.weighed.iter().any(|known| known.with(*fact) == Some(*known)));
+        match told && weighed && floor <= self.promotion.sequence() {
             true => Ok(()),
             false => Err(Refusal::new(Code::Busy, "promotions of the model changed meanwhile")),
         }

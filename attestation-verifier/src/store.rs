@@ -12,6 +12,7 @@ mod changes;
 mod database;
 mod decisions;
 mod documents;
+mod end;
 mod identity;
 mod key_changes;
 mod keys;
@@ -58,6 +59,7 @@ use crate::master_key::MasterKey;
 use backfill::Backfill;
 use core::ops::{Deref, DerefMut};
 use database::Hold;
+use end::End;
 use log::Keys;
 use log_key::LOG_KEY;
 use rows::Rows;
@@ -98,8 +100,10 @@ pub(crate) struct Transaction<'a> {
     documents: &'a VerifiedDocuments,
     /// Of one that reads alone, which rows there are, once they were verified in it.
     rows: Option<Arc<Rows>>,
-    /// The same by what was verified before, where that has the code that is in force.
+    /// The same of one that reads alone, by what was verified before, where that has the code that is in force.
     known: Option<Arc<Rows>>,
+    /// Where the store ended before it began.
+    last: Option<Arc<End>>,
 }
 
 /// What opens a store.
@@ -211,13 +215,22 @@ impl Store {
     /// # Errors
     /// As [`Self::begin`].
     pub(crate) async fn begin_reading(&self) -> Result<Transaction<'_>> {
+        let last = self.documents.last.get();
         let mut sql = self.reading.begin_with(self.database.begin_reading()).await.map_err(failed("reading"))?;
         self.schema.verify_lately(&mut sql).await?;
-        Ok(self.transaction(Sql::Reading(sql)))
+        Ok(Transaction { last, ..self.transaction(Sql::Reading(sql)) })
     }
 
     fn transaction<'a>(&'a self, sql: Sql<'a>) -> Transaction<'a> {
-        Transaction { sql, master: &self.master, log: &self.log, documents: &self.documents, rows: None, known: None }
+        Transaction {
+            sql,
+            master: &self.master,
+            log: &self.log,
+            documents: &self.documents,
+            rows: None,
+            known: None,
+            last: None,
+        }
     }
 
     /// Executes a statement as no transaction of the service does.
@@ -286,9 +299,18 @@ impl Transaction<'_> {
         set_meta(&mut self.sql, name, value).await
     }
 
-    /// Waits until what was changed is durable, without an entry of the log: for what is no decision.
+    /// Waits until what was changed is durable, without an entry of the log: for what is no decision, and changes no row that is
+    /// authenticated.
     async fn commit_unrecorded(self) -> Result<()> {
         self.sql.writing()?.commit(None).await.map(drop)
+    }
+
+    /// Waits until what was changed is durable, with an entry that says nothing.
+    #[cfg(test)]
+    async fn commit_in_test(self) -> Result<()> {
+        let (subject, detail) = ("-".to_owned(), serde_json::Value::Null);
+        let event = crate::audit::Event { kind: crate::audit::Kind::Admin, subject, code: None, detail };
+        self.commit(5, &event).await.map(drop)
     }
 }
 

@@ -68,6 +68,8 @@ struct Asking {
 pub(crate) struct Supplied {
     /// Everything that it is verified with.
     all: bool,
+    /// The revocation lists that are kept.
+    kept: Vec<bytes::Bytes>,
     /// Why there is no revocation list, where there could be one.
     pub(crate) without_list: Option<Refusal>,
 }
@@ -106,7 +108,7 @@ impl Verifier {
         asking: Asking,
     ) -> Result<Supplied> {
         let now = asking.now;
-        let mut supplied = Supplied { all: shown.lacks.all(), without_list: None };
+        let mut supplied = Supplied { all: shown.lacks.all(), ..Supplied::default() };
         // Of a report that no such key signed, authentication says what is wrong.
         let Ok(kind) = Kind::of(report) else { return Ok(supplied) };
         let mut products = Product::candidates(report, None)?;
@@ -141,7 +143,10 @@ impl Verifier {
                 vendors.fetcher.kept_list(kind, product, now)
             };
             match list {
-                Ok(Some(list)) => shown.endorsements.add(&list.value)?,
+                Ok(Some(list)) => {
+                    shown.endorsements.add(&list.value)?;
+                    supplied.kept.push(list.value);
+                }
                 Ok(None) => {}
                 Err(refusal) => supplied.without_list = Some(refusal),
             }
@@ -175,17 +180,31 @@ impl Verifier {
         Ok(renewed)
     }
 
-    /// Keeps the revocation list that `shown` came with, where it is newer than the one that is kept: who asks for endorsements gets
-    /// the newest that was seen. To be called for authentic evidence that had one.
-    pub(crate) fn keep_newer_lists(&self, shown: &Shown, now: UnixTime) {
+    /// Keeps the revocation list of AMD's that `shown` came with, where it is newer than the one that is kept: who asks for endorsements
+    /// gets the newest that was shown here, whichever verifier of several saw it first. To be called for authentic evidence.
+    pub(crate) async fn keep_newer_lists(&self, shown: &Shown, supplied: &Supplied, now: UnixTime) {
         let (Some(vendors), Some(report)) = (&self.vendors, shown.evidence.report()) else { return };
         let (Ok(kind), Ok(products)) = (Kind::of(report), Product::candidates(report, None)) else { return };
-        for product in products {
-            // Most of it is no list, or that of another product.
-            let kept = |der: &&Vec<u8>| matches!(vendors.fetcher.offer_list(kind, product, der, now), Ok(true));
-            if shown.endorsements.raw().iter().any(|der| kept(&der)) {
-                tracing::info!(product = product.as_str(), "a guest brought a newer revocation list, which is kept");
+        let brought = shown.endorsements.lists().filter(|list| !supplied.kept.iter().any(|kept| kept == *list));
+        let brought: Vec<_> = brought.cloned().collect();
+        if brought.is_empty() {
+            return;
+        }
+        let fetcher = Arc::clone(&vendors.fetcher);
+        // It verifies, and writes to a disk.
+        let keep = tokio::task::spawn_blocking(move || {
+            for product in products {
+                // It may be that of another product.
+                if brought.iter().any(|der| matches!(fetcher.offer_list(kind, product, der, now), Ok(true))) {
+                    tracing::info!(
+                        product = product.as_str(),
+                        "a guest brought a newer revocation list, which is kept"
+                    );
+                }
             }
+        });
+        if let Err(error) = keep.await {
+            tracing::error!(%error, "a guest's revocation list could not be looked at");
         }
     }
 

@@ -242,7 +242,7 @@ impl Evidence {
     }
 
     /// Authenticates it at `now` under `roots`, with each check that was made appended to `trace`, and what was sighted on the
-    /// way to `sightings`. Keys that are `known` were verified under the same roots.
+    /// way to `sightings`. Keys that are `known` were verified under the same roots; none is remembered by this.
     ///
     /// # Errors
     /// Those of the platform's authentication.
@@ -258,14 +258,11 @@ impl Evidence {
         let endorsements = given.parsed();
         match self {
             Self::Snp(report) => {
-                let digest = given.digest();
-                if let Some((authentic, checks)) = known.authenticate(digest, report.raw(), now) {
+                if let Some((authentic, checks)) = known.authenticate(given.digest(), report.raw(), now) {
                     trace.extend(checks);
                     return Ok(Authentic::Snp(authentic));
                 }
-                let authentic = authenticate_recording(report.raw(), endorsements, roots, now, trace, sightings)?;
-                known.remember(digest, &authentic);
-                Ok(Authentic::Snp(authentic))
+                authenticate_recording(report.raw(), endorsements, roots, now, trace, sightings).map(Authentic::Snp)
             }
             Self::Tdx(quote, event_log) => {
                 let raw = quote.raw();

@@ -9,12 +9,18 @@ use strongroom_wire::digest::Sha256;
 pub(crate) struct Given {
     parsed: Endorsements,
     raw: Vec<Vec<u8>>,
+    /// Which of them hold a revocation list.
+    lists: Vec<usize>,
 }
 
 impl Given {
     /// Adds some, as [`Endorsements::add`] does.
     pub(crate) fn add(&mut self, bytes: &[u8]) -> Result<()> {
+        let lists = self.parsed.revocation_lists();
         self.parsed.add(bytes)?;
+        if self.parsed.revocation_lists() > lists {
+            self.lists.push(self.raw.len());
+        }
         self.raw.push(bytes.to_vec());
         Ok(())
     }
@@ -30,6 +36,11 @@ impl Given {
         let lengths: Vec<_> = self.raw.iter().map(|one| one.len().to_be_bytes()).collect();
         let parts = self.raw.iter().zip(&lengths).flat_map(|(one, length)| [length.as_slice(), one.as_slice()]);
         Sha256::of_parts(&parts.collect::<Vec<_>>())
+    }
+
+    /// Those of them that hold a revocation list.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.lists.iter().filter_map(|at| self.raw.get(*at))
     }
 
     /// All that was added, in its order.

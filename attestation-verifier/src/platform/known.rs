@@ -2,7 +2,7 @@
 //! is verified, and not those above it again.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strongroom_appraisal::{AuthenticReport, UnixTime, VerifiedVek};
 use strongroom_wire::Check;
 use strongroom_wire::digest::Sha256;
@@ -10,15 +10,25 @@ use strongroom_wire::digest::Sha256;
 /// Keys that are remembered: some KiB each. A fleet has one for each chip and TCB.
 const CAPACITY: usize = 1024;
 
-/// By the digest of all endorsements that they were verified with ([`super::Given::digest`]), under the roots of this process.
+/// By the digest of all endorsements that they were verified with ([`super::Given::digest`]), under the roots of this process. Only of
+/// guests that were accepted: others are clients' to show again with whatever beside them, and would take up the place.
 #[derive(Debug, Default)]
-pub(crate) struct KnownKeys(Mutex<BTreeMap<Sha256, Known>>);
+pub(crate) struct KnownKeys(Mutex<Keys>);
+
+#[derive(Debug, Default)]
+struct Keys {
+    keys: BTreeMap<Sha256, Known>,
+    /// How often one was used or remembered.
+    uses: u64,
+}
 
 #[derive(Debug, Clone)]
 struct Known {
     key: Arc<VerifiedVek>,
     /// What was verified of its chain.
     checks: Vec<Check>,
+    /// Which use of any was its last.
+    last: u64,
 }
 
 impl KnownKeys {
@@ -30,21 +40,41 @@ impl KnownKeys {
         report: &[u8],
         now: UnixTime,
     ) -> Option<(AuthenticReport, Vec<Check>)> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&endorsements).cloned()?;
+        let known = self.lock().find(endorsements)?;
         let authentic = known.key.authenticate(report, now).ok()?;
         let checks = known.checks.into_iter().chain(authentic.checks().iter().cloned()).collect();
         Some((authentic, checks))
     }
 
-    /// Remembers the key of a report that was authenticated with these endorsements.
-    pub(super) fn remember(&self, endorsements: Sha256, authentic: &AuthenticReport) {
+    /// Remembers the key of a report that was authenticated with these endorsements, of a guest that was accepted; where there is no
+    /// room, in the place of the one that was used least lately.
+    pub(crate) fn remember(&self, endorsements: Sha256, authentic: &AuthenticReport) {
         let of_chain = |check: &&Check| !OF_REPORT.contains(&check.name.as_str());
         let checks = authentic.checks().iter().filter(of_chain).cloned().collect();
-        let known = Known { key: Arc::clone(authentic.endorsement_key()), checks };
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.insert(endorsements, known);
-        if keys.len() > CAPACITY {
-            keys.pop_first();
+        self.lock().put(endorsements, Arc::clone(authentic.endorsement_key()), checks);
+    }
+
+    /// A panic between two map operations leaves the map whole.
+    fn lock(&self) -> MutexGuard<'_, Keys> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Keys {
+    fn find(&mut self, endorsements: Sha256) -> Option<Known> {
+        let known = self.keys.get_mut(&endorsements)?;
+        self.uses = self.uses.saturating_add(1);
+        known.last = self.uses;
+        Some(known.clone())
+    }
+
+    fn put(&mut self, endorsements: Sha256, key: Arc<VerifiedVek>, checks: Vec<Check>) {
+        self.uses = self.uses.saturating_add(1);
+        self.keys.insert(endorsements, Known { key, checks, last: self.uses });
+        if self.keys.len() > CAPACITY
+            && let Some(oldest) = self.keys.iter().min_by_key(|(_, known)| known.last).map(|(digest, _)| *digest)
+        {
+            self.keys.remove(&oldest);
         }
     }
 }
@@ -97,5 +127,15 @@ mod tests {
         ] {
             assert!(known.authenticate(endorsements, report, now).is_none());
         }
+
+        // A thousand others come; the one that is used stays, and of the others those that came last.
+        let of = |n: u64| Sha256::of(&n.to_be_bytes());
+        let most = u64::try_from(CAPACITY).unwrap();
+        for n in 0..most + 2 {
+            known.remember(of(n), &first);
+            assert!(known.authenticate(given.digest(), &report, NOW).is_some());
+        }
+        let kept = (0..most + 2).filter(|n| known.authenticate(of(*n), &report, NOW).is_some());
+        assert!(kept.eq(3..most + 2));
     }
 }

@@ -8,6 +8,7 @@ use strongroom_wire::Realm;
 use strongroom_wire::trust::{PromotionRule, Rule, Signer, TrustFile};
 
 const REPOSITORY: &str = "h/m";
+const POLICY: &str = "a/b/c";
 const MODEL: Sha256 = Sha256([7; 32]);
 const NOW: UnixTime = 6;
 
@@ -30,12 +31,15 @@ async fn promotion_that_what_is_forgotten_of_a_promoter_could_speak_against_is_j
     // One more than are looked at.
     let said: Vec<SignedStatement> = (1..=u64::try_from(limits::PROMOTIONS).unwrap() + 1).map(said).collect();
     let anna = said[0].credential().to_string();
+    let place =
+        Place { policy: POLICY.to_owned(), repository: REPOSITORY.to_owned(), environment: environment.clone() };
     let held = |sequence: usize, promoter: &str| {
         let mut statements = demanded();
         statements.add(said[sequence - 1].bundle()).unwrap();
         Held {
-            repository: REPOSITORY.to_owned(),
+            place: place.clone(),
             promotion: statements.judge(&MODEL, NOW).unwrap(),
+            weighed: vec![Fact::Demoted { manifest: MODEL, sequence: 5, issued: 5 }],
             judged: said.iter().map(|signed| (signed.payload(), signed.credential().to_string())).collect(),
             promoters: [promoter.to_owned()].into(),
         }
@@ -48,4 +52,13 @@ async fn promotion_that_what_is_forgotten_of_a_promoter_could_speak_against_is_j
     assert_eq!(held(1, &anna).confirm(&mut known, NOW).await.unwrap_err().code, Code::Busy);
     assert_eq!(held(2, &anna).confirm(&mut known, NOW).await, Ok(()), "from here on all is known");
     assert_eq!(held(1, "key of nobody who counted").confirm(&mut known, NOW).await, Ok(()));
+    // What spoke against it, by whomever, was weighed; or it was hidden then.
+    for (sequence, issued, code) in
+        [(4, 5, None), (5, 4, None), (5, 5, None), (5, 6, Some(Code::Busy)), (6, 5, Some(Code::Busy))]
+    {
+        let fact = Fact::Demoted { manifest: MODEL, sequence, issued };
+        known.keep_promotion_facts(&place, &[fact]).await.unwrap();
+        let confirmed = held(2, &anna).confirm(&mut known, NOW).await;
+        assert_eq!(confirmed.err().map(|refusal| refusal.code), code, "{fact:?}");
+    }
 }

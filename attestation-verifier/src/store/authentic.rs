@@ -3,6 +3,7 @@
 //! off without it. All of the file put back to what it once was is not noticed here; nor is the log alone, back to no further than
 //! the last change of a key or policy. Who remembers a checkpoint notices both.
 
+use super::end::End;
 use super::log::Keys;
 use super::rows::{self, Rows};
 use super::tables::{Name, Table};
@@ -80,8 +81,8 @@ impl Transaction<'_> {
 
     /// Verifies the set of rows: before the first use of one. The rows themselves are verified as they are read.
     ///
-    /// Who writes verifies it with the end of the log, and not again where nobody else can have committed anything since it was
-    /// verified. Who reads alone does in its own transaction, once.
+    /// It is verified with the end of the log, which goes on from where it was seen last: by who writes not again where nobody else can
+    /// have committed anything since, by who reads alone in its own transaction, once.
     ///
     /// # Errors
     /// `store-tampered`; `store-failed`.
@@ -91,16 +92,24 @@ impl Transaction<'_> {
             Sql::Reading(_) if self.rows.is_some() => return Ok(()),
             Sql::Reading(sql) => sql,
         };
-        let mac = meta(sql, ROWS).await?.ok_or_else(unauthenticated)?;
+        let head = log::head(sql, Keys { master: self.master, log: self.log }).await?;
+        // Of the last that is no later than what is seen here: others may have committed since this began.
+        let last = self.documents.last.get().filter(|last| last.size <= head.checkpoint.size());
+        let last = last.or_else(|| self.last.clone());
+        if let Some(last) = &last {
+            log::verify_goes_on(sql, Keys { master: self.master, log: self.log }, last, &head).await?;
+        }
         let rows = Arc::new(Rows::read(sql).await?);
-        verify(&rows, &mac, self.master)?;
-        self.documents.rows.keep(&mac, &rows);
+        verify(&rows, &head.rows, self.master)?;
+        let log::Head { note, checkpoint, rows: code } = head;
+        self.documents.last.keep(last.as_ref(), End::new(note, checkpoint.size(), code.clone()));
+        self.documents.last.learn(&code, &rows);
         self.rows = Some(rows);
         Ok(())
     }
 
     /// The rows that there have to be: for who compares every row that it reads with them ([`verify_read`]). Who reads alone takes the
-    /// set that was verified last, where that is in force by its code.
+    /// set that was in force when it began, or is by now, where its code says so.
     ///
     /// # Errors
     /// As [`Self::verify_rows`].
@@ -108,7 +117,8 @@ impl Transaction<'_> {
         if let (Sql::Reading(sql), None) = (&mut self.sql, &self.rows) {
             if self.known.is_none() {
                 let mac = meta(sql, ROWS).await?.ok_or_else(unauthenticated)?;
-                self.known = self.documents.rows.find(&mac);
+                let find = |last: Option<Arc<End>>| last.and_then(|last| last.rows_of(&mac));
+                self.known = find(self.last.clone()).or_else(|| find(self.documents.last.get()));
             }
             if let Some(rows) = &self.known {
                 return Ok(Some(Arc::clone(rows)));
@@ -198,7 +208,7 @@ mod tests {
         }
         let other = ResourcePath::parse("a/b/other").unwrap();
         transaction.put_policy(&other, policy_text(3).as_bytes(), 5).await.unwrap();
-        transaction.commit_unrecorded().await.unwrap();
+        transaction.commit_in_test().await.unwrap();
         store
     }
 
@@ -290,7 +300,8 @@ mod tests {
             let expected = put_back.then_some(Code::StoreTampered);
             let version = |stored: Result<Arc<StoredPolicy>>| stored.map(|stored| stored.metadata.version);
             let alone = version(store.begin_reading().await.unwrap().policy(&other).await);
-            assert_eq!(alone.unwrap(), if put_back { 1 } else { 2 }, "the set by itself authenticates");
+            assert_eq!(alone.as_ref().ok(), (!put_back).then_some(&2));
+            assert_eq!(alone.err().map(|refusal| refusal.code), expected);
             let mut transaction = store.begin().await.unwrap();
             let read = version(transaction.policy(&other).await);
             assert_eq!(read.err().map(|refusal| refusal.code), expected);

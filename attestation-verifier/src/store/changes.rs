@@ -6,9 +6,11 @@ use super::tables::{Rewrapped, Table};
 use super::{Store, Transaction, failed, from_integer, to_integer};
 use crate::admin::ChangeId;
 use crate::admin_gate::Person;
+use crate::audit::{Event, Kind};
 use crate::master_key::MasterKey;
 use aws_lc_rs::rand;
 use serde::Serialize;
+use serde_json::json;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 use strongroom_appraisal::UnixTime;
@@ -64,7 +66,7 @@ struct Stored {
 }
 
 impl Store {
-    /// Takes out changes whose time is over at `now`, if there are any.
+    /// Takes out changes whose time is over at `now`, if there are any, with an entry of the log.
     ///
     /// # Errors
     /// `store-failed`; `store-tampered`.
@@ -76,8 +78,12 @@ impl Store {
         }
         let mut transaction = self.begin().await?;
         transaction.verify_rows().await?;
-        transaction.delete_expired(now).await?;
-        transaction.commit_unrecorded().await?;
+        let over = transaction.delete_expired(now).await?;
+        if over == 0 {
+            return Ok(());
+        }
+        let (subject, detail) = ("changes that nobody approved in time".to_owned(), json!({ "changes": over }));
+        transaction.commit(now, &Event { kind: Kind::Admin, subject, code: None, detail }).await?;
         self.forget_erased().await;
         Ok(())
     }
@@ -200,17 +206,17 @@ impl Transaction<'_> {
         Ok(pending)
     }
 
-    /// Takes out those whose time is over.
+    /// Takes out those whose time is over, and says how many.
     ///
     /// # Errors
     /// `store-failed`; `store-tampered`.
-    async fn delete_expired(&mut self, now: UnixTime) -> Result<()> {
+    async fn delete_expired(&mut self, now: UnixTime) -> Result<u64> {
         let over = sqlx::query("DELETE FROM changes WHERE expires <= $1").bind(to_integer(now)?);
         let over = over.execute(&mut *self.sql).await.map_err(failed("changes"))?.rows_affected();
         if over > 0 {
             self.changed(&TABLE)?;
         }
-        Ok(())
+        Ok(over)
     }
 
     /// One that waits, out of what waits, with nothing done.
@@ -295,7 +301,7 @@ mod tests {
         let store = Store::open(database.clone(), &folder.path().join("master"), Realm::Vendor).await.unwrap();
         let mut transaction = store.begin().await.unwrap();
         let change = transaction.put_change("PUT", "/p?q", b"a key", &person("alice"), false, 5).await.unwrap();
-        transaction.commit_unrecorded().await.unwrap();
+        transaction.commit_in_test().await.unwrap();
         let new = || MasterKey::from_file_bytes(&[7; 32]).unwrap();
         store.rewrap(&new(), &Clock::of(|| 6)).await.unwrap();
         let store = Store::open_under(database, new(), Realm::Vendor).await.unwrap();
@@ -325,12 +331,14 @@ mod tests {
         let store = Store::open(database, &folder.path().join("master"), Realm::Vendor).await.unwrap();
         let mut transaction = store.begin().await.unwrap();
         transaction.put_change("PUT", "/p", b"a key", &person("alice"), false, 5).await.unwrap();
-        transaction.commit_unrecorded().await.unwrap();
+        transaction.commit_in_test().await.unwrap();
         for (now, left) in [(4 + LIFETIME, 1), (5 + LIFETIME, 0), (5 + LIFETIME, 0)] {
             store.forget_expired_changes(now).await.unwrap();
             let mut transaction = store.begin().await.unwrap();
             // As a clock that was set back sees it.
             assert_eq!(transaction.changes(5).await.unwrap().len(), left, "{now}");
+            let log = transaction.audit(0, 10, Some("admin")).await.unwrap();
+            assert_eq!(log.len(), 2 - left, "after that of the change, once");
         }
     }
 }

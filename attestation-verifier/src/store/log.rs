@@ -4,6 +4,7 @@
 //! The last tile of each level is as wide as the tree has it, so that nothing but those is read to append: O(log n).
 
 use super::authentic::{Content, HEAD, ROWS, unauthenticated};
+use super::end::End;
 use super::{failed, from_integer, to_integer};
 use crate::audit::Event;
 use crate::master_key::MasterKey;
@@ -53,8 +54,6 @@ pub(super) struct Growing {
     tiles: Tiles,
     /// The code of the set of rows that it is authenticated with.
     rows: Vec<u8>,
-    /// Whether that is another than is stored.
-    is_changed: bool,
     leaves: Vec<Leaf>,
 }
 
@@ -111,9 +110,20 @@ fn trust(keys: Keys<'_>) -> Result<Trust> {
     Trust::new(keys.log.verifier().clone(), Vec::new(), 0)
 }
 
-/// Verifies that the log at `end` begins with the one at `last`: other verifiers that share the database appended meanwhile, and
-/// nothing was put back.
-async fn verify_goes_on(sql: &mut AnyConnection, last: &VerifiedCheckpoint, end: &VerifiedCheckpoint) -> Result<()> {
+/// Verifies that nothing was put back since the store ended at `last`: it ends there still, with the same rows, or other verifiers that
+/// share the database appended meanwhile.
+///
+/// # Errors
+/// `store-tampered`; `store-failed`.
+pub(super) async fn verify_goes_on(sql: &mut AnyConnection, keys: Keys<'_>, last: &End, head: &Head) -> Result<()> {
+    if last.note.text() == head.note.text() {
+        // No row is changed without an entry.
+        return match last.code == head.rows {
+            true => Ok(()),
+            false => Err(tampered("rows were put back").got(format!("others beside {} entries", last.size))),
+        };
+    }
+    let (last, end) = (&trust(keys)?.verify(&last.note)?, &head.checkpoint);
     let put_back = || {
         let checkpoint = |one: &VerifiedCheckpoint| format!("{} entries, root {}", one.size(), one.root());
         tampered("the audit log was put back").got(checkpoint(end)).want(format!("{}, or more", checkpoint(last)))
@@ -149,19 +159,20 @@ fn ending(note: &SignedNote, rows: &[u8]) -> Content {
 impl Growing {
     /// The log that has nothing yet, beside rows whose set has this code.
     pub(super) fn new(rows: Vec<u8>) -> Self {
-        Self { size: 0, tiles: Tiles::default(), rows, is_changed: false, leaves: Vec::new() }
+        Self { size: 0, tiles: Tiles::default(), rows, leaves: Vec::new() }
     }
 
-    /// The end of the log: its checkpoint is signed and authenticated, and goes on from the one that was committed `last`, where that
-    /// is known; the last tiles hash to its root, and the highest number of an entry is that of its last.
+    /// The end of the log: its checkpoint is signed and authenticated, and goes on from where it ended `last`, where that is known; the
+    /// last tiles hash to its root, and the highest number of an entry is that of its last.
     ///
     /// # Errors
     /// `store-tampered`; `store-failed`.
-    pub(super) async fn load(sql: &mut AnyConnection, keys: Keys<'_>, last: Option<&SignedNote>) -> Result<Self> {
-        let Head { note, checkpoint, rows } = head(sql, keys).await?;
-        if let Some(last) = last.filter(|last| last.text() != note.text()) {
-            verify_goes_on(sql, &trust(keys)?.verify(last)?, &checkpoint).await?;
+    pub(super) async fn load(sql: &mut AnyConnection, keys: Keys<'_>, last: Option<&End>) -> Result<(Self, End)> {
+        let head = head(sql, keys).await?;
+        if let Some(last) = last {
+            verify_goes_on(sql, keys, last, &head).await?;
         }
+        let Head { note, checkpoint, rows } = head;
         let size = checkpoint.size();
         let tiles = tiles(sql, tiles_of_root(size)?).await?;
         let found = root(size, &tiles).map_err(|e| tampered("the audit log's tiles").because(e))?;
@@ -174,7 +185,8 @@ impl Growing {
         if count != size {
             return Err(tampered("entries of the audit log").got(count).want(size));
         }
-        Ok(Self { size, tiles, rows, is_changed: false, leaves: Vec::new() })
+        let end = End::new(note, size, rows.clone());
+        Ok((Self { size, tiles, rows, leaves: Vec::new() }, end))
     }
 
     /// The code of the set of rows that its end is authenticated with.
@@ -182,14 +194,14 @@ impl Growing {
         &self.rows
     }
 
-    /// Says that the set of rows has another code now.
+    /// Says that the set of rows has another code with the next entry.
     pub(super) fn set_rows(&mut self, rows: Vec<u8>) {
-        (self.rows, self.is_changed) = (rows, true);
+        self.rows = rows;
     }
 
     /// Whether there is something to write.
     pub(super) const fn has_grown(&self) -> bool {
-        !self.leaves.is_empty() || self.is_changed
+        !self.leaves.is_empty()
     }
 
     /// How many entries there are and will be: the number of the next.
@@ -242,7 +254,6 @@ impl Growing {
         let mut checkpoint = Checkpoint { origin, size: self.size, root }.note()?;
         keys.log.sign(&mut checkpoint, 0)?;
         authenticate(sql, &checkpoint, &self.rows, keys).await?;
-        self.is_changed = false;
         let tiles = self.tiles.clone();
         self.tiles.keep_last(self.size)?;
         Ok(Committed { tiles, size: self.size, checkpoint })

@@ -200,7 +200,7 @@ mod tests {
     async fn put(store: &Store, cedar: &str) -> Result<u64> {
         let mut transaction = store.begin().await?;
         let metadata = transaction.put_policy_set(cedar.as_bytes(), "why", 5).await?;
-        transaction.commit_unrecorded().await?;
+        transaction.commit_in_test().await?;
         Ok(metadata.version)
     }
 

@@ -149,7 +149,7 @@ mod tests {
     async fn keep(store: &Store, facts: &[Fact]) {
         let mut transaction = store.begin().await.unwrap();
         transaction.keep_promotion_facts(&place(), facts).await.unwrap();
-        transaction.commit_unrecorded().await.unwrap();
+        transaction.commit_in_test().await.unwrap();
     }
 
     async fn kept(store: &Store) -> Result<Vec<Fact>> {

@@ -10,7 +10,7 @@ use crate::store::policies::tests::policy_text;
 use futures_util::future::{join_all, try_join_all};
 use serde_json::json;
 use std::collections::BTreeSet;
-use strongroom_appraisal::Allowance;
+use strongroom_appraisal::{Allowance, Seen, SeenKind};
 use strongroom_devkit::postgres::Postgres;
 use strongroom_tlog::Trust;
 use strongroom_wire::digest::Sha256;
@@ -366,6 +366,29 @@ async fn log_that_is_put_back_behind_a_verifier_is_noticed_and_one_that_went_on_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn newest_list_that_is_put_back_behind_a_verifier_is_noticed_and_one_that_another_saw_counts() {
+    let Some(server) = Server::start() else { return };
+    let (one, other) = (server.open().await, server.open().await);
+    let raise = async |store: &Store, number| {
+        let raise = |seen: &mut Seen| seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", number);
+        code(store.compare(&Clock::of(|| 6), raise).await)
+    };
+    assert_eq!(raise(&one, 7).await, None);
+    let tables = ["seen", "leaves", "tiles", "meta"];
+    let keep = tables.map(|table| format!("CREATE TABLE public.old_{table} AS SELECT * FROM {table}"));
+    server.execute(&keep.each_ref().map(String::as_str));
+    assert_eq!(raise(&other, 8).await, None);
+    assert_eq!(raise(&one, 7).await, Some(Code::CollateralRolledBack));
+    let back = tables.map(|table| format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM public.old_{table}"));
+    let replica = "SET session_replication_role TO replica";
+    server.execute(&[&[replica], back.each_ref().map(String::as_str).as_slice()].concat());
+    for store in [&one, &other] {
+        assert_eq!(raise(store, 7).await, Some(Code::StoreTampered), "who reads alone");
+        assert_eq!(code(store.begin().await.unwrap().seen().await), Some(Code::StoreTampered));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn store_is_put_under_another_master_key_while_no_verifier_has_it_open() {
     let Some(server) = Server::start() else { return };
     let key = |byte| MasterKey::from_file_bytes(&[byte; 32]).unwrap();
@@ -393,7 +416,7 @@ async fn dump_opens_on_another_server_with_the_master_key_and_with_no_other() {
     let Some(mut other) = Server::start() else { return };
     let store = server.open().await;
     policy_and_key(&store).await;
-    record(&store, 1).await.unwrap();
+    let dumped = record(&store, 1).await.unwrap().seq();
     let dump = server.postgres.folder().join("dump").display().to_string();
     server.postgres.client("pg_dump", &["-Fc", "-n", "strongroom", "-f", &dump, "strongroom"]).unwrap();
     record(&store, 2).await.unwrap();
@@ -401,7 +424,7 @@ async fn dump_opens_on_another_server_with_the_master_key_and_with_no_other() {
     assert_eq!(code(other.open_in(Realm::Vendor).await), Some(Code::KeyMissing));
     std::fs::copy(server.folder.path().join("master"), other.folder.path().join("master")).unwrap();
     let restored = other.open().await;
-    assert_eq!(record(&restored, 3).await.unwrap().seq(), 2);
+    assert_eq!(record(&restored, 3).await.unwrap().seq(), dumped + 1);
     let mut transaction = restored.begin().await.unwrap();
     let stored = transaction.key(&id("a/b/c")).await.unwrap();
     assert_eq!(restored.open_key(&stored).unwrap().as_slice(), b"one");

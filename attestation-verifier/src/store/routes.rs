@@ -1,6 +1,6 @@
 //! The table of routes: every version is kept, the last is in force.
 
-use super::authentic::Content;
+use super::authentic::{Content, verify_read};
 use super::tables::{Rewrapped, Table};
 use super::{Transaction, failed, from_integer, to_integer};
 use crate::master_key::MasterKey;
@@ -8,6 +8,7 @@ use crate::route_table::RouteTable;
 use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use std::sync::Arc;
 use strongroom_appraisal::UnixTime;
 use strongroom_wire::Result;
 use strongroom_wire::digest::Sha256;
@@ -70,19 +71,25 @@ impl Transaction<'_> {
         Ok(self.last_routes().await?.map(|stored| stored.toml).unwrap_or_default())
     }
 
-    /// The table in force.
+    /// The table in force: read and parsed once, however often it is asked for.
     ///
     /// # Errors
     /// As [`Self::routes_text`]; those of [`RouteTable::parse`], where this program takes it no more.
-    pub(crate) async fn routes(&mut self) -> Result<RouteTable> {
-        RouteTable::parse(&self.routes_text().await?)
+    pub(crate) async fn routes(&mut self) -> Result<Arc<RouteTable>> {
+        let names = self.names(&TABLE).await?;
+        if let Some(table) = self.documents.routes.get(names.as_ref()) {
+            return Ok(table);
+        }
+        let table = RouteTable::parse(&self.routes_text().await?)?;
+        Ok(self.documents.routes.put(names, table))
     }
 
     async fn last_routes(&mut self) -> Result<Option<Stored>> {
-        self.verify_rows().await?;
-        let select = sqlx::query("SELECT * FROM routes ORDER BY version DESC LIMIT 1");
-        let row = select.fetch_optional(&mut *self.sql).await.map_err(failed("routes"))?;
-        row.map(|row| authentic(&row, self.master)).transpose()
+        let names = self.names(&TABLE).await?;
+        let select = sqlx::query("SELECT version, toml, created, mac FROM routes ORDER BY version DESC LIMIT 1");
+        let rows = select.fetch_all(&mut *self.sql).await.map_err(failed("routes"))?;
+        verify_read(&TABLE, names.as_ref().map(|names| names.last().into_iter()), &rows)?;
+        rows.first().map(|row| authentic(row, self.master)).transpose()
     }
 }
 

@@ -10,7 +10,7 @@ use super::failed;
 use super::tables::{Name, TABLES, Table};
 use futures_util::TryStreamExt as _;
 use sqlx::{AnyConnection, AssertSqlSafe, Either};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use strongroom_wire::{Code, Refusal, Result};
 
 /// All rows that are authenticated as a set.
@@ -33,10 +33,6 @@ enum State {
     /// Some were changed: which there are, the database alone knows.
     Unknown,
 }
-
-/// The set that was verified last, with its code, for who only reads.
-#[derive(Debug, Default)]
-pub(super) struct LastRows(Mutex<Option<(Vec<u8>, Arc<Rows>)>>);
 
 impl Rows {
     /// Those that the database has. Nothing is verified.
@@ -112,19 +108,6 @@ impl Rows {
             rows.state = State::Authentic;
         }
         Ok(())
-    }
-}
-
-impl LastRows {
-    /// Those that have this code.
-    pub(super) fn find(&self, mac: &[u8]) -> Option<Arc<Rows>> {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().filter(|(of, _)| of == mac).map(|(_, rows)| Arc::clone(rows))
-    }
-
-    /// Keeps rows that were verified by this code, or authenticated with it and committed.
-    pub(super) fn keep(&self, mac: &[u8], rows: &Arc<Rows>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((mac.to_vec(), Arc::clone(rows)));
     }
 }
 

@@ -3,8 +3,10 @@
 use super::authentic::{Content, verify_read};
 use super::tables::{Rewrapped, Table};
 use super::{Store, Transaction, failed, from_integer, to_integer};
+use crate::audit::{Event, Kind};
+use crate::clock::Clock;
 use crate::master_key::MasterKey;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 use strongroom_appraisal::{Seen, SeenKind};
@@ -21,26 +23,31 @@ pub(super) const TABLE: Table = Table {
 };
 
 impl Store {
-    /// Holds something against the memory, and keeps durably what `compare` raised in it, whatever it says. `compare` may be
-    /// asked twice: at first of what was committed last, so that the usual case, in which nothing is new, waits for nobody. Whether
-    /// something was new, is the answer.
+    /// Holds something against the memory, and keeps durably, with an entry of the log, what `compare` raised in it, whatever it says.
+    /// `compare` may be asked twice: at first of what was committed last, so that the usual case, in which nothing is new, waits for
+    /// nobody.
     ///
     /// # Errors
     /// Those of `compare`; `store-failed`; `store-tampered`.
-    pub(crate) async fn compare(&self, compare: impl Fn(&mut Seen) -> Result<()>) -> Result<bool> {
+    pub(crate) async fn compare(&self, clock: &Clock, compare: impl Fn(&mut Seen) -> Result<()>) -> Result<()> {
         let before = self.begin_reading().await?.seen().await?;
         let mut raised = before.clone();
         let outcome = compare(&mut raised);
         if raised == before {
-            return outcome.map(|()| false);
+            return outcome;
         }
         let mut transaction = self.begin().await?;
         let before = transaction.seen().await?;
         let mut raised = before.clone();
         let outcome = compare(&mut raised);
-        transaction.put_seen(&before, &raised).await?;
-        transaction.commit_unrecorded().await?;
-        outcome.map(|()| true)
+        let newest = transaction.put_seen(&before, &raised).await?;
+        // Another may have brought the same meanwhile.
+        if !newest.is_empty() {
+            let detail = json!({ "seen": newest });
+            let event = Event { kind: Kind::Endorsements, subject: "newest".to_owned(), code: None, detail };
+            transaction.commit(clock.now(), &event).await?;
+        }
+        outcome
     }
 }
 
@@ -65,7 +72,9 @@ impl Transaction<'_> {
         Ok(Seen::clone(&self.documents.seen.put(names, seen)))
     }
 
-    async fn put_seen(&mut self, before: &Seen, raised: &Seen) -> Result<()> {
+    /// Says what of it is new.
+    async fn put_seen(&mut self, before: &Seen, raised: &Seen) -> Result<Vec<Value>> {
+        let mut newest = Vec::new();
         let insert = "INSERT INTO seen (kind, subject, number, mac) VALUES ($1, $2, $3, $4)
              ON CONFLICT (kind, subject) DO UPDATE SET number = excluded.number, mac = excluded.mac";
         for (kind, subject, number) in raised.iter() {
@@ -77,8 +86,12 @@ impl Transaction<'_> {
             let insert = sqlx::query(insert).bind(kind.as_str()).bind(subject).bind(to_integer(number)?);
             let insert = insert.bind(self.master.mac(content(kind, subject, number).bytes()));
             insert.execute(&mut *self.sql).await.map_err(failed("seen"))?;
+            newest.push(json!({ "kind": kind, "subject": subject, "number": number }));
         }
-        self.changed(&TABLE)
+        if !newest.is_empty() {
+            self.changed(&TABLE)?;
+        }
+        Ok(newest)
     }
 }
 
@@ -107,6 +120,8 @@ fn authentic(row: &AnyRow, master: &MasterKey) -> Result<(SeenKind, String, u64)
 mod tests {
     use super::*;
     use crate::store::Database;
+    use crate::store::schema::tests::{put_back, take_triggers};
+    use sqlx::AssertSqlSafe;
     use std::path::Path;
     use strongroom_wire::Realm;
 
@@ -115,7 +130,8 @@ mod tests {
     }
 
     async fn raise(store: &Store, subject: &'static str, number: u64) -> Option<Code> {
-        let outcome = store.compare(|seen| seen.check_and_raise(SeenKind::CrlNumber, subject, number)).await;
+        let raise = |seen: &mut Seen| seen.check_and_raise(SeenKind::CrlNumber, subject, number);
+        let outcome = store.compare(&Clock::of(|| 6), raise).await;
         outcome.err().map(|refusal| refusal.code)
     }
 
@@ -144,11 +160,12 @@ mod tests {
     async fn what_was_raised_is_kept_though_the_comparison_ends_in_a_refusal() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path()).await.unwrap();
-        let outcome = store.compare(|seen| {
+        let compare = |seen: &mut Seen| {
             seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", 7)?;
             seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", 6)
-        });
-        assert_eq!(outcome.await.unwrap_err().code, Code::CollateralRolledBack);
+        };
+        let outcome = store.compare(&Clock::of(|| 6), compare).await;
+        assert_eq!(outcome.unwrap_err().code, Code::CollateralRolledBack);
         assert_eq!(raise(&store, "amd/Milan", 6).await, Some(Code::CollateralRolledBack));
     }
 
@@ -175,5 +192,44 @@ mod tests {
         let store = open(folder.path()).await.unwrap();
         assert_eq!(raise(&store, "amd/Milan", 7).await, None);
         assert!(sqlx::query("UPDATE seen SET number = 6").execute(&store.pool).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn memory_put_back_with_all_that_authenticated_it_is_noticed_while_it_is_open() {
+        for is_put_back in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = open(folder.path()).await.unwrap();
+            assert_eq!(raise(&store, "amd/Milan", 7).await, None);
+            for table in ["seen", "meta", "tiles", "leaves"] {
+                let copy = AssertSqlSafe(format!("CREATE TEMP TABLE old_{table} AS SELECT * FROM {table}"));
+                sqlx::query(copy).execute(&store.pool).await.unwrap();
+            }
+            assert_eq!(raise(&store, "amd/Milan", 8).await, None);
+            if is_put_back {
+                let triggers = take_triggers(&store).await;
+                for table in ["seen", "meta", "tiles", "leaves"] {
+                    let old = format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM old_{table}");
+                    sqlx::raw_sql(AssertSqlSafe(old)).execute(&store.pool).await.unwrap();
+                }
+                put_back(&store, triggers).await;
+            }
+            let code = if is_put_back { Code::StoreTampered } else { Code::CollateralRolledBack };
+            assert_eq!(raise(&store, "amd/Milan", 7).await, Some(code), "who reads alone");
+            let writing = store.begin().await.unwrap().seen().await;
+            assert_eq!(writing.err().map(|refusal| refusal.code), is_put_back.then_some(Code::StoreTampered));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_newer_is_in_the_log_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await.unwrap();
+        for (number, entries) in [(7, 1), (7, 1), (6, 1), (8, 2)] {
+            raise(&store, "amd/Milan", number).await;
+            let log = store.begin_reading().await.unwrap().audit(0, 10, Some("endorsements")).await.unwrap();
+            assert_eq!(log.len(), entries, "{number}");
+            let seen = json!([{ "kind": "crl-number", "subject": "amd/Milan", "number": number.max(7) }]);
+            assert_eq!((log[entries - 1].detail["seen"].clone(), log[entries - 1].time), (seen, 6));
+        }
     }
 }

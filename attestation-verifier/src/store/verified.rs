@@ -1,13 +1,14 @@
-//! What verifying the stored documents and policies came to, in memory: each is read, verified and parsed once, however often anybody makes
+//! What verifying the store, its documents and policies came to, in memory: each of these is read, verified and parsed once, however often anybody makes
 //! this verifier look at its policies. Which document is the one of a name and its signers, the rows alone say; whether it
 //! counts is judged each time.
 
+use super::end::LastEnd;
 use super::openings::Opening;
 use super::policies::StoredPolicy;
 use super::policy_sets::Parsed;
-use super::rows::LastRows;
 use super::tables::Name;
 use crate::revocation::{Mark, Revocation};
+use crate::route_table::RouteTable;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strongroom_appraisal::{ReferenceValues, Seen, Verified};
@@ -21,16 +22,17 @@ const DOCUMENTS: usize = 128;
 /// What verifying a document under its signers came to, whatever its dates are.
 pub(super) type Outcome<D> = Arc<Result<Verified<D>>>;
 
-/// All kinds, and what whole tables came to.
+/// All kinds, what whole tables came to, and where the store ended last.
 #[derive(Debug, Default)]
 pub(super) struct VerifiedDocuments {
     pub(super) reference_values: Memory<ReferenceValues>,
     pub(super) inventories: Memory<Inventory>,
     pub(super) policies: Parsed,
-    pub(super) rows: LastRows,
+    pub(super) last: LastEnd,
     pub(super) release_policies: Whole<Vec<Arc<StoredPolicy>>>,
     pub(super) seen: Whole<Seen>,
     pub(super) revocations: Whole<BTreeMap<Mark, Revocation>>,
+    pub(super) routes: Whole<RouteTable>,
     pub(super) openings: Whole<BTreeMap<String, Vec<Opening>>>,
 }
 
@@ -117,6 +119,19 @@ impl<D> Default for Memory<D> {
 mod tests {
     use super::*;
     use strongroom_wire::{Code, Refusal};
+
+    #[test]
+    fn what_rows_came_to_is_kept_for_the_same_rows_and_for_no_others() {
+        let (whole, name) = (Whole::default(), |mac| Name { id: "a".into(), version: 1, mac: vec![mac] });
+        let [rows, same, others] = [7, 7, 8].map(|mac| Arc::new(vec![name(mac)]));
+        assert_eq!(whole.get(Some(&rows)), None::<Arc<u8>>);
+        whole.put(Some(Arc::clone(&rows)), 1);
+        assert_eq!(whole.get(Some(&same)), Some(Arc::new(1)));
+        assert_eq!(Arc::strong_count(&same), 2, "told by where it is the next time, not by what is in it");
+        assert_eq!((whole.get(Some(&others)), whole.get(None)), (None, None));
+        whole.put(None, 2);
+        assert_eq!(whole.get(Some(&same)), Some(Arc::new(1)), "of rows that nobody knows nothing is kept");
+    }
 
     #[test]
     fn outcome_is_of_one_row_and_no_more_are_remembered_than_there_is_room_for() {

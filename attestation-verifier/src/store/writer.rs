@@ -13,6 +13,7 @@ pub(super) use writing::Writing;
 
 use super::backfill::Backfill;
 use super::database::{Database, Hold};
+use super::end::End;
 use super::failed;
 use super::log::{Committed, Growing, Keys};
 use super::rows::Rows;
@@ -24,7 +25,6 @@ use sqlx::{AnyConnection, Connection as _};
 use sqlx_core::transaction::TransactionManager as _;
 use std::sync::{Arc, OnceLock, Weak};
 use strongroom_appraisal::UnixTime;
-use strongroom_tlog::SignedNote;
 use strongroom_wire::{Code, Refusal, Result};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
@@ -45,8 +45,6 @@ pub(super) struct Writer {
     undo: bool,
     /// Whether the connection failed, and nothing more is done on it.
     broken: bool,
-    /// The end of the log that was committed here last: what is in the database goes on from it, or was put back.
-    last: Option<SignedNote>,
     /// What the last transaction left, as long as nobody else changes it.
     left: Option<Left>,
     backfill: Option<Backfill>,
@@ -98,7 +96,6 @@ impl Writer {
                 open: false,
                 undo: false,
                 broken: false,
-                last: None,
                 left: None,
                 backfill,
                 sessions: None,
@@ -217,12 +214,13 @@ impl Writer {
         let Some(writer) = &mut closing.0 else { return };
         match writer.commit(keys).await {
             Ok(committed) => {
-                if let Some(committed) = &committed {
-                    writer.last = Some(committed.checkpoint.clone());
-                }
                 let Group { version, log, rows, outcome, .. } = core::mem::take(&mut writer.group);
+                if let (Some(committed), Some(log)) = (&committed, &log) {
+                    let note = committed.checkpoint.clone();
+                    documents.last.commit(End::new(note, committed.size, log.rows().to_vec()));
+                }
                 if let (Some(log), Some(rows)) = (&log, &rows) {
-                    documents.rows.keep(log.rows(), rows);
+                    documents.last.learn(log.rows(), rows);
                 }
                 writer.left = version.map(|version| Left { version, log, rows });
                 writer.open = false;

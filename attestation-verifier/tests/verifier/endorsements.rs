@@ -331,18 +331,30 @@ async fn set_has_the_newest_list_that_any_guest_showed_and_no_older_one() {
     for (number, is_newer) in [(9, true), (8, false), (10, true)] {
         let list = world.hierarchy.ark.numbered_crl(&[], START - 10..ENDS, Some(number)).unwrap();
         let guest = Guest::launch(&world, &document).await;
-        let mut attestation = with_certificates(&guest, &["VCEK", "ASK", "ARK"]);
-        let chain = &mut attestation["tee-evidence"]["primary_evidence"]["cert_chain"];
-        let shown = CertificateEntry { cert_type: "CRL".into(), data: list.clone() };
-        chain.as_array_mut().unwrap().push(json!(shown));
-        drop(guest.post(&attestation).await);
+        drop(guest.post(&with_list(&guest, &list)).await);
         if is_newer {
             newest = list;
         }
         assert_eq!(list_of_set().await, newest, "{number}");
     }
     assert_ne!(kept, newest);
+    // It is kept wherever a guest shows it, though another verifier, or one that ended before it was kept, remembers it already.
+    let file = world.folder.path().join("state/endorsements/amd/Milan/vcek-crl.der");
+    std::fs::write(file, &kept).unwrap();
+    assert_eq!(list_of_set().await, kept);
+    let guest = Guest::launch(&world, &document).await;
+    assert_eq!(guest.post(&with_list(&guest, &newest)).await.status, 200);
+    assert_eq!(list_of_set().await, newest);
     assert_eq!(world.asked("/crl"), 1);
+}
+
+/// An attestation of a guest that brings its certificates, and that list.
+fn with_list(guest: &Guest<'_>, list: &[u8]) -> Value {
+    let mut attestation = with_certificates(guest, &["VCEK", "ASK", "ARK"]);
+    let chain = &mut attestation["tee-evidence"]["primary_evidence"]["cert_chain"];
+    let shown = CertificateEntry { cert_type: "CRL".into(), data: list.to_vec() };
+    chain.as_array_mut().unwrap().push(json!(shown));
+    attestation
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! What becomes of keys: their states, how often they may be released, and stores from before there was either.
 
 use crate::guest::Guest;
+use crate::revocations::put;
 use crate::world::{KEY, KEY_VALUE, World};
 use http::Method;
 use serde_json::{Value, json};
+use strongroom_wire::digest::Sha256;
 
 /// A call about [`KEY`]: its status, and its code or what it answers of the key.
 async fn call(world: &World, what: &str) -> (u16, String) {
@@ -98,6 +100,28 @@ async fn of_many_guests_that_ask_at_once_for_the_last_releases_as_many_get_it_as
     allow(&world, &document, "max-releases = 4").await;
     let guest = attested(&world, &document).await;
     assert_eq!([code(&guest).await, code(&guest).await], ["", "releases-exhausted"]);
+}
+
+#[tokio::test]
+async fn guest_that_came_too_late_for_a_key_was_not_given_it_when_that_is_revoked() {
+    let (world, document) = World::ready().await;
+    let late = [&document[..], b"# another\n"].concat();
+    let [one, other] = [&document, &late].map(|document| Sha256::of(document).to_string());
+    let both = world.policy(&document).replace(
+        &format!("deployment = {{ exactly = \"{one}\" }}"),
+        &format!("deployment = {{ one-of = [\"{one}\", \"{other}\"] }}"),
+    );
+    let once = "[release]\nmax-releases = 1\n[[release.trust.rule]]";
+    world.put_policy(KEY, &both.replacen("[[release.trust.rule]]", once, 1)).await;
+    let guest = attested(&world, &document).await;
+    let late = attested(&world, &late).await;
+    assert_eq!([code(&guest).await, code(&late).await], ["", "releases-exhausted"]);
+    assert_eq!(put(&world, "revoked", "key", KEY).await.status, 200);
+    for (document, refused) in [(&guest.document, "revoked"), (&late.document, "")] {
+        let again = Guest::launch(&world, document).await;
+        let answer = again.post(&again.attestation()).await;
+        assert_eq!(if answer.status == 200 { String::new() } else { answer.code() }, refused);
+    }
 }
 
 #[tokio::test]

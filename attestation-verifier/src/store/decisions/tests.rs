@@ -1,6 +1,7 @@
 use super::*;
 use crate::audit::Kind;
 use crate::store::Database;
+use crate::store::end::End;
 use crate::store::schema::tests::{put_back, take_triggers};
 use std::path::Path;
 use strongroom_appraisal::Allowance;
@@ -292,5 +293,26 @@ async fn what_cannot_be_recorded_has_no_effect() {
         let recorded = transaction.commit(6, &event(1)).await;
         assert_eq!(recorded.err().map(|refusal| refusal.code), full.then_some(Code::StoreFailed));
         assert_eq!(store.begin().await.unwrap().keys().await.unwrap().is_empty(), full);
+    }
+}
+
+#[tokio::test]
+async fn rows_without_an_entry_are_not_committed_and_other_rows_beside_the_same_entries_were_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await.unwrap();
+    let id = strongroom_wire::kbs::ResourcePath::parse("a/b/c").unwrap();
+    let mut transaction = store.begin().await.unwrap();
+    transaction.put_key(&id, b"value", 5).await.unwrap();
+    assert_eq!(transaction.commit_unrecorded().await.unwrap_err().code, Code::Internal);
+    assert!(store.begin().await.unwrap().keys().await.unwrap().is_empty());
+    store.begin().await.unwrap().commit_unrecorded().await.unwrap();
+
+    let keys = Keys { master: &store.master, log: &store.log };
+    let mut transaction = store.begin().await.unwrap();
+    let head = log::head(&mut transaction.sql, keys).await.unwrap();
+    for (rows, code) in [(head.rows.clone(), None), (vec![0; head.rows.len()], Some(Code::StoreTampered))] {
+        let last = End::new(head.note.clone(), head.checkpoint.size(), rows);
+        let goes_on = log::verify_goes_on(&mut transaction.sql, keys, &last, &head).await;
+        assert_eq!(goes_on.err().map(|refusal| refusal.code), code);
     }
 }

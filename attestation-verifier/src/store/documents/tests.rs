@@ -4,7 +4,7 @@ use crate::private_file;
 use crate::store::policies::tests::policy_text;
 use crate::store::{Database, Store};
 use std::path::Path;
-use strongroom_appraisal::SeenKind;
+use strongroom_appraisal::{Seen, SeenKind};
 use strongroom_artifact::SigningKey;
 use strongroom_wire::{Code, Realm};
 
@@ -35,14 +35,14 @@ async fn document_is_read_and_verified_once_and_judged_each_time_for_each_policy
     let put = async |store: &Store, envelope: &[u8]| {
         let mut transaction = store.begin().await.unwrap();
         transaction.put_document(envelope, 5).await.unwrap();
-        transaction.commit_unrecorded().await.unwrap();
+        transaction.commit_in_test().await.unwrap();
     };
     let mut transaction = store.begin().await.unwrap();
     for (id, version) in [("a/b/any", 1), ("a/b/newer", 8)] {
         let id = ResourcePath::parse(id).unwrap();
         transaction.put_policy(&id, policy_of(&publisher, version).as_bytes(), 5).await.unwrap();
     }
-    transaction.commit_unrecorded().await.unwrap();
+    transaction.commit_in_test().await.unwrap();
     let lacks = async |store: &Store, now| {
         let in_force = store.begin_reading().await.unwrap().policies_in_force(now).await?;
         Ok::<_, Refusal>(in_force.into_iter().map(|one| one.lacks.map(|lack| lack.code)).collect::<Vec<_>>())
@@ -76,7 +76,7 @@ async fn older_document_that_was_put_back_before_it_was_read_is_not_remembered_a
             transaction.put_policy(&id, policy_of(&publisher, 7).as_bytes(), 5).await.unwrap();
         }
         transaction.put_document(&inventory(&publisher, version), 5).await.unwrap();
-        transaction.commit_unrecorded().await.unwrap();
+        transaction.commit_in_test().await.unwrap();
         if version == 7 {
             execute("CREATE TEMP TABLE old AS SELECT * FROM documents").await;
         }
@@ -101,14 +101,14 @@ async fn document_that_is_put_takes_the_place_of_the_one_in_memory() {
     let id = ResourcePath::parse("a/b/c").unwrap();
     let mut transaction = store.begin().await.unwrap();
     transaction.put_policy(&id, policy_of(&publisher, 1).as_bytes(), 5).await.unwrap();
-    transaction.commit_unrecorded().await.unwrap();
+    transaction.commit_in_test().await.unwrap();
     let mut digests = Vec::new();
     for (version, keep) in [(7, true), (8, false), (8, true)] {
         let mut transaction = store.begin().await.unwrap();
         transaction.put_document(&inventory(&publisher, version), 5).await.unwrap();
         digests.push(transaction.policy_in_force(&id, 5).await.unwrap().policy.digest());
         if keep {
-            transaction.commit_unrecorded().await.unwrap();
+            transaction.commit_in_test().await.unwrap();
         } else {
             drop(transaction);
         }
@@ -136,13 +136,14 @@ async fn documents_and_memory_are_the_same_under_another_master_key() {
         .await
         .unwrap();
     let kept = transaction.put_document(&inventory(&publisher, 7), 5).await.unwrap();
-    transaction.commit_unrecorded().await.unwrap();
-    store.compare(|seen| seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", 7)).await.unwrap();
+    transaction.commit_in_test().await.unwrap();
+    let raise = |number| move |seen: &mut Seen| seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", number);
+    store.compare(&Clock::of(|| 6), raise(7)).await.unwrap();
 
     store.rewrap(&key(2), &Clock::of(|| 6)).await.unwrap();
     let store = Store::open_under(Database::sqlite(&path), key(2), Realm::Vendor).await.unwrap();
     assert_eq!(store.begin().await.unwrap().documents().await.unwrap(), kept);
     assert!(store.begin().await.unwrap().policies_in_force(5).await.unwrap()[0].lacks.is_none());
-    let back = store.compare(|seen| seen.check_and_raise(SeenKind::CrlNumber, "amd/Milan", 6)).await;
+    let back = store.compare(&Clock::of(|| 6), raise(6)).await;
     assert_eq!(back.unwrap_err().code, Code::CollateralRolledBack);
 }

@@ -133,7 +133,7 @@ async fn destroyed_key_leaves_a_row_that_says_so_and_no_value_in_any_file() {
     let mut rows = store.begin().await.unwrap();
     rows.put_labelled_key(&id("a/b/c"), b"one", tags("owner=alice"), 5).await.unwrap();
     let sealed = rows.key(&id("a/b/c")).await.unwrap().wrapped.bytes;
-    rows.commit_unrecorded().await.unwrap();
+    rows.commit_in_test().await.unwrap();
     let is_in_a_file = || {
         let mut files = std::fs::read_dir(folder.path()).unwrap();
         files.any(|file| std::fs::read(file.unwrap().path()).unwrap().windows(12).any(|w| w == &sealed[..12]))
@@ -141,7 +141,7 @@ async fn destroyed_key_leaves_a_row_that_says_so_and_no_value_in_any_file() {
     assert!(is_in_a_file());
     let mut rows = store.begin().await.unwrap();
     rows.destroy_key(&id("a/b/c")).await.unwrap();
-    rows.commit_unrecorded().await.unwrap();
+    rows.commit_in_test().await.unwrap();
     store.forget_erased().await;
     assert!(!is_in_a_file());
     let mut rows = store.begin().await.unwrap();
@@ -263,7 +263,7 @@ async fn value_is_not_in_the_database_file() {
     let (folder, store) = store().await;
     let mut rows = store.begin().await.unwrap();
     rows.put_key(&id("a/b/c"), b"a value that is looked for", 5).await.unwrap();
-    rows.commit_unrecorded().await.unwrap();
+    rows.commit_in_test().await.unwrap();
     for entry in std::fs::read_dir(folder.path()).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
         assert!(!bytes.windows(12).any(|window| window == b"a value that"));
@@ -307,7 +307,7 @@ async fn store_of_before_the_states_opens_and_its_keys_are_what_they_were() {
     rows.put_key(&id("a/b/off"), b"three", 5).await.unwrap();
     rows.disable_key(&id("a/b/off")).await.unwrap();
     let before = rows.keys().await.unwrap();
-    rows.commit_unrecorded().await.unwrap();
+    rows.commit_in_test().await.unwrap();
     drop(store);
     as_before(folder.path()).await;
 
@@ -322,7 +322,7 @@ async fn store_of_before_the_states_opens_and_its_keys_are_what_they_were() {
     // And may become what they could not be before.
     rows.enable_key(&id("a/b/off")).await.unwrap();
     rows.destroy_key(&id("a/b/plain")).await.unwrap();
-    rows.commit_unrecorded().await.unwrap();
+    rows.commit_in_test().await.unwrap();
     drop(store);
     let store = Store::open(Database::sqlite(&path), &folder.path().join("master"), Realm::Vendor).await.unwrap();
     let states = store.begin().await.unwrap().keys().await.unwrap();

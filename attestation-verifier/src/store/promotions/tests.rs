@@ -59,7 +59,7 @@ async fn statements_are_kept_once_across_restarts_and_the_highest_is_known() {
     assert!(!transaction.keep_promotions(&said, 7).await.unwrap());
     assert_eq!(transaction.highest_promotion(&said[1]).await.unwrap(), Some(3));
     assert_eq!(transaction.environments(REPOSITORY).await.unwrap(), [production()]);
-    transaction.commit_unrecorded().await.unwrap();
+    transaction.commit_in_test().await.unwrap();
     drop(store);
     let store = open(folder.path()).await.unwrap();
     assert_eq!(sequences(&store).await.unwrap(), (vec![3, 1], 0));
@@ -75,7 +75,7 @@ async fn statements_are_the_same_under_another_master_key() {
     let store = open(folder.path()).await.unwrap();
     let mut transaction = store.begin().await.unwrap();
     transaction.keep_promotions(&said(1..=2), 6).await.unwrap();
-    transaction.commit_unrecorded().await.unwrap();
+    transaction.commit_in_test().await.unwrap();
     let kept = async |store: &Store| {
         let kept = store.begin().await.unwrap().promotions(REPOSITORY, &production()).await.unwrap();
         kept.rows.into_iter().map(|row| (row.sequence, row.created, row.bundle)).collect::<Vec<_>>()
@@ -99,7 +99,7 @@ async fn more_of_one_promoter_than_fits_into_a_judgement_raises_the_floor_where_
     for (said, length, floor) in [(&all[..limits::PROMOTIONS], 256, 0), (&other, 257, 0), (&all, 257, 2)] {
         let mut transaction = store.begin().await.unwrap();
         transaction.keep_promotions(said, 6).await.unwrap();
-        transaction.commit_unrecorded().await.unwrap();
+        transaction.commit_in_test().await.unwrap();
         let (known, from) = sequences(&store).await.unwrap();
         assert_eq!((known.len(), known.last(), from), (length, Some(&1), floor));
     }
@@ -158,7 +158,7 @@ async fn rows_changed_put_in_or_taken_out_are_noticed() {
         let store = open(folder.path()).await.unwrap();
         let mut transaction = store.begin().await.unwrap();
         transaction.keep_promotions(&said(1..=2), 6).await.unwrap();
-        transaction.commit_unrecorded().await.unwrap();
+        transaction.commit_in_test().await.unwrap();
         if tampered && !statement.starts_with("INSERT") && !statement.contains("SET bundle") {
             let refused = sqlx::query(statement).execute(&store.pool).await.unwrap_err();
             assert!(refused.to_string().contains("a promotion statement stays"), "{refused}");

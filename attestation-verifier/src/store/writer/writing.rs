@@ -69,6 +69,7 @@ impl<'a> Writing<'a> {
     /// Commits under another master key. Nobody else may be waiting.
     pub(in crate::store) fn under(&mut self, master: &'a MasterKey) {
         self.keys.master = master;
+        self.documents.last.forget();
         (self.writer.group.log, self.writer.group.rows) = (None, None);
     }
 
@@ -109,11 +110,14 @@ impl<'a> Writing<'a> {
     /// # Errors
     /// `store-tampered`; `store-failed`.
     pub(in crate::store) async fn log(&mut self) -> Result<&mut Growing> {
-        let Writer { connection, group, last, .. } = &mut *self.writer;
+        let Writer { connection, group, .. } = &mut *self.writer;
         if group.log.is_none() {
             // Where it fails, SQLite may have rolled back.
             self.stage = Stage::Joining;
-            group.log = Some(Growing::load(connection, self.keys, last.as_ref()).await?);
+            let last = self.documents.last.get();
+            let (log, end) = Growing::load(connection, self.keys, last.as_deref()).await?;
+            self.documents.last.keep(last.as_ref(), end);
+            group.log = Some(log);
             self.stage = Stage::Deciding;
         }
         group.log.as_mut().ok_or_else(|| Refusal::new(Code::Internal, "audit log"))
@@ -127,8 +131,11 @@ impl<'a> Writing<'a> {
     /// Waits until what it did is durable, with `leaf` as the next entry of the log.
     ///
     /// # Errors
-    /// `store-failed`: nothing of it is there.
+    /// `store-failed`: nothing of it is there; `internal`: the same, since it changed rows without an entry.
     pub(in crate::store) async fn commit(mut self, leaf: Option<Leaf>) -> Result<Option<Arc<Committed>>> {
+        if leaf.is_none() && self.writer.group.rows.as_ref().is_some_and(|rows| rows.are_changed()) {
+            return Err(Refusal::new(Code::Internal, "store: rows changed without an entry of the log"));
+        }
         self.stage = Stage::Joining;
         let Writer { connection, group: Group { log, rows, .. }, .. } = &mut *self.writer;
         if let (Some(rows), Some(log)) = (rows, &mut *log)

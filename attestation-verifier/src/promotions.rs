@@ -83,18 +83,12 @@ impl Known {
     }
 
     /// Adds what is known to what a manifest's promotion is judged by at `now`: what was kept, and what its registry shows.
-    pub(crate) fn add_to(
-        &mut self,
-        statements: &mut Statements,
-        repository: &str,
-        attached: &[Vec<u8>],
-        now: UnixTime,
-    ) {
+    pub(crate) fn add_to(&mut self, statements: &mut Statements, repository: &str, shown: &[Vec<u8>], now: UnixTime) {
         if let Some(policy) = self.policy {
             statements.ask_for(policy);
         }
         // What is by nobody who is a promoter, or is not any more, is nobody's.
-        let shown = attached.iter().filter_map(|bundle| statements.add(bundle).ok().cloned());
+        let shown = shown.iter().filter_map(|bundle| statements.add(bundle).ok().cloned());
         self.found.extend(shown.collect::<Vec<_>>());
         if let Some(OfRepository { kept, facts, weighed, promoters, .. }) = self.kept.get_mut(repository) {
             kept.rows.iter().for_each(|row| drop(statements.add(&row.bundle)));

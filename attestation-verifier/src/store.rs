@@ -304,14 +304,6 @@ impl Transaction<'_> {
     async fn commit_unrecorded(self) -> Result<()> {
         self.sql.writing()?.commit(None).await.map(drop)
     }
-
-    /// Waits until what was changed is durable, with an entry that says nothing.
-    #[cfg(test)]
-    async fn commit_in_test(self) -> Result<()> {
-        let (subject, detail) = ("-".to_owned(), serde_json::Value::Null);
-        let event = crate::audit::Event { kind: crate::audit::Kind::Admin, subject, code: None, detail };
-        self.commit(5, &event).await.map(drop)
-    }
 }
 
 impl<'a> Sql<'a> {

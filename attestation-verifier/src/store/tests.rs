@@ -6,6 +6,15 @@ async fn open(folder: &Path, realm: Realm) -> Result<Store> {
     Store::open(Database::sqlite(&folder.join("verifier.sqlite")), &folder.join("master"), realm).await
 }
 
+impl Transaction<'_> {
+    /// Waits until what was changed is durable, with an entry that says nothing.
+    pub(super) async fn commit_in_test(self) -> Result<()> {
+        let (subject, detail) = ("-".to_owned(), serde_json::Value::Null);
+        let event = crate::audit::Event { kind: crate::audit::Kind::Admin, subject, code: None, detail };
+        self.commit(5, &event).await.map(drop)
+    }
+}
+
 #[tokio::test]
 async fn store_opens_again_in_its_realm_and_in_no_other() {
     let folder = tempfile::tempdir().unwrap();

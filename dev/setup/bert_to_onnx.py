@@ -3,7 +3,8 @@
 Inputs, all int64 [batch, sequence]: `input_ids`, `attention_mask`, `token_type_ids`. Outputs, float:
 `last_hidden_state` [batch, sequence, hidden] and `sentence_embedding` [batch, hidden], the mean over the tokens whose
 mask is 1, L2-normalised, as sentence-transformers' modules Transformer, Pooling (mean) and Normalize give it. Where the
-configuration has labels (`id2label`), the output is `logits` [batch, labels] alone, as BertForSequenceClassification's.
+configuration has labels (`id2label`), the output is `logits` alone: [batch, sequence, labels], as
+BertForTokenClassification's, where `architectures` says so, else [batch, labels], as BertForSequenceClassification's.
 
 The graph is the plain one on purpose: ONNX Runtime fuses what it wants by itself, and runs the hand-fused form slower.
 """
@@ -148,12 +149,13 @@ class _Encoder:
         self.linear("pooler", "classifier", "logits")
 
     def write(self):
+        of_tokens = tells_tokens(self.config)
         layers = self.config["num_hidden_layers"]
         for name in ("input_ids", "attention_mask", "token_type_ids"):
             self.graph.input(name, INT64, ["batch", "sequence"])
         labels = self.config.get("id2label")
         if labels:
-            self.graph.output("logits", FLOAT, ["batch", len(labels)])
+            self.graph.output("logits", FLOAT, ["batch", *(["sequence"] if of_tokens else []), len(labels)])
         else:
             self.graph.output("last_hidden_state", FLOAT, ["batch", "sequence", self.hidden])
             self.graph.output("sentence_embedding", FLOAT, ["batch", self.hidden])
@@ -162,11 +164,18 @@ class _Encoder:
         x = self.embeddings()
         for index in range(layers):
             x = self.layer(x, index, "last_hidden_state" if index == layers - 1 else f"hidden.{index + 1}")
-        if labels:
+        if of_tokens:
+            self.linear("last_hidden_state", "classifier", "logits")
+        elif labels:
             self.classes()
         else:
             self.pooling()
         return self.graph.model(OPSET, "strongroom")
+
+
+def tells_tokens(config):
+    """Whether a model with this config.json tells the classes of tokens."""
+    return any(name.endswith("ForTokenClassification") for name in config.get("architectures", []))
 
 
 def convert(config, weights):

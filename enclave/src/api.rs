@@ -1,4 +1,4 @@
-//! The HTTP interface: OpenAI's embeddings, chats, completions and models, classification, the Open Inference Protocol, what describes them, the
+//! The HTTP interface: OpenAI's embeddings, chats, completions and models, classification of texts and tokens, the Open Inference Protocol, what describes them, the
 //! evidence endpoint, and two probes.
 //!
 //! A request climbs typed stages: is there anything to ask (`Serving`), who asks ([`Caller`]), what is asked
@@ -17,6 +17,7 @@ mod repository;
 mod request;
 mod room;
 mod routes;
+mod token_classification;
 
 pub use access::{Access, Authorized, Caller, Identity};
 
@@ -208,6 +209,18 @@ async fn classify(
     let body = request.into_body();
     let _room = app.room.reserve(&body)?;
     let call = classify::Call::read(body).await?;
+    Ok(call.answer(&caller, &serving).await?.into_response())
+}
+
+async fn classify_tokens(
+    State(app): State<App>,
+    Extension(serving): Extension<Arc<Serving>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> core::result::Result<Response, Answer> {
+    let body = request.into_body();
+    let _room = app.room.reserve(&body)?;
+    let call = token_classification::Call::read(body).await?;
     Ok(call.answer(&caller, &serving).await?.into_response())
 }
 

@@ -9,12 +9,14 @@ mod embedder;
 mod encoder;
 mod generation;
 mod graph;
+mod labels;
 mod pooling;
 mod queue;
 mod rows;
 mod session;
 mod shares;
 pub mod tensor;
+mod token_classifier;
 mod turns;
 mod worker;
 
@@ -24,6 +26,7 @@ pub use encoder::Input;
 pub use generation::{
     Answering, Ask, Asked, Chat, Chosen, Event, Finish, Form, Generator, Likely, Message, Sampling, Schema,
 };
+pub use token_classifier::{Aggregation, Entity, Strategy, TokenClasses, TokenClassifier};
 
 use crate::api::Authorized;
 use crate::memory::ModelFiles;
@@ -62,6 +65,8 @@ pub enum Kind {
     Embedding(Embedder),
     /// Text to the likelihoods of labels.
     Classification(Classifier),
+    /// Text to the labels of its tokens.
+    TokenClassification(TokenClassifier),
     /// Tensors to tensors, without a tokenizer.
     Tensors(TensorModel),
     /// Text to more text.
@@ -152,6 +157,8 @@ impl Model {
             Kind::Tensors(TensorModel::load(session)?)
         } else if Generator::is_for(&session) {
             Kind::Generation(Generator::load(session, files)?)
+        } else if TokenClassifier::is_for(&session) {
+            Kind::TokenClassification(TokenClassifier::load(session, files)?)
         } else if Classifier::is_for(&session) {
             Kind::Classification(Classifier::load(session, files)?)
         } else {
@@ -192,6 +199,17 @@ impl Model {
         }
     }
 
+    /// The model as one that classifies the tokens of a text.
+    ///
+    /// # Errors
+    /// `request-invalid` it is of another kind.
+    pub fn token_classifier(&self) -> Result<&TokenClassifier> {
+        match &self.kind {
+            Kind::TokenClassification(classifier) => Ok(classifier),
+            other => Err(other.is_not("a model that classifies tokens")),
+        }
+    }
+
     /// The model as one of tensors.
     ///
     /// # Errors
@@ -216,8 +234,9 @@ impl Model {
 
     fn share(&mut self, turns: &Turns) {
         match &mut self.kind {
-            Kind::Embedding(embedder) => embedder.turns = turns.clone(),
-            Kind::Classification(classifier) => classifier.encoder.turns = turns.clone(),
+            Kind::Embedding(encoder)
+            | Kind::Classification(Classifier { encoder, .. })
+            | Kind::TokenClassification(TokenClassifier { encoder, .. }) => encoder.turns = turns.clone(),
             Kind::Tensors(_) => {}
             Kind::Generation(generator) => generator.share(turns),
         }
@@ -225,8 +244,11 @@ impl Model {
 
     fn queued(&self) -> usize {
         match &self.kind {
-            Kind::Embedding(embedder) => JOBS.saturating_sub(embedder.jobs.available_permits()),
-            Kind::Classification(classifier) => JOBS.saturating_sub(classifier.encoder.jobs.available_permits()),
+            Kind::Embedding(encoder)
+            | Kind::Classification(Classifier { encoder, .. })
+            | Kind::TokenClassification(TokenClassifier { encoder, .. }) => {
+                JOBS.saturating_sub(encoder.jobs.available_permits())
+            }
             Kind::Tensors(tensors) => tensors.queued(),
             Kind::Generation(generator) => generator.queued(),
         }
@@ -235,8 +257,9 @@ impl Model {
     /// Whether its thread runs.
     pub fn is_alive(&self) -> bool {
         match &self.kind {
-            Kind::Embedding(embedder) => !embedder.worker.is_closed(),
-            Kind::Classification(classifier) => !classifier.encoder.worker.is_closed(),
+            Kind::Embedding(encoder)
+            | Kind::Classification(Classifier { encoder, .. })
+            | Kind::TokenClassification(TokenClassifier { encoder, .. }) => !encoder.worker.is_closed(),
             Kind::Tensors(model) => model.is_alive(),
             Kind::Generation(generator) => generator.is_alive(),
         }
@@ -244,8 +267,9 @@ impl Model {
 
     async fn ended(&self) {
         match &self.kind {
-            Kind::Embedding(embedder) => embedder.worker.closed().await,
-            Kind::Classification(classifier) => classifier.encoder.worker.closed().await,
+            Kind::Embedding(encoder)
+            | Kind::Classification(Classifier { encoder, .. })
+            | Kind::TokenClassification(TokenClassifier { encoder, .. }) => encoder.worker.closed().await,
             Kind::Tensors(model) => model.ended().await,
             Kind::Generation(generator) => generator.ended().await,
         }
@@ -258,6 +282,7 @@ impl Kind {
         match self {
             Self::Embedding(_) => "a model that embeds text",
             Self::Classification(_) => "a model that classifies text",
+            Self::TokenClassification(_) => "a model that classifies tokens",
             Self::Tensors(_) => "a model of tensors",
             Self::Generation(_) => "a model that generates text",
         }

@@ -221,6 +221,9 @@ pub const TOOLS: usize = 128;
 pub const TOP_LOG_PROBABILITIES: usize = 20;
 /// Bytes of a label of a model that classifies: one is in the answer to each input.
 pub const LABEL: usize = 256;
+/// Scores of one request that asks for the classes of tokens, tokens times labels, of four bytes each: thirteen labels of all the tokens that a
+/// request may have, or a thousand of four thousand.
+pub const TOKEN_SCORES: usize = 4 * 1024 * 1024;
 /// Issuers of tokens that one deployment knows: a token is looked for among all of them.
 pub const ISSUERS: usize = 8;
 /// Trust domains whose workloads may call one deployment: a certificate is held against the authorities of each.
@@ -389,6 +392,7 @@ mod tests {
             (TOOLS, 128),
             (TOP_LOG_PROBABILITIES, 20),
             (LABEL, 256),
+            (TOKEN_SCORES, 4_194_304),
             (ISSUERS, 8),
             (TRUST_DOMAINS, 8),
             (IDENTITY_LIMITS, 4096),

@@ -17,19 +17,20 @@ pub(super) struct Call {
     inputs: Vec<Input>,
 }
 
-/// An answer.
+/// An answer: a row for each input.
 #[derive(Debug, Serialize)]
-pub(super) struct ClassifyAnswer {
+pub(super) struct Classified<R> {
     id: String,
     object: &'static str,
     created: u64,
     model: String,
-    data: Vec<Row>,
+    data: Vec<R>,
     usage: Usage,
 }
 
+/// The row of an input.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     index: usize,
     label: String,
     probs: Vec<f32>,
@@ -47,12 +48,16 @@ impl Call {
     /// Reads and parses a body: `model` and `input`, as of embeddings.
     ///
     /// # Errors
-    /// `too-large`, `timeout` or `network` reading it; else as [`EmbeddingsRequest::parse`].
+    /// `too-large`, `timeout` or `network` reading it; else as [`EmbeddingsRequest::parse`], and `request-invalid` what is of embeddings alone.
     pub(super) async fn read(body: Body) -> Result<Self> {
         read(body, |json| {
-            let mut request = EmbeddingsRequest::parse(json)?;
-            let model = core::mem::take(&mut request.model);
-            Ok(Self { model, inputs: request.into_inputs()? })
+            let EmbeddingsRequest { model, input, encoding_format, dimensions } = EmbeddingsRequest::parse(json)?;
+            let none = |name: &str| Err(Refusal::new(Code::RequestInvalid, name).want("none, of classes"));
+            match (encoding_format, dimensions) {
+                (Some(_), _) => none("encoding_format"),
+                (_, Some(_)) => none("dimensions"),
+                (None, None) => Ok(Self { model, inputs: input.into_list()? }),
+            }
         })
         .await
     }
@@ -61,23 +66,32 @@ impl Call {
     ///
     /// # Errors
     /// `request-invalid` a model of another kind; else as [`Serving::authorize`] and [`crate::inference::Classifier::classify`].
-    pub(super) async fn answer(self, caller: &Caller, serving: &Serving) -> Result<Json<ClassifyAnswer>> {
+    pub(super) async fn answer(self, caller: &Caller, serving: &Serving) -> Result<Json<Classified<Row>>> {
         let call = serving.authorize(caller, CallAction::Infer, &self.model)?;
         let model = serving.models.get(&call)?.classifier()?;
         let Classes { probabilities, tokens } = model.classify(&call, self.inputs).await?;
         let row = |(index, probs): (usize, Vec<f32>)| {
-            let likeliest = probs.iter().zip(model.labels()).max_by(|(a, _), (b, _)| a.total_cmp(b));
-            let label = likeliest.map(|(_, label)| label.clone()).unwrap_or_default();
+            let label = model.likeliest(&probs).unwrap_or_default().to_owned();
             Row { index, label, num_classes: probs.len(), probs }
         };
+        Classified::of("classify", self.model, probabilities.into_iter().enumerate().map(row).collect(), tokens)
+    }
+}
+
+impl<R> Classified<R> {
+    /// With an id of its own, after `kind`; by `model`, through which `tokens` went.
+    ///
+    /// # Errors
+    /// `internal` there are no random numbers.
+    pub(super) fn of(kind: &str, model: String, data: Vec<R>, tokens: usize) -> Result<Json<Self>> {
         let mut random = [0; 12];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| Refusal::new(Code::Internal, "random numbers"))?;
-        Ok(Json(ClassifyAnswer {
-            id: format!("classify-{}", hex::encode(random)),
+        Ok(Json(Self {
+            id: format!("{kind}-{}", hex::encode(random)),
             object: "list",
             created: clock::now(),
-            model: self.model,
-            data: probabilities.into_iter().enumerate().map(row).collect(),
+            model,
+            data,
             usage: Usage { prompt_tokens: tokens, total_tokens: tokens, completion_tokens: 0 },
         }))
     }
@@ -121,5 +135,16 @@ mod tests {
         assert!(tokens > 6 && got["usage"]["total_tokens"] == tokens && got["usage"]["completion_tokens"] == 0);
         let (status, got) = classify(&app([counting()]).router(), &asked).await;
         assert_eq!((status, &got["error"]["code"]), (StatusCode::BAD_REQUEST, &json!("request-invalid")));
+    }
+    #[tokio::test]
+    async fn what_is_of_embeddings_alone_refused_by_name() {
+        let router = app([counting()]).router();
+        for (name, value) in [("encoding_format", json!("float")), ("dimensions", json!(3))] {
+            let (status, got) = classify(&router, &json!({"model": "tiny/1", "input": "a", name: value})).await;
+            let message = got["error"]["message"].as_str().unwrap();
+            assert!(status == StatusCode::BAD_REQUEST && message.contains(name), "{message}");
+        }
+        let (_, got) = classify(&router, &json!({"model": "tiny/1", "input": "a", "user": "u"})).await;
+        assert!(got["error"]["message"].as_str().unwrap().contains("a model that classifies text"), "{got}");
     }
 }

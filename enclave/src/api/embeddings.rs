@@ -57,11 +57,9 @@ impl Call {
     }
 
     fn parse(json: &[u8]) -> Result<Self> {
-        let mut request = EmbeddingsRequest::parse(json)?;
-        let model = core::mem::take(&mut request.model);
-        let format = request.encoding_format.unwrap_or(EncodingFormat::Float);
-        let dimensions = request.dimensions;
-        Ok(Self { model, inputs: request.into_inputs()?, format, dimensions })
+        let EmbeddingsRequest { model, input, encoding_format, dimensions } = EmbeddingsRequest::parse(json)?;
+        let format = encoding_format.unwrap_or(EncodingFormat::Float);
+        Ok(Self { model, inputs: input.into_list()?, format, dimensions })
     }
 
     /// Has the model answer it, for `caller`.

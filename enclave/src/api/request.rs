@@ -5,7 +5,7 @@
 use crate::inference::Input;
 use axum::body::Body;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use strongroom_transport::read_body;
 use strongroom_wire::{Code, Refusal, Result, limits};
 use zeroize::Zeroize as _;
@@ -22,6 +22,18 @@ pub(super) async fn read<T>(body: Body, parse: impl FnOnce(&[u8]) -> Result<T>) 
         body.as_mut().zeroize();
     }
     parsed
+}
+
+/// What a body says.
+///
+/// # Errors
+/// `request-invalid` it is not `what`, which is `want`.
+pub(super) fn parse<T: DeserializeOwned>(json: &[u8], what: &str, want: &str) -> Result<T> {
+    // serde's message quotes what it did not expect, which may be a prompt.
+    serde_json::from_slice(json).map_err(|error| {
+        let at = format!("a mistake at line {}, column {}", error.line(), error.column());
+        Refusal::new(Code::RequestInvalid, what).got(at).want(want)
+    })
 }
 
 /// A request, as it was sent.
@@ -59,30 +71,25 @@ impl EmbeddingsRequest {
     /// # Errors
     /// `request-invalid` it is no such request; `too-large` it has too many inputs.
     pub(super) fn parse(json: &[u8]) -> Result<Self> {
-        // serde's message quotes what it did not expect, which may be a prompt.
-        serde_json::from_slice(json).map_err(|error| {
-            Refusal::new(Code::RequestInvalid, "embeddings request")
-                .got(format!("a mistake at line {}, column {}", error.line(), error.column()))
-                .want("`model`, and `input`: a string, strings, tokens or lists of tokens")
-        })
-    }
-
-    /// The inputs, at least one.
-    ///
-    /// # Errors
-    /// `request-invalid` none; `too-large` more than [`limits::API_INPUTS`].
-    pub(super) fn into_inputs(self) -> Result<Vec<Input>> {
-        match self.input.count {
-            0 => Err(Refusal::new(Code::RequestInvalid, "input").got("an empty list").want("at least one")),
-            1..=limits::API_INPUTS => Ok(self.input.kept),
-            more => Err(Refusal::too_large("inputs", more, limits::API_INPUTS)),
-        }
+        parse(json, "embeddings request", "`model`, and `input`: a string, strings, tokens or lists of tokens")
     }
 }
 
 impl Inputs {
     fn one(input: Input) -> Self {
         Self { kept: vec![input], count: 1 }
+    }
+
+    /// The inputs, at least one.
+    ///
+    /// # Errors
+    /// `request-invalid` none; `too-large` more than [`limits::API_INPUTS`].
+    pub(super) fn into_list(self) -> Result<Vec<Input>> {
+        match self.count {
+            0 => Err(Refusal::new(Code::RequestInvalid, "input").got("an empty list").want("at least one")),
+            1..=limits::API_INPUTS => Ok(self.kept),
+            more => Err(Refusal::too_large("inputs", more, limits::API_INPUTS)),
+        }
     }
 }
 
@@ -186,7 +193,7 @@ mod tests {
     fn inputs(input: &str) -> Result<usize> {
         let request = EmbeddingsRequest::parse(format!(r#"{{"model":"m","input":{input}}}"#).as_bytes())?;
         let counted = request.input.count;
-        request.into_inputs().map(|inputs| {
+        request.input.into_list().map(|inputs| {
             assert_eq!(inputs.len(), counted);
             counted
         })

@@ -3,8 +3,8 @@
 use super::access::Record;
 use super::error::{self, Answer, InferenceAnswer};
 use super::{
-    App, Caller, chat, classify, complete, embed, evidence_for_nonce, live, model, models, oip, openapi, ready,
-    repository,
+    App, Caller, chat, classify, classify_tokens, complete, embed, evidence_for_nonce, live, model, models, oip,
+    openapi, ready, repository,
 };
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody as _};
@@ -70,6 +70,7 @@ pub(super) fn table() -> Vec<Route> {
     vec![
         route(Method::POST, "/v1/embeddings", For::Callers, openai, post(embed)),
         route(Method::POST, "/v1/classify", For::Callers, openai, post(classify)),
+        route(Method::POST, "/v1/token-classification", For::Callers, openai, post(classify_tokens)),
         route(Method::POST, "/v1/chat/completions", For::Callers, openai, post(chat)),
         route(Method::POST, "/v1/completions", For::Callers, openai, post(complete)),
         route(Method::GET, "/v1/models", For::Callers, openai, get(models)),

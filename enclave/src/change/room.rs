@@ -33,7 +33,7 @@ impl Room {
     pub fn verify_for_answers(self, kind: &Kind) -> Result<()> {
         let needed = match kind {
             Kind::Generation(_) => u64::try_from(limits::GENERATION_MEMORY).unwrap_or(u64::MAX),
-            Kind::Embedding(_) | Kind::Classification(_) | Kind::Tensors(_) => 0,
+            Kind::Embedding(_) | Kind::Classification(_) | Kind::TokenClassification(_) | Kind::Tensors(_) => 0,
         };
         free_for("memory for answers", needed, &meminfo()?)
     }

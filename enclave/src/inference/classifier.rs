@@ -1,15 +1,14 @@
 //! Classification: text to tokens, tokens to batches, batches through ONNX Runtime, and what comes out to how likely each label is.
 
 use super::embedder::{Embedder, Embeddings};
-use super::encoder::{Input, settings};
+use super::encoder::Input;
 use super::graph::{HIDDEN, LOGITS, POOLED};
+use super::labels::{Labels, likeliest, unsupported};
 use crate::api::Authorized;
 use crate::memory::ModelFiles;
 use ort::session::Session;
-use serde::Deserialize;
-use std::collections::BTreeMap;
 use strongroom_policy::CallAction;
-use strongroom_wire::{Code, Refusal, Result, limits};
+use strongroom_wire::Result;
 
 /// A loaded model that tells the class of a text.
 #[derive(Debug)]
@@ -37,16 +36,6 @@ enum Scores {
     Sigmoid,
 }
 
-/// `config.json` of transformers.
-#[derive(Deserialize)]
-struct Config {
-    #[serde(default)]
-    architectures: Vec<String>,
-    #[serde(default)]
-    id2label: BTreeMap<usize, String>,
-    problem_type: Option<String>,
-}
-
 impl Classifier {
     /// Whether `session` holds such a graph.
     pub(super) fn is_for(session: &Session) -> bool {
@@ -60,15 +49,9 @@ impl Classifier {
     /// `model-unsupported` a needed file is missing or says what is not served here, or as many labels as there are not; `runtime-failed`
     /// the graph does not run.
     pub(super) fn load(session: Session, files: &ModelFiles) -> Result<Self> {
-        let unsupported = |what: &str| Refusal::new(Code::ModelUnsupported, "config.json").got(what.to_owned());
-        let config = settings::<Config>(files, "config.json")?.ok_or_else(|| unsupported("missing"))?;
-        if !config.architectures.iter().any(|name| name.ends_with("ForSequenceClassification")) {
-            return Err(
-                unsupported(&config.architectures.join(", ")).want("an architecture …ForSequenceClassification")
-            );
-        }
+        let config = Labels::load(files, "ForSequenceClassification")?;
         let encoder = Embedder::load(session, files)?;
-        let labels: Vec<String> = (0..).map_while(|at| config.id2label.get(&at).cloned()).collect();
+        let labels = config.of_graph(encoder.dimensions())?;
         let scores = match config.problem_type.as_deref() {
             None if labels.len() == 1 => Scores::Sigmoid,
             None | Some("single_label_classification") => Scores::Softmax,
@@ -77,19 +60,17 @@ impl Classifier {
                 return Err(unsupported(other).want("single_label_classification or multi_label_classification"));
             }
         };
-        if labels.len() != config.id2label.len() || labels.len() != encoder.dimensions() || labels.is_empty() {
-            let got = format!("{} labels, and {} in id2label", labels.len(), config.id2label.len());
-            return Err(unsupported(&got).want(format!("{}, numbered from 0, as the graph has", encoder.dimensions())));
-        }
-        if labels.iter().any(|label| label.len() > limits::LABEL) {
-            return Err(Refusal::too_large("bytes of a label", "more", limits::LABEL));
-        }
         Ok(Self { encoder, labels, scores })
     }
 
     /// The labels, in the order of the model's.
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    /// The label that is likeliest by `probabilities`, which are in the order of the labels; of several, the first.
+    pub fn likeliest(&self, probabilities: &[f32]) -> Option<&str> {
+        likeliest(probabilities).and_then(|(at, _)| self.labels.get(at)).map(String::as_str)
     }
 
     /// Tells the classes of `inputs`, for a caller who is authorised to that.

@@ -4,7 +4,7 @@
 //! vector instructions; nothing else of a request shows in another's answer, also where it fails. Where the graph lets more of one row
 //! show in another ([`Rows::OfOne`]), requests of one identity share batches and no others.
 
-use super::encoder::{self, Encoder, Input};
+use super::encoder::{self, Encode, Encoded, Encoder, Input};
 use super::graph::Graph;
 use super::rows::Rows;
 use super::turns::Turns;
@@ -25,7 +25,7 @@ pub(super) const TOKENS: usize = 8 * limits::API_TOKENS;
 #[derive(Debug)]
 pub struct Embedder {
     dimensions: usize,
-    encoder: Arc<Encoder>,
+    pub(super) encoder: Arc<Encoder>,
     pub(super) worker: mpsc::UnboundedSender<Job>,
     pub(super) jobs: Arc<Semaphore>,
     pub(super) tokens: Arc<Semaphore>,
@@ -51,7 +51,8 @@ impl Embedder {
         let mut graph = Graph::new(session, files)?;
         // The first run is the slowest, tells the number of dimensions, and shows a graph that cannot run at all.
         let probe = encoder.encode(&Input::text(String::new()))?;
-        let dimensions = graph.run(&[&probe], encoder.padding())?.pop().transpose()?.map_or(0, |vector| vector.len());
+        let numbers = graph.run(&[&probe], encoder.padding())?.pop().transpose()?.map_or(0, |vector| vector.len());
+        let dimensions = numbers.checked_div(graph.vectors_of(&probe)).unwrap_or(0);
         let padding = encoder.padding();
         let worker = worker::start(Rows::of(files)?, move |batch| graph.run(batch, padding))?;
         Ok(Self::new(dimensions, encoder, worker))
@@ -68,7 +69,7 @@ impl Embedder {
         }
     }
 
-    /// The length of every vector.
+    /// The length of every vector; where the graph gives one a token, of each of those.
     pub const fn dimensions(&self) -> usize {
         self.dimensions
     }
@@ -89,6 +90,21 @@ impl Embedder {
     /// # Errors
     /// As [`Self::embed`].
     pub(super) async fn run(&self, call: &Authorized, inputs: Vec<Input>) -> Result<Embeddings> {
+        let encode: Encode<()> = |encoder, input| Ok((encoder.encode(input)?, ()));
+        self.run_by(call, inputs, limits::API_TOKENS, encode).await.map(|(embeddings, _)| embeddings)
+    }
+
+    /// The same with at most `most` tokens, and what `encode` keeps of each input beside.
+    ///
+    /// # Errors
+    /// As [`Self::embed`], and as `encode`.
+    pub(super) async fn run_by<T: Send + 'static>(
+        &self,
+        call: &Authorized,
+        inputs: Vec<Input>,
+        most: usize,
+        encode: Encode<T>,
+    ) -> Result<(Embeddings, Vec<T>)> {
         if inputs.is_empty() {
             return Err(Refusal::new(Code::RequestInvalid, "input").got("none").want("at least one"));
         }
@@ -101,19 +117,19 @@ impl Embedder {
         // A thread goes on when the caller hangs up and this future is dropped, until it sees that nobody waits any more. So
         // what the request holds goes with it, and comes back with the outcome or is dropped with that.
         let encoding = tokio::task::spawn_blocking(move || {
-            let encoded = encoder.encode_all(&inputs, || reply.is_closed());
+            let encoded = encoder.encode_all(&inputs, most, encode, || reply.is_closed());
             drop(inputs);
             drop(turn);
-            encoded.map(|(sequences, tokens)| (sequences, tokens, reply, job))
+            encoded.map(|encoded| (encoded, reply, job))
         });
         let encoded = encoding.await.map_err(|_| Refusal::new(Code::Internal, "tokenizer thread"))?;
-        let (sequences, tokens, reply, job) = encoded?;
+        let (Encoded { sequences, kept, tokens }, reply, job) = encoded?;
         let permits = [job, reserve(&self.tokens, tokens)?];
         call.spend(tokens, 0);
         let gone = || Refusal::new(Code::RuntimeFailed, "inference thread is gone");
         let identity = Arc::from(call.identity().to_string());
         self.worker.send(Job { identity, sequences, reply, permits }).map_err(|_| gone())?;
         let vectors = vectors.await.map_err(|_| gone())??;
-        Ok(Embeddings { vectors, tokens })
+        Ok((Embeddings { vectors, tokens }, kept))
     }
 }

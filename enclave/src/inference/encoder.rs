@@ -1,5 +1,9 @@
 //! From text to tokens, as the model's own `tokenizer.json` says.
 
+mod spans;
+
+pub(super) use spans::Span;
+
 use crate::memory::ModelFiles;
 use crate::prompt::Prompt;
 use core::fmt;
@@ -76,6 +80,17 @@ impl fmt::Debug for Sequence {
     }
 }
 
+/// How an input becomes what the model sees of it; `T` is what is kept of it beside.
+pub(super) type Encode<T> = fn(&Encoder, &Input) -> Result<(Sequence, T)>;
+
+/// What became of the inputs of a request, in their order.
+pub(super) struct Encoded<T> {
+    pub(super) sequences: Vec<Sequence>,
+    pub(super) kept: Vec<T>,
+    /// Of all sequences together.
+    pub(super) tokens: usize,
+}
+
 /// A model's tokenizer.
 pub(super) struct Encoder {
     tokenizer: Tokenizer,
@@ -133,27 +148,33 @@ impl Encoder {
         self.padding
     }
 
-    /// What the model sees of each of `inputs`, and of how many tokens that is. `is_gone` says whether nobody waits for it
-    /// any more, and is asked before each input.
+    /// What the model sees of each of `inputs` by `encode`, at most `most` tokens of all. `is_gone` says whether nobody waits for it any
+    /// more, and is asked before each input.
     ///
     /// # Errors
-    /// `too-large` more than [`limits::API_TOKENS`], found out at the first that is too many; `network` the caller is gone;
-    /// else as [`Self::encode`].
-    pub(super) fn encode_all(&self, inputs: &[Input], is_gone: impl Fn() -> bool) -> Result<(Vec<Sequence>, usize)> {
-        let (mut sequences, mut tokens) = (Vec::with_capacity(inputs.len()), 0usize);
+    /// `too-large` more than `most`, found out at the first that is too many; `network` the caller is gone; else as `encode`.
+    pub(super) fn encode_all<T>(
+        &self,
+        inputs: &[Input],
+        most: usize,
+        encode: Encode<T>,
+        is_gone: impl Fn() -> bool,
+    ) -> Result<Encoded<T>> {
+        let (mut sequences, mut kept) = (Vec::with_capacity(inputs.len()), Vec::with_capacity(inputs.len()));
+        let mut tokens = 0usize;
         for input in inputs {
             if is_gone() {
                 return Err(Refusal::new(Code::Network, "caller").got("gone"));
             }
-            let sequence = self.encode(input)?;
+            let (sequence, beside) = encode(self, input)?;
             tokens = tokens.saturating_add(sequence.len());
-            if tokens > limits::API_TOKENS {
-                let got = format!("more than {}", limits::API_TOKENS);
-                return Err(Refusal::too_large("tokens of one request", got, limits::API_TOKENS));
+            if tokens > most {
+                return Err(Refusal::too_large("tokens of one request", format!("more than {most}"), most));
             }
             sequences.push(sequence);
+            kept.push(beside);
         }
-        Ok((sequences, tokens))
+        Ok(Encoded { sequences, kept, tokens })
     }
 
     /// What the model sees of `input`: cut to its length, special tokens added.
@@ -167,11 +188,7 @@ impl Encoder {
             Kind::Text(text) => self.tokenizer.encode_fast(text.expose().as_str(), true),
             Kind::Tokens(ids) => self.tokenizer.post_process(self.known(ids.expose())?, None, true),
         };
-        let encoding = encoding.map_err(|_| invalid("text that the model's tokenizer does not take"))?;
-        if encoding.is_empty() {
-            return Err(invalid("input without a token"));
-        }
-        Ok(Sequence { ids: Prompt::new(encoding.get_ids().to_vec()), segments: encoding.get_type_ids().to_vec() })
+        sequence(&encoding.map_err(|_| invalid("text that the model's tokenizer does not take"))?)
     }
 
     fn known(&self, ids: &[u32]) -> Result<Encoding> {
@@ -183,6 +200,13 @@ impl Encoder {
         let tokens = ids.iter().map(token).collect::<Result<Vec<_>>>()?;
         Ok(Encoding::from_tokens(tokens, 0))
     }
+}
+
+fn sequence(encoding: &Encoding) -> Result<Sequence> {
+    if encoding.is_empty() {
+        return Err(Refusal::new(Code::RequestInvalid, "input without a token"));
+    }
+    Ok(Sequence { ids: Prompt::new(encoding.get_ids().to_vec()), segments: encoding.get_type_ids().to_vec() })
 }
 
 /// What `tokenizer.json` says. It keeps nothing of what it is given.

@@ -5,7 +5,7 @@ use super::pooling::Pooling;
 use super::session;
 use super::worker::Vectors;
 use crate::memory::ModelFiles;
-use ndarray::{Array2, Axis, Ix2, Ix3};
+use ndarray::{Array2, ArrayView2, Axis, Ix2, Ix3};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Tensor, TensorElementType};
 use strongroom_wire::{Code, Refusal, Result};
@@ -37,8 +37,14 @@ enum Feed {
 enum Output {
     /// The graph gives one vector an input by itself, under this name: `[batch, dimensions]`.
     Pooled(&'static str),
-    /// One vector a token, `[batch, tokens, dimensions]`, pooled here.
-    Hidden(Pooling),
+    /// One vector a token, under this name, `[batch, tokens, dimensions]`: pooled here, or given as they are, one after the other.
+    Each(&'static str, Option<Pooling>),
+}
+
+/// Whether a graph gives logits of each token of its inputs, `[batch, tokens, labels]`.
+pub(super) fn tells_tokens(session: &Session) -> bool {
+    let mut outputs = session.outputs().iter().filter(|output| output.name() == LOGITS);
+    outputs.any(|output| output.dtype().tensor_shape().is_some_and(|shape| shape.len() == 3))
 }
 
 impl Graph {
@@ -60,11 +66,20 @@ impl Graph {
         }
         let has = |name: &str| session.outputs().iter().any(|output| output.name() == name);
         let output = match [POOLED, HIDDEN, LOGITS].into_iter().find(|name| has(name)) {
-            Some(HIDDEN) => Output::Hidden(Pooling::load(files)?),
+            Some(HIDDEN) => Output::Each(HIDDEN, Some(Pooling::load(files)?)),
+            Some(LOGITS) if tells_tokens(&session) => Output::Each(LOGITS, None),
             Some(name) => Output::Pooled(name),
             None => return Err(unsupported("graph output").want(format!("{POOLED}, {HIDDEN} or {LOGITS}"))),
         };
         Ok(Self { session, inputs, output })
+    }
+
+    /// How many vectors it gives for `sequence`, one after the other.
+    pub(super) fn vectors_of(&self, sequence: &Sequence) -> usize {
+        match self.output {
+            Output::Pooled(_) | Output::Each(_, Some(_)) => 1,
+            Output::Each(_, None) => sequence.len(),
+        }
     }
 
     /// The vectors of `batch`, in its order. Shorter sequences are filled up with `padding` and masked.
@@ -88,11 +103,15 @@ impl Graph {
                 let pooled = pooled.transpose().map_err(shape)?;
                 pooled.iter().flat_map(|a| a.axis_iter(Axis(0))).map(|row| row.to_vec()).collect()
             }
-            Output::Hidden(pooling) => {
-                let hidden = array(HIDDEN).transpose().map_err(failed)?.map(|a| a.into_dimensionality::<Ix3>());
-                let hidden = hidden.transpose().map_err(shape)?;
-                let each = hidden.iter().flat_map(|a| a.axis_iter(Axis(0)));
-                each.zip(batch).map(|(rows, sequence)| pooling.apply(rows, sequence.len())).collect()
+            Output::Each(name, pooling) => {
+                let all = array(name).transpose().map_err(failed)?.map(|a| a.into_dimensionality::<Ix3>());
+                let all = all.transpose().map_err(shape)?;
+                let each = all.iter().flat_map(|a| a.axis_iter(Axis(0)));
+                let own = |rows: ArrayView2<'_, f32>, len: usize| match pooling {
+                    Some(pooling) => pooling.apply(rows, len),
+                    None => rows.iter().take(len.saturating_mul(rows.ncols())).copied().collect(),
+                };
+                each.zip(batch).map(|(rows, sequence)| own(rows, sequence.len())).collect()
             }
         };
         judge(vectors, batch.len())
@@ -161,10 +180,10 @@ mod tests {
         let (encoder, mut graph) = (Encoder::load(&files).unwrap(), graph(&runtime, &files));
         assert!(matches!(graph.output, Output::Pooled(POOLED)));
         let texts = ["a cat", "", "the quick brown fox"].map(|text| Input::text(text.to_owned()));
-        let (sequences, _) = encoder.encode_all(&texts, || false).unwrap();
+        let sequences = texts.map(|text| encoder.encode(&text).unwrap());
         let batch: Vec<&Sequence> = sequences.iter().collect();
         let pooled = graph.run(&batch, encoder.padding()).unwrap();
-        graph.output = Output::Hidden(Pooling::load(&files).unwrap());
+        graph.output = Output::Each(HIDDEN, Some(Pooling::load(&files).unwrap()));
         let here = graph.run(&batch, encoder.padding()).unwrap();
         let all = |vectors: &Vectors| vectors.iter().flat_map(|vector| vector.clone().unwrap()).collect::<Vec<f32>>();
         for (a, b) in all(&pooled).iter().zip(all(&here)) {

@@ -75,6 +75,31 @@ pub(crate) fn counting() -> Model {
     around(|batch| Ok(batch.iter().map(|sequence| Ok(vec![sequence.len() as f32])).collect()))
 }
 
+/// A model of these labels, whose graph finds the one at `of` of the id in each token, surely.
+pub(crate) fn around_tokens(labels: Vec<String>, of: fn(u32) -> usize) -> Model {
+    let width = labels.len();
+    let worker = worker::start(rows::Rows::OfAll, move |batch| {
+        let logits = |sequence: &&encoder::Sequence| {
+            let mut logits = vec![-100.0; sequence.len() * width];
+            let rows = logits.chunks_exact_mut(width).zip(sequence.ids.expose());
+            rows.for_each(|(row, id)| row[of(*id)] = 100.0);
+            Ok(logits)
+        };
+        Ok(batch.iter().map(logits).collect())
+    });
+    let encoder = Embedder::new(width, encoder::tests::letters(), worker.unwrap());
+    Model { manifest: Sha256([1; 32]), kind: Kind::TokenClassification(TokenClassifier::new(encoder, labels)) }
+}
+
+/// A model that says that each `b` begins a person's name, and each `c` goes on with one.
+pub(crate) fn naming() -> Model {
+    around_tokens(["O", "B-PER", "I-PER"].map(str::to_owned).to_vec(), |id| match id {
+        5 => 1,
+        6 => 2,
+        _ => 0,
+    })
+}
+
 /// A model whose thread panics at the first batch.
 pub(crate) fn panicking() -> Model {
     around(|_| panic!("in a graph"))

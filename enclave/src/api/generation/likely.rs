@@ -60,5 +60,23 @@ fn content(chosen: &Chosen) -> Value {
 }
 
 fn described(likely: &Likely) -> Value {
-    json!({"token": likely.text.expose(), "logprob": likely.log_probability, "bytes": likely.bytes.expose()})
+    // OpenAI's word for those that cannot be told.
+    let bytes = Some(likely.bytes.expose()).filter(|bytes| !bytes.is_empty());
+    json!({"token": likely.text.expose(), "logprob": likely.log_probability, "bytes": bytes})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prompt::Prompt;
+
+    #[test]
+    fn bytes_of_a_token_told_and_null_where_they_cannot_be() {
+        let told = |bytes: Vec<u8>| {
+            let likely = Likely { text: Prompt::new("a".into()), bytes: Prompt::new(bytes), log_probability: -0.5 };
+            described(&likely)
+        };
+        assert_eq!(told(vec![0x61]), json!({"token": "a", "logprob": -0.5, "bytes": [0x61]}));
+        assert_eq!(told(vec![])["bytes"], Value::Null);
+    }
 }

@@ -62,7 +62,7 @@ fn every_route_is_in_the_document_and_every_operation_in_the_table() {
 fn every_status_that_a_refusal_is_told_with_is_one_of_each_operation_that_runs_a_model() {
     let document = document();
     let operations = operations(&document);
-    for id in ["modelInfer", "modelVersionInfer", "embed", "classify", "chat", "complete"] {
+    for id in ["modelInfer", "modelVersionInfer", "embed", "classify", "classifyTokens", "chat", "complete"] {
         let (_, _, operation) = operations.iter().find(|(_, _, operation)| operation["operationId"] == id).unwrap();
         for code in Code::ALL {
             let status = told(*code).0.as_u16().to_string();
@@ -99,6 +99,8 @@ fn document_has_the_release_s_version_and_the_limits_that_are_kept() {
         (format!("{request}/inputs/items/properties/shape/maxItems"), limits::TENSOR_RANK),
         ("/EmbeddingsRequest/properties/input/anyOf/0/maxLength".into(), limits::API_INPUT),
         ("/EmbeddingsRequest/properties/input/anyOf/1/maxItems".into(), limits::API_INPUTS),
+        ("/TokenClassificationRequest/properties/input/anyOf/0/maxLength".into(), limits::API_INPUT),
+        ("/TokenClassificationRequest/properties/input/anyOf/1/maxItems".into(), limits::API_INPUTS),
         ("/CompletionRequest/properties/prompt/anyOf/0/maxLength".into(), limits::API_INPUT),
         ("/ChatRequest/properties/messages/maxItems".into(), limits::API_MESSAGES),
         ("/ChatRequest/properties/n/maximum".into(), limits::CHOICES),

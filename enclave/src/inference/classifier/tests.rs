@@ -7,6 +7,7 @@ use crate::setup::{peer, setup};
 use serde_json::{Value, json};
 use std::path::Path;
 use strongroom_wire::digest::Sha256;
+use strongroom_wire::{Code, limits};
 
 fn close(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5)

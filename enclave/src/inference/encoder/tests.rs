@@ -24,6 +24,8 @@ pub(in crate::inference) fn letters() -> Encoder {
     encoder("", &[CONFIG]).unwrap()
 }
 
+const ALONE: Encode<()> = |encoder, input| Ok((encoder.encode(input)?, ()));
+
 fn ids(encoder: &Encoder, input: Input) -> Vec<u32> {
     encoder.encode(&input).unwrap().ids.expose().clone()
 }
@@ -167,9 +169,10 @@ fn tokens_of_a_request_at_the_limit_accepted_and_over_it_refused() {
     let encoder = encoder("", &[("config.json", r#"{"max_position_embeddings":8000}"#)]).unwrap();
     // With the two around them, 7500 tokens each.
     let mut inputs: Vec<Input> = (0..40).map(|_| Input::tokens(vec![4; 7498])).collect();
-    assert_eq!(encoder.encode_all(&inputs, || false).unwrap().1, limits::API_TOKENS);
+    let encode = |inputs: &[Input]| encoder.encode_all(inputs, limits::API_TOKENS, ALONE, || false);
+    assert_eq!(encode(&inputs).unwrap().tokens, limits::API_TOKENS);
     inputs.push(Input::text(String::new()));
-    assert_eq!(encoder.encode_all(&inputs, || false).unwrap_err().code, Code::TooLarge);
+    assert_eq!(encode(&inputs).err().map(|refusal| refusal.code), Some(Code::TooLarge));
 }
 
 #[test]
@@ -192,8 +195,8 @@ fn caller_who_is_gone_gets_no_further_input_encoded() {
     let gone_at = |when: usize| {
         asked.set(0);
         let inputs: Vec<Input> = (0..3).map(|_| Input::text("a".into())).collect();
-        let encoded = encoder.encode_all(&inputs, || asked.replace(asked.get() + 1) == when);
-        encoded.map(|(sequences, _)| sequences.len()).map_err(|refusal| refusal.code)
+        let encoded = encoder.encode_all(&inputs, 100, ALONE, || asked.replace(asked.get() + 1) == when);
+        encoded.map(|encoded| encoded.sequences.len()).map_err(|refusal| refusal.code)
     };
     assert_eq!((gone_at(3), asked.get()), (Ok(3), 3));
     assert_eq!((gone_at(1), asked.get()), (Err(Code::Network), 2));
@@ -203,4 +206,18 @@ fn caller_who_is_gone_gets_no_further_input_encoded() {
 fn model_without_a_readable_tokenizer_refused() {
     assert_eq!(Encoder::load(&files(&[])).unwrap_err().code, Code::ModelUnsupported);
     assert_eq!(Encoder::load(&files(&[("tokenizer.json", "{}")])).unwrap_err().code, Code::ModelUnsupported);
+}
+
+#[test]
+fn tokens_are_where_they_stand_in_the_text_in_characters_without_those_that_are_added() {
+    let text = "a ☃é b 日";
+    let (sequence, spans) = letters().encode_spans(&Input::text(text.into())).unwrap();
+    assert_eq!(sequence.ids.expose(), letters().encode(&Input::text(text.into())).unwrap().ids.expose());
+    let all: Vec<_> =
+        spans.iter().map(|span| (span.index, span.word.expose().as_str(), span.start, span.end)).collect();
+    // Six tokens at most, two of which are around the text.
+    assert_eq!(all, [(1, "a", 0, 1), (2, "☃", 2, 3), (3, "é", 3, 4), (4, "b", 5, 6)]);
+    let tokens = letters().encode_spans(&Input::tokens(vec![4])).err();
+    assert_eq!(tokens.map(|refusal| refusal.code), Some(Code::RequestInvalid));
+    assert_eq!(letters().join(&["a", "b"]).unwrap().expose(), "a b");
 }

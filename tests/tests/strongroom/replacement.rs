@@ -1,6 +1,7 @@
 //! Models that are replaced, unloaded and loaded again while they are asked: the real enclave and verifier, a registry, and clients that
 //! pinned what was served before.
 
+mod midway;
 pub(crate) mod stage;
 
 use crate::peers;

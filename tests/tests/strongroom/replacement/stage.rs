@@ -39,7 +39,7 @@ pub(crate) struct Stage {
     pub(crate) model: Published,
     pub(crate) document: Vec<u8>,
     onnxruntime: PathBuf,
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 impl Stage {
@@ -86,7 +86,12 @@ impl Stage {
 
     /// Another version of the model, whose key the guest may have.
     pub(crate) fn publish(&self, version: &str, signer: &str) -> Published {
-        let model = self.world.publish_version(&self.folder, "model", version, signer);
+        self.publish_files(&self.folder, version, signer)
+    }
+
+    /// The same, of other files.
+    pub(crate) fn publish_files(&self, folder: &Path, version: &str, signer: &str) -> Published {
+        let model = self.world.publish_version(folder, "model", version, signer);
         self.world.approve(&model, &self.document);
         model
     }

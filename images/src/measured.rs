@@ -68,7 +68,7 @@ pub(crate) fn pcrs(uki: &Path) -> Result<()> {
     let name = uki.file_name().unwrap_or_default().to_string_lossy();
     let mut lines = format!(
         "# PCRs of the SHA-256 bank of a machine that boots {name}, for [azure-snp-vtpm.pcr] or [azure-tdx-vtpm.pcr] of a policy.\n\
-         # PCR 2 is the machine's; PCR 8 has the deployment document.\n"
+         # PCR 2 is the machine's; this image extends no PCR by the deployment document yet. Not signed: compare with `strongroom measure uki`.\n"
     );
     for (number, value) in pcrs {
         crate::say(&format!("{value} PCR {number} of a boot of {name}"));

@@ -6,7 +6,7 @@ use crate::{measured, tool};
 use clap::Args;
 use std::path::PathBuf;
 use strongroom_wire::bytes::Cursor;
-use strongroom_wire::{Refusal, Result};
+use strongroom_wire::{Refusal, Result, limits};
 
 /// The image's file in its folder.
 pub(crate) const FILE: &str = "strongroom.efi";
@@ -62,6 +62,9 @@ fn of_image(image: &Image, more: &str) -> Result<Vec<u8>> {
 /// # Errors
 /// `malformed`: no kernel, or no stub.
 pub(crate) fn unified(stub: &[u8], kernel: &[u8], archive: &[u8], command_line: &str) -> Result<Vec<u8>> {
+    if command_line.len() >= limits::COMMAND_LINE {
+        return Err(Refusal::too_large("command line", command_line.len(), limits::COMMAND_LINE - 1));
+    }
     let system = format!(
         "ID=strongroom\nNAME=Strongroom\nPRETTY_NAME=\"Strongroom guest\"\nVERSION_ID={}\n",
         env!("CARGO_PKG_VERSION")
@@ -323,6 +326,15 @@ mod tests {
         for length in [0, 0x40, 0x100, TABLE] {
             assert_eq!(of(&pe(6)[..length]), Err(Code::Malformed), "{length:#x}");
         }
+    }
+
+    #[test]
+    fn command_line_that_the_kernel_would_cut_refused() {
+        let of = |length| {
+            let line = "x".repeat(length);
+            unified(&pe(6), &kernel(), b"archive", &line).map(drop).map_err(|refusal| refusal.code)
+        };
+        assert_eq!([of(2047), of(2048)], [Ok(()), Err(Code::TooLarge)]);
     }
 
     #[test]

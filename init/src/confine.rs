@@ -3,6 +3,8 @@
 
 mod calls;
 
+pub(crate) use calls::only_what_a_socket_needs;
+
 use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capability_is_in_bounding_set, configure_capability_in_ambient_set,
@@ -45,7 +47,7 @@ pub fn become_the_enclave() -> Refusal {
 /// # Errors
 /// `internal`.
 pub(crate) fn become_an_outsider() -> Result<()> {
-    give_up(OUTSIDER, OUTSIDER, CapabilitySet::empty()).and_then(|()| calls::only_what_a_socket_needs())
+    give_up(OUTSIDER, OUTSIDER, CapabilitySet::empty()).and_then(|()| only_what_a_socket_needs())
 }
 
 /// No cores, no root, no capability but those that are kept, and no way to more.

@@ -20,15 +20,21 @@ const TO: &str = "/run/deployment.toml";
 /// # Errors
 /// `deployment-missing` it is in neither place, or the cloud has none; `network`; `too-large`; `io`.
 pub fn deliver(cloud: Option<Cloud>) -> Result<String> {
-    let (from, document) = match cloud {
-        Some(cloud) => (format!("the metadata service of {}", cloud.name()), bounded(metadata::document(cloud)?)?),
-        None => {
-            let (from, document) = read([Path::new(FW_CFG), Path::new(DISK)])?;
-            (from.display().to_string(), document)
-        }
-    };
+    let (from, document) = chosen(cloud, metadata::document, [Path::new(FW_CFG), Path::new(DISK)])?;
     fs::write(TO, &document).map_err(|e| Refusal::io(TO, &e))?;
     Ok(format!("{} bytes from {from}", document.len()))
+}
+
+/// A cloud that is named has it, and where none is, one of the places.
+fn chosen(
+    cloud: Option<Cloud>,
+    ask: impl FnOnce(Cloud) -> Result<Vec<u8>>,
+    places: [&Path; 2],
+) -> Result<(String, Vec<u8>)> {
+    match cloud {
+        Some(cloud) => Ok((format!("the metadata service of {}", cloud.name()), bounded(ask(cloud)?)?)),
+        None => read(places).map(|(from, document)| (from.display().to_string(), document)),
+    }
 }
 
 /// The first place that is there has it.
@@ -69,6 +75,21 @@ mod tests {
         assert_eq!(read(places()).unwrap(), (second.as_path(), b"version = 1\n".to_vec()));
         fs::write(&first, b"version = 2\n").unwrap();
         assert_eq!(read(places()).unwrap(), (first.as_path(), b"version = 2\n".to_vec()));
+    }
+
+    #[test]
+    fn cloud_is_asked_where_it_is_named_and_nowhere_else_and_then_nothing_else_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("raw");
+        fs::write(&place, b"of the host").unwrap();
+        let of = |cloud, answer: Result<&[u8]>| {
+            let asked = |_| answer.map(<[u8]>::to_vec);
+            chosen(cloud, asked, [&place, &place]).map(|(_, document)| document).map_err(|refusal| refusal.code)
+        };
+        assert_eq!(of(Some(Cloud::Aws), Ok(b"of the cloud")), Ok(b"of the cloud".to_vec()));
+        let missing = || Refusal::new(Code::DeploymentMissing, "metadata service");
+        assert_eq!(of(Some(Cloud::Aws), Err(missing())), Err(Code::DeploymentMissing));
+        assert_eq!(of(None, Ok(b"of the cloud")), Ok(b"of the host".to_vec()));
     }
 
     #[test]

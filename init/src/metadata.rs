@@ -11,8 +11,6 @@ use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use http::Connection;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use strongroom_wire::{Code, Refusal, Result, limits};
@@ -22,7 +20,7 @@ pub const ARGUMENT: &str = "metadata";
 /// Where each cloud has it, over the guest's own link (AWS, "Instance metadata"; Google Cloud, "About VM metadata"; Azure, "Instance
 /// Metadata Service").
 const SERVICE: (Ipv4Addr, u16) = (Ipv4Addr::new(169, 254, 169, 254), 80);
-/// How long is waited for the connection, and then for all answers together.
+/// How long is waited for each connection and what comes over it.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The longest token of Amazon's that is taken; they have 56 characters.
 const TOKEN: usize = 256;
@@ -30,11 +28,9 @@ const TOKEN: usize = 256;
 /// What the cloud has for this guest.
 pub(crate) fn document(cloud: Cloud) -> Result<Vec<u8>> {
     let io = |e: std::io::Error| Refusal::io("metadata service", &e);
-    let service = TcpStream::connect_timeout(&SocketAddr::from(SERVICE), PATIENCE);
-    let service = service.map_err(|e| Refusal::new(Code::Network, "metadata service").because(e))?;
     let mut command = Command::new("/proc/self/exe");
     command.arg0("strongroom-init").args([ARGUMENT, cloud.name()]).env_clear();
-    command.stdin(Stdio::from(OwnedFd::from(service))).stdout(Stdio::piped()).stderr(console::writer()?);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(console::writer()?);
     let mut child = command.spawn().map_err(io)?;
     let mut document = Vec::new();
     if let Some(said) = child.stdout.take() {
@@ -51,7 +47,7 @@ pub(crate) fn document(cloud: Cloud) -> Result<Vec<u8>> {
     }
 }
 
-/// Is it: the connection is standard input, and the document goes to standard output. Nothing where that was done, else why not.
+/// Is it: connects, gives up its rights, and asks; the document goes to standard output. Nothing where that was done, else why not.
 pub fn become_the_asker(cloud: Option<&str>) -> Option<Refusal> {
     answer(cloud.unwrap_or_default()).err()
 }
@@ -59,31 +55,45 @@ pub fn become_the_asker(cloud: Option<&str>) -> Option<Refusal> {
 fn answer(cloud: &str) -> Result<()> {
     let io = |e: std::io::Error| Refusal::io("metadata service", &e);
     let cloud = Cloud::parse(cloud).ok_or_else(|| Refusal::new(Code::Usage, "cloud").got(cloud))?;
-    let service = TcpStream::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(io)?);
+    let connections = connections(cloud, SocketAddr::from(SERVICE), PATIENCE)?;
     confine::become_an_outsider()?;
-    std::io::stdout().write_all(&ask(cloud, Connection::new(service, PATIENCE))?).map_err(io)
+    let document = ask(cloud, connections)?;
+    let mut out = std::io::stdout();
+    out.write_all(&document).and_then(|()| out.flush()).map_err(io)
+}
+
+/// As many connections as the cloud is asked questions.
+fn connections(cloud: Cloud, address: SocketAddr, patience: Duration) -> Result<Vec<Connection>> {
+    let count = if cloud == Cloud::Aws { 2 } else { 1 };
+    (0..count).map(|_| Connection::open(address, patience)).collect()
 }
 
 /// The document, as the cloud's service has it.
-fn ask(cloud: Cloud, mut service: Connection) -> Result<Vec<u8>> {
+fn ask(cloud: Cloud, connections: Vec<Connection>) -> Result<Vec<u8>> {
+    let mut connections = connections.into_iter();
+    let mut exchange = |request: &str, header: &str, longest| {
+        let next =
+            connections.next().ok_or_else(|| Refusal::new(Code::Internal, "connections to a metadata service"))?;
+        next.exchange(request, header, longest)
+    };
     let document = match cloud {
         Cloud::Aws => {
             let path = "PUT /latest/api/token";
-            let token = service.exchange(path, "X-aws-ec2-metadata-token-ttl-seconds: 60", TOKEN)?.body;
+            let token = exchange(path, "X-aws-ec2-metadata-token-ttl-seconds: 60", TOKEN)?;
             let token = String::from_utf8(token).ok().filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()));
             let token = token.filter(|token| !token.is_empty());
             let token = token.ok_or_else(|| Refusal::malformed("metadata service", "a token that is none"))?;
             let header = format!("X-aws-ec2-metadata-token: {token}");
-            service.exchange("GET /latest/user-data", &header, limits::DEPLOYMENT)?.body
+            exchange("GET /latest/user-data", &header, limits::DEPLOYMENT)?
         }
         Cloud::Google => {
             let path = "GET /computeMetadata/v1/instance/attributes/strongroom-deployment";
-            service.exchange(path, "Metadata-Flavor: Google", limits::DEPLOYMENT)?.body
+            exchange(path, "Metadata-Flavor: Google", limits::DEPLOYMENT)?
         }
         Cloud::Azure => {
             let path = "GET /metadata/instance/compute/userData?api-version=2021-01-01&format=text";
             let longest = limits::DEPLOYMENT.div_ceil(3).saturating_mul(4);
-            let encoded = service.exchange(path, "Metadata: true", longest)?.body;
+            let encoded = exchange(path, "Metadata: true", longest)?;
             let malformed = |_| Refusal::malformed("metadata service", "user data that is no base64");
             STANDARD.decode(encoded).map_err(malformed)?
         }

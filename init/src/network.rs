@@ -65,6 +65,12 @@ fn of_command_line(command_line: &str) -> Result<Option<Settings>> {
 }
 
 impl Settings {
+    /// Whether an address is of the network that it is in.
+    fn has(&self, other: Ipv4Addr) -> bool {
+        let differ = u32::from(self.address) ^ u32::from(other);
+        differ.leading_zeros() >= u32::from(self.prefix)
+    }
+
     /// `ADDRESS/PREFIX[,[GATEWAY][,RESOLVER]]`.
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(',');

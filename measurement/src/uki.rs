@@ -15,7 +15,7 @@
 use crate::boot::load_options;
 use crate::pe::Pe;
 use strongroom_wire::digest::Sha256;
-use strongroom_wire::{Code, Refusal, Result};
+use strongroom_wire::{Code, Refusal, Result, limits};
 
 const WHAT: &str = "unified kernel image";
 /// What systemd-stub measures of what this follows, in its order.
@@ -37,7 +37,7 @@ pub struct Measurements {
 /// The measurements of a boot of `image`.
 ///
 /// # Errors
-/// `malformed`: no PE image; one of the sections above is not there, or is there twice; a command line that systemd-stub would change before
+/// `too-large`: a command line of which the kernel would read a part. `malformed`: no PE image; one of the sections above is not there, or is there twice; a command line that systemd-stub would change before
 /// it hands it on. `version-unsupported`: it has another section, which systemd-stub may measure too, or act on.
 pub fn measure(image: &[u8]) -> Result<Measurements> {
     let image = Pe::parse(image)?;
@@ -103,6 +103,10 @@ fn extra(system: &[u8]) -> Vec<u8> {
 
 /// The text as systemd-stub hands it on: it cuts white space from both ends, and replaces what cannot be printed.
 fn command_line(section: &[u8]) -> Result<&str> {
+    // Linux reads a NUL too.
+    if section.len() >= limits::COMMAND_LINE {
+        return Err(Refusal::too_large("command line", section.len(), limits::COMMAND_LINE - 1));
+    }
     let text = core::str::from_utf8(section).ok();
     let unchanged = |text: &&str| text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.trim() == *text;
     text.filter(unchanged).filter(|text| !text.is_empty()).ok_or_else(|| {

@@ -188,7 +188,7 @@ pub(super) fn only_what_the_enclave_needs() -> Result<()> {
 ///
 /// # Errors
 /// The same.
-pub(super) fn only_what_a_socket_needs() -> Result<()> {
+pub(crate) fn only_what_a_socket_needs() -> Result<()> {
     put(allowing(SOCKET.map(|call| (call, Vec::new())).into()))
 }
 

@@ -1,5 +1,6 @@
-//! As much of HTTP/1.1 (RFC 9112) as metadata services speak: one request after another over one connection, answers of a stated length.
+//! As much of HTTP/1.1 (RFC 9112) as metadata services speak: one request over each connection, as some end it then, and an answer of a stated length.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -18,24 +19,25 @@ pub(super) struct Connection {
     come: Vec<u8>,
 }
 
-/// An answer with status 200.
-pub(super) struct Answer {
-    pub(super) body: Vec<u8>,
-}
-
 impl Connection {
-    /// Over `stream`, for so long.
-    pub(super) fn new(stream: TcpStream, patience: Duration) -> Self {
-        Self { stream, deadline: Instant::now() + patience, come: Vec::new() }
+    /// To `address`, until `patience` is over, the time to connect included.
+    ///
+    /// # Errors
+    /// `network`.
+    pub(super) fn open(address: SocketAddr, patience: Duration) -> Result<Self> {
+        let deadline = Instant::now() + patience;
+        let stream = TcpStream::connect_timeout(&address, patience).map_err(|e| broken(&e))?;
+        Ok(Self { stream, deadline, come: Vec::new() })
     }
 
-    /// Asks (`GET /path`) with one header, and takes an answer whose body has at most `longest` bytes.
+    /// Asks (`GET /path`) with one header, and takes the body of an answer with status 200, of at most `longest` bytes.
     ///
     /// # Errors
     /// `deployment-missing` status 404; `network` another status, or the connection broke; `timeout`; `too-large`; `malformed`. A
     /// redirection is another status: nothing is followed.
-    pub(super) fn exchange(&mut self, request: &str, header: &str, longest: usize) -> Result<Answer> {
-        let request = format!("{request} HTTP/1.1\r\nHost: 169.254.169.254\r\n{header}\r\nContent-Length: 0\r\n\r\n");
+    pub(super) fn exchange(mut self, request: &str, header: &str, longest: usize) -> Result<Vec<u8>> {
+        let more = "Content-Length: 0\r\nConnection: close\r\n\r\n";
+        let request = format!("{request} HTTP/1.1\r\nHost: 169.254.169.254\r\n{header}\r\n{more}");
         self.stream.write_all(request.as_bytes()).map_err(|e| broken(&e))?;
         let head = loop {
             let end = self.come.windows(4).position(|bytes| bytes == b"\r\n\r\n");
@@ -55,8 +57,8 @@ impl Connection {
         while self.come.len() < length {
             self.read()?;
         }
-        let rest = self.come.split_off(length);
-        Ok(Answer { body: core::mem::replace(&mut self.come, rest) })
+        self.come.truncate(length);
+        Ok(self.come)
     }
 
     fn read(&mut self) -> Result<()> {
@@ -83,7 +85,7 @@ fn length(head: &[u8]) -> Result<usize> {
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap_or_default();
     let status = status.strip_prefix("HTTP/1.1 ").or_else(|| status.strip_prefix("HTTP/1.0 "));
-    match status.and_then(|status| status.get(..3)) {
+    match status.and_then(|status| status.split(' ').next()).filter(|status| status.len() == 3) {
         Some("200") => {}
         Some("404") => return Err(Refusal::new(Code::DeploymentMissing, WHAT).got("status 404")),
         Some(other) if other.bytes().all(|byte| byte.is_ascii_digit()) => {

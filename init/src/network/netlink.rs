@@ -52,7 +52,11 @@ impl Netlink {
         let body = [head, attribute(2, address), attribute(1, address)].concat();
         self.ask(NEW_ADDRESS, CREATE, &body, "address")?;
         match settings.gateway {
-            Some(gateway) => self.ask(NEW_ROUTE, CREATE, &route(link, To::Everywhere { gateway }), "route"),
+            Some(gateway) => {
+                // A cloud may lend a single address, and a gateway outside it that is on the link all the same.
+                let to = To::Everywhere { gateway, beyond: !settings.has(gateway) };
+                self.ask(NEW_ROUTE, CREATE, &route(link, to), "route")
+            }
             None => Ok(()),
         }
     }
@@ -88,19 +92,20 @@ fn error_of(answer: &[u8]) -> Option<i32> {
 
 /// Where a route leads.
 enum To {
-    /// Through a gateway.
-    Everywhere { gateway: Ipv4Addr },
+    /// Through a gateway, which may be beyond the link's own network.
+    Everywhere { gateway: Ipv4Addr, beyond: bool },
     /// 255.255.255.255, on the link.
     Everybody,
 }
 
 /// struct rtmsg of a route of the main table, then RTA_OIF and RTA_GATEWAY or RTA_DST.
 fn route(link: Link, to: To) -> Vec<u8> {
-    let (bits, scope, end) = match to {
-        To::Everywhere { gateway } => (0, 0, attribute(5, gateway.octets())),
-        To::Everybody => (32, 253, attribute(1, Ipv4Addr::BROADCAST.octets())),
+    let (bits, scope, flags, end) = match to {
+        // RTNH_F_ONLINK
+        To::Everywhere { gateway, beyond } => (0, 0, if beyond { 4 } else { 0 }, attribute(5, gateway.octets())),
+        To::Everybody => (32, 253, 0, attribute(1, Ipv4Addr::BROADCAST.octets())),
     };
-    let head = [INET, bits, 0, 0, 254, 4, scope, 1, 0, 0, 0, 0];
+    let head = [INET, bits, 0, 0, 254, 4, scope, 1, flags, 0, 0, 0];
     [&head[..], &attribute(4, link.0.to_le_bytes()), &end].concat()
 }
 
@@ -117,6 +122,18 @@ mod tests {
     fn kernel_answers_that_an_interface_which_is_not_there_is_none() {
         let netlink = Netlink::open().unwrap();
         assert_eq!(netlink.up(Link(i32::MAX)).unwrap_err().code, Code::Network);
+    }
+
+    #[test]
+    fn gateway_beyond_the_network_is_said_to_be_on_the_link_and_one_inside_it_is_not() {
+        let gateway = Ipv4Addr::new(10, 0, 0, 1);
+        let flags = |prefix| {
+            let address = Ipv4Addr::new(10, 0, 0, 5);
+            let settings = Settings { address, prefix, gateway: Some(gateway), resolver: None };
+            route(Link(2), To::Everywhere { gateway, beyond: !settings.has(gateway) })[8..12].to_vec()
+        };
+        assert_eq!([flags(24), flags(0)], [[0; 4], [0; 4]]);
+        assert_eq!([flags(32), flags(30)], [[4, 0, 0, 0], [4, 0, 0, 0]]);
     }
 
     #[test]

@@ -135,6 +135,16 @@ fn image_with_a_section_that_is_missing_there_twice_or_not_followed_refused() {
 }
 
 #[test]
+fn command_line_that_the_kernel_reads_whole_accepted_and_one_longer_refused() {
+    let of = |length| {
+        let line = "x".repeat(length);
+        let sections = SECTIONS.map(|(name, old)| (name, if name == ".cmdline" { line.as_bytes() } else { old }));
+        measure(&image(&sections)).map(drop).map_err(|refusal| refusal.code)
+    };
+    assert_eq!([of(2047), of(2048)], [Ok(()), Err(Code::TooLarge)]);
+}
+
+#[test]
 fn kernel_that_firmware_would_not_load_refused() {
     assert_eq!(measure(&with(".linux", b"kernel")).unwrap_err().code, Code::Malformed);
 }

@@ -11,6 +11,7 @@ use crate::pcs::{self, PCS};
 use crate::platform::Platform;
 use bytes::Bytes;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use strongroom_transport::{HttpClient, Patience, Protocol, ServerTrust};
 use strongroom_wire::snp::Report;
 use strongroom_wire::tdx::Quote;
@@ -82,6 +83,8 @@ pub struct Fetcher {
     /// Searches for a chip among several products.
     searches: Flights<(Product, (Bytes, UnixTime))>,
     judge: Option<Judge>,
+    /// One list after the other is looked at that somebody shows: the newest of those shown at a time stays.
+    offers: Mutex<()>,
     access: Access,
 }
 
@@ -112,7 +115,15 @@ impl Fetcher {
         let base = |url: &str| url.trim_end_matches('/').to_owned();
         let access = Access { kds: base(&access.kds), pcs: base(&access.pcs), ..access };
         let (flights, searches) = (Flights::default(), Flights::default());
-        Ok(Self { asker: Asker::new(http, access.patience), cache, flights, searches, judge: None, access })
+        Ok(Self {
+            asker: Asker::new(http, access.patience),
+            cache,
+            flights,
+            searches,
+            judge: None,
+            offers: Mutex::default(),
+            access,
+        })
     }
 
     /// Keeps and gives of AMD's chains and lists and of Intel's collateral only what `verify` accepts. Without it, an answer that lies takes the place
@@ -223,6 +234,8 @@ impl Fetcher {
     /// Keeps a list that somebody showed in the place of the one that is kept, where whoever judges takes it. Whether it did.
     pub(crate) fn offered_crl(&self, kind: Kind, product: Product, der: &[u8], now: UnixTime) -> Result<bool> {
         let entry = list(kind, product, false);
+        // Nothing is half done where somebody panicked.
+        let _turn = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
         // Where none is kept, the vendor is asked: what somebody shows may be an old one.
         let Some((kept, _)) = self.kept(&entry, now)?.filter(|(kept, _)| self.judge.is_some() && **kept != *der) else {
             return Ok(false);
@@ -231,7 +244,9 @@ impl Fetcher {
             return Ok(false);
         }
         self.verify(&entry, der, Some(&kept), now)?;
-        self.keep(&entry, der, now).map(|()| true)
+        // The vendor was asked when it was: what is shown puts off no question.
+        let asked = self.cache.since(&entry.name).unwrap_or(now);
+        self.keep(&entry, der, asked).map(|()| true)
     }
 
     /// When what is kept of a list was kept; `None`: none is.

@@ -86,7 +86,7 @@ impl Fetcher {
         Ok(self.kept_crl(kind, product, now)?.map(Dated::from))
     }
 
-    /// When the list that is kept was fetched, or shown, by the clock of who kept it. `None`: none is, or nothing says so. Whoever
+    /// When the vendor was last asked for the list that is kept, or for the one whose place one took that was shown, by the clock of who asked. `None`: none is, or nothing says so. Whoever
     /// writes the cache's folder can make it say anything.
     pub fn list_kept_since(&self, kind: Kind, product: Product) -> Option<UnixTime> {
         self.crl_since(kind, product)
@@ -250,6 +250,19 @@ mod tests {
         fetcher.cache().store(&of.0.crl_file(of.1), &forged, NOW).unwrap();
         assert_eq!(fetcher.kept_list(of.0, of.1, NOW).unwrap(), None);
         assert_eq!(fetcher.fetch_list(of.0, of.1, NOW).await.unwrap(), good);
+    }
+
+    #[tokio::test]
+    async fn list_that_is_shown_puts_off_no_question_to_the_vendor() {
+        let mut world = World::new().await;
+        world.fetcher = world.fetcher.judged_by(|_| Ok(()));
+        let (fetcher, (kind, product)) = (&world.fetcher, (Kind::Vcek, Product::Milan));
+        let shown = Hierarchy::shared().unwrap().ask.crl(&[], NOW - 10..ENDS + 500).unwrap();
+        assert!(!fetcher.offer_list(kind, product, &shown, NOW).unwrap(), "none is kept");
+        fetcher.fetch_list(kind, product, NOW).await.unwrap();
+        assert!(fetcher.offer_list(kind, product, &shown, NOW + 5).unwrap());
+        assert_eq!(fetcher.kept_list(kind, product, NOW + 5).unwrap().unwrap().value[..], shown[..]);
+        assert_eq!(fetcher.list_kept_since(kind, product), Some(NOW));
     }
 
     #[tokio::test]

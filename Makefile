@@ -26,7 +26,7 @@ test: setup peers format lint models guest unit examples documents ## every chec
 image: setup ## the guest image, reproducible, in target/image; prints digests and launch measurements. KEY=FILE signs its reference values; REPRODUCE=1 builds all of it twice, REPRODUCE=init all but the enclave
 	$(CARGO) build --package strongroom-images --package strongroom-tools --bins --locked
 	$(WITH_ENV) "$(TARGET_DIR)/debug/strongroom-image" build --out "$(TARGET_DIR)/$(or $(IMAGE),image)" --programs "$(TARGET_DIR)/image-build" \
-		$(if $(PRESENT),--present) $(if $(FOR_TESTS),--for-tests) $(if $(KEY),--sign-key "$(KEY)") $(if $(REPRODUCE),--twice $(if $(filter init,$(REPRODUCE)),init,programs))
+		$(if $(PRESENT),--present) $(if $(filter command line,$(origin FOR_TESTS)),--for-tests) $(if $(KEY),--sign-key "$(KEY)") $(if $(REPRODUCE),--twice $(if $(filter init,$(REPRODUCE)),init,programs))
 
 image-update: ## take what Debian has now into images/inputs.lock, and say what moved
 	$(CARGO) run --package strongroom-images --locked --quiet -- update

@@ -22,6 +22,8 @@ const WHAT: &str = "unified kernel image";
 const MEASURED: [&str; 6] = [".linux", ".osrel", ".cmdline", ".initrd", ".uname", ".sbat"];
 /// The stub's own.
 const OF_THE_STUB: [&str; 6] = [".text", ".rodata", ".rdata", ".data", ".sdmagic", ".reloc"];
+/// How the stub's `.sdmagic` begins: others start the kernel, and hand over the initrd, in other ways.
+const STUB: &[u8] = b"#### LoaderInfo: systemd-stub 257";
 /// What firmware measures into PCR 4 before an image: EV_EFI_ACTION and EV_SEPARATOR.
 const BEFORE: [&[u8]; 2] = [b"Calling EFI Application from Boot Option", &[0; 4]];
 
@@ -38,13 +40,19 @@ pub struct Measurements {
 ///
 /// # Errors
 /// `too-large`: a command line of which the kernel would read a part. `malformed`: no PE image; one of the sections above is not there, or is there twice; a command line that systemd-stub would change before
-/// it hands it on. `version-unsupported`: it has another section, which systemd-stub may measure too, or act on.
+/// it hands it on. `version-unsupported`: it has another section, which systemd-stub may measure too, or act on; or it is of another
+/// stub.
 pub fn measure(image: &[u8]) -> Result<Measurements> {
     let image = Pe::parse(image)?;
     let known = |name: &[u8]| MEASURED.iter().chain(&OF_THE_STUB).any(|known| known.as_bytes() == name);
     if let Some(other) = image.names().find(|name| !known(name)) {
         let got = format!("section `{}`", other.escape_ascii());
         return Err(Refusal::new(Code::VersionUnsupported, WHAT).got(got).want(MEASURED.join(", ")));
+    }
+    let stub = image.section(".sdmagic")?;
+    if !stub.starts_with(STUB) {
+        let refusal = Refusal::new(Code::VersionUnsupported, WHAT).got(stub.escape_ascii());
+        return Err(refusal.want(STUB.escape_ascii()));
     }
     let section = |name: &'static str| image.section(name).map(|content| (name, content));
     let sections = MEASURED.into_iter().map(section).collect::<Result<Vec<_>>>()?;

@@ -145,6 +145,13 @@ fn command_line_that_the_kernel_reads_whole_accepted_and_one_longer_refused() {
 }
 
 #[test]
+fn image_of_another_version_of_the_stub_refused() {
+    let of = |magic| measure(&with(".sdmagic", magic)).map(drop).map_err(|refusal| refusal.code);
+    assert_eq!(of(b"#### LoaderInfo: systemd-stub 257.13-1~deb13u1 ####"), Ok(()));
+    assert_eq!(of(b"#### LoaderInfo: systemd-stub 258.13-1~deb13u1 ####"), Err(Code::VersionUnsupported));
+}
+
+#[test]
 fn kernel_that_firmware_would_not_load_refused() {
     assert_eq!(measure(&with(".linux", b"kernel")).unwrap_err().code, Code::Malformed);
 }

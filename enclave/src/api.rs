@@ -209,7 +209,7 @@ async fn classify(
     let body = request.into_body();
     let _room = app.room.reserve(&body)?;
     let call = classify::Call::read(body).await?;
-    Ok(call.answer(&caller, &serving).await?.into_response())
+    Ok(call.answer(&caller, &serving).await?.write(&app.room)?)
 }
 
 async fn classify_tokens(
@@ -221,7 +221,7 @@ async fn classify_tokens(
     let body = request.into_body();
     let _room = app.room.reserve(&body)?;
     let call = token_classification::Call::read(body).await?;
-    Ok(call.answer(&caller, &serving).await?.into_response())
+    Ok(call.answer(&caller, &serving).await?.write(&app.room)?)
 }
 
 async fn chat(

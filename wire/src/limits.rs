@@ -221,8 +221,11 @@ pub const TOOLS: usize = 128;
 pub const TOP_LOG_PROBABILITIES: usize = 20;
 /// Bytes of a label of a model that classifies: one is in the answer to each input.
 pub const LABEL: usize = 256;
-/// Scores of one request that asks for the classes of tokens, tokens times labels, of four bytes each: thirteen labels of all the tokens that a
-/// request may have, or a thousand of four thousand.
+/// Tokens of one request that asks for their classes: each is some hundred bytes of its answer.
+pub const TOKENS_TOLD: usize = 32_768;
+/// Labels that such a request has nothing told of: no model has more that anybody would name.
+pub const IGNORED_LABELS: usize = 1024;
+/// Scores of such a request, tokens times labels, of four bytes each: 128 labels of as many tokens as it may have.
 pub const TOKEN_SCORES: usize = 4 * 1024 * 1024;
 /// Issuers of tokens that one deployment knows: a token is looked for among all of them.
 pub const ISSUERS: usize = 8;
@@ -392,6 +395,8 @@ mod tests {
             (TOOLS, 128),
             (TOP_LOG_PROBABILITIES, 20),
             (LABEL, 256),
+            (TOKENS_TOLD, 32_768),
+            (IGNORED_LABELS, 1024),
             (TOKEN_SCORES, 4_194_304),
             (ISSUERS, 8),
             (TRUST_DOMAINS, 8),

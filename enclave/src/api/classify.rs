@@ -1,11 +1,13 @@
 //! `POST /v1/classify`, in the shape that vLLM gives its answers of `/classify`.
 
 use super::request::{EmbeddingsRequest, read};
+use super::room::{self, Room};
 use super::{Caller, Serving};
 use crate::clock;
 use crate::inference::{Classes, Input};
 use axum::body::Body;
-use axum::response::Json;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use strongroom_policy::CallAction;
 use strongroom_wire::{Code, Refusal, Result};
@@ -66,7 +68,7 @@ impl Call {
     ///
     /// # Errors
     /// `request-invalid` a model of another kind; else as [`Serving::authorize`] and [`crate::inference::Classifier::classify`].
-    pub(super) async fn answer(self, caller: &Caller, serving: &Serving) -> Result<Json<Classified<Row>>> {
+    pub(super) async fn answer(self, caller: &Caller, serving: &Serving) -> Result<Classified<Row>> {
         let call = serving.authorize(caller, CallAction::Infer, &self.model)?;
         let model = serving.models.get(&call)?.classifier()?;
         let Classes { probabilities, tokens } = model.classify(&call, self.inputs).await?;
@@ -78,22 +80,31 @@ impl Call {
     }
 }
 
-impl<R> Classified<R> {
+impl<R: Serialize> Classified<R> {
     /// With an id of its own, after `kind`; by `model`, through which `tokens` went.
     ///
     /// # Errors
     /// `internal` there are no random numbers.
-    pub(super) fn of(kind: &str, model: String, data: Vec<R>, tokens: usize) -> Result<Json<Self>> {
+    pub(super) fn of(kind: &str, model: String, data: Vec<R>, tokens: usize) -> Result<Self> {
         let mut random = [0; 12];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| Refusal::new(Code::Internal, "random numbers"))?;
-        Ok(Json(Self {
+        Ok(Self {
             id: format!("{kind}-{}", hex::encode(random)),
             object: "list",
             created: clock::now(),
             model,
             data,
             usage: Usage { prompt_tokens: tokens, total_tokens: tokens, completion_tokens: 0 },
-        }))
+        })
+    }
+
+    /// As it is sent, with room for it until it is taken.
+    ///
+    /// # Errors
+    /// `too-large` over [`strongroom_wire::limits::TENSOR_ANSWER`]; `busy` there is no room.
+    pub(super) fn write(self, room: &Room) -> Result<Response> {
+        let json = HeaderValue::from_static("application/json");
+        Ok(([(header::CONTENT_TYPE, json)], room.hold(room::json(&self)?)?).into_response())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Room for the bodies of requests and of answers, of all callers together.
 
 use axum::body::{Body, Bytes, HttpBody as _};
+use serde::Serialize;
+use std::io::{self, Write};
 use std::sync::Arc;
 use strongroom_wire::{Code, Refusal, Result, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -59,13 +61,41 @@ impl Room {
     }
 }
 
+/// `document` as JSON.
+///
+/// # Errors
+/// `too-large` it is over [`limits::TENSOR_ANSWER`].
+pub(super) fn json(document: &impl Serialize) -> Result<Zeroizing<Vec<u8>>> {
+    let mut body = Zeroizing::new(Vec::new());
+    let over = |_| Refusal::too_large("bytes of the answer in JSON", "more", limits::TENSOR_ANSWER);
+    serde_json::to_writer(Bounded(&mut body), document).map_err(over)?;
+    Ok(body)
+}
+
+/// Writes no more than [`limits::TENSOR_ANSWER`] bytes.
+struct Bounded<'a>(&'a mut Vec<u8>);
+
+impl Write for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len().saturating_add(bytes.len()) > limits::TENSOR_ANSWER {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use futures_util::stream;
 
     fn unannounced() -> Body {
-        Body::from_stream(stream::iter([Ok::<_, std::io::Error>("{}")]))
+        Body::from_stream(stream::iter([Ok::<_, io::Error>("{}")]))
     }
 
     #[test]

@@ -6,12 +6,11 @@ use super::{Caller, Serving};
 use crate::inference::{Aggregation, Entity, Input, Strategy, TokenClasses};
 use crate::prompt::Prompt;
 use axum::body::Body;
-use axum::response::Json;
-use serde::de::IgnoredAny;
+use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeSet;
 use strongroom_policy::CallAction;
-use strongroom_wire::{Code, Refusal, Result};
+use strongroom_wire::{Code, Refusal, Result, limits};
 
 /// What is asked, all limits kept.
 #[derive(Debug)]
@@ -29,10 +28,61 @@ struct Request {
     #[serde(default)]
     aggregation_strategy: Strategy,
     #[serde(default)]
-    ignore_labels: Option<BTreeSet<String>>,
-    /// Of texts that are cut in several, which they are not here.
+    ignore_labels: Ignored,
     #[serde(default)]
     stride: Option<IgnoredAny>,
+    #[serde(default)]
+    grouped_entities: Option<IgnoredAny>,
+    #[serde(default)]
+    ignore_subwords: Option<IgnoredAny>,
+    #[serde(default)]
+    is_split_into_words: Option<IgnoredAny>,
+    #[serde(default)]
+    delimiter: Option<IgnoredAny>,
+    #[serde(default)]
+    dimensions: Option<IgnoredAny>,
+    #[serde(default)]
+    encoding_format: Option<IgnoredAny>,
+}
+
+/// Labels that nothing is told of.
+#[derive(Debug)]
+struct Ignored(BTreeSet<String>);
+
+impl Default for Ignored {
+    /// As the pipeline does: what is outside of everything.
+    fn default() -> Self {
+        Self(BTreeSet::from(["O".to_owned()]))
+    }
+}
+
+impl<'de> Deserialize<'de> for Ignored {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+        struct Labels;
+        impl<'de> Visitor<'de> for Labels {
+            type Value = Ignored;
+
+            fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str("labels")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> core::result::Result<Ignored, A::Error> {
+                let mut labels = BTreeSet::new();
+                for _ in 0..limits::IGNORED_LABELS {
+                    match list.next_element::<String>()? {
+                        None => return Ok(Ignored(labels)),
+                        Some(label) if label.len() <= limits::LABEL => drop(labels.insert(label)),
+                        Some(_) => return Err(A::Error::custom("a label that no model has")),
+                    }
+                }
+                match list.next_element::<IgnoredAny>()? {
+                    None => Ok(Ignored(labels)),
+                    Some(_) => Err(A::Error::custom("too many labels")),
+                }
+            }
+        }
+        deserializer.deserialize_seq(Labels)
+    }
 }
 
 /// The row of an input.
@@ -69,13 +119,21 @@ impl Call {
 
     fn parse(json: &[u8]) -> Result<Self> {
         let want = "`model`, `input`: a string or strings, `aggregation_strategy`: `none` or `simple`, `ignore_labels`: strings";
-        let Request { model, input, aggregation_strategy: strategy, ignore_labels, stride } =
-            parse(json, "token classification request", want)?;
-        if stride.is_some() {
-            return Err(Refusal::new(Code::RequestInvalid, "stride").want("none: a text is not cut in several"));
+        let request: Request = parse(json, "token classification request", want)?;
+        // What would change the answer, of the pipeline or of embeddings.
+        let others = [
+            ("stride", request.stride),
+            ("grouped_entities", request.grouped_entities),
+            ("ignore_subwords", request.ignore_subwords),
+            ("is_split_into_words", request.is_split_into_words),
+            ("delimiter", request.delimiter),
+            ("dimensions", request.dimensions),
+            ("encoding_format", request.encoding_format),
+        ];
+        if let Some((name, _)) = others.into_iter().find(|(_, value)| value.is_some()) {
+            return Err(Refusal::new(Code::RequestInvalid, name).want("none: it is not served"));
         }
-        // As the pipeline does: what is outside of everything.
-        let ignored = ignore_labels.unwrap_or_else(|| BTreeSet::from(["O".to_owned()]));
+        let Request { model, input, aggregation_strategy: strategy, ignore_labels: Ignored(ignored), .. } = request;
         Ok(Self { model, inputs: input.into_list()?, aggregation: Aggregation { strategy, ignored } })
     }
 
@@ -83,10 +141,10 @@ impl Call {
     ///
     /// # Errors
     /// `request-invalid` a model of another kind; else as [`Serving::authorize`] and [`crate::inference::TokenClassifier::classify`].
-    pub(super) async fn answer(self, caller: &Caller, serving: &Serving) -> Result<Json<Classified<Row>>> {
+    pub(super) async fn answer(self, caller: &Caller, serving: &Serving) -> Result<Classified<Row>> {
         let call = serving.authorize(caller, CallAction::Infer, &self.model)?;
         let model = serving.models.get(&call)?.token_classifier()?;
-        let TokenClasses { entities, tokens } = model.classify(&call, self.inputs, &self.aggregation).await?;
+        let TokenClasses { entities, tokens } = model.classify(&call, self.inputs, self.aggregation).await?;
         let row = |(index, entities): (usize, Vec<Entity>)| Row {
             index,
             entities: entities.into_iter().map(Told::from).collect(),

@@ -91,10 +91,11 @@ impl Embedder {
     /// As [`Self::embed`].
     pub(super) async fn run(&self, call: &Authorized, inputs: Vec<Input>) -> Result<Embeddings> {
         let encode: Encode<()> = |encoder, input| Ok((encoder.encode(input)?, ()));
-        self.run_by(call, inputs, limits::API_TOKENS, encode).await.map(|(embeddings, _)| embeddings)
+        self.run_by(call, inputs, limits::API_TOKENS, 1, encode).await.map(|(embeddings, _)| embeddings)
     }
 
-    /// The same with at most `most` tokens, and what `encode` keeps of each input beside.
+    /// The same with at most `most` tokens, each of which counts as `weight` among those that wait, and what `encode` keeps of each input
+    /// beside.
     ///
     /// # Errors
     /// As [`Self::embed`], and as `encode`.
@@ -103,6 +104,7 @@ impl Embedder {
         call: &Authorized,
         inputs: Vec<Input>,
         most: usize,
+        weight: usize,
         encode: Encode<T>,
     ) -> Result<(Embeddings, Vec<T>)> {
         if inputs.is_empty() {
@@ -124,7 +126,7 @@ impl Embedder {
         });
         let encoded = encoding.await.map_err(|_| Refusal::new(Code::Internal, "tokenizer thread"))?;
         let (Encoded { sequences, kept, tokens }, reply, job) = encoded?;
-        let permits = [job, reserve(&self.tokens, tokens)?];
+        let permits = [job, reserve(&self.tokens, tokens.saturating_mul(weight))?];
         call.spend(tokens, 0);
         let gone = || Refusal::new(Code::RuntimeFailed, "inference thread is gone");
         let identity = Arc::from(call.identity().to_string());

@@ -91,6 +91,22 @@ pub(crate) fn around_tokens(labels: Vec<String>, of: fn(u32) -> usize) -> Model 
     Model { manifest: Sha256([1; 32]), kind: Kind::TokenClassification(TokenClassifier::new(encoder, labels)) }
 }
 
+/// A model of so many labels, whose graph says that it began and waits until it may end.
+pub(crate) fn around_tokens_held(
+    labels: usize,
+    started: tokio::sync::mpsc::UnboundedSender<()>,
+    gate: std::sync::mpsc::Receiver<()>,
+) -> Model {
+    let worker = worker::start(rows::Rows::OfAll, move |batch| {
+        started.send(()).unwrap();
+        gate.recv().unwrap();
+        Ok(batch.iter().map(|sequence| Ok(vec![0.0; sequence.len() * labels])).collect())
+    });
+    let encoder = Embedder::new(labels, encoder::tests::letters(), worker.unwrap());
+    let labels = vec!["O".to_owned(); labels];
+    Model { manifest: Sha256([1; 32]), kind: Kind::TokenClassification(TokenClassifier::new(encoder, labels)) }
+}
+
 /// A model that says that each `b` begins a person's name, and each `c` goes on with one.
 pub(crate) fn naming() -> Model {
     around_tokens(["O", "B-PER", "I-PER"].map(str::to_owned).to_vec(), |id| match id {

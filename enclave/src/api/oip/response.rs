@@ -1,6 +1,6 @@
 //! The answer to an inference: JSON, and after it the outputs that were asked for as binary data.
 
-use super::super::room::Room;
+use super::super::room::{self, Room};
 use super::binary;
 use super::json::Flat;
 use super::request::Call;
@@ -8,8 +8,7 @@ use crate::inference::tensor::{Datatype, Tensor};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
-use std::io::{self, Write};
-use strongroom_wire::{Code, Refusal, Result, limits};
+use strongroom_wire::{Code, Refusal, Result};
 use zeroize::Zeroizing;
 
 /// How long the JSON is of a body that has binary data after it.
@@ -66,27 +65,10 @@ pub(super) fn select<'a>(call: &Call, graph: impl Iterator<Item = &'a str> + Clo
     Ok(selected)
 }
 
-/// A body of at most [`limits::TENSOR_ANSWER`]: outputs take more in JSON than they are.
-struct Bounded<'a>(&'a mut Vec<u8>);
-
-impl Write for Bounded<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len().saturating_add(bytes.len()) > limits::TENSOR_ANSWER {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// The answer with those of the graph's `outputs` that are `selected`, in that order.
 ///
 /// # Errors
-/// `request-invalid` an output cannot be said in JSON; `too-large` the JSON is over [`limits::TENSOR_ANSWER`], or a string too long for
+/// `request-invalid` an output cannot be said in JSON; `too-large` the JSON is over [`strongroom_wire::limits::TENSOR_ANSWER`], or a string too long for
 /// binary data; `busy` there is no room for it.
 pub(super) fn write(
     room: &Room,
@@ -107,9 +89,7 @@ pub(super) fn write(
         written.push(Output { name, datatype: data.datatype(), shape, elements });
     }
     let document = Document { model_name: name, model_version: version, id, outputs: written };
-    let mut body = Zeroizing::new(Vec::new());
-    let over = || Refusal::too_large("bytes of the answer in JSON", "more", limits::TENSOR_ANSWER);
-    serde_json::to_writer(Bounded(&mut body), &document).map_err(|_| over())?;
+    let mut body = room::json(&document)?;
     let json = HeaderValue::from_static("application/json");
     if selected.iter().all(|(_, binary)| !binary) {
         return Ok(([(header::CONTENT_TYPE, json)], room.hold(body)?).into_response());

@@ -99,6 +99,7 @@ fn document_has_the_release_s_version_and_the_limits_that_are_kept() {
         (format!("{request}/inputs/items/properties/shape/maxItems"), limits::TENSOR_RANK),
         ("/EmbeddingsRequest/properties/input/anyOf/0/maxLength".into(), limits::API_INPUT),
         ("/EmbeddingsRequest/properties/input/anyOf/1/maxItems".into(), limits::API_INPUTS),
+        ("/TokenClassificationRequest/properties/ignore_labels/maxItems".into(), limits::IGNORED_LABELS),
         ("/TokenClassificationRequest/properties/input/anyOf/0/maxLength".into(), limits::API_INPUT),
         ("/TokenClassificationRequest/properties/input/anyOf/1/maxItems".into(), limits::API_INPUTS),
         ("/CompletionRequest/properties/prompt/anyOf/0/maxLength".into(), limits::API_INPUT),

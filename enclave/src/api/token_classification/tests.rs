@@ -3,6 +3,7 @@ use crate::inference::tests::{counting, naming};
 use axum::Router;
 use axum::http::Method;
 use serde_json::{Value, json};
+use strongroom_wire::limits;
 
 async fn ask(router: &Router, more: &Value) -> (u16, Value) {
     let mut body = json!({"model": "tiny/1", "input": "a b c"});
@@ -35,6 +36,12 @@ async fn what_is_not_served_and_models_of_other_kinds_refused() {
     for (more, named) in [
         (json!({"aggregation_strategy": "max"}), "`none` or `simple`"),
         (json!({"stride": 4}), "stride"),
+        (json!({"grouped_entities": true}), "grouped_entities"),
+        (json!({"ignore_subwords": true}), "ignore_subwords"),
+        (json!({"is_split_into_words": false}), "is_split_into_words"),
+        (json!({"delimiter": "_"}), "delimiter"),
+        (json!({"dimensions": 3}), "dimensions"),
+        (json!({"encoding_format": "float"}), "encoding_format"),
         (json!({"input": [4, 5]}), "text"),
         (json!({"input": []}), "input"),
         (json!({"ignore_labels": "O"}), "ignore_labels"),
@@ -49,4 +56,27 @@ async fn what_is_not_served_and_models_of_other_kinds_refused() {
         let body = r#"{"model": "tiny/1", "input": "a"}"#;
         assert_eq!(send(&router, Method::POST, path, &[KEY], body).await.0, 400, "{path}");
     }
+}
+
+#[tokio::test]
+async fn ignored_labels_at_the_limits_accepted_and_over_them_refused() {
+    let router = app([naming()]).router();
+    let ignoring = async |labels: Vec<String>| ask(&router, &json!({"ignore_labels": labels})).await.0;
+    let many = |count: usize| (0..count).map(|at| at.to_string()).collect();
+    assert_eq!(ignoring(many(limits::IGNORED_LABELS)).await, 200);
+    assert_eq!(ignoring(many(limits::IGNORED_LABELS + 1)).await, 400);
+    assert_eq!(ignoring(vec!["a".repeat(limits::LABEL)]).await, 200);
+    assert_eq!(ignoring(vec!["a".repeat(limits::LABEL + 1)]).await, 400);
+}
+
+#[tokio::test]
+async fn answer_beyond_the_room_for_answers_is_busy() {
+    let app = app([naming()]);
+    let (room, router) = (app.room.clone(), app.router());
+    assert_eq!(ask(&router, &json!({})).await.0, 200);
+    let held = room.hold(vec![0; limits::API_BODIES].into()).unwrap();
+    let (status, got) = ask(&router, &json!({})).await;
+    assert_eq!((status, &got["error"]["code"]), (429, &json!("busy")));
+    drop(held);
+    assert_eq!(ask(&router, &json!({})).await.0, 200);
 }

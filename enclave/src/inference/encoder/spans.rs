@@ -5,6 +5,7 @@ use crate::prompt::Prompt;
 use core::cell::LazyCell;
 use strongroom_wire::{Code, Refusal, Result};
 use tokenizers::{Decoder as _, Model as _, ModelWrapper};
+use zeroize::Zeroize as _;
 
 /// A token that stands for a part of the text; those that the tokenizer adds do not.
 #[derive(Debug)]
@@ -56,10 +57,14 @@ impl Encoder {
     /// # Errors
     /// `runtime-failed` it does not.
     pub(in crate::inference) fn join(&self, words: &[&str]) -> Result<Prompt<String>> {
-        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let joined = match self.tokenizer.get_decoder() {
             Some(decoder) => decoder.decode(words),
-            None => Ok(words.join(" ")),
+            None => {
+                let joined = words.join(" ");
+                words.zeroize();
+                Ok(joined)
+            }
         };
         // Its own message may quote the text.
         joined.map(Prompt::new).map_err(|_| Refusal::new(Code::RuntimeFailed, "decoder of tokenizer.json"))

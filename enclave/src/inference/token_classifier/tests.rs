@@ -1,6 +1,6 @@
 use super::*;
 use crate::api::tests::caller_of;
-use crate::inference::tests::{around_tokens, files_of, folder, naming};
+use crate::inference::tests::{around_tokens, around_tokens_held, files_of, folder, naming};
 use crate::inference::{Kind, Model};
 use crate::runtime::tests::runtime;
 use crate::setup::{peer, setup};
@@ -18,7 +18,7 @@ async fn found(model: &Model, texts: &[&str], strategy: Strategy, ignored: &[&st
     let inputs = texts.iter().map(|text| Input::text((*text).to_owned())).collect();
     let aggregation = Aggregation { strategy, ignored: ignored.iter().map(|label| (*label).to_owned()).collect() };
     let caller = caller_of(CallAction::Infer, "tiny/1");
-    let classes = model.token_classifier().unwrap().classify(&caller, inputs, &aggregation).await?;
+    let classes = model.token_classifier().unwrap().classify(&caller, inputs, aggregation).await?;
     let told = |entity: Entity| (entity.label, entity.word.expose().clone(), entity.start, entity.end, entity.index);
     Ok(classes.entities.into_iter().map(|entities| entities.into_iter().map(told).collect()).collect())
 }
@@ -77,12 +77,39 @@ async fn tokens_times_labels_at_the_limit_accepted_and_over_it_refused() {
 }
 
 #[tokio::test]
+async fn tokens_of_a_request_at_the_limit_accepted_and_over_it_refused() {
+    // Of six tokens each, with the two around it.
+    let model = naming();
+    let long = vec!["a b c d"; limits::TOKENS_TOLD / 6 + 1];
+    assert!(found(&model, &long[1..], Strategy::None, &["O"]).await.is_ok());
+    assert_eq!(found(&model, &long, Strategy::None, &["O"]).await.unwrap_err().code, Code::TooLarge);
+}
+
+#[tokio::test]
+async fn tokens_take_as_many_places_among_those_that_wait_as_their_labels_weigh() {
+    let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
+    let (go, gate) = std::sync::mpsc::channel::<()>();
+    let model = Arc::new(around_tokens_held(17, started, gate));
+    let asking = {
+        let model = Arc::clone(&model);
+        tokio::spawn(async move { found(&model, &["a b"], Strategy::None, &[]).await.map(|found| found.len()) })
+    };
+    starts.recv().await.unwrap();
+    let tokens = &model.token_classifier().unwrap().encoder.tokens;
+    // Four tokens, of 17 labels three places each.
+    assert_eq!(crate::inference::embedder::TOKENS - tokens.available_permits(), 12);
+    go.send(()).unwrap();
+    assert_eq!(asking.await.unwrap().unwrap(), 1);
+    assert_eq!(tokens.available_permits(), crate::inference::embedder::TOKENS);
+}
+
+#[tokio::test]
 async fn input_of_tokens_and_call_of_another_kind_refused() {
     let model = naming();
     let classifier = model.token_classifier().unwrap();
     let ask = async |action, input| {
         let caller = caller_of(action, "tiny/1");
-        classifier.classify(&caller, vec![input], &Aggregation::default()).await.map_err(|refusal| refusal.code)
+        classifier.classify(&caller, vec![input], Aggregation::default()).await.map_err(|refusal| refusal.code)
     };
     assert!(ask(CallAction::Infer, Input::text("a".into())).await.is_ok());
     assert_eq!(ask(CallAction::Infer, Input::tokens(vec![4])).await.unwrap_err(), Code::RequestInvalid);
@@ -150,7 +177,7 @@ async fn classes_of_tokens_are_those_of_the_python_reference_to_a_hundred_thousa
         let want: Vec<Vec<Told>> = serde_json::from_value(want[name].clone()).unwrap();
         let inputs = texts.iter().map(|text| Input::text((*text).to_owned())).collect();
         let aggregation = Aggregation { strategy, ignored: BTreeSet::new() };
-        let got = classifier.classify(&caller, inputs, &aggregation).await.unwrap().entities;
+        let got = classifier.classify(&caller, inputs, aggregation).await.unwrap().entities;
         assert_eq!(got.len(), want.len());
         assert!(want[2].len() > 10 && want[4].len() > 10, "{name}");
         for (got, want) in got.iter().zip(&want) {

@@ -256,7 +256,7 @@ impl Generator {
         };
         let since = Instant::now();
         let of = Of { identity, choices, tokens, sampling, seed, likeliest, since, reply, share, permit, of_form };
-        self.worker.send(Call { prompt, stops, guide, of: Arc::new(of) }).map_err(|_| gone())?;
+        self.worker.send(Call { prompt, stops, guide, out_since: None, of: Arc::new(of) }).map_err(|_| gone())?;
         call.spend(prompt_tokens, 0);
         Ok(Answering { call: call.clone(), prompt_tokens, open: choices, given: vec![0; choices], events })
     }

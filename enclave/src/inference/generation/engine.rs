@@ -1,7 +1,7 @@
 //! The thread that generates: continuous batching.
 //!
 //! Each turn it lets go who hung up or waited too long, runs a part of one prompt, of a request that waits if there is room for it or of one that
-//! began, and the next token of all answers under way. So who is answered is not held up by a long prompt for longer than
+//! began, and the next token of the answers under way. So who is answered is not held up by a long prompt for longer than
 //! a part of it takes, and who comes joins between two tokens. Whose turn it is, and who may have how much: [`super::schedule`], [`super::held`].
 
 mod answer;
@@ -10,13 +10,13 @@ mod under_way;
 pub(super) use answer::{Call, Of};
 pub use answer::{Chosen, Event, Finish};
 
-use super::batch::{Forward, room};
+use super::batch::{Batch, Forward, room};
 use super::sampling::Scratch;
 use super::schedule::{Clocks, Waiting};
 use super::vocabulary::Vocabulary;
 use answer::Answer;
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Instant;
 use strongroom_wire::{Code, Refusal, Result, limits};
@@ -35,8 +35,8 @@ struct Engine<F: Forward> {
     clocks: Clocks,
     waiting: Waiting<Call>,
     under_way: UnderWay<F::Cache>,
-    /// Whether the part that ran last left some of its prompt over.
-    is_between: bool,
+    /// The request whose part ran last, where some of its prompt is left: gone once that is.
+    between: Weak<Of>,
     scratch: Scratch,
 }
 
@@ -75,7 +75,7 @@ impl<F: Forward> Engine<F> {
     fn new(forward: F, vocabulary: Arc<Vocabulary>, memory: usize) -> Self {
         let under_way = UnderWay::new(memory / forward.of_token().max(1));
         let (clocks, waiting, scratch) = (Clocks::default(), Waiting::new(), Scratch::default());
-        Self { forward, vocabulary, clocks, waiting, under_way, is_between: false, scratch }
+        Self { forward, vocabulary, clocks, waiting, under_way, between: Weak::new(), scratch }
     }
 
     fn work(&mut self, called: &mut mpsc::UnboundedReceiver<Call>) {
@@ -118,14 +118,19 @@ impl<F: Forward> Engine<F> {
         self.under_way.keep(&mut self.forward, |of| of.is_wanted(now, longest, Code::Timeout));
     }
 
-    /// Ends a request that has more than half of the memory where somebody with nothing under way has waited for room for half as long as they may.
+    /// Ends a request that has more than half of the memory where that makes room for somebody with nothing under way, for whom there has been
+    /// none for half as long as they may wait.
     fn make_way(&mut self, now: Instant) {
         let Self { forward, waiting, under_way, .. } = self;
-        let is_long = |call: &Call| now.saturating_duration_since(call.since).as_secs() >= limits::GENERATION_WAIT / 2;
-        if !waiting.requests().any(|call| is_long(call) && under_way.keeps_out(call)) {
-            return;
+        for call in waiting.requests_mut() {
+            call.out_since = under_way.keeps_out(call).then(|| call.out_since.unwrap_or(now));
         }
         let Some(most) = under_way.of_most() else { return };
+        let is_long = |since| now.saturating_duration_since(since).as_secs() >= limits::GENERATION_WAIT / 2;
+        let is_for = |call: &Call| call.out_since.is_some_and(is_long) && under_way.has_room_without(&most, call);
+        if !waiting.requests().any(is_for) {
+            return;
+        }
         let refusal =
             Refusal::new(Code::Busy, "generation").got("more than half of the memory").want("room for others");
         most.fail(&refusal);
@@ -134,7 +139,9 @@ impl<F: Forward> Engine<F> {
 
     /// Runs a part of a prompt, and after the last one lets its answers join the others.
     fn prompt(&mut self) {
-        let Some(mut prompting) = self.next() else { return };
+        let next = self.next();
+        self.between = Weak::new();
+        let Some(mut prompting) = next else { return };
         let most = if self.under_way.lanes.is_empty() { PART_ALONE } else { PART_BESIDE };
         let left = prompting.call.prompt().len().saturating_sub(prompting.done);
         let end = prompting.done.saturating_add(part(left, most));
@@ -144,8 +151,8 @@ impl<F: Forward> Engine<F> {
             return prompting.call.fail(&refusal);
         }
         prompting.done = end;
-        self.is_between = end < prompting.call.prompt().len();
-        if self.is_between {
+        if end < prompting.call.prompt().len() {
+            self.between = Arc::downgrade(&prompting.call.of);
             self.under_way.prompting.push(prompting);
             return;
         }
@@ -162,12 +169,13 @@ impl<F: Forward> Engine<F> {
     /// Whose prompt runs next: that of whoever is behind, of one identity the one that began, and between two parts of a long one a short one
     /// that waits.
     fn next(&mut self) -> Option<Prompting<F::Cache>> {
-        let Self { clocks, waiting, under_way, is_between, .. } = self;
+        let Self { clocks, waiting, under_way, between, .. } = self;
+        let is_between = between.strong_count() > 0;
         let began = under_way.prompting.iter().map(|prompting| clocks.of(&prompting.call.identity)).enumerate();
         let began = began.min_by_key(|(_, clock)| *clock);
         let is_turn = |call: &Call| {
             let is_short = call.prompt().len() <= PART_BESIDE;
-            began.is_none_or(|(_, least)| clocks.of(&call.identity) < least) || (*is_between && is_short)
+            began.is_none_or(|(_, least)| clocks.of(&call.identity) < least) || (is_between && is_short)
         };
         if let Some(call) = waiting.next(clocks, is_turn, under_way.admission()) {
             let clock = clocks.of(&call.identity);
@@ -191,15 +199,18 @@ impl<F: Forward> Engine<F> {
         Some(Prompting { call, cache, capacity, done: 0 })
     }
 
-    /// Runs the next token of all answers under way.
+    /// Runs the next token of the answers under way: of all where only one identity has anything under way, else of the lanes whose turn it is.
     fn step(&mut self) {
+        let is_of_one = self.under_way.is_of_one();
         let Self { forward, vocabulary, under_way, scratch, clocks, .. } = self;
-        fail(under_way.lanes.each(|batch| {
+        let step = |batch: &mut Batch<F::Cache, Answer>| {
             batch.step(forward, |answer, logits| {
                 clocks.run(&answer.call().identity, 1);
                 answer.take(logits, vocabulary, scratch)
             })
-        }));
+        };
+        let lanes = &mut under_way.lanes;
+        fail(if is_of_one { lanes.each(step) } else { lanes.turn(|answer| &answer.call().identity, step) });
     }
 }
 

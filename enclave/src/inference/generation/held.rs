@@ -31,8 +31,9 @@ impl Held {
     }
 
     /// Whether who has `self`, where `all` have that together, may have `more` too: as much as is left for others then, which is half where
-    /// nobody else has anything, and of several identities the same for each and as much again for who comes next (Choudhury, Hahne: Dynamic Queue
-    /// Length Thresholds for Shared-Memory Packet Switches, 1998). Who has nothing may have what there is.
+    /// nobody else has anything, and of several identities that are given something by turns the same for each and as much again for who comes next
+    /// (Choudhury, Hahne: Dynamic Queue Length Thresholds for Shared-Memory Packet Switches, 1998). What was given is not taken back: beside one who has half
+    /// already, another comes to a quarter. Who has nothing may have what there is.
     pub(super) fn may_have(self, more: Self, all: Self, limit: Self) -> bool {
         let after = all.and(more);
         after.is_within(limit) && (self == Self::default() || self.and(more).and(after).is_within(limit))
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn many_identities_come_to_the_same_and_leave_as_much() {
+    fn identities_that_are_given_rows_by_turns_come_to_the_same_and_leave_as_much() {
         let mut each = [Held::default(); 3];
         while let Some(at) = (0..3)
             .filter(|at| each[*at].may_have(held(1), each.into_iter().sum(), LIMIT))

@@ -53,6 +53,10 @@ impl<T> Waiting<T> {
         self.identities.iter().flat_map(|(_, requests)| requests)
     }
 
+    pub(super) fn requests_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.identities.iter_mut().flat_map(|(_, requests)| requests)
+    }
+
     /// Adds a request, after the others of its identity.
     pub(super) fn push(&mut self, identity: &Arc<str>, request: T) {
         match self.identities.iter_mut().find(|(name, _)| name == identity) {

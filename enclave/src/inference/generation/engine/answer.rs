@@ -63,6 +63,8 @@ pub(in crate::inference) struct Call {
     pub(in crate::inference::generation) prompt: Prompt<Vec<u32>>,
     pub(in crate::inference::generation) stops: Vec<Prompt<String>>,
     pub(in crate::inference::generation) guide: Option<Guide>,
+    /// Since when there is no room for it, though whoever asks has nothing under way.
+    pub(in crate::inference::generation) out_since: Option<Instant>,
     pub(in crate::inference::generation) of: Arc<Of>,
 }
 

@@ -177,7 +177,7 @@ fn call(
     let of = Of { identity, choices, tokens, sampling, seed: 0, likeliest, since, reply, share, permit, of_form };
     let prompt = Prompt::new(prompt.bytes().map(u32::from).collect());
     let stops = stops.iter().map(|stop| Prompt::new((*stop).to_owned())).collect();
-    (Call { prompt, stops, guide: None, of: Arc::new(of) }, Caller(events))
+    (Call { prompt, stops, guide: None, out_since: None, of: Arc::new(of) }, Caller(events))
 }
 
 impl Caller {

@@ -63,6 +63,19 @@ impl<C> UnderWay<C> {
         own == Held::default() && !self.is_most(more) && !own.may_have(more, self.held(|_| true), self.limit)
     }
 
+    /// Whether there would be room for `call` without what `other`'s identity has.
+    pub(super) fn has_room_without(&self, other: &Of, call: &Call) -> bool {
+        let all = self.held(|of| of.identity != other.identity);
+        self.held_by(call).may_have(call.held(), all, self.limit)
+    }
+
+    /// Whether nobody but one identity has anything under way.
+    pub(super) fn is_of_one(&self) -> bool {
+        let prompting = self.prompting.iter().map(|prompting| &*prompting.call.of);
+        let mut all = prompting.chain(self.lanes.rows().map(|answer| &**answer.call())).map(|of| &of.identity);
+        all.next().is_none_or(|first| all.all(|identity| identity == first))
+    }
+
     /// The request that has more than half of the memory: it is all that whoever asked for it has, since another one is only taken on where
     /// both come to no more than half.
     pub(super) fn of_most(&self) -> Option<Arc<Of>> {

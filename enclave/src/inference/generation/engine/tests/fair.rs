@@ -97,7 +97,8 @@ fn request_of_more_than_half_of_the_memory_ends_once_another_identity_has_waited
         let mut bench = Bench::new(FOR_ONE);
         let mut large = bench.ask("large", "A", 1500);
         turns(&mut bench, 2);
-        let mut waits = bench.ask_for(identity, "k", 3, 1, &[]);
+        let mut waits = bench.ask(identity, "k", 3);
+        bench.turn();
         bench.engine.turn(half_a_minute(&bench, 0) - Duration::from_secs(1));
         assert_eq!((large.got().failed, has_ended(&mut waits)), (None, false));
         bench.engine.turn(half_a_minute(&bench, 0));
@@ -114,10 +115,53 @@ fn request_of_half_of_the_memory_is_not_ended_for_another() {
     let mut bench = Bench::new(2 * OF_TOKEN * 2048);
     let mut half = bench.ask("half", "A", 1500);
     bench.turn();
-    let mut other = bench.ask("other", &"A".repeat(400), 1500);
-    bench.engine.turn(half_a_minute(&bench, 1));
-    bench.engine.turn(half_a_minute(&bench, 1));
-    assert_eq!((half.got().failed, other.got().failed), (None, None));
+    let mut third = bench.ask_for("third", "A", 58, 3, &[]);
+    bench.turn();
+    let mut other = bench.ask("other", "k", 3);
+    for now in [bench.started, half_a_minute(&bench, 1)] {
+        bench.engine.turn(now);
+        assert!(bench.engine.waiting.requests().all(|call| bench.engine.under_way.keeps_out(call)));
+    }
+    assert_eq!((half.got().failed, third.got().failed, has_ended(&mut other)), (None, None, false));
+    bench.turn_until_idle();
+}
+
+#[test]
+fn request_of_more_than_half_of_the_memory_ends_only_where_that_makes_room() {
+    // Of 32 rows 30 are others', so two have room once it ends and three have not.
+    for (choices, want) in [(2, Some(Code::Busy)), (3, None)] {
+        let mut bench = Bench::new(OF_TOKEN * 32_000);
+        let mut large = bench.ask("large", "A", 9999);
+        let others = [("p", 8), ("q", 8), ("r", 8), ("s", 6)];
+        let _others = others.map(|(identity, rows)| bench.ask_for(identity, "A", 58, rows, &[]));
+        turns(&mut bench, 5);
+        assert_eq!(bench.rows(), 31);
+        let _waits = bench.ask_for("waits", "k", 3, choices, &[]);
+        bench.turn();
+        assert!(bench.engine.waiting.requests().all(|call| bench.engine.under_way.keeps_out(call)));
+        bench.engine.turn(half_a_minute(&bench, 0));
+        assert_eq!(large.got().failed, want, "{choices}");
+        bench.turn_until_idle();
+    }
+}
+
+#[test]
+fn half_a_minute_begins_once_who_waits_has_nothing_under_way() {
+    let mut bench = Bench::new(OF_TOKEN * 4000);
+    let mut first = bench.ask("other", "A", 5);
+    let mut large = bench.ask("large", "A", 1500);
+    let _second = bench.ask("other", &"A".repeat(900), 58);
+    bench.turn();
+    while !has_ended(&mut first) {
+        bench.engine.turn(half_a_minute(&bench, 0));
+    }
+    let until = half_a_minute(&bench, limits::GENERATION_WAIT / 2);
+    for (now, want) in
+        [(half_a_minute(&bench, 0), None), (until - Duration::from_secs(1), None), (until, Some(Code::Busy))]
+    {
+        bench.engine.turn(now);
+        assert_eq!(large.got().failed, want);
+    }
     bench.turn_until_idle();
 }
 
@@ -207,6 +251,47 @@ fn prompt_of_at_most_a_part_goes_between_two_parts_of_a_long_one_and_the_long_on
         let parts = parts(&bench).replace("ss", if length > 64 { "s" } else { "ss" });
         assert_eq!(parts, want, "{identity} {length}");
     }
+}
+
+#[test]
+fn long_prompt_that_hangs_up_or_fails_lets_no_short_one_pass_who_is_behind() {
+    for fails in [false, true] {
+        let mut bench = Bench::new(PLENTY);
+        let _stream = bench.ask("stream", "A", 58);
+        bench.turn();
+        let last = if fails { "!" } else { "A" };
+        let long = bench.ask("a", &("A".repeat(64) + &last.repeat(576)), 1);
+        bench.turn();
+        let _behind = bench.ask("b", &"A".repeat(640), 1);
+        turns(&mut bench, 2);
+        let (_long, _short) = (fails.then_some(long), bench.ask("a", &"A".repeat(63), 1));
+        bench.turn_until_idle();
+        assert_eq!(parts(&bench), "LLLLsLLLLLLLL", "{fails}");
+    }
+}
+
+#[test]
+fn answers_of_many_lengths_have_others_wait_for_one_run_more_and_each_gets_its_turn() {
+    let mut bench = Bench::new(PLENTY);
+    let mut many = [500, 600, 1100, 2100, 4200].map(|most| bench.ask("many", "A", most));
+    turns(&mut bench, 5);
+    let runs = |bench: &mut Bench| {
+        bench.engine.forward.runs.clear();
+        bench.turn();
+        bench.engine.forward.runs.len()
+    };
+    assert_eq!(runs(&mut bench), 5, "nobody else waits for them");
+    let mut one = bench.ask("one", "A", 58);
+    bench.turn();
+    let tokens = |caller: &mut Caller| caller.got().texts.concat().len();
+    many.iter_mut().chain([&mut one]).for_each(|caller| drop(caller.got()));
+    for _ in 0..10 {
+        assert!(runs(&mut bench) <= 2);
+        assert_eq!(tokens(&mut one), 1);
+    }
+    assert!(many.iter_mut().all(|caller| tokens(caller) >= 2));
+    bench.turn_until_idle();
+    assert!(many.iter_mut().chain([&mut one]).all(has_ended));
 }
 
 #[test]

@@ -143,7 +143,7 @@ impl Changes {
     /// reference does. What is served already stays.
     ///
     /// # Errors
-    /// `model-fixed`; `busy`; `repository-untrusted`, `reference-invalid`: what is asked for; as [`trust`]; `promotion-superseded`;
+    /// `model-fixed`; `busy`; `repository-untrusted`, `reference-invalid`: what is asked for; as `trust`; `promotion-superseded`;
     /// `model-unsupported`: it is plain, or of another kind, and what it replaces is not; `memory-short`; as [`Attested::attest`],
     /// [`Opened::open`] and [`crate::inference::Model::load`]; as [`crate::kbs::Verifier::lease`]; `not-ready`: without a lease; `timeout`.
     pub async fn load(&self, app: &App, call: &Authorized, asked: Option<&str>) -> Result<Changed> {

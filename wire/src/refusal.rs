@@ -32,10 +32,16 @@ const LONGEST: usize = 1000;
 
 /// A peer's text cannot erase, move or forge lines of a terminal or a log: control characters are replaced, and what is
 /// over [`LONGEST`] is cut.
-fn printable(text: String) -> String {
+fn printable(mut text: String) -> String {
     // Nearly all of it is ASCII, and a verification makes some forty texts.
-    let is_plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) || !text.contains(char::is_control);
-    if text.len() <= LONGEST && is_plain {
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        if text.len() > LONGEST {
+            text.truncate(LONGEST);
+            text.push('…');
+        }
+        return text;
+    }
+    if text.len() <= LONGEST && !text.contains(char::is_control) {
         return text;
     }
     let mut shown: String = text.chars().take(LONGEST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
